@@ -1,0 +1,110 @@
+// Package firewall turns what the user wrote (a policy) into what an engine walks (a program), keeps the state of flows,
+// and says verdicts. It also renders the same policy to nftables. It moves no frames, opens no sockets, and does not
+// know what a segment's FDB or an appliance's address is.
+package firewall
+
+import (
+	"fmt"
+
+	"sluice/vnic/frame"
+)
+
+// Placement says where the policy is enforced.
+type Placement uint8
+
+// The placements.
+const (
+	Off     Placement = iota // nobody
+	Fast                     // the engine, at each insertion point
+	Slow                     // the appliance, which routes between the segments
+	Tunnel                   // the appliance; the engine steers every frame to it
+	Push                     // the engine; the policy comes from inside the appliance
+	Inspect                  // both: the engine drops, the appliance looks into what passed
+)
+
+var placementNames = []string{"off", "fast", "slow", "tunnel", "push", "inspect"}
+
+func (p Placement) String() string { return placementNames[p] }
+
+// Enforces says whether anybody enforces the policy in this placement.
+func (p Placement) Enforces() bool { return p != Off }
+
+// EngineEnforces says whether the engine drops what the policy denies.
+func (p Placement) EngineEnforces() bool { return p == Fast || p == Push || p == Inspect }
+
+// ParsePlacement reads a placement's name.
+func ParsePlacement(s string) (Placement, error) {
+	for i, n := range placementNames {
+		if s == n {
+			return Placement(i), nil
+		}
+	}
+	return Off, fmt.Errorf("no placement %q: off, fast, slow, tunnel, push or inspect", s)
+}
+
+// Dir is the direction at an insertion point, as the guest sees it.
+type Dir uint8
+
+// The two directions.
+const (
+	FromGuest Dir = iota // the guest sends
+	ToGuest              // the guest receives
+)
+
+func (d Dir) String() string { return [...]string{"from-guest", "to-guest"}[d] }
+
+// Point is an insertion point.
+type Point struct {
+	Port frame.PortID
+	Dir  Dir
+}
+
+// Action is what an engine does with a frame. The zero Action is Drop, so that what was forgotten fails closed.
+type Action uint8
+
+// The four verbs of an engine.
+const (
+	Drop  Action = iota
+	Pass         // on its way
+	Steer        // to Verdict.Port, a service port, instead
+	Copy         // on its way, and a copy to Verdict.Port
+)
+
+func (a Action) String() string { return [...]string{"drop", "pass", "steer", "copy"}[a] }
+
+// VerdictFlag says more of a verdict.
+type VerdictFlag uint8
+
+// The flags of a Verdict.
+const (
+	VerdictReject VerdictFlag = 1 << iota // dropped, and to be answered: TCP reset, else ICMP administratively prohibited
+	VerdictLog                            // the rule asks for a log line
+	VerdictNew                            // the frame began a flow
+	VerdictKnown                          // the frame belongs to a known flow
+	VerdictReply                          // in the direction opposite to the flow's first frame
+)
+
+// Verdict is what an insertion point says of one frame.
+type Verdict struct {
+	Action Action
+	Flags  VerdictFlag
+	Reason frame.Reason // set where Action is Drop
+	Port   frame.PortID // set where Action is Steer or Copy
+	Rule   uint32       // 1 + index in Program.Rules; 0 where no rule was asked
+}
+
+// Context is what Check needs and what does not change within a batch.
+type Context struct {
+	Now   int64  // monotonic time in ns
+	Flows *Flows // the state; may not be nil
+	Dry   bool   // look, but change nothing: for Trace
+	Rec   func(Step)
+}
+
+// Step is one step of an explanation. Rec is nil while forwarding.
+type Step struct {
+	What   string `json:"what"`            // "parse", "flow", "rule", "default", ...
+	Detail string `json:"detail"`          // one line for a person
+	Rule   string `json:"rule,omitempty"`  // the rule's name
+	Where  string `json:"where,omitempty"` // FILE:LINE of the rule
+}

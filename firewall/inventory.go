@@ -1,0 +1,34 @@
+package firewall
+
+import (
+	"net/netip"
+
+	"sluice/vnic/frame"
+)
+
+// Inventory is what a policy's nouns may refer to.
+type Inventory struct {
+	Segments []InvSegment
+	Guests   []InvGuest
+}
+
+// InvSegment is a segment as a policy sees it.
+type InvSegment struct {
+	Name     string
+	ID       frame.SegmentID
+	Prefixes []netip.Prefix
+}
+
+// InvGuest is a guest as a policy sees it. The appliance is not in the inventory: its ports are no insertion points.
+type InvGuest struct {
+	Name  string
+	VNICs []InvVNIC
+}
+
+// InvVNIC is one vNIC of a guest, with the addresses that are its own.
+type InvVNIC struct {
+	Port    frame.PortID
+	Segment frame.SegmentID
+	MAC     frame.MAC
+	Addrs   []netip.Addr
+}

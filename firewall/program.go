@@ -1,0 +1,4 @@
+package firewall
+
+// Program is a policy compiled: flat, immutable data that an engine walks.
+type Program struct{}

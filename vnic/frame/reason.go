@@ -1,0 +1,66 @@
+package frame
+
+// Reason is why a frame was dropped, or how the switch used it up. It is counted, never returned as an error. The zero
+// Reason means that the frame went on.
+type Reason uint8
+
+// The reasons. Their names (String) are what counters, traces and receipts print, and what scripts may rely on.
+const (
+	ReasonNone Reason = iota
+
+	// What is wrong with the frame itself.
+	ReasonShort      // shorter than its headers say
+	ReasonBadOffset  // a header length or an offset points outside the frame
+	ReasonBadVnet    // the virtio_net_hdr contradicts the frame
+	ReasonBadAddress // a source address that nobody can have: multicast, unspecified, loopback
+	ReasonFragment   // a fragment that is not taken
+
+	// What the switch says.
+	ReasonNoPort      // no such port, or it has gone
+	ReasonNotService  // from a service port that the plan does not steer to
+	ReasonSamePort    // the way out is the way in
+	ReasonNoOutput    // a flood with nobody else on the segment
+	ReasonOwnGateway  // addressed to the gateway, and answered or used up there
+	ReasonTTL         // TTL or hop limit ran out; answered with ICMP time exceeded
+	ReasonNoRoute     // no segment has the destination; answered with ICMP unreachable
+	ReasonNoNeighbour // destination's MAC not known yet; it is being asked for
+	ReasonLearnLimit  // the port has as many MACs as it may
+	ReasonReserved    // a link-local group that switches do not forward (IEEE 802.1D 7.12.6)
+
+	// What the firewall says.
+	ReasonRule    // a rule said drop
+	ReasonReject  // a rule said reject; answered
+	ReasonDefault // no rule matched, and the default is drop
+	ReasonState   // state-mismatch: fits no flow and may not begin one
+	ReasonFlows   // state-limit: the flow table, or the vNIC's share of it, is full
+	ReasonSpoof   // the vNIC may not send from this address
+	ReasonRevoked // the flow was allowed by an older policy and is cut
+	ReasonFailed  // the appliance failed and the policy fails closed
+
+	// What the way out says.
+	ReasonTooBig  // longer than the output takes, and not to be segmented
+	ReasonFull    // the output's queue is full
+	ReasonIO      // the output's NIC failed
+	ReasonClosing // the port or the switch is being closed
+
+	reasonCount
+)
+
+// Reasons is how many reasons there are, for arrays of counters.
+const Reasons = int(reasonCount)
+
+var reasonNames = [Reasons]string{
+	"none",
+	"short", "bad-offset", "bad-vnet", "bad-address", "fragment",
+	"no-port", "not-service", "same-port", "no-output", "own-gateway", "ttl", "no-route", "no-neighbour",
+	"learn-limit", "reserved",
+	"rule", "reject", "default", "state-mismatch", "state-limit", "spoofguard", "revoked", "failed",
+	"too-big", "full", "io", "closing",
+}
+
+func (r Reason) String() string {
+	if int(r) < Reasons {
+		return reasonNames[r]
+	}
+	return "unknown"
+}
