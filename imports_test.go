@@ -1,0 +1,110 @@
+package main
+
+import (
+	"go/build"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// floors says which of our packages each package may import. What is not listed here is not part of the house: a new
+// package needs a line, and the line is where its place is argued.
+var floors = map[string][]string{
+	"vnic/frame":         {},
+	"vnic":               {"vnic/frame"},
+	"firewall":           {"vnic/frame"},
+	"firewall/appliance": {"firewall", "vnic/frame"},
+	"vswitch":            {"firewall", "vnic", "vnic/frame"},
+	"vswitch/user":       {"vswitch", "firewall", "vnic", "vnic/frame"},
+	"vswitch/control":    {"vswitch", "firewall", "vnic/frame"},
+	"vswitch/cli":        {"vswitch/control", "vswitch", "firewall", "vnic/frame"},
+	"labs/guest/agent":   {"firewall/appliance", "firewall", "vnic/frame"},
+	"labs/guest":         {"labs/guest/agent", "firewall", "vnic", "vnic/frame"},
+	"labs/bench": {
+		"vswitch/user", "vswitch/cli", "vswitch/control", "vswitch", "firewall", "vnic", "vnic/frame",
+	},
+	"labs": {
+		"labs/guest", "labs/guest/agent", "vswitch/user", "vswitch/control", "vswitch/cli", "vswitch", "firewall", "vnic",
+		"vnic/frame",
+	},
+	"labs/demo": {"labs", "labs/guest", "vswitch/control", "vswitch/cli", "vswitch", "firewall"},
+	"":          {"labs", "labs/demo", "labs/bench", "labs/guest/agent", "vswitch/cli"},
+}
+
+// TestImportsPointOneWay holds the architecture: imports go down the floors, and from nowhere else.
+func TestImportsPointOneWay(t *testing.T) {
+	for _, dir := range packageDirs(t) {
+		allowed, known := floors[dir]
+		if !known {
+			t.Errorf("package %q is not in the graph", dir)
+			continue
+		}
+		for _, path := range ourImports(t, dir) {
+			if !slices.Contains(allowed, path) {
+				t.Errorf("%q imports %q, which the graph does not allow", dir, path)
+			}
+		}
+	}
+}
+
+// TestFloorsAreAcyclic checks the table itself: a table with a loop would permit one in the code.
+func TestFloorsAreAcyclic(t *testing.T) {
+	const walking, done = 1, 2
+	state := map[string]int{}
+	var walk func(string)
+	walk = func(p string) {
+		if state[p] == walking {
+			t.Fatalf("the graph has a loop through %q", p)
+		}
+		if state[p] == done {
+			return
+		}
+		state[p] = walking
+		for _, next := range floors[p] {
+			walk(next)
+		}
+		state[p] = done
+	}
+	for p := range floors {
+		walk(p)
+	}
+}
+
+func packageDirs(t *testing.T) (dirs []string) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		if path != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
+			return filepath.SkipDir
+		}
+		if goFiles, _ := filepath.Glob(filepath.Join(path, "*.go")); len(goFiles) > 0 {
+			dirs = append(dirs, strings.TrimPrefix(filepath.ToSlash(path), "."))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dirs
+}
+
+func ourImports(t *testing.T, dir string) (paths []string) {
+	t.Helper()
+	pkg, err := build.ImportDir(filepath.Join(".", dir), 0)
+	if _, none := err.(*build.NoGoError); none {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range pkg.Imports {
+		if ours, ok := strings.CutPrefix(path, "sluice/"); ok {
+			paths = append(paths, ours)
+		}
+	}
+	return paths
+}
