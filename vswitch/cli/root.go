@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"sluice/vswitch/control"
+)
+
+// ExitError ends the command with a code that is not a class of failure: that of a command in a guest. Nothing is
+// printed for it.
+type ExitError struct{ Code int }
+
+func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
+
+// Commands are the commands of a running switch.
+func Commands() []*cobra.Command {
+	return nil
+}
+
+// Root makes the command `sluice` with the flags that all commands share.
+func Root(commands ...*cobra.Command) *cobra.Command {
+	root := &cobra.Command{
+		Use:               "sluice",
+		Short:             "A virtual switch emulator with firewall insertion points, for teaching and labs",
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return begin(cmd) },
+	}
+	root.PersistentFlags().StringP("output", "o", "table", "table, json or yaml")
+	root.PersistentFlags().String("lab", "", "the running lab that is meant; may be left out where one runs")
+	root.SetHelpCommandGroupID("")
+	root.AddCommand(commands...)
+	return root
+}
+
+// started marks a command whose flags and arguments were accepted: an error after that is no wrong use.
+type started struct{}
+
+// begin fills flags that were not given from the environment: SLUICE_OUTPUT for --output, and so on. It runs before every
+// command, so no command may have a PersistentPreRun of its own.
+func begin(cmd *cobra.Command) error {
+	var err error
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		value, set := os.LookupEnv(EnvName(f.Name))
+		if !set || f.Changed || f.Name == "help" || err != nil {
+			return
+		}
+		if e := cmd.Flags().Set(f.Name, value); e != nil {
+			err = control.Errorf(control.BadInput, "%s: %w", EnvName(f.Name), e)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	cmd.SetContext(context.WithValue(cmd.Context(), started{}, true))
+	return nil
+}
+
+// EnvName is the environment variable of a flag: SLUICE_ and its name in capitals, - as _.
+func EnvName(flag string) string {
+	return "SLUICE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// Run runs the command with the arguments (without the program's name), prints `sluice: ` and the error once on stderr
+// if there is one, and returns the exit code.
+func Run(ctx context.Context, root *cobra.Command, args []string) int {
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	var exit *ExitError
+	if errors.As(err, &exit) {
+		return exit.Code
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "sluice: %s\n", strings.TrimRight(err.Error(), "\n"))
+	var known *control.Error
+	if !errors.As(err, &known) && cmd.Context().Value(started{}) == nil {
+		hint(cmd.ErrOrStderr(), cmd)
+		return int(control.BadInput)
+	}
+	return int(control.ClassOf(err))
+}
+
+func hint(w io.Writer, cmd *cobra.Command) {
+	fmt.Fprintf(w, "See `%s --help`.\n", cmd.CommandPath())
+}

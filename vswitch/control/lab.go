@@ -1,0 +1,69 @@
+package control
+
+import (
+	"context"
+	"io"
+)
+
+// Lab is what the server needs from the lab process beyond the switch. Its methods may be called at once from many
+// goroutines. An error's class (see Error) decides the exit code of the command that asked.
+type Lab interface {
+	// Inspect describes the lab now.
+	Inspect() LabInfo
+	// Exec runs a command in a guest and returns its exit code (128 + signal where a signal ended it). An error means
+	// that the command could not be started or watched. It returns when the command has ended and its output is
+	// written, or when ctx is done, and then the command is killed.
+	Exec(ctx context.Context, guest string, req ExecRequest, s Streams) (code int, err error)
+	// Console runs an interactive shell in a guest, on a terminal of its own there, as Exec would.
+	Console(ctx context.Context, guest string, req ExecRequest, s Streams) (code int, err error)
+	// Stop asks the lab process to end, with its guests. It returns at once.
+	Stop()
+}
+
+// LabInfo describes a running lab.
+type LabInfo struct {
+	Name      string      `json:"name"`
+	PID       int         `json:"pid" doc:"Of the lab process"`
+	Engine    string      `json:"engine"`
+	Placement string      `json:"placement"`
+	Epoch     uint64      `json:"epoch"`
+	Guests    []GuestInfo `json:"guests"`
+}
+
+// GuestInfo describes one guest of a lab, the appliance included.
+type GuestInfo struct {
+	Name      string   `json:"name"`
+	Kind      string   `json:"kind" doc:"qemu, netns, host or embedded"`
+	State     string   `json:"state" doc:"booting, ready, failed or stopped"`
+	Addresses []string `json:"addresses" doc:"Of all its vNICs, with prefix length"`
+}
+
+// PolicyText is a policy as the user wrote it.
+type PolicyText struct {
+	File   string `json:"file" maxLength:"4096" doc:"What messages call it"`
+	Source string `json:"source" maxLength:"16777216" doc:"YAML"`
+}
+
+// ExecRequest is a command to run in a guest. For a console Argv may be empty: the guest's shell.
+type ExecRequest struct {
+	Argv []string          `json:"argv" maxItems:"4096" doc:"The command and its arguments; no shell is put in between"`
+	Env  map[string]string `json:"env,omitempty" doc:"Added to the guest's own"`
+	TTY  bool              `json:"tty,omitempty" doc:"On a terminal in the guest; stderr then comes with stdout"`
+	Size WindowSize        `json:"size,omitzero" doc:"Of that terminal"`
+}
+
+// WindowSize is a terminal's size in characters. The zero WindowSize is unknown.
+type WindowSize struct {
+	Rows uint16 `json:"rows"`
+	Cols uint16 `json:"cols"`
+}
+
+// Streams are what a command in a guest is joined to. Stdin ends with io.EOF. Signals and Resizes are closed, or just
+// silent, once the user has gone.
+type Streams struct {
+	Stdin   io.Reader
+	Stdout  io.Writer
+	Stderr  io.Writer
+	Signals <-chan string     // "INT", "TERM", "HUP", "QUIT": for the command
+	Resizes <-chan WindowSize // the user's terminal has changed
+}
