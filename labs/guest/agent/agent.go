@@ -1,0 +1,26 @@
+// Package agent is what runs inside a guest, as PID 1, and the host's way to talk to it. The guest's half brings the
+// guest up (mounts, modules, addresses, services) and does what it is asked: exec, nft, flows. The host's half (Client)
+// takes nothing on trust: whatever a guest sends is bounded in size, count and time.
+//
+// It is not this package's business how a guest is made or how its byte stream reaches the host (package guest), nor
+// what a policy means (package firewall).
+package agent
+
+import "os"
+
+// Version is the protocol's version; both halves must have the same.
+const Version = 1
+
+// Services that an agent can run, for Config.Services.
+const (
+	ServiceHTTP   = "http"   // TCP 80: an index page, /bytes/N, /slow, /count
+	ServiceEcho   = "echo"   // TCP 23 and 7777: a line echo
+	ServiceIperf3 = "iperf3" // TCP and UDP 5201: the real iperf3 -s
+)
+
+// ServiceNames is every service, in order.
+var ServiceNames = []string{ServiceEcho, ServiceHTTP, ServiceIperf3}
+
+// IsInit says whether this process should be an agent: it is the init process of a guest. A program that may be put into
+// an image calls it first thing in main, and then Main.
+func IsInit() bool { return os.Getpid() == 1 }

@@ -1,0 +1,103 @@
+// Package guest makes the machines on a lab's switch: the image they boot, QEMU virtual machines and namespace machines
+// that run it, and the removal of whatever is left of them. It knows no topology: what a guest is connected to, its
+// segment and the firewall's placement are the business of labs.
+package guest
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"time"
+
+	"sluice/firewall/appliance"
+	"sluice/labs/guest/agent"
+	"sluice/vnic/frame"
+)
+
+// Kind is how a guest is made.
+type Kind string
+
+// The kinds of guests.
+const (
+	QEMU  Kind = "qemu"  // a virtual machine with a kernel of its own
+	NetNS Kind = "netns" // namespaces of the host's kernel
+)
+
+// ErrMissing is wrapped by errors that say that this machine lacks something (a program, a package, space); a command
+// exits with 3 then.
+var ErrMissing = errors.New("this machine lacks something")
+
+// Spec is what a machine is made from.
+type Spec struct {
+	Lab, Name string // letters, digits and hyphens
+	Kind      Kind
+	Dir       string // the guest's own folder for sockets and its boot log; made if missing
+	Image     *Image
+	NICs      []NIC
+	Services  []string // of agent.ServiceNames
+	Hosts     []agent.Host
+	Sysctls   map[string]string
+	Appliance bool // the firewall VM
+
+	Neighbours []appliance.Neighbour // permanent, for the appliance
+	MemoryMiB  int                   // QEMU; 0 means DefaultMemoryMiB
+	CPUs       int                   // QEMU; 0 means 1
+	Accel      Accel                 // QEMU; from ProbeAccel
+}
+
+// NIC is one vNIC of a guest.
+type NIC struct {
+	Name     string // what the guest calls it: eth0
+	MAC      frame.MAC
+	Addrs    []netip.Prefix
+	Gateways []netip.Addr // default routes
+	MTU      int          // bytes of IP packet; 0 leaves it
+	TAP      *os.File     // QEMU: the TAP's queue, with vnet_hdr; the machine owns it once Boot is called
+}
+
+// DefaultMemoryMiB is the memory of a QEMU guest for which none is asked.
+const DefaultMemoryMiB = 256
+
+// State is what is known of a machine.
+type State string
+
+// The states of a machine, in order.
+const (
+	StateNew     State = "new"
+	StateBooting State = "booting" // until the agent has answered
+	StateBooted  State = "booted"  // the agent answers; not configured
+	StateReady   State = "ready"   // configured, services listen
+	StateStopped State = "stopped" // ended, by Stop or by itself
+)
+
+// Machine is one guest. Boot and Configure are called once each, in that order; the rest at any time.
+type Machine interface {
+	Name() string
+	Kind() Kind
+	// Boot starts the machine and returns when its agent has answered. A QEMU guest has its NICs then; into a namespace
+	// guest (NetNS names its namespace) they must be put before Configure.
+	Boot(ctx context.Context) error
+	// NetNS is the path of a namespace guest's network namespace, from the moment Boot has returned; empty for QEMU.
+	NetNS() string
+	// Configure gives the guest its addresses, names and services, and returns when it is ready.
+	Configure(ctx context.Context) error
+	// Agent is the guest's agent; nil before Boot has returned.
+	Agent() *agent.Client
+	State() State
+	// PIDs are the host's processes of this guest, the main one first.
+	PIDs() []int
+	// CPUTime is what those processes have used, user and system.
+	CPUTime() (time.Duration, error)
+	// Pause stops the guest's CPU without telling the guest; Resume lets it go on.
+	Pause(ctx context.Context) error
+	Resume(ctx context.Context) error
+	// Done is closed when the machine has ended; Err then says why, nil after Stop.
+	Done() <-chan struct{}
+	Err() error
+	// Stop ends the machine and removes what Boot made on the host. It may be called at any time, more than once.
+	Stop(ctx context.Context) error
+}
+
+// New makes a machine by its kind, without starting it.
+func New(spec Spec) (Machine, error) { return nil, errors.New("not built yet") }
