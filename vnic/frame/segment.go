@@ -1,0 +1,103 @@
+package frame
+
+import "encoding/binary"
+
+// Segmenter cuts one GSO frame into the packets that it stands for, each with whole checksums, for an output that does
+// not take it as it is. It also finishes a frame that is a single packet, so that one loop serves both:
+//
+//	for s.Reset(f, &k); ; { p := s.Next(); if p == nil { break }; ... }
+//
+// The zero Segmenter is ready. It owns one packet's buffer and reuses it.
+type Segmenter struct {
+	out  Frame
+	src  *Frame
+	key  Key
+	at   int // payload bytes already given
+	size int // payload bytes in each packet
+	n    uint16
+	done bool
+}
+
+// Reset begins with f, whose key is k and which Parse has accepted. f is only read, and must stay as it is until the last Next.
+func (s *Segmenter) Reset(f *Frame, k *Key) {
+	s.src, s.key, s.at, s.n, s.done = f, *k, 0, 0, false
+	s.size = f.Len
+	if k.Has(KeyGSO) {
+		s.size = int(f.Vnet().GSOSize())
+	}
+	if need := Headroom + MinLen + int(k.Payload) + s.size; len(s.out.Buf) < need {
+		s.out.Buf = make([]byte, max(need, Headroom+2048))
+	}
+	s.out.Off = Headroom
+}
+
+// Next is the next packet, or nil after the last. It is borrowed until the next call.
+func (s *Segmenter) Next() *Frame {
+	if s.done {
+		return nil
+	}
+	if !s.key.Has(KeyGSO) {
+		return s.whole()
+	}
+	src, head := s.src.Eth(), int(s.key.Payload)
+	n := min(s.size, int(s.key.PayloadLen)-s.at)
+	s.out.Len = head + n
+	b := s.out.Eth()
+	copy(b, src[:head])
+	copy(b[head:], src[head+s.at:head+s.at+n])
+	s.out.Vnet().Clear()
+	last := s.at+n == int(s.key.PayloadLen)
+	s.fixL3(b)
+	s.fixL4(b, last)
+	s.at += n
+	s.n++
+	s.done = last
+	return &s.out
+}
+
+// whole copies a frame that is one packet, and finishes its checksum.
+func (s *Segmenter) whole() *Frame {
+	s.done = true
+	s.out.Len = s.src.Len
+	copy(s.out.Wire(), s.src.Wire())
+	FinishChecksum(&s.out)
+	s.out.Vnet().Clear()
+	return &s.out
+}
+
+// fixL3 sets the length, and for IPv4 counts the identification up and sums the header, as Linux does (inet_gso_segment).
+func (s *Segmenter) fixL3(b []byte) {
+	ip := b[s.key.L3:]
+	if s.key.Has(KeyIPv6) {
+		binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-40))
+		return
+	}
+	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
+	binary.BigEndian.PutUint16(ip[4:], binary.BigEndian.Uint16(ip[4:])+s.n)
+	SetIPv4Checksum(ip)
+}
+
+// fixL4 sets what differs from packet to packet, and the whole checksum.
+func (s *Segmenter) fixL4(b []byte, last bool) {
+	l4 := b[s.key.L4:]
+	sumAt := l4[checksumOffset(s.key.Proto):]
+	if s.key.Proto == ProtoTCP {
+		binary.BigEndian.PutUint32(l4[4:], s.key.Seq+uint32(s.at))
+		if !last {
+			l4[13] &^= TCPFin | TCPPsh
+		}
+		if s.n > 0 {
+			l4[13] &^= tcpCWR // congestion window reduced is said once (RFC 3168 6.1.2)
+		}
+	} else {
+		binary.BigEndian.PutUint16(l4[4:], uint16(len(l4)))
+	}
+	sumAt[0], sumAt[1] = 0, 0
+	c := L4Checksum(s.key.Src, s.key.Dst, s.key.Proto, l4)
+	if c == 0 {
+		c = 0xffff
+	}
+	binary.BigEndian.PutUint16(sumAt, c)
+}
+
+const tcpCWR = 1 << 7
