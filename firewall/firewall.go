@@ -98,7 +98,10 @@ type Context struct {
 	Now   int64  // monotonic time in ns
 	Flows *Flows // the state; may not be nil
 	Dry   bool   // look, but change nothing: for Trace
-	Rec   func(Step)
+	// Eth is the frame that the key was parsed from, for the little that a key does not hold: the packet inside an ICMP
+	// error, and the identification of a fragment. Where it is nil, such frames fit no flow.
+	Eth []byte
+	Rec func(Step)
 }
 
 // Step is one step of an explanation. Rec is nil while forwarding.
