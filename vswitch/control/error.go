@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"sluice/firewall"
 )
 
 // Class says what kind of failure an error is. Its number is the exit code of the command that meets it.
@@ -16,33 +18,40 @@ const (
 	Lacks    Class = 3 // this machine lacks something
 )
 
-// Fault is one thing that is wrong in a file. Line and Col count from 1; 0 means unknown.
+// Fault is one thing that is wrong in a file that a user wrote, as it crosses the socket (see firewall.Error).
 type Fault struct {
-	File    string `json:"file,omitempty"`
-	Line    int    `json:"line,omitempty"`
-	Col     int    `json:"col,omitempty" doc:"Column in characters, from 1"`
-	Message string `json:"message"`
-	Source  string `json:"source,omitempty" doc:"The line of the file, with a mark under the column"`
+	File    string `json:"file"`
+	Line    int    `json:"line" doc:"From 1"`
+	Col     int    `json:"col" doc:"From 1"`
+	Source  string `json:"source,omitempty" doc:"The line of the file"`
+	Message string `json:"message" doc:"What is wrong"`
+	Do      string `json:"do,omitempty" doc:"What to do"`
 }
 
-// String is FILE:LINE:COL: MESSAGE, as compilers write it.
+// String is FILE:LINE:COL: MESSAGE, as compilers write it, with the source line and what to do.
 func (f Fault) String() string {
-	var b strings.Builder
-	if f.File != "" {
-		b.WriteString(f.File)
-		if f.Line > 0 {
-			fmt.Fprintf(&b, ":%d", f.Line)
-			if f.Col > 0 {
-				fmt.Fprintf(&b, ":%d", f.Col)
-			}
-		}
-		b.WriteString(": ")
+	e := firewall.Error{File: f.File, Line: f.Line, Col: f.Col, Source: f.Source, Msg: f.Message, Do: f.Do}
+	return e.Error()
+}
+
+// faultsIn are the faults that an error tells of.
+func faultsIn(err error) []Fault {
+	var known *Error
+	if errors.As(err, &known) {
+		return known.Faults
 	}
-	b.WriteString(f.Message)
-	if f.Source != "" {
-		b.WriteString("\n" + f.Source)
+	var list firewall.ErrorList
+	var one *firewall.Error
+	switch {
+	case errors.As(err, &list):
+	case errors.As(err, &one):
+		list = firewall.ErrorList{one}
 	}
-	return b.String()
+	var faults []Fault
+	for _, e := range list {
+		faults = append(faults, Fault{File: e.File, Line: e.Line, Col: e.Col, Source: e.Source, Message: e.Msg, Do: e.Do})
+	}
+	return faults
 }
 
 // Error is a failure with its class, as it crosses the socket and as a command ends with it.
@@ -72,11 +81,14 @@ func Errorf(class Class, format string, args ...any) *Error {
 	return &Error{Class: class, Message: err.Error(), Err: errors.Unwrap(err)}
 }
 
-// ClassOf is the class of an error. An error that does not say counts as Failed.
+// ClassOf is the class of an error. What is wrong in a user's file is bad input; an error that does not say is Failed.
 func ClassOf(err error) Class {
 	var e *Error
 	if errors.As(err, &e) && e.Class >= Failed && e.Class <= Lacks {
 		return e.Class
+	}
+	if len(faultsIn(err)) > 0 {
+		return BadInput
 	}
 	return Failed
 }

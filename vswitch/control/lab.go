@@ -3,6 +3,8 @@ package control
 import (
 	"context"
 	"io"
+
+	"sluice/firewall"
 )
 
 // Lab is what the server needs from the lab process beyond the switch. Its methods may be called at once from many
@@ -10,6 +12,9 @@ import (
 type Lab interface {
 	// Inspect describes the lab now.
 	Inspect() LabInfo
+	// LoadPolicy reads a policy with the lab's inventory (firewall.Load). It changes nothing: the server gives the policy to
+	// the switch. file is a name for messages, never opened.
+	LoadPolicy(file string, src []byte) (*firewall.Policy, error)
 	// Exec runs a command in a guest and returns its exit code (128 + signal where a signal ended it). An error means
 	// that the command could not be started or watched. It returns when the command has ended and its output is
 	// written, or when ctx is done, and then the command is killed.
@@ -40,8 +45,8 @@ type GuestInfo struct {
 
 // PolicyText is a policy as the user wrote it.
 type PolicyText struct {
-	File   string `json:"file" maxLength:"4096" doc:"What messages call it"`
-	Source string `json:"source" maxLength:"16777216" doc:"YAML"`
+	File   string `json:"file" maxLength:"4096" doc:"What messages call it; never opened by the server"`
+	Source string `json:"source" doc:"YAML"`
 }
 
 // ExecRequest is a command to run in a guest. For a console Argv may be empty: the guest's shell.

@@ -1,0 +1,74 @@
+package control
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// Problem is an error as the API sends it: problem details (RFC 9457) with the class of the failure, and where in a file
+// it lies.
+type Problem struct {
+	Title  string  `json:"title"`
+	Status int     `json:"status" doc:"The HTTP status"`
+	Detail string  `json:"detail"`
+	Class  Class   `json:"class" enum:"1,2,3" doc:"Exit code for the command that asked: 1 failed, 2 bad input, 3 this machine lacks something"`
+	Faults []Fault `json:"faults,omitempty" doc:"What is wrong where, if it is about a file"`
+}
+
+// Error and GetStatus make a Problem what huma writes as it is.
+func (p *Problem) Error() string { return p.Detail }
+
+// GetStatus is the HTTP status.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// ContentType is that of problem details.
+func (p *Problem) ContentType(string) string { return "application/problem+json" }
+
+// err is the problem as the client's caller sees it.
+func (p *Problem) err() error {
+	if p.Class < Failed || p.Class > Lacks {
+		p.Class = Failed
+	}
+	return &Error{Class: p.Class, Message: p.Detail, Faults: p.Faults}
+}
+
+var classStatus = map[Class]int{
+	Failed:   http.StatusConflict,
+	BadInput: http.StatusUnprocessableEntity,
+	Lacks:    http.StatusNotImplemented,
+}
+
+// problemOf is how an error crosses the socket.
+func problemOf(err error) *Problem {
+	class := ClassOf(err)
+	p := &Problem{Status: classStatus[class], Detail: err.Error(), Class: class}
+	if p.Faults = faultsIn(err); len(p.Faults) > 0 {
+		p.Detail = "" // the faults say it all
+	}
+	p.Title = http.StatusText(p.Status)
+	return p
+}
+
+// newProblem is how huma's own refusals (of a body, a parameter) cross the socket: all are bad input.
+func newProblem(status int, msg string, errs ...error) huma.StatusError {
+	p := &Problem{Title: http.StatusText(status), Status: status, Detail: msg, Class: BadInput}
+	if status >= http.StatusInternalServerError {
+		p.Class = Failed
+	}
+	for _, err := range errs {
+		if err != nil {
+			p.Detail += ": " + err.Error()
+		}
+	}
+	return p
+}
+
+func writeProblem(w http.ResponseWriter, status int, err error) {
+	p := problemOf(err)
+	p.Status, p.Title = status, http.StatusText(status)
+	w.Header().Set("Content-Type", p.ContentType(""))
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(p)
+}
