@@ -4,11 +4,9 @@
 package vswitch
 
 import (
-	"context"
 	"net/netip"
 
 	"sluice/firewall"
-	"sluice/vnic"
 	"sluice/vnic/frame"
 )
 
@@ -42,14 +40,4 @@ type Port struct {
 	Service bool         // a port of the appliance: never learns, never flooded to, no insertion point
 	Accept  bool         // service ports: frames from it are accepted (the plan, or the draining one, steers to it)
 	MaxMACs int          // FDB entries this port may hold
-}
-
-// Datapath is an engine: what moves frames by a plan.
-type Datapath interface {
-	Attach(frame.PortID, vnic.NIC) error
-	Detach(frame.PortID) error
-	// Apply returns once no frame is walking by an older plan.
-	Apply(context.Context, *Plan) error
-	Snapshot() Snapshot
-	Close() error
 }

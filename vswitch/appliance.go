@@ -1,0 +1,22 @@
+package vswitch
+
+import (
+	"context"
+
+	"sluice/firewall"
+)
+
+// Appliance is the slow side as the switch sees it. Labs implement it over the guest's agent. Its answers are not
+// trusted: what it says of flows is evaluated by the program before a frame passes because of it.
+type Appliance interface {
+	// Ready says whether the appliance would route frames now; an error says why not.
+	Ready(context.Context) error
+	// SetPolicy applies a whole nftables ruleset at once, or leaves the old one.
+	SetPolicy(ctx context.Context, nft string, generation uint64) error
+	// PutFlows makes conntrack know the flows, and says how many it now knows. A flow that is there already counts.
+	PutFlows(context.Context, []firewall.FlowRecord) (int, error)
+	// Flows is what conntrack knows.
+	Flows(context.Context) ([]firewall.FlowRecord, error)
+	// DeleteFlows makes conntrack forget flows, and says how many it knew.
+	DeleteFlows(context.Context, []firewall.FlowRecord) (int, error)
+}

@@ -1,0 +1,128 @@
+package vswitch
+
+import (
+	"sluice/firewall"
+	"sluice/vnic/frame"
+)
+
+// Receipt is what one change of placement cost. It is measured: the engine logs each IP frame that enters and leaves
+// while the change runs, and the logs are joined afterwards. The JSON names are what scripts rely on.
+type Receipt struct {
+	From         firewall.Placement `json:"from"`
+	To           firewall.Placement `json:"to"`
+	Handover     Handover           `json:"handover"`
+	Epoch        uint64             `json:"epoch" doc:"Of the plan that stays"`
+	DurationMS   float64            `json:"duration_ms" doc:"From the request until the old way was empty"`
+	GapMS        float64            `json:"gap_ms" doc:"Longest time that a flow with frames waiting went without a delivery"`
+	Observed     int                `json:"observed" doc:"Frames that entered while the change was watched"`
+	Delivered    int                `json:"delivered" doc:"Frames handed to guests while the change was watched"`
+	Lost         int                `json:"lost" doc:"Accepted, allowed by the policy, and never delivered"`
+	Duplicated   int                `json:"duplicated" doc:"Delivered more often than sent"`
+	Reordered    int                `json:"reordered" doc:"Delivered after a frame of the same flow that was sent later"`
+	Leaked       int                `json:"leaked" doc:"Delivered by an enforcing plan, but denied by the policy"`
+	Drained      int                `json:"drained" doc:"Frames that still came out of the appliance after the change"`
+	FlowsCarried int                `json:"flows_carried"`
+	Dropped      map[string]uint64  `json:"dropped" doc:"Frames by reason, in the whole switch, while the change ran"`
+	Overflow     bool               `json:"overflow" doc:"More frames than the logs hold: the counts above are of the first ones only"`
+}
+
+// Handover says what becomes of the flows that run while the placement changes.
+type Handover string
+
+// The handovers.
+const (
+	Carry Handover = "carry" // flow state is moved, and the flows live on
+	Keep  Handover = "keep"  // old flows stay on the old side until they end
+	Cut   Handover = "cut"   // every flow is forgotten, on both sides
+)
+
+// PlaceOptions says how a placement is changed. The zero value is the default.
+type PlaceOptions struct {
+	Handover Handover // Carry where empty
+}
+
+// PolicyResult is what applying a policy did.
+type PolicyResult struct {
+	Generation uint64             `json:"generation" doc:"Of the policy now in force; counts from 1"`
+	Epoch      uint64             `json:"epoch"`
+	Placement  firewall.Placement `json:"placement"`
+	Rules      int                `json:"rules"`
+	FlowsCut   int                `json:"flows_cut" doc:"Flows that the old policy allowed and the new one does not"`
+	DurationMS float64            `json:"duration_ms"`
+}
+
+// TraceRequest describes the frame whose way is asked for: the first of a flow, or one of a flow that is known.
+type TraceRequest struct {
+	Proto string `json:"proto"` // tcp, udp or icmp
+	From  string `json:"from"`  // a guest, or one of its addresses
+	To    string `json:"to"`    // a guest or any address
+	// SrcPort and DstPort are TCP's or UDP's, 0 to 65535. A source port of 0 is one that no flow uses.
+	SrcPort uint16 `json:"src_port,omitempty"`
+	DstPort uint16 `json:"dst_port,omitempty"`
+	IPv6    bool   `json:"ipv6,omitempty"` // between guests with addresses of both kinds
+}
+
+// TraceResult is the way of one frame through the switch, which nobody sent.
+type TraceResult struct {
+	Verdict string      `json:"verdict"` // pass, drop or reject
+	Rule    string      `json:"rule"`    // the rule that decided; empty where none did
+	Reason  string      `json:"reason"`  // a frame.Reason's name where the frame is dropped, else empty
+	Steps   []TraceStep `json:"steps"`
+}
+
+// TraceStep is one step on the way.
+type TraceStep struct {
+	firewall.Step
+	Point string `json:"point,omitempty"` // the insertion point, as in client/from-guest; empty between two of them
+}
+
+// PortStats are a port's counters since it was added. Frames in and out are counted as the guest sees them.
+type PortStats struct {
+	Name      string            `json:"name"`
+	ID        frame.PortID      `json:"id"`
+	Segment   string            `json:"segment"`
+	Up        bool              `json:"up"`
+	InFrames  uint64            `json:"in_frames"` // from the guest
+	InBytes   uint64            `json:"in_bytes"`
+	OutFrames uint64            `json:"out_frames"` // to the guest
+	OutBytes  uint64            `json:"out_bytes"`
+	Copies    uint64            `json:"copies"` // frames made of this port's frames beyond the first: floods
+	Dropped   map[string]uint64 `json:"dropped"`
+	NICDrops  uint64            `json:"nic_drops"` // lost in the NIC's own queue before the switch saw them: not in the books
+	MACs      int               `json:"macs"`      // FDB entries
+}
+
+// RuleStats are a rule's counters since the policy was applied.
+type RuleStats struct {
+	Rule   string `json:"rule"`
+	Frames uint64 `json:"frames"` // decided by the rule, at any insertion point
+	Bytes  uint64 `json:"bytes"`
+}
+
+// Stats are the switch's counters. The books balance: in + copies == out + the sum of dropped. Frames that the switch
+// itself makes (answers, questions for a neighbour) come in at the port "switch".
+type Stats struct {
+	Placement firewall.Placement `json:"placement"`
+	Epoch     uint64             `json:"epoch"`
+	In        uint64             `json:"in"`
+	Copies    uint64             `json:"copies"`
+	Out       uint64             `json:"out"`
+	Dropped   map[string]uint64  `json:"dropped"`
+	// FastShare is the share of the guests' frames that the engine alone has handled: 1 where none met the appliance.
+	FastShare float64     `json:"fast_share"`
+	Flows     int         `json:"flows"`
+	Ports     []PortStats `json:"ports"`
+	Rules     []RuleStats `json:"rules"`
+}
+
+// Status is how the switch is now.
+type Status struct {
+	Name       string             `json:"name"`
+	Placement  firewall.Placement `json:"placement"`
+	Epoch      uint64             `json:"epoch"`
+	Generation uint64             `json:"generation"` // of the policy; 0 is none yet
+	Appliance  bool               `json:"appliance"`  // whether there is one
+	Ports      int                `json:"ports"`
+	Flows      int                `json:"flows"`
+	Changing   bool               `json:"changing"` // a change of placement is running
+}
