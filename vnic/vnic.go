@@ -21,3 +21,9 @@ type NIC interface {
 	// Close ends a blocked ReadBatch. It may be called more than once.
 	Close() error
 }
+
+// Dropper is what a NIC also is whose own queue can lose frames before ReadBatch sees them. Drops counts them since the
+// NIC was opened, so that the books balance: what a guest sent is what was read and what was dropped here.
+type Dropper interface {
+	Drops() uint64
+}
