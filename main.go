@@ -1,4 +1,29 @@
-// Command sluice is a virtual switch emulator with firewall insertion points, for teaching and labs.
+// Command sluice is a virtual switch emulator with firewall insertion points, for teaching and labs. This file only joins
+// the command trees of the floors below.
 package main
 
-func main() {}
+import (
+	"context"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"sluice/labs"
+	"sluice/labs/bench"
+	"sluice/labs/guest/agent"
+	"sluice/vswitch/cli"
+)
+
+func main() {
+	if agent.IsInit() {
+		agent.Main() // the same binary is the init process of every guest
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	root := cli.Root(slices.Concat(labs.Commands(), cli.Commands(), []*cobra.Command{bench.Command()})...)
+	code := cli.Run(ctx, root, os.Args[1:])
+	stop()
+	os.Exit(code)
+}

@@ -1,0 +1,91 @@
+package labs
+
+import (
+	"fmt"
+	"net/netip"
+
+	"sluice/firewall"
+	"sluice/vnic/frame"
+	"sluice/vswitch"
+)
+
+// Card is one vNIC of a lab with everything that follows from its place in the file: ports are numbered through the guests
+// in order, the appliance's last, and MACs follow from the numbers, so the same file gives the same lab every time.
+type Card struct {
+	Port    frame.PortID
+	Name    string // the guest's; with /N where it has several vNICs
+	Guest   int    // index in Lab.Guests; -1 for the appliance
+	Index   int    // among the guest's vNICs
+	MAC     frame.MAC
+	Segment frame.SegmentID
+	Addrs   []netip.Addr
+}
+
+// Cards lists every vNIC of the lab.
+func (l *Lab) Cards() []Card {
+	var out []Card
+	add := func(guest int, g *Guest) {
+		for i, v := range g.VNICs {
+			c := Card{
+				Port: frame.PortID(len(out) + 1), Name: g.Name, Guest: guest, Index: i,
+				Segment: frame.SegmentID(v.Segment + 1), Addrs: v.Addrs(),
+			}
+			if len(g.VNICs) > 1 {
+				c.Name = fmt.Sprintf("%s/%d", g.Name, i)
+			}
+			c.MAC = guestMAC(c.Port)
+			out = append(out, c)
+		}
+	}
+	for i := range l.Guests {
+		add(i, &l.Guests[i])
+	}
+	if l.Appliance != nil {
+		add(-1, l.Appliance)
+		for i := range out {
+			if out[i].Guest < 0 { // it serves the gateway, under the gateway's own MAC
+				out[i].MAC = gatewayMAC(out[i].Segment)
+			}
+		}
+	}
+	return out
+}
+
+// guestMAC is a locally administered address (IEEE 802, bit 1 of the first byte).
+func guestMAC(p frame.PortID) frame.MAC {
+	return frame.MAC{0x02, 0x53, 0x4c, 0x00, byte(p >> 8), byte(p)}
+}
+
+func gatewayMAC(s frame.SegmentID) frame.MAC {
+	return frame.MAC{0x02, 0x53, 0x4c, 0x01, byte(s >> 8), byte(s)}
+}
+
+// Inventory is the lab as a policy sees it.
+func (l *Lab) Inventory() *firewall.Inventory {
+	inv := &firewall.Inventory{}
+	for i, s := range l.Segments {
+		inv.Segments = append(inv.Segments, firewall.InvSegment{Name: s.Name, ID: frame.SegmentID(i + 1), Prefixes: s.Prefixes()})
+	}
+	for _, g := range l.Guests {
+		inv.Guests = append(inv.Guests, firewall.InvGuest{Name: g.Name})
+	}
+	for _, c := range l.Cards() {
+		if c.Guest >= 0 {
+			g := &inv.Guests[c.Guest]
+			g.VNICs = append(g.VNICs, firewall.InvVNIC{Port: c.Port, Segment: c.Segment, MAC: c.MAC, Addrs: c.Addrs})
+		}
+	}
+	return inv
+}
+
+// SwitchSegments is the lab's segments as the switch sees them.
+func (l *Lab) SwitchSegments() []vswitch.Segment {
+	var out []vswitch.Segment
+	for i, s := range l.Segments {
+		id := frame.SegmentID(i + 1)
+		out = append(out, vswitch.Segment{
+			ID: id, Name: s.Name, Prefixes: s.Prefixes(), Gateways: s.Gateways(), GatewayMAC: gatewayMAC(id), MTU: s.MTU,
+		})
+	}
+	return out
+}

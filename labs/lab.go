@@ -1,0 +1,94 @@
+// Package labs stands on the switch: lab files (load and lint), the process that a deployed lab is, and the commands that
+// deploy, list and destroy labs. It forwards no frames, decides no verdicts, and knows nothing of what runs inside a
+// guest: those are the floors below and labs/guest.
+package labs
+
+import (
+	"io/fs"
+	"net/netip"
+
+	"sluice/firewall"
+)
+
+// Lab is a lab file that passed every check: its names are unique, its addresses lie in their segments, and its policy
+// compiles for it.
+type Lab struct {
+	Name      string
+	Title     string
+	Dir       string // the folder on disk; empty for a built-in lab
+	Files     fs.FS  // the folder's files
+	Segments  []Segment
+	Guests    []Guest // in the order of the file
+	Appliance *Guest  // nil: only the placements off and fast can be chosen
+	Policy    *firewall.Policy
+	Placement firewall.Placement // where the policy is enforced once deployed
+	Handover  string             // carry, keep or cut: the default for changes
+}
+
+// Segment is one broadcast domain of a lab.
+type Segment struct {
+	Name     string
+	Subnet   netip.Prefix // IPv4; invalid where there is none
+	Subnet6  netip.Prefix // invalid where there is none
+	Gateway  netip.Addr   // the first address of Subnet where the file does not say
+	Gateway6 netip.Addr
+	MTU      int // bytes of IP packet, 1280 to 9000
+}
+
+// Prefixes are the segment's subnets.
+func (s Segment) Prefixes() []netip.Prefix {
+	var p []netip.Prefix
+	for _, x := range []netip.Prefix{s.Subnet, s.Subnet6} {
+		if x.IsValid() {
+			p = append(p, x)
+		}
+	}
+	return p
+}
+
+// Gateways are the gateway's addresses, in the order of Prefixes.
+func (s Segment) Gateways() []netip.Addr {
+	var a []netip.Addr
+	for _, x := range []netip.Addr{s.Gateway, s.Gateway6} {
+		if x.IsValid() {
+			a = append(a, x)
+		}
+	}
+	return a
+}
+
+// The kinds of guest. KindAuto is QEMU where it works, else a network namespace.
+const (
+	KindAuto  = "auto"
+	KindQEMU  = "qemu"
+	KindNetns = "netns"
+	KindHost  = "host" // a device in the host's own namespace: no machine at all
+)
+
+// Guest is a machine of a lab.
+type Guest struct {
+	Name     string
+	Kind     string // KindAuto where the file does not say
+	VNICs    []VNIC
+	Services []string
+	Memory   int // MiB
+	CPUs     int
+}
+
+// VNIC is one network card of a guest.
+type VNIC struct {
+	Segment  int        // index in Lab.Segments
+	Address  netip.Addr // IPv4; invalid where the segment has none
+	Address6 netip.Addr
+}
+
+// Addrs are the vNIC's addresses.
+func (v VNIC) Addrs() []netip.Addr {
+	var a []netip.Addr
+	for _, x := range []netip.Addr{v.Address, v.Address6} {
+		if x.IsValid() {
+			a = append(a, x)
+		}
+	}
+	return a
+}

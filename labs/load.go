@@ -1,0 +1,168 @@
+package labs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"sluice/firewall"
+	"sluice/vswitch/control"
+)
+
+// The bounds of a lab file. They keep a bad file from costing memory, and names of devices within 15 bytes.
+const (
+	maxFile     = 256 << 10 // bytes
+	maxSegments = 64
+	maxGuests   = 200
+	maxVNICs    = 8 // of one guest
+	maxServices = 8 // of one guest
+)
+
+// labFile is the name of the file that makes a folder a lab.
+const labFile = "lab.yaml"
+
+// Load reads and checks a lab: a built-in one by its name (fast-vs-slow, or with its number), else a folder. What is wrong
+// with a file is told with its place; every error's class is control.BadInput.
+func Load(ref string) (*Lab, error) {
+	if b := findBuiltin(ref); b != nil {
+		return loadFrom(b.files, ref+"/"+labFile, "")
+	}
+	info, err := os.Stat(ref)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, control.Errorf(control.BadInput, "no lab %q: neither built in (%s) nor a folder", ref, strings.Join(builtinNames(), ", "))
+	case err != nil:
+		return nil, control.Errorf(control.BadInput, "open lab: %w", err)
+	case !info.IsDir():
+		return nil, control.Errorf(control.BadInput, "%s is a file: give the folder that holds %s", ref, labFile)
+	}
+	dir, err := filepath.Abs(ref)
+	if err != nil {
+		return nil, control.Errorf(control.BadInput, "open lab: %w", err)
+	}
+	return loadFrom(os.DirFS(dir), filepath.Join(ref, labFile), dir)
+}
+
+func loadFrom(files fs.FS, shown, dir string) (*Lab, error) {
+	text, err := readBounded(files, labFile)
+	if err != nil {
+		return nil, control.Errorf(control.BadInput, "read %s: %w", shown, err)
+	}
+	return parseLab(files, shown, dir, text)
+}
+
+// readBounded reads a small file, and no more of it than may be.
+func readBounded(files fs.FS, name string) ([]byte, error) {
+	info, err := fs.Stat(files, name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, errors.New("there is no such file")
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, errors.New("not an ordinary file")
+	case info.Size() > maxFile:
+		return nil, fmt.Errorf("%d bytes; at most %d are taken", info.Size(), maxFile)
+	}
+	return fs.ReadFile(files, name)
+}
+
+// parseLab makes a Lab of a file's text: first what each key says, then what they say together.
+func parseLab(files fs.FS, shown, dir string, text []byte) (*Lab, error) {
+	l := &labReader{
+		reader: reader{file: shown, text: text},
+		lab:    &Lab{Dir: dir, Files: files, Placement: firewall.Fast, Handover: "carry"},
+		places: map[string]ast.Node{},
+	}
+	if root := l.parse(); root != nil {
+		l.root(root)
+	}
+	if l.err != nil {
+		return nil, l.err
+	}
+	if err := l.readPolicy(); err != nil {
+		return nil, err
+	}
+	return l.lab, nil
+}
+
+// labReader fills a Lab from a file.
+type labReader struct {
+	reader
+	lab    *Lab
+	places map[string]ast.Node // where each name, address and subnet was written, for messages about two of them
+	policy ast.Node
+}
+
+func (l *labReader) root(n ast.Node) {
+	var segments, guests, appliance ast.Node
+	l.fields(n, "the lab", map[string]func(ast.Node){
+		"name":      func(v ast.Node) { l.lab.Name = l.name(v, "the lab's name") },
+		"title":     func(v ast.Node) { l.lab.Title = l.word(v, "the title") },
+		"segments":  func(v ast.Node) { segments = v },
+		"guests":    func(v ast.Node) { guests = v },
+		"appliance": func(v ast.Node) { appliance = v },
+		"policy":    func(v ast.Node) { l.policy = v },
+		"placement": func(v ast.Node) { l.placement(v) },
+		"handover":  func(v ast.Node) { l.lab.Handover = l.oneOf(v, "handover", "carry", "keep", "cut") },
+	})
+	switch {
+	case l.err != nil:
+		return
+	case l.lab.Name == "":
+		l.fail(n, "the lab has no name; add name: my-lab")
+	case segments == nil:
+		l.fail(n, "the lab has no segments; add segments: {lan: {subnet: %s}}", example(false))
+	case guests == nil:
+		l.fail(n, "the lab has no guests; add guests: {client: {segment: lan, address: 10.10.1.10}}")
+	default:
+		l.segments(segments)
+		l.guests(guests)
+		if appliance != nil {
+			l.appliance(appliance)
+		}
+		l.needsAppliance(n)
+	}
+}
+
+func (l *labReader) placement(n ast.Node) {
+	p, err := firewall.ParsePlacement(l.word(n, "the placement"))
+	if l.err == nil && err != nil {
+		l.fail(n, "%v", err)
+	}
+	l.lab.Placement = p
+}
+
+func (l *labReader) needsAppliance(n ast.Node) {
+	if p := l.lab.Placement; l.lab.Appliance == nil && p != firewall.Off && p != firewall.Fast {
+		l.fail(n, "placement %s needs an appliance; add appliance: {name: fw}", p)
+	}
+}
+
+// taken fails when a name or address was used before; else it remembers where it is.
+func (l *labReader) taken(n ast.Node, what, value string) {
+	if first, ok := l.places[value]; ok {
+		p := first.GetToken().Position
+		l.fail(n, "%s %s is taken: it is at line %d, column %d already; choose another", what, value, p.Line, p.Column)
+		return
+	}
+	l.places[value] = n
+}
+
+// policyName is the file that the policy is in, relative to the lab's folder.
+func (l *labReader) policyName() string {
+	w := l.word(l.policy, "the policy")
+	if l.err == nil && !fs.ValidPath(w) {
+		l.fail(l.policy, "the policy %q lies outside of the lab's folder; give a file in it", w)
+	}
+	return w
+}
+
+// beside names another file of the lab as the user would type it.
+func (l *labReader) beside(name string) string { return path.Join(path.Dir(l.file), name) }

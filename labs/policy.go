@@ -1,0 +1,77 @@
+package labs
+
+import (
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"sluice/firewall"
+)
+
+// readPolicy loads the policy against the lab's own nouns. It comes last: a rule may name any guest.
+func (l *labReader) readPolicy() error {
+	file, text := l.file, []byte(nil)
+	switch n := l.policy.(type) {
+	case nil:
+		return errorAt(l.file, l.text, 1, 1, "the lab has no policy; add policy: policy.yaml")
+	case *ast.MappingNode, *ast.MappingValueNode:
+		text = l.inline(n)
+	default:
+		name := l.policyName()
+		if l.err != nil {
+			return l.err
+		}
+		file = l.beside(name)
+		var err error
+		if text, err = readBounded(l.lab.Files, name); err != nil {
+			l.fail(n, "policy %s cannot be read: %v", name, err)
+		}
+	}
+	if l.err != nil {
+		return l.err
+	}
+	policy, err := firewall.Load(file, text, l.lab.Inventory())
+	if err != nil {
+		return badFile(err)
+	}
+	l.lab.Policy = policy
+	return nil
+}
+
+// inline cuts the policy out of the lab file. What lies before it becomes blank, not gone, so that the policy's own errors
+// still name the right line and column.
+func (l *labReader) inline(n ast.Node) []byte {
+	first, ok := firstKey(n)
+	if !ok {
+		l.fail(n, "an inline policy is written as an indented block; or put it into a file of its own")
+		return nil
+	}
+	var out strings.Builder
+	at := first.GetToken().Position
+	for i, line := range strings.SplitAfter(string(l.text), "\n") {
+		indent := len(line) - len(strings.TrimLeft(line, " "))
+		blank := strings.TrimSpace(line) == "" || strings.TrimSpace(line)[0] == '#'
+		switch {
+		case i+1 < at.Line:
+			out.WriteString("\n")
+		case !blank && indent < at.Column-1:
+			return []byte(out.String())
+		default:
+			out.WriteString(line)
+		}
+	}
+	return []byte(out.String())
+}
+
+// firstKey is the first key of a block mapping.
+func firstKey(n ast.Node) (ast.Node, bool) {
+	switch m := n.(type) {
+	case *ast.MappingNode:
+		if !m.IsFlowStyle && len(m.Values) > 0 {
+			return m.Values[0].Key, true
+		}
+	case *ast.MappingValueNode:
+		return m.Key, true
+	}
+	return nil, false
+}

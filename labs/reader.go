@@ -1,0 +1,262 @@
+package labs
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// reader walks the YAML of one file. It keeps the first error only: one clear error is worth more than ten that follow
+// from it. After an error every method returns zero values, so callers look at err once, at the end.
+type reader struct {
+	file string
+	text []byte
+	err  error
+}
+
+// maxNesting bounds how deep brackets may nest: the YAML parser recurses, and a file of brackets would end the process.
+const maxNesting = 32
+
+// parse gives the file's one document; nil after an error.
+func (r *reader) parse() ast.Node {
+	depth := 0
+	for i, c := range r.text {
+		switch c {
+		case '[', '{':
+			depth++
+		case ']', '}':
+			depth--
+		}
+		if depth > maxNesting {
+			line := 1 + strings.Count(string(r.text[:i]), "\n")
+			r.err = errorAt(r.file, r.text, line, 1, "brackets nest deeper than %d; a lab file never needs that", maxNesting)
+			return nil
+		}
+	}
+	f, err := parser.ParseBytes(r.text, 0)
+	var at yaml.Error
+	switch {
+	case errors.As(err, &at) && at.GetToken() != nil:
+		p := at.GetToken().Position
+		r.err = errorAt(r.file, r.text, p.Line, p.Column, "not YAML: %s", at.GetMessage())
+	case err != nil:
+		r.err = errorAt(r.file, r.text, 1, 1, "not YAML: %v", err)
+	case len(f.Docs) == 0 || f.Docs[0].Body == nil:
+		r.err = errorAt(r.file, r.text, 1, 1, "the file is empty; see the schema for what a lab needs")
+	case len(f.Docs) > 1:
+		r.fail(f.Docs[1], "a second document; a lab file has one, so remove the line ---")
+	default:
+		return f.Docs[0].Body
+	}
+	return nil
+}
+
+// fail keeps an error at a node, unless there is one already.
+func (r *reader) fail(n ast.Node, format string, args ...any) {
+	if r.err != nil {
+		return
+	}
+	line, col := 1, 1
+	if t := n.GetToken(); t != nil && t.Position != nil {
+		line, col = t.Position.Line, t.Position.Column
+	}
+	if m, ok := n.(*ast.MappingNode); ok && !m.IsFlowStyle && len(m.Values) > 0 {
+		k := m.Values[0].Key.GetToken().Position // a block mapping's own token is its first colon
+		line, col = k.Line, k.Column
+	}
+	r.err = errorAt(r.file, r.text, line, col, format, args...)
+}
+
+// entry is one key of a mapping, with its value.
+type entry struct {
+	name       string
+	key, value ast.Node
+}
+
+// entries lists a mapping in the order of the file. what names it in errors.
+func (r *reader) entries(n ast.Node, what string) []entry {
+	var values []*ast.MappingValueNode
+	switch m := n.(type) {
+	case *ast.MappingNode:
+		values = m.Values
+	case *ast.MappingValueNode:
+		values = []*ast.MappingValueNode{m}
+	default:
+		r.fail(n, "%s must be a mapping; write it as key: value", what)
+		return nil
+	}
+	var out []entry
+	for _, v := range values {
+		key, ok := v.Key.(ast.ScalarNode)
+		if !ok {
+			r.fail(v.Key, "anchors, merges and keys that are not plain words are not taken; write the key out")
+			return nil
+		}
+		out = append(out, entry{name: key.GetToken().Value, key: v.Key, value: v.Value})
+	}
+	return out
+}
+
+// fields reads a mapping whose keys are known: one function a key.
+func (r *reader) fields(n ast.Node, what string, known map[string]func(ast.Node)) {
+	seen := map[string]bool{}
+	for _, e := range r.entries(n, what) {
+		read := known[e.name]
+		switch {
+		case r.err != nil:
+			return
+		case read == nil:
+			r.unknown(e, what, known)
+		case seen[e.name]:
+			r.fail(e.key, "%s has %s twice; keep one", what, e.name)
+		default:
+			seen[e.name] = true
+			read(e.value)
+		}
+	}
+}
+
+func (r *reader) unknown(e entry, what string, known map[string]func(ast.Node)) {
+	words := make([]string, 0, len(known))
+	for k := range known {
+		words = append(words, k)
+	}
+	slices.Sort(words)
+	if s := suggest(e.name, words); s != "" {
+		r.fail(e.key, "%s has no key %q; did you mean %s?", what, e.name, s)
+		return
+	}
+	r.fail(e.key, "%s has no key %q; it takes %s", what, e.name, strings.Join(words, ", "))
+}
+
+// items lists a sequence; what names it in errors.
+func (r *reader) items(n ast.Node, what string) []ast.Node {
+	s, ok := n.(*ast.SequenceNode)
+	if !ok {
+		r.fail(n, "%s must be a list; write it as [one, two]", what)
+		return nil
+	}
+	return s.Values
+}
+
+// word reads a scalar as it was written.
+func (r *reader) word(n ast.Node, what string) string {
+	switch n.(type) {
+	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+		return n.GetToken().Value
+	case *ast.NullNode:
+		r.fail(n, "%s is empty; write a value or remove the key", what)
+	default:
+		r.fail(n, "%s must be one plain value", what)
+	}
+	return ""
+}
+
+// oneOf reads a word out of a few.
+func (r *reader) oneOf(n ast.Node, what string, known ...string) string {
+	w := r.word(n, what)
+	if r.err == nil && !slices.Contains(known, w) {
+		hint := "it is one of " + strings.Join(known, ", ")
+		if s := suggest(w, known); s != "" {
+			hint = "did you mean " + s + "?"
+		}
+		r.fail(n, "no %s %q; %s", what, w, hint)
+	}
+	return w
+}
+
+// number reads a whole number between two bounds, both allowed.
+func (r *reader) number(n ast.Node, what string, lo, hi int) int {
+	w := r.word(n, what)
+	v, err := strconv.Atoi(w)
+	if r.err == nil && (err != nil || v < lo || v > hi) {
+		r.fail(n, "%s is %q; it must be a whole number from %d to %d", what, w, lo, hi)
+	}
+	return v
+}
+
+// name reads a name that the user chose.
+func (r *reader) name(n ast.Node, what string) string {
+	w := r.word(n, what)
+	if r.err == nil {
+		if fault := nameFault(w); fault != "" {
+			r.fail(n, "%s %q %s; use a-z, 0-9 and -, at most %d letters, beginning with a letter", what, w, fault, maxName)
+		}
+	}
+	return w
+}
+
+// addr reads an IP address of one family.
+func (r *reader) addr(n ast.Node, what string, is6 bool) netip.Addr {
+	w := r.word(n, what)
+	a, err := netip.ParseAddr(w)
+	if r.err == nil && (err != nil || a.Zone() != "" || a.Is4In6() || a.Is6() != is6) {
+		r.fail(n, "%s is %q, which is no %s address; write one like %s", what, w, family(is6), example(is6).Addr().Next())
+	}
+	return a
+}
+
+// prefix reads a subnet of one family that can be given to guests.
+func (r *reader) prefix(n ast.Node, what string, is6 bool) netip.Prefix {
+	w := r.word(n, what)
+	p, err := netip.ParsePrefix(w)
+	a := p.Addr()
+	lo, hi := 8, 30
+	if is6 {
+		lo, hi = 16, 126
+	}
+	switch {
+	case r.err != nil:
+	case err != nil || a.Is4In6() || a.Is6() != is6:
+		r.fail(n, "%s is %q, which is no %s subnet; write one like %s", what, w, family(is6), example(is6))
+	case p.Masked() != p:
+		r.fail(n, "%s %s has bits behind its length; write %s", what, w, p.Masked())
+	case p.Bits() < lo || p.Bits() > hi:
+		r.fail(n, "%s %s has a length of %d; take one from /%d to /%d", what, w, p.Bits(), lo, hi)
+	case a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || !is6 && a.As4()[0] >= 224:
+		r.fail(n, "%s %s cannot be given to guests; take a private one like %s", what, w, example(is6))
+	}
+	return p
+}
+
+func family(is6 bool) string {
+	if is6 {
+		return "IPv6"
+	}
+	return "IPv4"
+}
+
+func example(is6 bool) netip.Prefix {
+	if is6 {
+		return netip.MustParsePrefix("fd00:10:1::/64")
+	}
+	return netip.MustParsePrefix("10.10.1.0/24")
+}
+
+// maxName is how long a name may be. It is no device name (those are numbered), but namespaces and hostnames use it.
+const maxName = 32
+
+// nameFault says what keeps a word from being a name; empty where nothing does.
+func nameFault(w string) string {
+	switch {
+	case w == "":
+		return "is empty"
+	case len(w) > maxName:
+		return "is too long"
+	case w[0] < 'a' || w[0] > 'z':
+		return "does not begin with a-z"
+	case w[len(w)-1] == '-':
+		return "ends with -"
+	case strings.ContainsFunc(w, func(c rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-", c) }):
+		return "has a letter that names do not take"
+	case w == "any" || w == "gateway":
+		return "is a word of the policy's own"
+	}
+	return ""
+}
