@@ -1,0 +1,240 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"sluice/firewall"
+	"sluice/vswitch"
+)
+
+// Client speaks to one running lab. Any number of goroutines may use it at once.
+type Client struct {
+	lab  string
+	http *http.Client
+}
+
+// Dial finds a running lab and sees that it answers. With an empty name it is the one lab that runs. Each way to fail has
+// an error of its own, of class BadInput where another command would do: it says which.
+func Dial(ctx context.Context, lab string) (*Client, error) {
+	if lab == "" {
+		var err error
+		if lab, err = onlyLab(); err != nil {
+			return nil, err
+		}
+	}
+	dir, err := LabDir(lab)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, SocketName)
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, dialError(lab, dir, err)
+	}
+	conn.Close()
+	return &Client{lab: lab, http: &http.Client{Transport: &http.Transport{
+		DisableCompression: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return d.DialContext(ctx, "unix", path)
+		},
+	}}}, nil
+}
+
+// Lab is the lab's name.
+func (c *Client) Lab() string { return c.lab }
+
+// Close gives idle connections back.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// onlyLab is the name of the lab that runs, if one does.
+func onlyLab() (string, error) {
+	all, err := Labs()
+	if err != nil {
+		return "", err
+	}
+	running := slices.DeleteFunc(slices.Clone(all), func(lab string) bool { return !Running(lab) })
+	switch {
+	case len(running) == 1:
+		return running[0], nil
+	case len(running) > 1:
+		return "", Errorf(BadInput, "%d labs run; say which with --lab: %s", len(running), listNames(running))
+	case len(all) > 0:
+		return "", Errorf(BadInput, "no lab runs; the process of %s has ended: clean up with `sluice lab destroy %s`", listNames(all), all[0])
+	}
+	return "", Errorf(BadInput, "no lab runs; start one with `sluice lab deploy LAB` (`sluice lab ls` lists them)")
+}
+
+// Running says whether a lab's process answers on its socket.
+func Running(lab string) bool {
+	dir, err := LabDir(lab)
+	if err != nil {
+		return false
+	}
+	conn, err := net.Dial("unix", filepath.Join(dir, SocketName))
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
+func dialError(lab, dir string, err error) error {
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return Errorf(BadInput, "lab %s is dead: its process has ended but left its socket; clean up with `sluice lab destroy %s`", lab, lab)
+	case errors.Is(err, fs.ErrPermission):
+		return Errorf(BadInput, "lab %s belongs to another user: only they and root may use it", lab)
+	case errors.Is(err, fs.ErrNotExist):
+		if _, statErr := filepath.EvalSymlinks(dir); statErr == nil {
+			return Errorf(BadInput, "lab %s does not answer: it is still being deployed, or its process has ended (then: `sluice lab destroy %s`)", lab, lab)
+		}
+		return Errorf(BadInput, "no lab %s runs; start it with `sluice lab deploy %s` (`sluice lab ls` lists labs)", lab, lab)
+	}
+	return Errorf(Failed, "reach lab %s: %w", lab, err)
+}
+
+// listNames writes names for a message.
+func listNames(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+// Inspect describes the lab.
+func (c *Client) Inspect(ctx context.Context) (out LabInfo, err error) {
+	return out, c.call(ctx, http.MethodGet, "/v1/lab", nil, &out)
+}
+
+// Status is how the switch is now.
+func (c *Client) Status(ctx context.Context) (out vswitch.Status, err error) {
+	return out, c.call(ctx, http.MethodGet, "/v1/status", nil, &out)
+}
+
+// Placement is where the policy is enforced, and the latest receipts.
+func (c *Client) Placement(ctx context.Context) (out PlacementInfo, err error) {
+	return out, c.call(ctx, http.MethodGet, "/v1/placement", nil, &out)
+}
+
+// Place changes where the policy is enforced. An empty handover is the default.
+func (c *Client) Place(ctx context.Context, to firewall.Placement, handover vswitch.Handover) (out vswitch.Receipt, err error) {
+	in := PlaceRequest{To: to.String(), Handover: string(handover)}
+	return out, c.call(ctx, http.MethodPut, "/v1/placement", in, &out)
+}
+
+// Policy is the policy in force.
+func (c *Client) Policy(ctx context.Context) (out PolicyInForce, err error) {
+	return out, c.call(ctx, http.MethodGet, "/v1/policy", nil, &out)
+}
+
+// SetPolicy puts a policy in force, or changes nothing.
+func (c *Client) SetPolicy(ctx context.Context, text PolicyText) (out vswitch.PolicyResult, err error) {
+	return out, c.call(ctx, http.MethodPut, "/v1/policy", text, &out)
+}
+
+// LintPolicy says what is wrong with a policy, and what looks wrong.
+func (c *Client) LintPolicy(ctx context.Context, text PolicyText) (out LintResult, err error) {
+	return out, c.call(ctx, http.MethodPost, "/v1/policy/lint", text, &out)
+}
+
+// RenderPolicy gives the policy in force, or text where it is not nil, in another language.
+func (c *Client) RenderPolicy(ctx context.Context, to string, text *PolicyText) (out Rendering, err error) {
+	path := "/v1/policy/render?to=" + url.QueryEscape(to)
+	if text != nil {
+		return out, c.call(ctx, http.MethodPost, path, text, &out)
+	}
+	return out, c.call(ctx, http.MethodGet, path, nil, &out)
+}
+
+// Flows lists the flows.
+func (c *Client) Flows(ctx context.Context) (out []firewall.FlowRecord, err error) {
+	return out, c.call(ctx, http.MethodGet, "/v1/flows", nil, &out)
+}
+
+// Stats are the counters now.
+func (c *Client) Stats(ctx context.Context) (out vswitch.Stats, err error) {
+	return out, c.call(ctx, http.MethodGet, "/v1/stats", nil, &out)
+}
+
+// Trace explains the way of a frame that nobody sends.
+func (c *Client) Trace(ctx context.Context, in vswitch.TraceRequest) (out vswitch.TraceResult, err error) {
+	return out, c.call(ctx, http.MethodPost, "/v1/trace", in, &out)
+}
+
+// Stop asks the lab to end; it returns before it has.
+func (c *Client) Stop(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, "/v1/stop", nil, &struct{}{})
+}
+
+// call sends in as JSON, if it is not nil, and reads the answer into out.
+func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	resp, err := c.do(ctx, method, path, in, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		return c.broken(ctx, err)
+	}
+	return nil
+}
+
+// do sends one request; an answer that is a problem becomes its error.
+func (c *Client) do(ctx context.Context, method, path string, in any, header http.Header) (*http.Response, error) {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return nil, fmt.Errorf("write a request: %w", err)
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://lab"+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("write a request: %w", err)
+	}
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for k, v := range header {
+		req.Header[k] = v
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.broken(ctx, err)
+	}
+	if resp.StatusCode < http.StatusBadRequest {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	var p Problem
+	if json.NewDecoder(io.LimitReader(resp.Body, maxPolicyBody)).Decode(&p) != nil || p.Status == 0 {
+		return nil, Errorf(Failed, "lab %s answered %s: is it of another version of sluice?", c.lab, resp.Status)
+	}
+	return nil, p.err()
+}
+
+// broken is what a connection that fails in the middle means to the user.
+func (c *Client) broken(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNREFUSED) {
+		return Errorf(Failed, "lab %s ended before it answered", c.lab)
+	}
+	return Errorf(Failed, "ask lab %s: %w", c.lab, err)
+}

@@ -1,0 +1,149 @@
+package control
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"sluice/firewall"
+	"sluice/vswitch"
+)
+
+// Limits of requests. A policy of 100,000 rules has about 10 MB of YAML; JSON may double it.
+const (
+	maxBody       = 64 << 10 // bytes
+	maxPolicyBody = 32 << 20 // bytes
+	bodyLimit     = 10 * time.Second
+	answerLimit   = 30 * time.Second // for the whole of a request that is not a stream
+	placeLimit    = 2 * time.Minute  // a change waits for the appliance and for what is still in it
+)
+
+func init() { huma.NewError = newProblem }
+
+// routes registers every operation; the OpenAPI document at /openapi.json is made from it.
+func (s *Server) routes() {
+	config := huma.DefaultConfig("Sluice: a running lab", "1")
+	config.CreateHooks = nil // no $schema in answers: scripts read them
+	config.DocsPath = ""     // a page that would load its scripts from the internet
+	config.RejectUnknownQueryParameters = true
+	api := humago.New(s.mux, config)
+
+	get(api, "/v1/lab", "The lab, its guests and their state", s.getLab)
+	get(api, "/v1/status", "The switch", s.getStatus)
+	get(api, "/v1/placement", "Where the policy is enforced, and the receipts of earlier changes", s.getPlacement)
+	put(api, "/v1/placement", "Change where the policy is enforced; the answer is a receipt", maxBody, placeLimit, s.putPlacement)
+	get(api, "/v1/policy", "The policy in force", s.getPolicy)
+	put(api, "/v1/policy", "Put a policy in force", maxPolicyBody, placeLimit, s.putPolicy)
+	post(api, "/v1/policy/lint", "Read a policy as PUT would, and say what looks wrong; changes nothing", maxPolicyBody, s.lintPolicy)
+	get(api, "/v1/policy/render", "The policy in force, in another language", s.renderPolicy)
+	post(api, "/v1/policy/render", "A policy that is not in force, in another language", maxPolicyBody, s.renderText)
+	get(api, "/v1/flows", "The flows", s.getFlows)
+	get(api, "/v1/stats", "The counters", s.getStats)
+	post(api, "/v1/trace", "Explain the way of a frame that nobody sends", maxBody, s.trace)
+	post(api, "/v1/stop", "End the lab and its guests", maxBody, s.stop)
+	s.streamRoutes(api)
+}
+
+// answer is what every operation that is not a stream gives.
+type answer[T any] struct{ Body T }
+
+// ask is the input of an operation with a body.
+type ask[T any] struct{ Body T }
+
+type handler[I, O any] func(context.Context, *I) (O, error)
+
+func get[I, O any](api huma.API, path, summary string, h handler[I, O]) {
+	register(api, http.MethodGet, path, summary, 0, answerLimit, h)
+}
+
+func post[I, O any](api huma.API, path, summary string, body int64, h handler[I, O]) {
+	register(api, http.MethodPost, path, summary, body, answerLimit, h)
+}
+
+func put[I, O any](api huma.API, path, summary string, body int64, limit time.Duration, h handler[I, O]) {
+	register(api, http.MethodPut, path, summary, body, limit, h)
+}
+
+func register[I, O any](api huma.API, method, path, summary string, body int64, limit time.Duration, h handler[I, O]) {
+	op := operation(method, path, summary)
+	op.MaxBodyBytes = body
+	op.BodyReadTimeout = bodyLimit
+	op.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
+		_, w := humago.Unwrap(ctx)
+		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(limit + answerLimit))
+		next(ctx)
+	}}
+	huma.Register(api, op, func(ctx context.Context, in *I) (*answer[O], error) {
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		out, err := h(ctx, in)
+		if err != nil {
+			return nil, problemOf(err)
+		}
+		return &answer[O]{Body: out}, nil
+	})
+}
+
+func operation(method, path, summary string) huma.Operation {
+	return huma.Operation{
+		OperationID: huma.GenerateOperationID(method, path, nil),
+		Method:      method, Path: path, Summary: summary,
+	}
+}
+
+func (s *Server) getLab(context.Context, *struct{}) (LabInfo, error) { return s.lab.Inspect(), nil }
+
+func (s *Server) getStatus(context.Context, *struct{}) (vswitch.Status, error) {
+	return s.sw.Status(), nil
+}
+
+// PlacementInfo is where the policy is enforced, and how it came there.
+type PlacementInfo struct {
+	Placement firewall.Placement `json:"placement"`
+	Epoch     uint64             `json:"epoch"`
+	Changing  bool               `json:"changing" doc:"A change is running"`
+	History   []vswitch.Receipt  `json:"history" doc:"Of the latest changes, oldest first"`
+}
+
+func (s *Server) getPlacement(context.Context, *struct{}) (PlacementInfo, error) {
+	st := s.sw.Status()
+	return PlacementInfo{Placement: st.Placement, Epoch: st.Epoch, Changing: st.Changing, History: s.sw.History()}, nil
+}
+
+// PlaceRequest asks for a change of placement.
+type PlaceRequest struct {
+	To       string `json:"to" doc:"A placement"`
+	Handover string `json:"handover,omitempty" enum:"carry,keep,cut" doc:"What becomes of running flows; carry if left out"`
+}
+
+func (s *Server) putPlacement(ctx context.Context, in *ask[PlaceRequest]) (vswitch.Receipt, error) {
+	to, err := firewall.ParsePlacement(in.Body.To)
+	if err != nil {
+		return vswitch.Receipt{}, Errorf(BadInput, "%w", err)
+	}
+	return s.sw.Place(ctx, to, vswitch.PlaceOptions{Handover: vswitch.Handover(in.Body.Handover)})
+}
+
+func (s *Server) getFlows(context.Context, *struct{}) ([]firewall.FlowRecord, error) {
+	return s.sw.Flows(), nil
+}
+
+func (s *Server) getStats(context.Context, *struct{}) (vswitch.Stats, error) {
+	return s.sw.Stats(), nil
+}
+
+func (s *Server) trace(_ context.Context, in *ask[vswitch.TraceRequest]) (vswitch.TraceResult, error) {
+	res, err := s.sw.Trace(in.Body)
+	if err != nil {
+		return res, Errorf(BadInput, "trace: %w", err)
+	}
+	return res, nil
+}
+
+func (s *Server) stop(context.Context, *struct{}) (struct{}, error) {
+	s.lab.Stop()
+	return struct{}{}, nil
+}

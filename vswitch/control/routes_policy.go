@@ -1,0 +1,92 @@
+package control
+
+import (
+	"context"
+
+	"sluice/firewall"
+	"sluice/vswitch"
+)
+
+// PolicyInForce is the policy that is enforced, if the placement enforces any.
+type PolicyInForce struct {
+	PolicyText
+	Generation uint64 `json:"generation" doc:"Counts from 1"`
+}
+
+// errNoPolicy is said before the lab's first policy.
+var errNoPolicy = Errorf(Failed, "no policy is in force yet: put one in force with `sluice policy apply FILE`")
+
+func (s *Server) getPolicy(context.Context, *struct{}) (PolicyInForce, error) {
+	p, generation := s.sw.Policy()
+	if p == nil {
+		return PolicyInForce{}, errNoPolicy
+	}
+	return PolicyInForce{PolicyText{File: p.File, Source: string(p.Source)}, generation}, nil
+}
+
+func (s *Server) putPolicy(ctx context.Context, in *ask[PolicyText]) (vswitch.PolicyResult, error) {
+	p, err := s.load(in.Body)
+	if err != nil {
+		return vswitch.PolicyResult{}, err
+	}
+	return s.sw.SetPolicy(ctx, p)
+}
+
+// load reads a policy; whatever is wrong with it is bad input.
+func (s *Server) load(text PolicyText) (*firewall.Policy, error) {
+	p, err := s.lab.LoadPolicy(text.File, []byte(text.Source))
+	if err != nil && len(faultsIn(err)) == 0 {
+		return nil, Errorf(BadInput, "%w", err)
+	}
+	return p, err
+}
+
+// LintResult is what is allowed in a policy but looks wrong. A policy with errors gives a problem instead.
+type LintResult struct {
+	File     string             `json:"file"`
+	Rules    int                `json:"rules"`
+	Findings []firewall.Finding `json:"findings"`
+}
+
+func (s *Server) lintPolicy(_ context.Context, in *ask[PolicyText]) (LintResult, error) {
+	p, err := s.load(in.Body)
+	if err != nil {
+		return LintResult{}, err
+	}
+	return LintResult{File: in.Body.File, Rules: len(p.Rules), Findings: p.Lint()}, nil
+}
+
+// Rendering is a policy in another language.
+type Rendering struct {
+	To   string `json:"to"`
+	Text string `json:"text"`
+}
+
+// RenderTo says which language is meant.
+type renderTo struct {
+	To string `query:"to" enum:"nft" default:"nft" doc:"The language: nft is nftables' own"`
+}
+
+func (s *Server) renderPolicy(_ context.Context, in *renderTo) (Rendering, error) {
+	p, _ := s.sw.Policy()
+	if p == nil {
+		return Rendering{}, errNoPolicy
+	}
+	return render(p, in.To)
+}
+
+func (s *Server) renderText(_ context.Context, in *struct {
+	renderTo
+	Body PolicyText
+}) (Rendering, error) {
+	p, err := s.load(in.Body)
+	if err != nil {
+		return Rendering{}, err
+	}
+	return render(p, in.To)
+}
+
+func render(p *firewall.Policy, to string) (Rendering, error) {
+	text, err := p.NFT(firewall.NFTOptions{Comment: "from " + p.File})
+	return Rendering{To: to, Text: text}, err
+}
