@@ -1,13 +1,13 @@
 package frame
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"iter"
+)
 
-// Segmenter cuts one GSO frame into the packets that it stands for, each with whole checksums, for an output that does
-// not take it as it is. It also finishes a frame that is a single packet, so that one loop serves both:
-//
-//	for s.Reset(f, &k); ; { p := s.Next(); if p == nil { break }; ... }
-//
-// The zero Segmenter is ready. It owns one packet's buffer and reuses it.
+// Segmenter cuts a GSO frame into the packets that it stands for, each with whole checksums, for an output that does not
+// take it as it is. It also finishes a frame that is a single packet, so that one loop serves both. The zero Segmenter
+// is ready. It owns one packet's buffer and reuses it.
 type Segmenter struct {
 	out  Frame
 	src  *Frame
@@ -15,30 +15,37 @@ type Segmenter struct {
 	at   int // payload bytes already given
 	size int // payload bytes in each packet
 	n    uint16
-	done bool
 }
 
-// Reset begins with f, whose key is k and which Parse has accepted. f is only read, and must stay as it is until the last Next.
-func (s *Segmenter) Reset(f *Frame, k *Key) {
-	s.src, s.key, s.at, s.n, s.done = f, *k, 0, 0, false
-	s.size = f.Len
+// Split yields the packets of f, whose key is k and which Parse has accepted. A packet is borrowed until the next one. f is only read.
+func (s *Segmenter) Split(f *Frame, k *Key) iter.Seq[*Frame] {
+	return func(yield func(*Frame) bool) {
+		s.reset(f, k)
+		if !k.Has(KeyGSO) {
+			yield(s.whole())
+			return
+		}
+		for s.at < int(k.PayloadLen) {
+			if !yield(s.next()) {
+				return
+			}
+		}
+	}
+}
+
+func (s *Segmenter) reset(f *Frame, k *Key) {
+	s.src, s.key, s.at, s.n, s.size = f, *k, 0, 0, f.Len
 	if k.Has(KeyGSO) {
 		s.size = int(f.Vnet().GSOSize())
 	}
-	if need := Headroom + MinLen + int(k.Payload) + s.size; len(s.out.Buf) < need {
+	if need := Headroom + int(k.Payload) + s.size; len(s.out.Buf) < need {
 		s.out.Buf = make([]byte, max(need, Headroom+2048))
 	}
 	s.out.Off = Headroom
 }
 
-// Next is the next packet, or nil after the last. It is borrowed until the next call.
-func (s *Segmenter) Next() *Frame {
-	if s.done {
-		return nil
-	}
-	if !s.key.Has(KeyGSO) {
-		return s.whole()
-	}
+// next makes the packet of the payload from s.at.
+func (s *Segmenter) next() *Frame {
 	src, head := s.src.Eth(), int(s.key.Payload)
 	n := min(s.size, int(s.key.PayloadLen)-s.at)
 	s.out.Len = head + n
@@ -46,18 +53,15 @@ func (s *Segmenter) Next() *Frame {
 	copy(b, src[:head])
 	copy(b[head:], src[head+s.at:head+s.at+n])
 	s.out.Vnet().Clear()
-	last := s.at+n == int(s.key.PayloadLen)
 	s.fixL3(b)
-	s.fixL4(b, last)
+	s.fixL4(b, s.at+n == int(s.key.PayloadLen))
 	s.at += n
 	s.n++
-	s.done = last
 	return &s.out
 }
 
 // whole copies a frame that is one packet, and finishes its checksum.
 func (s *Segmenter) whole() *Frame {
-	s.done = true
 	s.out.Len = s.src.Len
 	copy(s.out.Wire(), s.src.Wire())
 	FinishChecksum(&s.out)
