@@ -22,7 +22,10 @@ func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) 
 
 // Commands are the commands of a running switch.
 func Commands() []*cobra.Command {
-	return nil
+	return []*cobra.Command{
+		placeCommand(), execCommand(), consoleCommand(), policyCommand(), traceCommand(), flowsCommand(), statsCommand(),
+		eventsCommand(),
+	}
 }
 
 // Root makes the command `sluice` with the flags that all commands share.
@@ -36,7 +39,8 @@ func Root(commands ...*cobra.Command) *cobra.Command {
 	}
 	root.PersistentFlags().StringP("output", "o", "table", "table, json or yaml")
 	root.PersistentFlags().String("lab", "", "the running lab that is meant; may be left out where one runs")
-	root.SetHelpCommandGroupID("")
+	root.RegisterFlagCompletionFunc("output", fixedFlag(formats...))
+	root.RegisterFlagCompletionFunc("lab", CompleteLabs)
 	root.AddCommand(commands...)
 	return root
 }

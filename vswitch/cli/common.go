@@ -1,0 +1,121 @@
+package cli
+
+import (
+	"cmp"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"sluice/vswitch/control"
+)
+
+// LabOf is the lab that a command means, as --lab or the environment says; empty is the only one.
+func LabOf(cmd *cobra.Command) string {
+	if f := cmd.Flags().Lookup("lab"); f != nil && f.Value.String() != "" {
+		return f.Value.String()
+	}
+	return os.Getenv(EnvName("lab")) // while completing, flags have not been filled yet
+}
+
+// Dial reaches the lab that a command means.
+func Dial(cmd *cobra.Command) (*control.Client, error) {
+	return control.Dial(cmd.Context(), LabOf(cmd))
+}
+
+// withLab is what most commands begin with: their output, and the lab.
+func withLab(run func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		o, err := OutputOf(cmd)
+		if err != nil {
+			return err
+		}
+		c, err := Dial(cmd)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return run(cmd, args, o, c)
+	}
+}
+
+// CompleteLabs completes the names of running labs.
+func CompleteLabs(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	labs, _ := control.Labs()
+	return slices.DeleteFunc(labs, func(l string) bool { return !control.Running(l) }), cobra.ShellCompDirectiveNoFileComp
+}
+
+// CompleteGuests completes the names of the lab's guests, as the first argument.
+func CompleteGuests(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	c, err := Dial(cmd)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer c.Close()
+	info, err := c.Inspect(cmd.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, g := range info.Guests {
+		names = append(names, g.Name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// fixed completes one of a few words as the first argument.
+func fixed(words ...string) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return words, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// fixedFlag completes one of a few words as a flag's value.
+func fixedFlag(words ...string) cobra.CompletionFunc {
+	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return words, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// byReason writes counters by reason, the largest first: "rule 12, ttl 1".
+func byReason(m map[string]uint64) string {
+	keys := slices.SortedFunc(maps.Keys(m), func(a, b string) int {
+		return cmp.Or(cmp.Compare(m[b], m[a]), cmp.Compare(a, b))
+	})
+	words := make([]string, 0, len(m))
+	for _, k := range keys {
+		if m[k] > 0 {
+			words = append(words, k+" "+strconv.FormatUint(m[k], 10))
+		}
+	}
+	if len(words) == 0 {
+		return "none"
+	}
+	return strings.Join(words, ", ")
+}
+
+// decimals writes a number with at most n decimals and no needless zeros.
+func decimals(f float64, n int) string {
+	s := strconv.FormatFloat(f, 'f', n, 64)
+	if strings.Contains(s, ".") {
+		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
+	}
+	return s
+}
+
+// joinArgs makes one sentence of arguments, so that quotes around it may be left out.
+func joinArgs(args []string) string { return strings.Join(args, " ") }
+
+// joinNonEmpty joins the words that are there.
+func joinNonEmpty(sep string, words ...string) string {
+	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), sep)
+}

@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"sluice/vswitch/control"
+)
+
+func execCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "exec GUEST -- CMD [ARG...]",
+		Short: "Run a command in a guest, with its true exit code",
+		Long: `Run a command in a guest. Its input, output and exit code are this command's own, byte for byte.
+No shell is put in between: for one, say: sluice exec client -- sh -c 'ping -c1 server | tail -1'
+
+Ctrl-C interrupts the command in the guest; the second time it is killed.`,
+		Example:           "  sluice exec client -- wget -qO- http://10.10.2.10/\n  sluice exec client -- tar c /etc > etc.tar",
+		Args:              execArgs,
+		ValidArgsFunction: CompleteGuests,
+	}
+	tty := cmd.Flags().BoolP("tty", "t", false, "on a terminal in the guest, for commands that want one")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return runInGuest(cmd, args[0], args[1:], *tty, (*control.Client).Exec)
+	}
+	return cmd
+}
+
+// execArgs insists on the --: without it, a flag of the command could silently become one of sluice's.
+func execArgs(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0 || cmd.ArgsLenAtDash() == 0:
+		return control.Errorf(control.BadInput, "which guest? sluice exec GUEST -- CMD [ARG...]")
+	case len(args) == 1:
+		return control.Errorf(control.BadInput, "which command? sluice exec %s -- CMD [ARG...]", args[0])
+	case cmd.ArgsLenAtDash() != 1:
+		return control.Errorf(control.BadInput, "put -- between the guest and the command: sluice exec %s -- %s", args[0], joinArgs(args[1:]))
+	}
+	return nil
+}
+
+func consoleCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "console GUEST",
+		Short:             "A shell in a guest; Ctrl-] leaves it",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: CompleteGuests,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !isTerminal(cmd.InOrStdin()) {
+				return control.Errorf(control.BadInput, "a console needs a terminal: for a script use `sluice exec %s -- CMD`", args[0])
+			}
+			return runInGuest(cmd, args[0], nil, true, (*control.Client).Console)
+		},
+	}
+}
+
+type clientRun func(*control.Client, context.Context, string, control.ExecRequest, control.Streams) (int, error)
+
+// runInGuest joins this process's input, output, signals and terminal to a command in a guest.
+func runInGuest(cmd *cobra.Command, guest string, argv []string, tty bool, run clientRun) error {
+	c, err := Dial(cmd)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	// An interrupt is the guest's business, not a reason to leave: it is forwarded below.
+	ctx, leave := context.WithCancelCause(context.WithoutCancel(cmd.Context()))
+	defer leave(nil)
+	req := control.ExecRequest{Argv: argv, TTY: tty}
+	s := control.Streams{Stdin: cmd.InOrStdin(), Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr()}
+
+	if stdin, ok := s.Stdin.(*os.File); ok && tty && isTerminal(stdin) {
+		req.Env = map[string]string{"TERM": os.Getenv("TERM")}
+		t, err := takeTerminal(stdin)
+		if err != nil {
+			return err
+		}
+		defer t.giveBack()
+		req.Size = t.size()
+		s.Resizes = t.resizes(ctx)
+		s.Stdin = &escapeReader{from: stdin, escaped: func() { leave(errEscaped) }}
+		io.WriteString(s.Stderr, "Ctrl-] leaves.\r\n")
+	}
+	s.Signals = forwardSignals(ctx, tty, func() { leave(errInterrupted) })
+	code, err := run(c, ctx, guest, req, s)
+	switch {
+	case errors.Is(err, errEscaped):
+		return nil
+	case errors.Is(err, errInterrupted):
+		return &ExitError{Code: 128 + int(syscall.SIGINT)}
+	case err != nil:
+		return err
+	case code != 0:
+		return &ExitError{Code: code}
+	}
+	return nil
+}
+
+// Why a session was left before its command ended.
+var (
+	errEscaped     = errors.New("left with Ctrl-]")
+	errInterrupted = errors.New("interrupted twice")
+)
+
+var signalNames = map[os.Signal]string{
+	syscall.SIGINT: "INT", syscall.SIGTERM: "TERM", syscall.SIGHUP: "HUP", syscall.SIGQUIT: "QUIT",
+}
+
+// forwardSignals gives the guest's command the signals that this process gets. The second one ends the session, and with
+// it the command, which may not listen. On a terminal the keys go to the guest as they are, so that a signal means that
+// the user's terminal is going away.
+func forwardSignals(ctx context.Context, tty bool, leave func()) <-chan string {
+	caught := make(chan os.Signal, 4)
+	signal.Notify(caught, slices.Collect(maps.Keys(signalNames))...)
+	out := make(chan string, 1)
+	go func() {
+		defer signal.Stop(caught)
+		for heard := tty; ; heard = true {
+			select {
+			case sig := <-caught:
+				if heard {
+					leave()
+					return
+				}
+				out <- signalNames[sig]
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
+}
+
+func isTerminal(r io.Reader) bool {
+	f, ok := r.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

@@ -1,0 +1,203 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sluice/firewall"
+	"sluice/vnic/frame"
+	"sluice/vswitch"
+	"sluice/vswitch/control"
+)
+
+func flowsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "flows",
+		Short: "The flows that the engine knows, and the rule that let each in",
+		Args:  cobra.NoArgs,
+	}
+	watch := cmd.Flags().Duration("watch", 0, "show them again and again, this often (such as 1s), until Ctrl-C")
+	cmd.RunE = withLab(func(cmd *cobra.Command, _ []string, o *Output, c *control.Client) error {
+		return again(cmd, *watch, o, func() error {
+			flows, err := c.Flows(cmd.Context())
+			if err != nil {
+				return err
+			}
+			slices.SortFunc(flows, func(a, b firewall.FlowRecord) int {
+				return cmp.Or(cmp.Compare(a.Proto, b.Proto), a.Src.Compare(b.Src), a.Dst.Compare(b.Dst))
+			})
+			if flows == nil {
+				flows = []firewall.FlowRecord{}
+			}
+			return o.Print(flows, func(w io.Writer) { writeFlows(w, flows) })
+		})
+	})
+	return cmd
+}
+
+// again shows something once, or every so often until the user leaves.
+func again(cmd *cobra.Command, every time.Duration, o *Output, show func() error) error {
+	switch {
+	case every == 0:
+		return show()
+	case every < 100*time.Millisecond:
+		return control.Errorf(control.BadInput, "--watch %s is too often: at least 100ms", every)
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		if o.Table() && o.color {
+			io.WriteString(o.out, "\x1b[H\x1b[2J") // from the top of an empty screen
+		}
+		if err := show(); err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-cmd.Context().Done():
+			return nil
+		}
+	}
+}
+
+func writeFlows(w io.Writer, flows []firewall.FlowRecord) {
+	if len(flows) == 0 {
+		fmt.Fprintln(w, "No flows.")
+		return
+	}
+	g := NewGrid("PROTO", "FROM", "TO", "SERVICE", "STATE", ">FRAMES", ">ANSWERS", ">BYTES", ">LEFT", "RULE")
+	for _, f := range flows {
+		g.Row(protoName(f.Proto), f.Src, f.Dst, orDash(f.Service), f.State, f.Frames[0], f.Frames[1], f.Bytes[0]+f.Bytes[1],
+			strconv.Itoa(f.Timeout)+"s", orDash(f.Rule))
+	}
+	g.Write(w, "")
+}
+
+func protoName(p uint8) string {
+	switch p {
+	case frame.ProtoICMP:
+		return "icmp"
+	case frame.ProtoTCP:
+		return "tcp"
+	case frame.ProtoUDP:
+		return "udp"
+	case frame.ProtoICMPv6:
+		return "icmp6"
+	}
+	return strconv.Itoa(int(p))
+}
+
+func orDash(s string) string { return cmp.Or(s, "-") }
+
+func statsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "stats",
+		Short: "Counters by port, rule and reason, and how much of the work the fast side did",
+		Args:  cobra.NoArgs,
+		RunE: withLab(func(cmd *cobra.Command, _ []string, o *Output, c *control.Client) error {
+			st, err := c.Stats(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return o.Print(st, func(w io.Writer) { writeStats(w, o, st) })
+		}),
+	}
+}
+
+func writeStats(w io.Writer, o *Output, st vswitch.Stats) {
+	fmt.Fprintf(w, "fast share %s: of the guests' frames, what the engine alone has handled\n", o.Paint(Bold, strconv.FormatFloat(st.FastShare, 'f', 2, 64)))
+	fmt.Fprintf(w, "placement %s, epoch %d, %d flows\n", st.Placement, st.Epoch, st.Flows)
+	var dropped uint64
+	for _, n := range st.Dropped {
+		dropped += n
+	}
+	fmt.Fprintf(w, "frames: %d in + %d copies = %d out + %d dropped\n\n", st.In, st.Copies, st.Out, dropped)
+
+	g := NewGrid("PORT", "SEGMENT", "UP", ">FRAMES IN", ">BYTES IN", ">FRAMES OUT", ">BYTES OUT", ">MACS", "DROPPED")
+	for _, p := range st.Ports {
+		g.Row(p.Name, orDash(p.Segment), yesNo(p.Up), p.InFrames, p.InBytes, p.OutFrames, p.OutBytes, p.MACs, byReason(p.Dropped))
+	}
+	g.Write(w, "")
+	fmt.Fprintln(w)
+	g = NewGrid("RULE", ">FRAMES", ">BYTES")
+	for _, r := range st.Rules {
+		g.Row(r.Rule, r.Frames, r.Bytes)
+	}
+	g.Write(w, "")
+	fmt.Fprintf(w, "\ndropped by reason: %s\n", byReason(st.Dropped))
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func traceCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "trace 'PROTO from GUEST to GUEST [port N]'",
+		Short: "Explain a frame's walk step by step, without sending it",
+		Long: `Explain the walk of the first frame of a flow, step by step, by the same decisions that real frames meet. Nothing is
+sent and nothing changes.`,
+		Example: "  sluice trace 'tcp from client to server port 80'\n  sluice trace icmp from client to 10.10.2.10",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: withLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {
+			req, err := vswitch.ParseTrace(joinArgs(args))
+			if err != nil {
+				return control.Errorf(control.BadInput, "%w", err)
+			}
+			res, err := c.Trace(cmd.Context(), req)
+			if err != nil {
+				return err
+			}
+			return o.Print(res, func(w io.Writer) { writeTrace(w, o, res) })
+		}),
+	}
+}
+
+func writeTrace(w io.Writer, o *Output, res vswitch.TraceResult) {
+	g := NewGrid(">", "", "", "")
+	for i, s := range res.Steps {
+		detail := s.Detail
+		if s.Rule != "" || s.Where != "" {
+			detail += " (" + joinNonEmpty(", ", s.Rule, s.Where) + ")"
+		}
+		g.Row(i+1, s.Point, s.What, detail)
+	}
+	g.Write(w, "")
+	color := Bad
+	if res.Verdict == "pass" {
+		color = Good
+	}
+	why := ""
+	if res.Rule != "" {
+		why += ", by rule " + res.Rule
+	}
+	if res.Reason != "" {
+		why += ", reason " + res.Reason
+	}
+	fmt.Fprintf(w, "\nverdict: %s%s\n", o.Paint(color, res.Verdict), Clean(why))
+}
+
+func eventsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "events",
+		Short: "What happens in the lab from now on, until Ctrl-C",
+		Args:  cobra.NoArgs,
+		RunE: withLab(func(cmd *cobra.Command, _ []string, o *Output, c *control.Client) error {
+			begin := func(st vswitch.Status) {
+				o.Note("Watching lab %s: %s, epoch %d. Ctrl-C ends.", c.Lab(), st.Placement, st.Epoch)
+			}
+			return c.Events(cmd.Context(), begin, func(e vswitch.Event) error {
+				return o.Line(e, fmt.Sprintf("%s  %-12s  %s", e.Time.Local().Format("15:04:05.000"), Clean(e.Kind), Clean(e.Detail)))
+			})
+		}),
+	}
+}

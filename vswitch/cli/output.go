@@ -1,0 +1,182 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"sluice/vswitch/control"
+)
+
+// Output is where a command's answer goes: to stdout, for a person or for a script. What is no answer (progress, advice)
+// is a note, and goes to stderr.
+type Output struct {
+	format   string
+	out, err io.Writer
+	color    bool
+}
+
+// formats are what --output takes.
+var formats = []string{"table", "json", "yaml"}
+
+// OutputOf is the output of a command, as --output says.
+func OutputOf(cmd *cobra.Command) (*Output, error) {
+	format, err := cmd.Flags().GetString("output")
+	if err != nil {
+		return nil, err
+	}
+	switch format {
+	case "table", "json", "yaml":
+	default:
+		return nil, control.Errorf(control.BadInput, "no output %q: %s", format, strings.Join(formats, ", "))
+	}
+	out := cmd.OutOrStdout()
+	return &Output{format: format, out: out, err: cmd.ErrOrStderr(), color: colors(out)}, nil
+}
+
+// colors says whether a writer is a terminal whose user has nothing against colours (no-color.org).
+func colors(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
+}
+
+// Table says whether the answer is for a person.
+func (o *Output) Table() bool { return o.format == "table" }
+
+// Print gives the answer: v for scripts, or what table writes for a person. The JSON names of v are what scripts rely on.
+func (o *Output) Print(v any, table func(w io.Writer)) error {
+	var b bytes.Buffer
+	if o.Table() {
+		table(&b)
+	} else if err := o.encode(&b, v); err != nil {
+		return fmt.Errorf("write the answer as %s: %w", o.format, err)
+	}
+	_, err := o.out.Write(b.Bytes())
+	return err
+}
+
+func (o *Output) encode(b *bytes.Buffer, v any) error {
+	enc := json.NewEncoder(b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil || o.format == "json" {
+		return err
+	}
+	y, err := yaml.JSONToYAML(b.Bytes()) // by way of JSON, so that both have the same names
+	b.Reset()
+	b.Write(y)
+	return err
+}
+
+// Line gives one of many answers that come one by one: a line of JSON, a YAML document, or what text says.
+func (o *Output) Line(v any, text string) error {
+	var err error
+	switch o.format {
+	case "json":
+		enc := json.NewEncoder(o.out)
+		enc.SetEscapeHTML(false)
+		err = enc.Encode(v)
+	case "yaml":
+		var b bytes.Buffer
+		if err = o.encode(&b, v); err == nil {
+			_, err = fmt.Fprintf(o.out, "---\n%s", b.Bytes())
+		}
+	default:
+		_, err = fmt.Fprintln(o.out, text)
+	}
+	return err
+}
+
+// Note tells the user something that is not the answer, on stderr.
+func (o *Output) Note(format string, args ...any) { fmt.Fprintf(o.err, format+"\n", args...) }
+
+// A Color marks a word for a person. It never carries meaning that the word itself lacks.
+type Color string
+
+// The colours, as SGR parameters (ECMA-48 8.3.117).
+const (
+	Good Color = "32" // green
+	Bad  Color = "31" // red
+	Warn Color = "33" // yellow
+	Dim  Color = "2"
+	Bold Color = "1"
+)
+
+// Paint colours a word, where the user can see and wants colours.
+func (o *Output) Paint(c Color, s string) string {
+	if !o.color || s == "" {
+		return s
+	}
+	return "\x1b[" + string(c) + "m" + s + "\x1b[0m"
+}
+
+// Grid is a table of words. Columns whose heading begins with > are aligned to the right, for numbers. Without any
+// headings there is no line for them.
+type Grid struct {
+	head []string
+	rows [][]string
+}
+
+// NewGrid makes an empty table with headings.
+func NewGrid(head ...string) *Grid { return &Grid{head: head} }
+
+// Row adds a row; each cell is written as fmt.Print would. Control characters, which a guest may have chosen, are
+// replaced.
+func (g *Grid) Row(cells ...any) {
+	row := make([]string, len(cells))
+	for i, c := range cells {
+		row[i] = Clean(fmt.Sprint(c))
+	}
+	g.rows = append(g.rows, row)
+}
+
+// Write writes the table, each line after indent.
+func (g *Grid) Write(w io.Writer, indent string) {
+	right := make([]bool, len(g.head))
+	head := make([]string, len(g.head))
+	for i, h := range g.head {
+		head[i] = strings.TrimPrefix(h, ">")
+		right[i] = head[i] != h
+	}
+	lines := append([][]string{head}, g.rows...)
+	width := make([]int, len(g.head))
+	for _, line := range lines {
+		for i, cell := range line {
+			width[i] = max(width[i], utf8.RuneCountInString(cell))
+		}
+	}
+	if strings.Join(head, "") == "" {
+		lines = lines[1:]
+	}
+	for _, line := range lines {
+		var b strings.Builder
+		for i, cell := range line {
+			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
+			if right[i] {
+				cell = pad + cell
+			} else {
+				cell += pad
+			}
+			b.WriteString(cell + "  ")
+		}
+		fmt.Fprintf(w, "%s%s\n", indent, strings.TrimRight(b.String(), " "))
+	}
+}
+
+// Clean replaces what could steer a terminal: names and messages may come from a guest.
+func Clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return '�'
+		}
+		return r
+	}, s)
+}

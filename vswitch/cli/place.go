@@ -1,0 +1,113 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"sluice/firewall"
+	"sluice/vswitch"
+	"sluice/vswitch/control"
+)
+
+// placements are those that a switch can be asked for.
+var placements = []string{"off\tnobody enforces the policy", "fast\tthe engine does", "slow\tthe appliance does"}
+
+func placeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "place [PLACEMENT]",
+		Short: "Show where the policy is enforced, or change it under traffic: a receipt",
+		Long: `Show where the policy is enforced, or change it while traffic flows.
+
+The placements: off (nobody enforces), fast (the engine, at each insertion point), slow (the appliance, which routes
+between the segments). A change is measured, and prints what it cost: a receipt.`,
+		Example:           "  sluice place\n  sluice place slow --handover cut\n  sluice place --history",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: fixed(placements...),
+	}
+	handover := cmd.Flags().String("handover", "", "what becomes of running flows: carry, keep or cut (default carry)")
+	history := cmd.Flags().Bool("history", false, "show the receipts of the latest changes, oldest first")
+	cmd.RegisterFlagCompletionFunc("handover", fixedFlag("carry\tthey live on", "keep\tthey end where they began", "cut\tthey are forgotten"))
+	cmd.RunE = withLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {
+		if len(args) == 0 {
+			return showPlacement(cmd, o, c, *history)
+		}
+		if *history {
+			return control.Errorf(control.BadInput, "--history shows earlier changes: leave out %q", args[0])
+		}
+		to, err := firewall.ParsePlacement(args[0])
+		if err != nil {
+			return control.Errorf(control.BadInput, "%w", err)
+		}
+		over, err := parseHandover(*handover)
+		if err != nil {
+			return err
+		}
+		receipt, err := c.Place(cmd.Context(), to, over)
+		if err != nil {
+			return err
+		}
+		return o.Print(receipt, func(w io.Writer) { writeReceipt(w, o, receipt) })
+	})
+	return cmd
+}
+
+func parseHandover(s string) (vswitch.Handover, error) {
+	switch h := vswitch.Handover(s); h {
+	case "", vswitch.Carry, vswitch.Keep, vswitch.Cut:
+		return h, nil
+	}
+	return "", control.Errorf(control.BadInput, "no handover %q: carry, keep or cut", s)
+}
+
+func showPlacement(cmd *cobra.Command, o *Output, c *control.Client, history bool) error {
+	info, err := c.Placement(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if !history {
+		info.History = nil
+		return o.Print(struct {
+			Placement firewall.Placement `json:"placement"`
+			Epoch     uint64             `json:"epoch"`
+			Changing  bool               `json:"changing"`
+		}{info.Placement, info.Epoch, info.Changing}, func(w io.Writer) {
+			fmt.Fprintf(w, "%s (epoch %d)\n", info.Placement, info.Epoch)
+		})
+	}
+	if info.History == nil {
+		info.History = []vswitch.Receipt{}
+	}
+	return o.Print(info.History, func(w io.Writer) { writeHistory(w, info.History) })
+}
+
+// writeReceipt writes a receipt as a class reads it: a word, a figure, and what it means.
+func writeReceipt(w io.Writer, o *Output, r vswitch.Receipt) {
+	fmt.Fprintf(w, "%s, epoch %d, handover %s, %s ms\n", o.Paint(Bold, fmt.Sprintf("%s -> %s", r.From, r.To)), r.Epoch, r.Handover, decimals(r.DurationMS, 1))
+	g := NewGrid("", ">", "")
+	line := func(what, figure, meaning string) { g.Row(what, figure, meaning) }
+	line("gap", decimals(r.GapMS, 2)+" ms", "longest wait of a flow that had frames waiting")
+	line("lost", fmt.Sprint(r.Lost), fmt.Sprintf("of %d allowed frames that came while it changed", r.Observed))
+	line("duplicated", fmt.Sprint(r.Duplicated), "")
+	line("reordered", fmt.Sprint(r.Reordered), "")
+	line("leaked", fmt.Sprint(r.Leaked), "denied by the policy, and delivered all the same")
+	line("flows carried", fmt.Sprint(r.FlowsCarried), "")
+	g.Write(w, "  ")
+	fmt.Fprintf(w, "  dropped by reason: %s\n", byReason(r.Dropped))
+	if r.Overflow {
+		fmt.Fprintln(w, o.Paint(Warn, "  There were more frames than the logs hold: the figures are of the first ones only."))
+	}
+}
+
+func writeHistory(w io.Writer, receipts []vswitch.Receipt) {
+	if len(receipts) == 0 {
+		fmt.Fprintln(w, "The placement has not been changed yet.")
+		return
+	}
+	g := NewGrid(">EPOCH", "FROM", "TO", "HANDOVER", ">GAP ms", ">LOST", ">DUPLICATED", ">REORDERED", ">LEAKED", ">FLOWS CARRIED", "DROPPED")
+	for _, r := range receipts {
+		g.Row(r.Epoch, r.From, r.To, r.Handover, decimals(r.GapMS, 2), r.Lost, r.Duplicated, r.Reordered, r.Leaked, r.FlowsCarried, byReason(r.Dropped))
+	}
+	g.Write(w, "")
+}

@@ -1,0 +1,166 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"sluice/firewall"
+	"sluice/vswitch/control"
+)
+
+// maxPolicy bounds a policy file in bytes; one of 100,000 rules has about 10 MB.
+const maxPolicy = 16 << 20
+
+func policyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "policy",
+		Short: "Show, change and check the policy of a running lab",
+		Long: `Show, change and check the policy of a running lab. A policy names guests and segments, so it can only be read
+beside a lab that has them: every one of these commands needs a running lab.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return control.Errorf(control.BadInput, "policy what? show, apply FILE, lint FILE or render")
+		},
+	}
+	cmd.AddCommand(policyShow(), policyApply(), policyLint(), policyRender())
+	return cmd
+}
+
+func policyShow() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show",
+		Short: "The policy in force, as it was written",
+		Args:  cobra.NoArgs,
+		RunE: withLab(func(cmd *cobra.Command, _ []string, o *Output, c *control.Client) error {
+			p, err := c.Policy(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if o.Table() {
+				o.Note("# %s, generation %d", p.File, p.Generation)
+			}
+			return o.Print(p, func(w io.Writer) { writeText(w, p.Source) })
+		}),
+	}
+}
+
+func policyApply() *cobra.Command {
+	return &cobra.Command{
+		Use:   "apply FILE",
+		Short: "Put a policy in force, in the engine and in the appliance; - is stdin",
+		Args:  cobra.ExactArgs(1),
+		RunE: withLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {
+			text, err := readPolicy(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			r, err := c.SetPolicy(cmd.Context(), text)
+			if err != nil {
+				return err
+			}
+			return o.Print(r, func(w io.Writer) {
+				fmt.Fprintf(w, "generation %d is in force (%s, epoch %d): %d rules, %d flows cut, %s ms\n",
+					r.Generation, r.Placement, r.Epoch, r.Rules, r.FlowsCut, decimals(r.DurationMS, 1))
+				if !r.Placement.Enforces() {
+					fmt.Fprintln(w, o.Paint(Warn, "Nobody enforces it: the placement is off."))
+				}
+			})
+		}),
+	}
+}
+
+func policyLint() *cobra.Command {
+	return &cobra.Command{
+		Use:   "lint FILE",
+		Short: "Say what is wrong in a policy, and what looks wrong; - is stdin",
+		Args:  cobra.ExactArgs(1),
+		RunE: withLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {
+			text, err := readPolicy(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			r, err := c.LintPolicy(cmd.Context(), text)
+			if err != nil {
+				return err
+			}
+			if r.Findings == nil {
+				r.Findings = []firewall.Finding{}
+			}
+			if err := o.Print(r, func(w io.Writer) { writeFindings(w, o, r) }); err != nil {
+				return err
+			}
+			if len(r.Findings) > 0 {
+				return control.Errorf(control.Failed, "%s: %d of its %d rules deserve a look", r.File, len(r.Findings), r.Rules)
+			}
+			return nil
+		}),
+	}
+}
+
+func writeFindings(w io.Writer, o *Output, r control.LintResult) {
+	for _, f := range r.Findings {
+		fmt.Fprintf(w, "%s:%d:%d: %s: %s\n", r.File, f.Line, f.Col, o.Paint(Warn, f.Kind), Clean(f.Detail))
+	}
+	if len(r.Findings) == 0 {
+		fmt.Fprintf(w, "%s: %s, %d rules\n", r.File, o.Paint(Good, "good"), r.Rules)
+	}
+}
+
+func policyRender() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "render [FILE]",
+		Short: "A policy in another language: the one in force, or FILE; - is stdin",
+		Args:  cobra.MaximumNArgs(1),
+	}
+	to := cmd.Flags().String("to", "nft", "the language: nft")
+	cmd.RegisterFlagCompletionFunc("to", fixedFlag("nft\tnftables, as the appliance has it"))
+	cmd.RunE = withLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {
+		if *to != "nft" {
+			return control.Errorf(control.BadInput, "no language %q to render to: nft", *to)
+		}
+		var text *control.PolicyText
+		if len(args) > 0 {
+			t, err := readPolicy(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			text = &t
+		}
+		r, err := c.RenderPolicy(cmd.Context(), *to, text)
+		if err != nil {
+			return err
+		}
+		return o.Print(r, func(w io.Writer) { writeText(w, r.Text) })
+	})
+	return cmd
+}
+
+func readPolicy(cmd *cobra.Command, name string) (control.PolicyText, error) {
+	in, shown := cmd.InOrStdin(), name
+	if name == "-" {
+		shown = "stdin"
+	} else {
+		f, err := os.Open(name)
+		if err != nil {
+			return control.PolicyText{}, control.Errorf(control.BadInput, "read the policy: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	src, err := io.ReadAll(io.LimitReader(in, maxPolicy+1))
+	if err != nil {
+		return control.PolicyText{}, control.Errorf(control.BadInput, "read the policy: %w", err)
+	}
+	if len(src) > maxPolicy {
+		return control.PolicyText{}, control.Errorf(control.BadInput, "%s is no policy: longer than %d MiB", shown, maxPolicy>>20)
+	}
+	return control.PolicyText{File: shown, Source: string(src)}, nil
+}
+
+func writeText(w io.Writer, s string) {
+	io.WriteString(w, strings.TrimRight(s, "\n")+"\n")
+}
