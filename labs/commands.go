@@ -1,8 +1,242 @@
 package labs
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sluice/vswitch/cli"
+	"sluice/vswitch/control"
+)
 
 // Commands are the commands that make and end labs, and what says whether this machine can run them.
 func Commands() []*cobra.Command {
-	return nil
+	lab := &cobra.Command{
+		Use:   "lab",
+		Short: "List, deploy, inspect and destroy labs",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	lab.AddCommand(lsCommand(), deployCommand(), inspectCommand(), destroyCommand(), runCommand())
+	return []*cobra.Command{lab, doctorCommand()}
+}
+
+func deployCommand() *cobra.Command {
+	var o Options
+	cmd := &cobra.Command{
+		Use:   "deploy LAB",
+		Short: "Bring a lab up: a built-in one by its name, or the lab in a folder",
+		Example: "  sluice lab deploy fast-vs-slow\n" +
+			"  sluice lab deploy ./my-lab --guests netns --placement off",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeBuiltins,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return deployAndShow(cmd, args[0], o)
+		},
+	}
+	cmd.Flags().StringVar(&o.Guests, "guests", KindAuto, "what guests are where the lab leaves it open: qemu, netns or auto")
+	cmd.Flags().StringVar(&o.Name, "name", "", "another name than the lab's own, to run it twice")
+	cmd.Flags().StringVar(&o.Placement, "placement", "", "where the policy is enforced at first, instead of what the lab says")
+	return cmd
+}
+
+func deployAndShow(cmd *cobra.Command, ref string, o Options) error {
+	out, err := cli.OutputOf(cmd)
+	if err != nil {
+		return err
+	}
+	begun := time.Now()
+	l, err := Deploy(cmd.Context(), ref, o, func(what string) { out.Note("%5.1f s  %s", time.Since(begun).Seconds(), what) })
+	if err != nil {
+		return err
+	}
+	out.Note("%5.1f s  lab %s is ready", time.Since(begun).Seconds(), l.Name)
+	return inspect(cmd.Context(), out, l.Name)
+}
+
+func inspectCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "inspect [LAB]",
+		Short:             "Show a running lab: its guests, their addresses, the placement",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: cli.CompleteLabs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out, err := cli.OutputOf(cmd)
+			if err != nil {
+				return err
+			}
+			return inspect(cmd.Context(), out, labArgument(cmd, args))
+		},
+	}
+}
+
+// labArgument is the running lab that a command means: its argument, or --lab; empty is the only one.
+func labArgument(cmd *cobra.Command, args []string) string {
+	if len(args) == 0 {
+		return cli.LabOf(cmd)
+	}
+	return deployedName(args[0])
+}
+
+// deployedName is the name that a lab is deployed under, for people who give what they gave to deploy.
+func deployedName(ref string) string {
+	if present(ref) {
+		return ref
+	}
+	if l, err := Load(ref); err == nil {
+		return l.Name
+	}
+	return ref
+}
+
+func inspect(ctx context.Context, out *cli.Output, name string) error {
+	c, err := control.Dial(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	info, err := c.Inspect(ctx)
+	if err != nil {
+		return err
+	}
+	return out.Print(info, func(w io.Writer) {
+		fmt.Fprintf(w, "lab %s  placement %s  engine %s  epoch %d  pid %d\n", info.Name, info.Placement, info.Engine, info.Epoch, info.PID)
+		grid := cli.NewGrid("GUEST", "KIND", "STATE", "ADDRESSES")
+		for _, g := range info.Guests {
+			grid.Row(g.Name, g.Kind, g.State, strings.Join(g.Addresses, " "))
+		}
+		grid.Write(w, "")
+	})
+}
+
+func destroyCommand() *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use:               "destroy [LAB]",
+		Short:             "End a lab and remove all of it, also after a crash",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: cli.CompleteLabs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			names, err := toDestroy(cmd, args, all)
+			if err != nil {
+				return err
+			}
+			var failed error
+			for _, name := range names {
+				err := Destroy(cmd.Context(), name)
+				if err == nil {
+					fmt.Fprintf(cmd.ErrOrStderr(), "lab %s is gone\n", name)
+				}
+				failed = errors.Join(failed, err)
+			}
+			return failed
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "every lab on this machine")
+	return cmd
+}
+
+// toDestroy names the labs that are meant.
+func toDestroy(cmd *cobra.Command, args []string, all bool) ([]string, error) {
+	here, err := deployed()
+	switch {
+	case err != nil:
+		return nil, err
+	case all && len(args) > 0:
+		return nil, control.Errorf(control.BadInput, "give a lab or --all, not both")
+	case all:
+		return here, nil
+	}
+	if name := labArgument(cmd, args); name != "" {
+		return []string{name}, nil
+	}
+	if len(here) != 1 {
+		return nil, control.Errorf(control.BadInput, "%d labs are here (%s); say which, or --all", len(here), strings.Join(here, ", "))
+	}
+	return here, nil
+}
+
+// listed is a lab in `lab ls`.
+type listed struct {
+	Name    string `json:"name"`
+	Title   string `json:"title"`
+	BuiltIn bool   `json:"built_in"`
+	State   string `json:"state"` // running, dead (its process has gone, guests may live), or not deployed
+}
+
+func lsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "ls",
+		Short: "List the built-in labs and those that are deployed",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			out, err := cli.OutputOf(cmd)
+			if err != nil {
+				return err
+			}
+			list, err := list()
+			if err != nil {
+				return err
+			}
+			return out.Print(list, func(w io.Writer) {
+				grid := cli.NewGrid("LAB", "STATE", "TITLE")
+				for _, l := range list {
+					grid.Row(l.Name, l.State, l.Title)
+				}
+				grid.Write(w, "")
+			})
+		},
+	}
+}
+
+func list() ([]listed, error) {
+	here, err := deployed()
+	if err != nil {
+		return nil, err
+	}
+	state := map[string]string{}
+	for _, name := range here {
+		state[name] = "dead"
+		if running(name) {
+			state[name] = "running"
+		}
+	}
+	var out []listed
+	for _, b := range builtins() {
+		l, err := Load(b.folder)
+		if err != nil {
+			return nil, err
+		}
+		s := "not deployed"
+		if state[l.Name] != "" {
+			s = state[l.Name]
+		}
+		delete(state, l.Name)
+		out = append(out, listed{Name: l.Name, Title: l.Title, BuiltIn: true, State: s})
+	}
+	for _, name := range here {
+		if state[name] != "" {
+			out = append(out, listed{Name: name, State: state[name]})
+		}
+	}
+	return out, nil
+}
+
+// runCommand is the lab process: how deploy calls this binary again.
+func runCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "run FOLDER",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE:   func(cmd *cobra.Command, args []string) error { return runLab(cmd.Context(), args[0]) },
+	}
+}
+
+func completeBuiltins(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return builtinNames(), cobra.ShellCompDirectiveFilterDirs
 }

@@ -127,7 +127,9 @@ func (l *labReader) root(n ast.Node) {
 		if appliance != nil {
 			l.appliance(appliance)
 		}
-		l.needsAppliance(n)
+		if l.lab.needsAppliance() && l.lab.Appliance == nil {
+			l.fail(n, "placement %s needs an appliance; add appliance: {name: fw}", l.lab.Placement)
+		}
 	}
 }
 
@@ -139,10 +141,9 @@ func (l *labReader) placement(n ast.Node) {
 	l.lab.Placement = p
 }
 
-func (l *labReader) needsAppliance(n ast.Node) {
-	if p := l.lab.Placement; l.lab.Appliance == nil && p != firewall.Off && p != firewall.Fast {
-		l.fail(n, "placement %s needs an appliance; add appliance: {name: fw}", p)
-	}
+// needsAppliance says whether the lab's placement is one that an appliance serves.
+func (l *Lab) needsAppliance() bool {
+	return l.Placement != firewall.Off && l.Placement != firewall.Fast
 }
 
 // taken fails when a name or address was used before; else it remembers where it is.

@@ -255,8 +255,8 @@ func nameFault(w string) string {
 		return "ends with -"
 	case strings.ContainsFunc(w, func(c rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-", c) }):
 		return "has a letter that names do not take"
-	case w == "any" || w == "gateway":
-		return "is a word of the policy's own"
+	case w == "any":
+		return "is the policy's word for everybody"
 	}
 	return ""
 }

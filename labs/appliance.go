@@ -1,0 +1,66 @@
+package labs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"sluice/firewall"
+	"sluice/labs/guest"
+	"sluice/labs/guest/agent"
+)
+
+// slowSide is the appliance as the switch sees it: its agent.
+type slowSide struct{ machine guest.Machine }
+
+var errNoAgent = errors.New("the appliance does not answer")
+
+func (s slowSide) agent() (*agent.Client, error) {
+	if a := s.machine.Agent(); a != nil && s.machine.State() == guest.StateReady {
+		return a, nil
+	}
+	return nil, fmt.Errorf("%w: it is %s", errNoAgent, s.machine.State())
+}
+
+// Ready asks the agent, so that a hung appliance is not ready.
+func (s slowSide) Ready(ctx context.Context) error {
+	a, err := s.agent()
+	if err != nil {
+		return err
+	}
+	_, err = a.Stats(ctx)
+	return err
+}
+
+// SetPolicy applies a ruleset; its generation is in the script's first line, for people.
+func (s slowSide) SetPolicy(ctx context.Context, nft string, _ uint64) error {
+	a, err := s.agent()
+	if err != nil {
+		return err
+	}
+	return a.ApplyNFT(ctx, nft)
+}
+
+func (s slowSide) PutFlows(ctx context.Context, f []firewall.FlowRecord) (int, error) {
+	a, err := s.agent()
+	if err != nil {
+		return 0, err
+	}
+	return a.PutFlows(ctx, f)
+}
+
+func (s slowSide) Flows(ctx context.Context) ([]firewall.FlowRecord, error) {
+	a, err := s.agent()
+	if err != nil {
+		return nil, err
+	}
+	return a.Flows(ctx)
+}
+
+func (s slowSide) DeleteFlows(ctx context.Context, f []firewall.FlowRecord) (int, error) {
+	a, err := s.agent()
+	if err != nil {
+		return 0, err
+	}
+	return len(f), a.DeleteFlows(ctx, f)
+}

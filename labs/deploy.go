@@ -1,0 +1,240 @@
+package labs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"sluice/firewall"
+	"sluice/labs/guest"
+	"sluice/vswitch/control"
+)
+
+// Deploy brings a lab up and returns when its guests are ready. progress is told of each step. Whatever goes wrong, and
+// also where ctx ends, nothing of the lab is left.
+func Deploy(ctx context.Context, ref string, o Options, progress func(string)) (*Lab, error) {
+	d, l, err := prepare(ref, o)
+	if err != nil {
+		return nil, err
+	}
+	dir, lock, err := claim(l.Name, progress)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
+	if err := bringUp(ctx, d, l, dir, lock, progress); err != nil {
+		why := &control.Error{Class: classOf(err), Message: withLog(dir, err).Error(), Err: err}
+		return nil, errors.Join(why, cleanUp(l.Name, dir))
+	}
+	return l, nil
+}
+
+// prepare reads the lab and the options: all that can be wrong with them is said before anything is made.
+func prepare(ref string, o Options) (*deployment, *Lab, error) {
+	l, err := Load(ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	d := &deployment{Ref: ref, Name: l.Name, Placement: l.Placement.String(), Guests: KindAuto}
+	if l.Dir != "" {
+		d.Ref = l.Dir
+	}
+	if o.Name != "" {
+		d.Name = o.Name
+	}
+	if o.Placement != "" {
+		d.Placement = o.Placement
+	}
+	if o.Guests != "" {
+		d.Guests = o.Guests
+	}
+	if d.Guests != KindAuto && d.Guests != KindQEMU && d.Guests != KindNetns {
+		return nil, nil, control.Errorf(control.BadInput, "--guests %q: give qemu, netns or auto", d.Guests)
+	}
+	if err := control.CheckLabName(d.Name); err != nil {
+		return nil, nil, err
+	}
+	if l.Placement, err = firewall.ParsePlacement(d.Placement); err != nil {
+		return nil, nil, control.Errorf(control.BadInput, "--placement: %w", err)
+	}
+	if l.needsAppliance() && l.Appliance == nil {
+		return nil, nil, control.Errorf(control.BadInput, "placement %s needs an appliance, and lab %s has none", d.Placement, d.Name)
+	}
+	if os.Geteuid() != 0 {
+		return nil, nil, control.Errorf(control.Lacks, "a lab needs root: it makes network namespaces and TAPs; try sudo")
+	}
+	l.Name = d.Name
+	return d, l, nil
+}
+
+// claim makes the lab's state folder and takes its lock. What a crashed lab of that name left is removed first.
+func claim(name string, progress func(string)) (dir string, lock *os.File, err error) {
+	dir, err = control.LabDir(name)
+	if err != nil {
+		return "", nil, err
+	}
+	if !running(name) && present(name) {
+		progress("removing what a crashed lab left behind")
+		if err := cleanUp(name, dir); err != nil {
+			return "", nil, err
+		}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", nil, control.Errorf(control.Lacks, "make the state folder: %w", err)
+	}
+	lock, err = lockLab(dir, os.O_RDWR|os.O_CREATE)
+	if errors.Is(err, errLocked) {
+		return "", nil, control.Errorf(control.BadInput, "lab %s is deployed already: destroy it first, or give this one another --name", name)
+	}
+	return dir, lock, err
+}
+
+// bringUp does what needs the host's network and disk, then starts the lab process and waits for its word.
+func bringUp(ctx context.Context, d *deployment, l *Lab, dir string, lock *os.File, progress func(string)) (err error) {
+	if err := d.choose(ctx, l, progress); err != nil {
+		return err
+	}
+	if err := d.write(dir); err != nil {
+		return fmt.Errorf("write the state folder: %w", err)
+	}
+	p, err := startLab(d.Name, dir, lock)
+	if err != nil {
+		return err
+	}
+	defer p.reports.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- follow(p.reports, progress) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		p.stop()
+		return control.Errorf(control.Failed, "deploy of %s was interrupted", d.Name)
+	}
+}
+
+// choose makes the image and settles what guests are: QEMU where it works and was not ruled out.
+func (d *deployment) choose(ctx context.Context, l *Lab, progress func(string)) (err error) {
+	d.Image, err = guest.EnsureImage(ctx, guest.ImageOptions{Progress: progress})
+	if err != nil {
+		return fmt.Errorf("make the guest image: %w", err)
+	}
+	l.settleKinds(d.Guests)
+	if !l.hasKind(KindAuto) && !l.hasKind(KindQEMU) {
+		return nil
+	}
+	var why string
+	d.Accel, why, err = guest.ProbeAccel(ctx, d.Image)
+	switch {
+	case err == nil:
+		progress("QEMU guests with " + string(d.Accel) + ": " + why)
+		d.Guests = defaultKind(d.Guests, KindQEMU)
+	case l.hasKind(KindQEMU):
+		return fmt.Errorf("run QEMU guests: %w (namespace guests need none: --guests netns)", err)
+	default:
+		progress("namespace guests instead of QEMU: " + err.Error())
+		d.Guests = defaultKind(d.Guests, KindNetns)
+	}
+	l.settleKinds(d.Guests)
+	return nil
+}
+
+func defaultKind(asked, kind string) string {
+	if asked == KindAuto {
+		return kind
+	}
+	return asked
+}
+
+func (l *Lab) hasKind(kind string) bool {
+	for _, g := range l.machines() {
+		if g.Kind == kind {
+			return true
+		}
+	}
+	return false
+}
+
+// The files that the lab process inherits, beyond standard input, output and error.
+const (
+	fdLock = 3 + iota
+	fdHostNS
+	fdReports
+)
+
+// labProcess is a lab process as its parent sees it.
+type labProcess struct {
+	cmd     *exec.Cmd
+	reports *os.File
+}
+
+// startLab starts the lab process in a new namespace, a session of its own, with its log in the state folder.
+func startLab(name, dir string, lock *os.File) (*labProcess, error) {
+	log, err := os.OpenFile(filepath.Join(dir, logFile), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the lab's log: %w", err)
+	}
+	defer log.Close()
+	host, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		return nil, fmt.Errorf("hold the host's namespace: %w", err)
+	}
+	defer host.Close()
+	reports, theirs, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	cmd := exec.Command("/proc/self/exe", "lab", "run", dir)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.ExtraFiles = []*os.File{fdLock - 3: lock, fdHostNS - 3: host, fdReports - 3: theirs}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := inNewNamespace(guest.NSName(name, ""), cmd.Start); err != nil {
+		reports.Close()
+		return nil, fmt.Errorf("start the lab process: %w", err)
+	}
+	return &labProcess{cmd: cmd, reports: reports}, nil
+}
+
+// stopWait is how long a lab process may take to end by itself before it is killed.
+const stopWait = 5 * time.Second
+
+// stop asks the process to end, and waits for it; what it does not do in time is left to cleanUp.
+func (p *labProcess) stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = p.cmd.Wait() }()
+	select {
+	case <-ended:
+	case <-time.After(stopWait):
+	}
+}
+
+// maxLog is how much of the log's end is shown when the lab process died, in bytes.
+const maxLog = 2000
+
+// withLog adds the end of the lab's log to an error that does not say why.
+func withLog(dir string, err error) error {
+	if !errors.Is(err, errDied) {
+		return err
+	}
+	b, readErr := os.ReadFile(filepath.Join(dir, logFile))
+	if readErr != nil && !errors.Is(readErr, fs.ErrNotExist) {
+		return errors.Join(err, readErr)
+	}
+	return fmt.Errorf("%w; the end of its log:\n%s", err, b[max(0, len(b)-maxLog):])
+}
+
+// classOf is the class of an error, where a machine that lacks something is known by guest's sentinel too.
+func classOf(err error) control.Class {
+	if errors.Is(err, guest.ErrMissing) {
+		return control.Lacks
+	}
+	return control.ClassOf(err)
+}

@@ -1,0 +1,156 @@
+package labs
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/firewall"
+	"sluice/labs/guest"
+	"sluice/vswitch/control"
+)
+
+// Options are what a user may say at a deploy beyond the lab file.
+type Options struct {
+	Guests    string // KindAuto, KindQEMU or KindNetns, for guests whose kind the file leaves open; empty is KindAuto
+	Name      string // instead of the file's
+	Placement string // instead of the file's
+}
+
+// deployment is what the lab process is told. Everything that needs the host's own network or disk (packages, the image)
+// is done before, by its parent; the lab process is alone in a namespace without addresses.
+type deployment struct {
+	Ref       string       `json:"ref"`
+	Name      string       `json:"name"`
+	Placement string       `json:"placement"`
+	Guests    string       `json:"guests"`
+	Image     *guest.Image `json:"image"`
+	Accel     guest.Accel  `json:"accel"`
+}
+
+// lab loads what the deployment is of, with the user's options in it.
+func (d *deployment) lab() (*Lab, error) {
+	l, err := Load(d.Ref)
+	if err != nil {
+		return nil, err
+	}
+	if l.Placement, err = firewall.ParsePlacement(d.Placement); err != nil {
+		return nil, err
+	}
+	l.Name = d.Name
+	l.settleKinds(d.Guests)
+	return l, nil
+}
+
+// settleKinds gives every guest whose kind is open the one that was asked for.
+func (l *Lab) settleKinds(kind string) {
+	for _, g := range l.machines() {
+		if g.Kind == KindAuto {
+			g.Kind = kind
+		}
+	}
+}
+
+// machines are the guests and the appliance.
+func (l *Lab) machines() []*Guest {
+	var out []*Guest
+	for i := range l.Guests {
+		out = append(out, &l.Guests[i])
+	}
+	if l.Appliance != nil {
+		out = append(out, l.Appliance)
+	}
+	return out
+}
+
+// The files of a lab's state folder, beside the control socket.
+const (
+	lockFile       = "lock"
+	logFile        = "lab.log"
+	deploymentFile = "deployment.json"
+	guestsDir      = "guests"
+)
+
+// errLocked says that the lab's lock is held: somebody deploys the lab, or its process lives.
+var errLocked = errors.New("the lab's lock is held")
+
+// lockLab takes the lock of a state folder. It is held until every copy of the file is closed: the lab process inherits one,
+// so the lock ends with the process, however that ends.
+func lockLab(dir string, flags int) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), flags, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, errLocked
+		}
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	return f, nil
+}
+
+// running says whether the lab's process lives, or is being started.
+func running(name string) bool {
+	dir, err := control.LabDir(name)
+	if err != nil {
+		return false
+	}
+	f, err := lockLab(dir, os.O_RDONLY)
+	if err == nil {
+		f.Close()
+	}
+	return errors.Is(err, errLocked)
+}
+
+// present says whether anything of a lab is on this machine.
+func present(name string) bool {
+	names, err := deployed()
+	return err == nil && slices.Contains(names, name)
+}
+
+// deployed names every lab of which something is here: a state folder, or a namespace that outlived it.
+func deployed() ([]string, error) {
+	names, err := control.Labs()
+	if err != nil {
+		return nil, err
+	}
+	spaces, err := os.ReadDir(namespaces)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("look for namespaces: %w", err)
+	}
+	for _, e := range spaces {
+		name, ours := strings.CutPrefix(e.Name(), guest.NSName("", ""))
+		name, _, _ = strings.Cut(name, ".")
+		if ours && control.CheckLabName(name) == nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+func (d *deployment) write(dir string) error {
+	b, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, deploymentFile), b, 0o600)
+}
+
+func readDeployment(dir string) (*deployment, error) {
+	b, err := os.ReadFile(filepath.Join(dir, deploymentFile))
+	if err != nil {
+		return nil, err
+	}
+	d := &deployment{}
+	return d, json.Unmarshal(b, d)
+}

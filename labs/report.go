@@ -1,0 +1,52 @@
+package labs
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+
+	"sluice/vswitch/control"
+)
+
+// report is one line that the lab process writes to its parent while it comes up. The last one has Ready or Error.
+type report struct {
+	Progress string        `json:"progress,omitempty"`
+	Ready    bool          `json:"ready,omitempty"`
+	Error    string        `json:"error,omitempty"`
+	Class    control.Class `json:"class,omitempty"` // of Error
+}
+
+// reporter is the lab process's end. A parent that has gone is no reason to stop: the reports are then lost.
+type reporter struct{ to *json.Encoder }
+
+func newReporter(w io.Writer) reporter { return reporter{json.NewEncoder(w)} }
+
+func (r reporter) progress(what string) { _ = r.to.Encode(report{Progress: what}) }
+
+func (r reporter) ready() { _ = r.to.Encode(report{Ready: true}) }
+
+func (r reporter) failed(err error) {
+	_ = r.to.Encode(report{Error: err.Error(), Class: classOf(err)})
+}
+
+// errDied says that the lab process ended without a last report.
+var errDied = errors.New("the lab process ended without a word")
+
+// follow reads reports, tells of progress, and returns when the lab is ready or has failed.
+func follow(from io.Reader, progress func(string)) error {
+	in := json.NewDecoder(from)
+	for {
+		var r report
+		if err := in.Decode(&r); err != nil {
+			return errDied
+		}
+		switch {
+		case r.Ready:
+			return nil
+		case r.Error != "":
+			return &control.Error{Class: r.Class, Message: r.Error}
+		default:
+			progress(r.Progress)
+		}
+	}
+}

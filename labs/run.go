@@ -1,0 +1,75 @@
+package labs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/vswitch/control"
+)
+
+// runLab is the lab process: it builds the lab that its state folder describes, serves it, and takes it down when ctx ends.
+// It was started in the lab's namespace, with the lock, the host's namespace and the reports' pipe as its files.
+func runLab(ctx context.Context, dir string) error {
+	for _, fd := range []int{fdLock, fdHostNS, fdReports} {
+		unix.CloseOnExec(fd) // a guest that inherits the lock would hold it after this process's death
+	}
+	pipe := os.NewFile(fdReports, "reports")
+	reports := newReporter(pipe)
+	err := serveLab(ctx, dir, reports, pipe.Close)
+	if err != nil {
+		reports.failed(err)
+	}
+	return err
+}
+
+func serveLab(ctx context.Context, dir string, reports reporter, reported func() error) (err error) {
+	d, err := readDeployment(dir)
+	if err != nil {
+		return fmt.Errorf("read the deployment: %w", err)
+	}
+	lab, err := d.lab()
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	w, err := newWorld(lab, d, dir, os.NewFile(fdHostNS, "host namespace"), stop)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	if err := w.build(ctx, reports.progress); err != nil {
+		return err
+	}
+	listener, err := control.Listen(dir)
+	if err != nil {
+		return err
+	}
+	server := control.NewServer(w.sw, w)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	reports.ready()
+	if err := reported(); err != nil {
+		slog.Warn("the parent has gone", "error", err)
+	}
+	slog.Info("lab is ready", "lab", lab.Name, "guests", len(w.guests))
+	select {
+	case <-ctx.Done():
+	case err := <-served:
+		return fmt.Errorf("serve the lab: %w", err)
+	}
+	return shutDown(server)
+}
+
+// shutDown lets requests that run have a moment to end: among them may be the one that asked for the end.
+func shutDown(s *control.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return s.Shutdown(ctx)
+}

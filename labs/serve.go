@@ -1,0 +1,168 @@
+package labs
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"slices"
+
+	"sluice/firewall"
+	"sluice/labs/guest"
+	"sluice/labs/guest/agent"
+	"sluice/vswitch/control"
+)
+
+// engineName is what moves this lab's frames.
+const engineName = "user"
+
+// Inspect describes the lab now. With the methods below it makes world a control.Lab.
+func (w *world) Inspect() control.LabInfo {
+	s := w.sw.Status()
+	info := control.LabInfo{
+		Name: w.lab.Name, PID: os.Getpid(), Engine: engineName, Placement: s.Placement.String(), Epoch: s.Epoch,
+		Guests: []control.GuestInfo{},
+	}
+	for _, r := range w.guests {
+		g := control.GuestInfo{Name: r.Name, Kind: r.Kind, State: r.state(), Addresses: []string{}}
+		for _, c := range r.cards {
+			for _, a := range c.Addrs {
+				bits := w.lab.Segments[c.Segment-1].subnetOf(a).Bits()
+				g.Addresses = append(g.Addresses, netip.PrefixFrom(a, bits).String())
+			}
+		}
+		info.Guests = append(info.Guests, g)
+	}
+	return info
+}
+
+// state is one of the words of control.GuestInfo.
+func (r *resident) state() string {
+	if r.machine == nil {
+		return "ready" // a device of the host is there as long as its lab is
+	}
+	switch r.machine.State() {
+	case guest.StateReady:
+		return "ready"
+	case guest.StateStopped:
+		if r.machine.Err() != nil {
+			return "failed"
+		}
+		return "stopped"
+	default:
+		return "booting"
+	}
+}
+
+// Exec runs a command in a guest.
+func (w *world) Exec(ctx context.Context, name string, req control.ExecRequest, s control.Streams) (int, error) {
+	if len(req.Argv) == 0 {
+		return 0, control.Errorf(control.BadInput, "no command to run")
+	}
+	return w.run(ctx, name, req, s)
+}
+
+// Console runs a shell in a guest, on a terminal.
+func (w *world) Console(ctx context.Context, name string, req control.ExecRequest, s control.Streams) (int, error) {
+	if len(req.Argv) == 0 {
+		req.Argv = []string{"/bin/sh", "-l"}
+	}
+	req.TTY = true
+	return w.run(ctx, name, req, s)
+}
+
+// signals that a user may send to a command, by their number for the exit code.
+var signals = map[string]int{"HUP": 1, "INT": 2, "QUIT": 3, "TERM": 15}
+
+func (w *world) run(ctx context.Context, name string, req control.ExecRequest, s control.Streams) (int, error) {
+	a, err := w.agentOf(name)
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	killed := make(chan int, 1)
+	go func() { // the agent knows one way to end a command: with all that it started
+		select {
+		case sig := <-s.Signals:
+			if n, known := signals[sig]; known {
+				killed <- n
+				cancel()
+			}
+		case <-ctx.Done():
+		}
+	}()
+	cmd := agent.Command{
+		Args: req.Argv, Env: environment(req.Env), TTY: req.TTY, Size: agent.Size(req.Size),
+		Stdin: s.Stdin, Stdout: s.Stdout, Stderr: s.Stderr, Resize: sizes(ctx, s.Resizes),
+	}
+	code, err := a.Exec(ctx, cmd)
+	select {
+	case n := <-killed:
+		return 128 + n, nil
+	default:
+		return code, err
+	}
+}
+
+// agentOf finds a guest's agent by the guest's name.
+func (w *world) agentOf(name string) (*agent.Client, error) {
+	names := make([]string, len(w.guests))
+	for i, r := range w.guests {
+		names[i] = r.Name
+	}
+	i := slices.Index(names, name)
+	switch {
+	case i < 0 && suggest(name, names) != "":
+		return nil, control.Errorf(control.BadInput, "no guest %q; did you mean %s?", name, suggest(name, names))
+	case i < 0:
+		return nil, control.Errorf(control.BadInput, "no guest %q; there are %v", name, names)
+	case w.guests[i].machine == nil:
+		return nil, control.Errorf(control.BadInput, "%s is a device of this machine: run the command without sluice", name)
+	}
+	m := w.guests[i].machine
+	if a := m.Agent(); a != nil && m.State() == guest.StateReady {
+		return a, nil
+	}
+	return nil, control.Errorf(control.Failed, "guest %s is %s", name, m.State())
+}
+
+func environment(env map[string]string) []string {
+	var out []string
+	for k, v := range env {
+		out = append(out, k+"="+v)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// sizes turns the terminal's sizes into the agent's, until ctx ends.
+func sizes(ctx context.Context, in <-chan control.WindowSize) <-chan agent.Size {
+	out := make(chan agent.Size)
+	go func() {
+		defer close(out)
+		for {
+			select {
+			case s, ok := <-in:
+				if !ok {
+					return
+				}
+				select {
+				case out <- agent.Size(s):
+				case <-ctx.Done():
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
+}
+
+// Stop ends the lab process; see serveLab.
+func (w *world) Stop() { w.stop() }
+
+// LoadPolicy reads a policy against this lab's nouns.
+func (w *world) LoadPolicy(file string, src []byte) (*firewall.Policy, error) {
+	return firewall.Load(file, src, w.lab.Inventory())
+}

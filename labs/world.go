@@ -1,0 +1,295 @@
+package labs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"sluice/firewall/appliance"
+	"sluice/labs/guest"
+	"sluice/labs/guest/agent"
+	"sluice/vnic"
+	"sluice/vnic/frame"
+	"sluice/vswitch"
+	"sluice/vswitch/user"
+)
+
+// world is everything a deployed lab is made of. It exists in the lab process only.
+type world struct {
+	lab    *Lab
+	deploy *deployment
+	dir    string
+	hostNS *os.File
+	stop   context.CancelFunc
+	sw     *vswitch.Switch
+	guests []*resident // in the file's order, the appliance last
+}
+
+// resident is one guest with its vNICs. A guest of kind host is no machine: machine is nil.
+type resident struct {
+	*Guest
+	appliance bool
+	cards     []Card
+	machine   guest.Machine
+}
+
+func newWorld(lab *Lab, d *deployment, dir string, hostNS *os.File, stop context.CancelFunc) (*world, error) {
+	sw, err := vswitch.New(vswitch.Config{Name: lab.Name, Segments: lab.SwitchSegments(), Log: slog.Default()})
+	if err != nil {
+		return nil, fmt.Errorf("make the switch: %w", err)
+	}
+	sw.Use(user.New(sw.Core()))
+	w := &world{lab: lab, deploy: d, dir: dir, hostNS: hostNS, stop: stop, sw: sw}
+	for _, g := range lab.machines() {
+		w.guests = append(w.guests, &resident{Guest: g, appliance: g == lab.Appliance})
+	}
+	for _, c := range lab.Cards() {
+		r := w.guests[len(w.guests)-1]
+		if c.Guest >= 0 {
+			r = w.guests[c.Guest]
+		}
+		r.cards = append(r.cards, c)
+	}
+	return w, nil
+}
+
+// build boots every guest at once, then puts the policy in force, and only then joins the guests to the switch: no frame is
+// forwarded before the policy decides.
+func (w *world) build(ctx context.Context, progress func(string)) error {
+	booting, ctx2 := errgroup.WithContext(ctx)
+	for _, r := range w.guests {
+		booting.Go(func() error {
+			begun := time.Now()
+			if err := w.bootGuest(ctx2, r, progress); err != nil {
+				return fmt.Errorf("guest %s: %w", r.Name, err)
+			}
+			progress(fmt.Sprintf("%s is ready after %.1f s", r.Name, time.Since(begun).Seconds()))
+			return nil
+		})
+	}
+	if err := booting.Wait(); err != nil {
+		return err
+	}
+	if err := w.joinAppliance(ctx); err != nil {
+		return err
+	}
+	if _, err := w.sw.SetPolicy(ctx, w.lab.Policy); err != nil {
+		return fmt.Errorf("apply the policy: %w", err)
+	}
+	if _, err := w.sw.Place(ctx, w.lab.Placement, vswitch.PlaceOptions{}); err != nil {
+		return fmt.Errorf("place the firewall: %w", err)
+	}
+	for _, r := range w.guests {
+		if !r.appliance {
+			if err := w.join(ctx, r); err != nil {
+				return err
+			}
+		}
+		w.watch(r)
+	}
+	return nil
+}
+
+// bootGuest makes a guest's devices, boots it and waits until its agent says that it is configured.
+func (w *world) bootGuest(ctx context.Context, r *resident, progress func(string)) (err error) {
+	if r.Kind == KindHost {
+		return nil // its device is made when it joins
+	}
+	spec, err := w.spec(r)
+	if err != nil {
+		return err
+	}
+	if r.machine, err = guest.New(spec); err != nil {
+		return err
+	}
+	progress(fmt.Sprintf("%s boots (%s)", r.Name, r.Kind))
+	if err := r.machine.Boot(ctx); err != nil {
+		return fmt.Errorf("boot: %w", err)
+	}
+	if r.Kind == KindNetns {
+		if err := plugIn(r); err != nil {
+			return err
+		}
+	}
+	if err := r.machine.Configure(ctx); err != nil {
+		return fmt.Errorf("configure: %w", err)
+	}
+	return nil
+}
+
+// spec describes a guest for its maker. TAPs are made here: QEMU inherits the guest's end.
+func (w *world) spec(r *resident) (guest.Spec, error) {
+	s := guest.Spec{
+		Lab: w.lab.Name, Name: r.Name, Kind: guest.Kind(r.Kind), Dir: filepath.Join(w.dir, guestsDir, r.Name),
+		Image: w.deploy.Image, Services: r.Services, Hosts: w.hosts(), Appliance: r.appliance,
+		MemoryMiB: r.Memory, CPUs: r.CPUs, Accel: w.deploy.Accel,
+	}
+	if r.appliance {
+		s.Neighbours = w.neighbours()
+	}
+	for _, c := range r.cards {
+		nic := w.nic(r, c)
+		if r.Kind == KindQEMU {
+			tap, err := vnic.NewTAP(deviceName(c), frame.OffloadNone)
+			if err != nil {
+				return s, err
+			}
+			if err := vnic.SetMTU(deviceName(c), nic.MTU); err != nil {
+				return s, err
+			}
+			nic.TAP = tap
+		}
+		s.NICs = append(s.NICs, nic)
+	}
+	return s, nil
+}
+
+// nic describes a vNIC for its guest. The first one has the default routes; the appliance needs none.
+func (w *world) nic(r *resident, c Card) guest.NIC {
+	seg := w.lab.Segments[c.Segment-1]
+	n := guest.NIC{Name: fmt.Sprintf("eth%d", c.Index), MAC: c.MAC, MTU: seg.MTU}
+	for _, a := range c.Addrs {
+		n.Addrs = append(n.Addrs, netip.PrefixFrom(a, seg.subnetOf(a).Bits()))
+	}
+	if c.Index == 0 && !r.appliance {
+		n.Gateways = seg.Gateways()
+	}
+	return n
+}
+
+// subnetOf is the segment's subnet of an address's family.
+func (s Segment) subnetOf(a netip.Addr) netip.Prefix {
+	if a.Is4() {
+		return s.Subnet
+	}
+	return s.Subnet6
+}
+
+// hosts are the names that every guest knows: each guest's first vNIC.
+func (w *world) hosts() []agent.Host {
+	var out []agent.Host
+	for _, r := range w.guests {
+		for _, a := range r.cards[0].Addrs {
+			out = append(out, agent.Host{Name: r.Name, Addr: a})
+		}
+	}
+	return out
+}
+
+// neighbours are all guests as the appliance sees them, so that its first packet to one waits for nobody.
+func (w *world) neighbours() []appliance.Neighbour {
+	var out []appliance.Neighbour
+	for _, r := range w.guests {
+		for _, c := range r.cards {
+			for _, a := range c.Addrs {
+				if !r.appliance { // the appliance has a vNIC on each segment, in their order
+					out = append(out, appliance.Neighbour{NIC: fmt.Sprintf("eth%d", c.Segment-1), Addr: a, MAC: net.HardwareAddr(c.MAC[:]).String()})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// deviceName is a port's device in the lab's namespace. It has the port's number, not the guest's name, which may be longer
+// than the 15 bytes of a device's name.
+func deviceName(c Card) string { return fmt.Sprintf("p%d", c.Port) }
+
+// hostDeviceName is a host port's device, which is in the host's own namespace among those of other labs.
+func (w *world) hostDeviceName(c Card) string {
+	return fmt.Sprintf("sl%08x-%d", crc32.ChecksumIEEE([]byte(w.lab.Name)), c.Port)
+}
+
+// plugIn gives a namespace guest its vNICs.
+func plugIn(r *resident) error {
+	ns, err := os.Open(r.machine.NetNS())
+	if err != nil {
+		return fmt.Errorf("open the guest's namespace: %w", err)
+	}
+	defer ns.Close()
+	for _, c := range r.cards {
+		peer := vnic.VethPeer{Name: fmt.Sprintf("eth%d", c.Index), MAC: c.MAC, NetNS: ns}
+		if err := vnic.NewVeth(deviceName(c), peer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// join gives the switch the ports of a guest.
+func (w *world) join(ctx context.Context, r *resident) error {
+	for _, c := range r.cards {
+		nic, err := w.open(r, c)
+		if err != nil {
+			return fmt.Errorf("attach %s: %w", c.Name, err)
+		}
+		port := vswitch.Port{ID: c.Port, Name: c.Name, Segment: c.Segment, MAC: c.MAC, Addrs: c.Addrs, Service: r.appliance}
+		if err := w.sw.AddPort(ctx, port, nic); err != nil {
+			return errors.Join(fmt.Errorf("attach %s: %w", c.Name, err), nic.Close())
+		}
+	}
+	return nil
+}
+
+func (w *world) open(r *resident, c Card) (vnic.NIC, error) {
+	if r.Kind != KindHost {
+		return vnic.OpenPacket(deviceName(c))
+	}
+	n := w.nic(r, c)
+	o := vnic.HostOptions{MAC: c.MAC, MTU: n.MTU, NetNS: w.hostNS}
+	if len(n.Addrs) > 0 {
+		o.Address = n.Addrs[0]
+	}
+	return vnic.OpenHost(w.hostDeviceName(c), o)
+}
+
+// joinAppliance gives the switch the slow side, if the lab has one.
+func (w *world) joinAppliance(ctx context.Context) error {
+	if w.lab.Appliance == nil {
+		return nil
+	}
+	r := w.guests[len(w.guests)-1]
+	if err := w.join(ctx, r); err != nil {
+		return err
+	}
+	w.sw.SetAppliance(slowSide{r.machine})
+	return nil
+}
+
+// watch logs the death of a guest: it is an event of the lab, not its end.
+func (w *world) watch(r *resident) {
+	if r.machine == nil {
+		return
+	}
+	go func() {
+		<-r.machine.Done()
+		if err := r.machine.Err(); err != nil {
+			slog.Warn("guest has ended", "guest", r.Name, "error", err)
+		}
+	}()
+}
+
+// closeWait bounds how long guests may take to end.
+const closeWait = 4 * time.Second
+
+// close ends every guest and the switch. Devices go with the namespace.
+func (w *world) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+	defer cancel()
+	var ending errgroup.Group
+	for _, r := range w.guests {
+		if r.machine != nil {
+			ending.Go(func() error { return r.machine.Stop(ctx) })
+		}
+	}
+	return errors.Join(ending.Wait(), w.sw.Close())
+}
