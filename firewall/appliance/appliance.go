@@ -2,22 +2,36 @@
 // applies a ruleset, and reads and writes conntrack. How it is reached is not its business, nor what the rules mean.
 package appliance
 
-import "net/netip"
+import (
+	"os/exec"
+	"sync"
 
-// Neighbour is a permanent entry of the neighbour table.
-type Neighbour struct {
-	NIC  string     `json:"nic"` // name of the vNIC: eth0
-	Addr netip.Addr `json:"addr"`
-	MAC  string     `json:"mac"` // colon form
+	"github.com/ti-mo/conntrack"
+)
+
+// MaxFlows is how many flows the appliance keeps, reads and takes at most.
+const MaxFlows = 1 << 18
+
+// Appliance is the slow side's kernel, as seen from inside the firewall VM. The zero value is ready; its methods may be
+// called at once.
+type Appliance struct {
+	// Run runs a program to its end; nil means exec.Cmd.Run. An init process needs its own way.
+	Run func(*exec.Cmd) error
+
+	mu     sync.Mutex // one change at a time
+	flows  *conntrack.Conn
+	script string // the ruleset in force, as ApplyNFT got it
+	gen    uint32 // the kernel's ruleset generation after it
 }
 
-// Stats is what the appliance counts since it booted.
-type Stats struct {
-	Flows     int    `json:"flows"`     // conntrack entries now
-	Capacity  int    `json:"capacity"`  // conntrack entries at most
-	Inserted  uint64 `json:"inserted"`  // entries made by packets
-	Dropped   uint64 `json:"dropped"`   // packets dropped because no entry could be made, table-full included
-	Invalid   uint64 `json:"invalid"`   // packets that conntrack could not place
-	Forwarded uint64 `json:"forwarded"` // IP packets routed, both families
-	CPU       uint64 `json:"cpu_ns"`    // nanoseconds of busy CPU
+// Close lets go of the kernel's sockets. What was applied stays.
+func (a *Appliance) Close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.flows == nil {
+		return nil
+	}
+	err := a.flows.Close()
+	a.flows = nil
+	return err
 }

@@ -6,8 +6,6 @@
 // what a policy means (package firewall).
 package agent
 
-import "os"
-
 // Version is the protocol's version; both halves must have the same.
 const Version = 1
 
@@ -20,7 +18,3 @@ const (
 
 // ServiceNames is every service, in order.
 var ServiceNames = []string{ServiceEcho, ServiceHTTP, ServiceIperf3}
-
-// IsInit says whether this process should be an agent: it is the init process of a guest. A program that may be put into
-// an image calls it first thing in main, and then Main.
-func IsInit() bool { return os.Getpid() == 1 }

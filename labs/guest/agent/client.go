@@ -1,93 +1,248 @@
 package agent
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"time"
+	"unicode/utf8"
+
+	"github.com/hashicorp/yamux"
 
 	"sluice/firewall"
 	"sluice/firewall/appliance"
 )
 
+// callTimeout bounds a call whose context has no deadline of its own; exec has none.
+const callTimeout = 30 * time.Second
+
+// flowsPerMessage keeps a message well under maxMessage.
+const flowsPerMessage = 1024
+
 // Client is the host's end of one guest's agent. Any number of goroutines may call at once.
-type Client struct{}
-
-// Size is a terminal's, in characters.
-type Size struct {
-	Rows uint16 `json:"rows"`
-	Cols uint16 `json:"cols"`
+type Client struct {
+	session *yamux.Session
 }
 
-// Command is what Exec runs in a guest. Nil readers and writers are as empty as /dev/null.
-type Command struct {
-	Args   []string // the program and its arguments; looked up in the guest's PATH
-	Env    []string // KEY=value, added to the agent's own
-	Dir    string   // working folder; empty means /root
-	TTY    bool     // a terminal of its own, so that job control works; Stderr then gets nothing
-	Size   Size     // of the terminal
-	Stdin  io.Reader
-	Stdout io.Writer
-	Stderr io.Writer
-	Resize <-chan Size // changes of the terminal's size, may be nil
+// Error is what an agent answered where it could not do what it was asked. Its text comes from the guest: it is bounded and
+// printable, and it may lie.
+type Error struct {
+	Call string
+	Text string
 }
 
-var errSkeleton = errors.New("not built yet")
+func (e *Error) Error() string { return e.Call + ": " + e.Text }
 
 // Dial says hello over a byte stream to an agent and returns when it has answered. Stale bytes of an earlier client are
 // skipped. It owns conn from then on, also when it fails.
-func Dial(ctx context.Context, conn net.Conn) (*Client, error) { return nil, errSkeleton }
+func Dial(ctx context.Context, conn net.Conn) (*Client, error) {
+	r, err := greetGuest(ctx, conn)
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("greet agent: %w", err)
+	}
+	if err := conn.SetReadDeadline(time.Time{}); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("greet agent: %w", err)
+	}
+	session, err := yamux.Client(newGuard(r, conn), sessionConfig())
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("begin session: %w", err)
+	}
+	return &Client{session: session}, nil
+}
 
 // Close ends the session; the agent waits for the next.
-func (c *Client) Close() error { return errSkeleton }
+func (c *Client) Close() error { return c.session.Close() }
 
 // Done is closed when the session has ended, for whatever reason.
-func (c *Client) Done() <-chan struct{} { return nil }
+func (c *Client) Done() <-chan struct{} { return c.session.CloseChan() }
+
+// Stream opens a raw stream to the agent, for a relay: whoever holds its far end may run ExecOver on it.
+func (c *Client) Stream(ctx context.Context) (net.Conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s, err := c.session.Open()
+	if err != nil {
+		return nil, fmt.Errorf("reach agent: %w", err)
+	}
+	return s, nil
+}
+
+// call sends one request and hands each body of the answer to each, which may be nil.
+func (c *Client) call(ctx context.Context, name string, body any, each func(json.RawMessage) error) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	s, err := c.Stream(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	defer s.Close()
+	stop := context.AfterFunc(ctx, func() { s.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := exchange(s, name, body, each); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		if _, ok := err.(*Error); ok {
+			return err
+		}
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// exchange is a call on an open stream.
+func exchange(s io.ReadWriter, name string, body any, each func(json.RawMessage) error) error {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	if err := writeLine(s, request{Call: name, Body: b}); err != nil {
+		return err
+	}
+	return readReply(bufio.NewReaderSize(s, 32<<10), name, each)
+}
+
+// readReply reads an answer: it is the guest's, so it may be anything.
+func readReply(r *bufio.Reader, name string, each func(json.RawMessage) error) error {
+	for range maxBodies {
+		var rep reply
+		if err := readLine(r, &rep); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return err
+		}
+		if rep.Error != "" {
+			return &Error{Call: name, Text: printable(rep.Error, maxError)}
+		}
+		if len(rep.Body) > 0 && each != nil {
+			if err := each(rep.Body); err != nil {
+				return err
+			}
+		}
+		if rep.End {
+			return nil
+		}
+	}
+	return fmt.Errorf("more than %d messages: %w", maxBodies, errTooLong)
+}
+
+// printable makes a guest's text fit for a terminal and a log.
+func printable(s string, limit int) string {
+	out := make([]rune, 0, min(len(s), limit))
+	for _, r := range s {
+		switch {
+		case len(out) >= limit:
+			return string(out) + "..."
+		case r == '\n' || r == '\t' || (r >= ' ' && r != 0x7f && r != utf8.RuneError && (r < 0x80 || r > 0x9f)):
+			out = append(out, r)
+		default:
+			out = append(out, '?')
+		}
+	}
+	return string(out)
+}
+
+func into(v any) func(json.RawMessage) error {
+	return func(b json.RawMessage) error { return json.Unmarshal(b, v) }
+}
 
 // Info asks how the guest is. It answers before Configure too.
-func (c *Client) Info(ctx context.Context) (Info, error) { return Info{}, errSkeleton }
+func (c *Client) Info(ctx context.Context) (Info, error) {
+	var info Info
+	err := c.call(ctx, callInfo, nil, into(&info))
+	info.Hostname, info.Kernel = printable(info.Hostname, 256), printable(info.Kernel, 256)
+	return info, err
+}
 
 // Configure brings the guest to what cfg says and returns when its services listen. It may be called again: addresses,
 // hosts and neighbours are replaced, services that run already are left alone.
-func (c *Client) Configure(ctx context.Context, cfg Config) error { return errSkeleton }
-
-// Exec runs a command and waits for it. code is what a shell would say of it: the exit code, or 128 and the signal's
-// number; 127 if there is no such program, 126 if it cannot be run. err is only for what is not the command's doing.
-// When ctx ends, the command's whole process group is killed.
-func (c *Client) Exec(ctx context.Context, cmd Command) (code int, err error) { return 0, errSkeleton }
-
-// Stream opens a raw stream to the agent, for a relay: whoever holds its far end may run ExecOver on it.
-func (c *Client) Stream(ctx context.Context) (net.Conn, error) { return nil, errSkeleton }
-
-// ExecOver is Exec over a stream that Client.Stream opened, here or in another process. It closes the stream.
-func ExecOver(ctx context.Context, stream net.Conn, cmd Command) (code int, err error) {
-	return 0, errSkeleton
+func (c *Client) Configure(ctx context.Context, cfg Config) error {
+	return c.call(ctx, callConfigure, cfg, nil)
 }
 
 // AddNeighbours adds permanent neighbours beside those that are there.
 func (c *Client) AddNeighbours(ctx context.Context, n []appliance.Neighbour) error {
-	return errSkeleton
+	return c.call(ctx, callNeighbours, n, nil)
 }
 
 // ApplyNFT replaces the appliance's whole ruleset with script, atomically, and returns when it is in force. An error
 // means that nothing has changed, and holds nft's own words.
-func (c *Client) ApplyNFT(ctx context.Context, script string) error { return errSkeleton }
+func (c *Client) ApplyNFT(ctx context.Context, script string) error {
+	return c.call(ctx, callNFT, script, nil)
+}
 
 // Flows reads the appliance's conntrack.
-func (c *Client) Flows(ctx context.Context) ([]firewall.FlowRecord, error) { return nil, errSkeleton }
+func (c *Client) Flows(ctx context.Context) ([]firewall.FlowRecord, error) {
+	var all []firewall.FlowRecord
+	err := c.call(ctx, callFlows, nil, func(b json.RawMessage) error {
+		var some []firewall.FlowRecord
+		if err := json.Unmarshal(b, &some); err != nil {
+			return err
+		}
+		if len(all)+len(some) > appliance.MaxFlows {
+			return fmt.Errorf("more than %d flows: %w", appliance.MaxFlows, errTooLong)
+		}
+		for i := range some {
+			some[i].State = printable(some[i].State, 32)
+			some[i].Rule, some[i].Service = "", "" // the engine's to say, not a guest's
+		}
+		all = append(all, some...)
+		return nil
+	})
+	return all, err
+}
 
 // PutFlows makes or refreshes entries in the appliance's conntrack and says how many are there now.
 func (c *Client) PutFlows(ctx context.Context, f []firewall.FlowRecord) (int, error) {
-	return 0, errSkeleton
+	return c.countFlows(ctx, callPutFlows, f)
 }
 
-// DeleteFlows removes entries from the appliance's conntrack, those that are not there counting as removed.
-func (c *Client) DeleteFlows(ctx context.Context, f []firewall.FlowRecord) error { return errSkeleton }
+// DeleteFlows removes entries from the appliance's conntrack and says how many were there.
+func (c *Client) DeleteFlows(ctx context.Context, f []firewall.FlowRecord) (int, error) {
+	return c.countFlows(ctx, callDeleteFlows, f)
+}
+
+func (c *Client) countFlows(ctx context.Context, name string, f []firewall.FlowRecord) (int, error) {
+	total := 0
+	err := inBatches(f, func(some []firewall.FlowRecord) error {
+		var n int
+		if err := c.call(ctx, name, some, into(&n)); err != nil {
+			return err
+		}
+		total += max(0, min(n, len(some)))
+		return nil
+	})
+	return total, err
+}
+
+func inBatches(f []firewall.FlowRecord, do func([]firewall.FlowRecord) error) error {
+	for len(f) > 0 {
+		n := min(len(f), flowsPerMessage)
+		if err := do(f[:n]); err != nil {
+			return err
+		}
+		f = f[n:]
+	}
+	return nil
+}
 
 // FlushFlows removes every entry of the appliance's conntrack.
-func (c *Client) FlushFlows(ctx context.Context) error { return errSkeleton }
+func (c *Client) FlushFlows(ctx context.Context) error {
+	return c.call(ctx, callFlushFlows, nil, nil)
+}
 
 // Stats reads the appliance's counters.
 func (c *Client) Stats(ctx context.Context) (appliance.Stats, error) {
-	return appliance.Stats{}, errSkeleton
+	var s appliance.Stats
+	err := c.call(ctx, callStats, nil, into(&s))
+	return s, err
 }

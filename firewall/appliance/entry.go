@@ -1,0 +1,123 @@
+package appliance
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/ti-mo/conntrack"
+	"golang.org/x/sys/unix"
+
+	"sluice/firewall"
+)
+
+// tcpStates are conntrack's names of its TCP states (enum tcp_conntrack, include/uapi/linux/netfilter/nf_conntrack_tcp.h),
+// in order.
+var tcpStates = []string{
+	"none", "syn-sent", "syn-recv", "established", "fin-wait", "close-wait", "last-ack", "time-wait", "close", "syn-sent2",
+}
+
+const tcpEstablished = 3
+
+// beLiberal is struct nf_ct_tcp_flags with flag and mask IP_CT_TCP_FLAG_BE_LIBERAL: an entry that was made by hand has seen
+// no window, so none may be checked.
+const beLiberal = 0x0808
+
+// The ICMP types of an echo (RFC 792, RFC 4443).
+const (
+	echoRequest4, echoReply4 = 8, 0
+	echoRequest6, echoReply6 = 128, 129
+)
+
+// minTimeout, in seconds, is for flows that are carried in their last moment: conntrack takes no entry without a time.
+const minTimeout = 1
+
+var errNotCarried = errors.New("only TCP, UDP and ICMP echo can be carried")
+
+// toEntry makes of a flow what conntrack would hold had it seen the flow itself.
+func toEntry(r *firewall.FlowRecord) (conntrack.Flow, error) {
+	src, dst := r.Src.Addr().Unmap(), r.Dst.Addr().Unmap()
+	if !src.IsValid() || src.Is4() != dst.Is4() {
+		return conntrack.Flow{}, errors.New("source and destination are of two kinds")
+	}
+	status := conntrack.StatusConfirmed
+	if r.Replied {
+		status |= conntrack.StatusSeenReply
+	}
+	f := conntrack.NewFlow(r.Proto, status, src, dst, r.Src.Port(), r.Dst.Port(), uint32(max(r.Timeout, minTimeout)), 0)
+	switch {
+	case r.Proto == unix.IPPROTO_TCP:
+		state := tcpState(r)
+		f.ProtoInfo.TCP = &conntrack.ProtoInfoTCP{State: state, OriginalFlags: beLiberal, ReplyFlags: beLiberal}
+		if r.Replied && state >= tcpEstablished {
+			f.Status |= conntrack.StatusAssured // or a full table would throw it out first
+		}
+	case r.Proto == unix.IPPROTO_UDP:
+		if r.Replied {
+			f.Status |= conntrack.StatusAssured
+		}
+	case r.Proto == unix.IPPROTO_ICMP && src.Is4():
+		setEcho(&f, r.Src.Port(), echoRequest4, echoReply4)
+	case r.Proto == unix.IPPROTO_ICMPV6 && src.Is6():
+		setEcho(&f, r.Src.Port(), echoRequest6, echoReply6)
+	default:
+		return conntrack.Flow{}, fmt.Errorf("protocol %d: %w", r.Proto, errNotCarried)
+	}
+	return f, nil
+}
+
+// tcpState is the state that a record names. One that is not known to conntrack is told from what has been seen.
+func tcpState(r *firewall.FlowRecord) uint8 {
+	switch i := slices.Index(tcpStates, r.State); {
+	case i > 0:
+		return uint8(i)
+	case r.Replied:
+		return tcpEstablished
+	default:
+		return uint8(slices.Index(tcpStates, "syn-sent"))
+	}
+}
+
+func setEcho(f *conntrack.Flow, id uint16, request, reply uint8) {
+	proto := f.TupleOrig.Proto.Protocol
+	f.TupleOrig.Proto = conntrack.ProtoTuple{Protocol: proto, ICMPID: id, ICMPType: request}
+	f.TupleReply.Proto = conntrack.ProtoTuple{Protocol: proto, ICMPID: id, ICMPType: reply}
+}
+
+// toRecord is the way back; ok is false for what cannot be carried.
+func toRecord(f *conntrack.Flow) (r firewall.FlowRecord, ok bool) {
+	t := &f.TupleOrig
+	srcPort, dstPort := t.Proto.SourcePort, t.Proto.DestinationPort
+	switch t.Proto.Protocol {
+	case unix.IPPROTO_TCP, unix.IPPROTO_UDP:
+	case unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6:
+		if t.Proto.ICMPType != echoRequest4 && t.Proto.ICMPType != echoRequest6 {
+			return r, false
+		}
+		srcPort, dstPort = t.Proto.ICMPID, t.Proto.ICMPID
+	default:
+		return r, false
+	}
+	return firewall.FlowRecord{
+		Proto:   t.Proto.Protocol,
+		Src:     netip.AddrPortFrom(t.IP.SourceAddress, srcPort),
+		Dst:     netip.AddrPortFrom(t.IP.DestinationAddress, dstPort),
+		State:   stateName(f),
+		Replied: f.Status.SeenReply(),
+		Timeout: int(f.Timeout),
+		Frames:  [2]uint64{f.CountersOrig.Packets, f.CountersReply.Packets},
+		Bytes:   [2]uint64{f.CountersOrig.Bytes, f.CountersReply.Bytes},
+	}, true
+}
+
+func stateName(f *conntrack.Flow) string {
+	switch tcp := f.ProtoInfo.TCP; {
+	case tcp != nil && int(tcp.State) < len(tcpStates):
+		return tcpStates[tcp.State]
+	case f.Status.SeenReply():
+		return "replied"
+	default:
+		return "unreplied"
+	}
+}

@@ -1,0 +1,15 @@
+package agent
+
+// The calls, by the name they have on the line.
+const (
+	callInfo        = "info"
+	callConfigure   = "configure"
+	callExec        = "exec"
+	callNeighbours  = "neighbours"
+	callNFT         = "nft"
+	callFlows       = "flows"
+	callPutFlows    = "put-flows"
+	callDeleteFlows = "delete-flows"
+	callFlushFlows  = "flush-flows"
+	callStats       = "stats"
+)

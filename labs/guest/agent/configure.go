@@ -1,0 +1,198 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"sluice/firewall/appliance"
+)
+
+// configure brings the guest to what cfg says.
+func (g *guest) configure(cfg Config) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	steps := []struct {
+		what string
+		do   func() error
+	}{
+		{"set the clock", func() error { return g.setClock(cfg.Now) }},
+		{"set the host name", func() error { return setNames(cfg) }},
+		{"load modules", func() error { return g.loadModules(cfg) }},
+		{"set sysctls", func() error { return setSysctls(cfg.Sysctls) }},
+		{"set up the NICs", func() error { return setNICs(cfg.NICs) }},
+		{"forward", func() error { return g.forward(cfg.Appliance) }},
+		{"set neighbours", func() error { return appliance.AddNeighbours(cfg.Neighbours) }},
+		{"start services", func() error { return g.services.start(cfg.Services) }},
+	}
+	for _, s := range steps {
+		if err := s.do(); err != nil {
+			return fmt.Errorf("%s: %w", s.what, err)
+		}
+	}
+	g.configured = true
+	return nil
+}
+
+func (g *guest) setClock(now time.Time) error {
+	if !g.ownKernel || now.IsZero() {
+		return nil
+	}
+	tv := unix.NsecToTimeval(now.UnixNano())
+	return unix.Settimeofday(&tv)
+}
+
+func (g *guest) loadModules(cfg Config) error {
+	if !g.ownKernel || !cfg.Appliance {
+		return nil
+	}
+	return loadModules(applianceModules...)
+}
+
+func (g *guest) forward(yes bool) error {
+	if !yes {
+		return nil
+	}
+	return appliance.Prepare()
+}
+
+func setNames(cfg Config) error {
+	var hosts strings.Builder
+	hosts.WriteString("127.0.0.1 localhost\n::1 localhost\n")
+	for _, h := range cfg.Hosts {
+		fmt.Fprintf(&hosts, "%s %s\n", h.Addr, h.Name)
+	}
+	return errors.Join(
+		unix.Sethostname([]byte(cfg.Hostname)),
+		os.WriteFile("/etc/hostname", []byte(cfg.Hostname+"\n"), 0o644),
+		os.WriteFile("/etc/hosts", []byte(hosts.String()), 0o644))
+}
+
+func setSysctls(values map[string]string) error {
+	for name, v := range values {
+		path := name
+		if !strings.Contains(name, "/") {
+			path = strings.ReplaceAll(name, ".", "/")
+		}
+		if !filepath.IsLocal(path) {
+			return fmt.Errorf("%s: not a sysctl", name)
+		}
+		if err := os.WriteFile(filepath.Join("/proc/sys", path), []byte(v), 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func setNICs(nics []NIC) error {
+	if err := linkUp("lo"); err != nil {
+		return err
+	}
+	for _, n := range nics {
+		if err := setNIC(n); err != nil {
+			return fmt.Errorf("%s: %w", n.Name, err)
+		}
+	}
+	return nil
+}
+
+func linkUp(name string) error {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetUp(l)
+}
+
+func setNIC(n NIC) error {
+	l, err := findNIC(n)
+	if err != nil {
+		return err
+	}
+	// No router speaks in a lab but the gateway, which is told here; and a guest's addresses are the lab file's only.
+	quiet := map[string]string{"accept_ra": "0", "accept_dad": "0", "autoconf": "0"}
+	for key, v := range quiet {
+		if err := os.WriteFile(filepath.Join("/proc/sys/net/ipv6/conf", n.Name, key), []byte(v), 0); err != nil {
+			return err
+		}
+	}
+	if n.MTU > 0 {
+		if err := netlink.LinkSetMTU(l, n.MTU); err != nil {
+			return fmt.Errorf("set MTU %d: %w", n.MTU, err)
+		}
+	}
+	if err := netlink.LinkSetUp(l); err != nil {
+		return fmt.Errorf("set up: %w", err)
+	}
+	for _, p := range n.Addrs {
+		a := &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
+		if p.Addr().Is6() {
+			a.Flags = unix.IFA_F_NODAD // the lab file has no duplicates, and detection takes a second
+		}
+		if err := netlink.AddrReplace(l, a); err != nil {
+			return fmt.Errorf("add address %s: %w", p, err)
+		}
+	}
+	return addGateways(l, n)
+}
+
+func addGateways(l netlink.Link, n NIC) error {
+	for _, gw := range n.Gateways {
+		all := &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}
+		if gw.Is6() {
+			all = &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
+		}
+		r := &netlink.Route{LinkIndex: l.Attrs().Index, Dst: all, Gw: gw.AsSlice()}
+		if err := netlink.RouteReplace(r); err != nil {
+			return fmt.Errorf("add gateway %s: %w", gw, err)
+		}
+	}
+	return nil
+}
+
+// findNIC finds the card by its MAC, else by its name, and gives it what it lacks of the two.
+func findNIC(n NIC) (netlink.Link, error) {
+	mac, err := net.ParseMAC(n.MAC)
+	if err != nil {
+		return nil, err
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range links {
+		if l.Attrs().HardwareAddr.String() != mac.String() {
+			continue
+		}
+		if l.Attrs().Name == n.Name {
+			return l, nil
+		}
+		if err := moveAway(links, n.Name); err != nil {
+			return nil, err
+		}
+		return l, netlink.LinkSetName(l, n.Name)
+	}
+	l, err := netlink.LinkByName(n.Name)
+	if err != nil {
+		return nil, fmt.Errorf("no NIC with MAC %s: %w", mac, err)
+	}
+	return l, netlink.LinkSetHardwareAddr(l, mac)
+}
+
+// moveAway frees a name that the kernel gave to another card.
+func moveAway(links []netlink.Link, name string) error {
+	for _, l := range links {
+		if l.Attrs().Name == name {
+			return netlink.LinkSetName(l, "was"+strconv.Itoa(l.Attrs().Index))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,182 @@
+package agent
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/yamux"
+	"golang.org/x/sys/unix"
+
+	"sluice/firewall"
+	"sluice/firewall/appliance"
+)
+
+// guest is the guest's half: it does what a host asks over its line.
+type guest struct {
+	procs     *procs
+	services  *services
+	appliance *appliance.Appliance
+	ownKernel bool // QEMU: modules and the clock are the guest's own
+
+	mu         sync.Mutex // held while the guest is being configured
+	configured bool
+	hostname   string
+}
+
+func newGuest(ownKernel bool) *guest {
+	p := newProcs()
+	return &guest{
+		procs:     p,
+		services:  newServices(p),
+		appliance: &appliance.Appliance{Run: p.run},
+		ownKernel: ownKernel,
+	}
+}
+
+// serveHosts answers one host after another on a port.
+func (g *guest) serveHosts(p *port) error {
+	for {
+		if err := p.waitHost(); err != nil {
+			return fmt.Errorf("wait for a host: %w", err)
+		}
+		if err := g.serveLine(p); err != nil && !errors.Is(err, io.EOF) {
+			slog.Warn("session ended", "error", err)
+		}
+	}
+}
+
+// serveLine answers one host until it goes.
+func (g *guest) serveLine(line io.ReadWriteCloser) error {
+	r, err := greetHost(line)
+	if err != nil {
+		return err
+	}
+	session, err := yamux.Server(struct {
+		io.Reader
+		io.WriteCloser
+	}{r, line}, sessionConfig())
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	for {
+		s, err := session.Accept()
+		if err != nil {
+			return nil
+		}
+		go g.serveStream(s)
+	}
+}
+
+// serveStream does one call.
+func (g *guest) serveStream(s net.Conn) {
+	defer s.Close()
+	r := bufio.NewReaderSize(s, maxFrame)
+	var req request
+	if err := readLine(r, &req); err != nil {
+		writeLine(s, reply{Error: "bad request: " + err.Error()})
+		return
+	}
+	if req.Call == callExec {
+		g.serveExec(s, r, req.Body)
+		return
+	}
+	end := reply{End: true}
+	if err := g.do(req, func(v any) error { return writeBody(s, v) }); err != nil {
+		end.Error = err.Error()
+		end.Error = end.Error[:min(len(end.Error), maxError)]
+	}
+	writeLine(s, end)
+}
+
+func writeBody(w io.Writer, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return writeLine(w, reply{Body: b})
+}
+
+// do is every call but exec; it answers through send.
+func (g *guest) do(req request, send func(any) error) error {
+	switch req.Call {
+	case callInfo:
+		return send(g.info())
+	case callConfigure:
+		return with(req.Body, g.configure)
+	case callNeighbours:
+		return with(req.Body, appliance.AddNeighbours)
+	case callNFT:
+		return with(req.Body, g.appliance.ApplyNFT)
+	case callFlows:
+		return g.sendFlows(send)
+	case callPutFlows:
+		return with(req.Body, func(f []firewall.FlowRecord) error {
+			n, err := g.appliance.PutFlows(f)
+			if err != nil {
+				return err
+			}
+			return send(n)
+		})
+	case callDeleteFlows:
+		return with(req.Body, func(f []firewall.FlowRecord) error {
+			n, err := g.appliance.DeleteFlows(f)
+			if err != nil {
+				return err
+			}
+			return send(n)
+		})
+	case callFlushFlows:
+		return g.appliance.FlushFlows()
+	case callStats:
+		s, err := g.appliance.Stats()
+		if err != nil {
+			return err
+		}
+		return send(s)
+	}
+	return fmt.Errorf("no call %q", req.Call)
+}
+
+// with reads a call's argument and does it.
+func with[T any](body json.RawMessage, do func(T) error) error {
+	var arg T
+	if err := json.Unmarshal(body, &arg); err != nil {
+		return fmt.Errorf("bad request: %w", err)
+	}
+	return do(arg)
+}
+
+func (g *guest) sendFlows(send func(any) error) error {
+	flows, err := g.appliance.Flows()
+	if err != nil {
+		return err
+	}
+	return inBatches(flows, func(some []firewall.FlowRecord) error { return send(some) })
+}
+
+func (g *guest) info() Info {
+	var u unix.Utsname
+	var si unix.Sysinfo_t
+	unix.Uname(&u)
+	unix.Sysinfo(&si)
+	host, _ := os.Hostname()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return Info{
+		Version:    Version,
+		Hostname:   host,
+		Kernel:     unix.ByteSliceToString(u.Release[:]),
+		Uptime:     time.Duration(si.Uptime) * time.Second,
+		Configured: g.configured,
+		Services:   g.services.names(),
+	}
+}

@@ -1,0 +1,95 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// mount is one line of what a guest has mounted.
+type mount struct {
+	kind, at string
+	flags    uintptr
+	data     string
+}
+
+const plain = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+
+func mountAll(root string, mounts []mount) error {
+	for _, m := range mounts {
+		at := filepath.Join(root, m.at)
+		if err := os.MkdirAll(at, 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount(m.kind, at, m.kind, m.flags, m.data); err != nil {
+			return fmt.Errorf("mount %s on %s: %w", m.kind, m.at, err)
+		}
+	}
+	return nil
+}
+
+// mountMachine mounts what a QEMU guest needs; its root is the initramfs.
+func mountMachine() error {
+	return mountAll("/", []mount{
+		{"proc", "/proc", plain, ""},
+		{"sysfs", "/sys", plain, ""},
+		{"devtmpfs", "/dev", unix.MS_NOSUID, ""},
+		{"devpts", "/dev/pts", unix.MS_NOSUID | unix.MS_NOEXEC, "gid=5,mode=620,ptmxmode=666"},
+		{"tmpfs", "/dev/shm", unix.MS_NOSUID | unix.MS_NODEV, ""},
+	})
+}
+
+// deviceNodes are the devices of a namespace guest: none of them reaches hardware.
+var deviceNodes = []struct {
+	name         string
+	major, minor uint32
+}{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}}
+
+// mountNamespace makes a namespace guest's tree at root: the image, read-only, with folders of its own to write to.
+func mountNamespace(root, image string) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("keep mounts to ourselves: %w", err)
+	}
+	if err := unix.Mount(image, root, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount the image: %w", err)
+	}
+	const readOnly = unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV
+	if err := unix.Mount("", root, "", readOnly, ""); err != nil {
+		return fmt.Errorf("mount the image read-only: %w", err)
+	}
+	const own = unix.MS_NOSUID | unix.MS_NODEV
+	if err := mountAll(root, []mount{
+		{"proc", "/proc", plain, ""},
+		{"sysfs", "/sys", plain | unix.MS_RDONLY, ""},
+		{"tmpfs", "/dev", unix.MS_NOSUID, "mode=755,size=64k"},
+		{"devpts", "/dev/pts", unix.MS_NOSUID | unix.MS_NOEXEC, "newinstance,gid=5,mode=620,ptmxmode=666"},
+		{"tmpfs", "/dev/shm", own, "size=64m"},
+		{"tmpfs", "/tmp", own, "size=256m"},
+		{"tmpfs", "/run", own, "mode=755,size=16m"},
+		{"tmpfs", "/root", own, "mode=700,size=256m"},
+		{"tmpfs", "/var", own, "mode=755,size=64m"},
+		{"tmpfs", "/etc", own, "mode=755,size=16m"},
+	}); err != nil {
+		return err
+	}
+	return errors.Join(makeDevices(filepath.Join(root, "dev")), copyFiles(filepath.Join(image, "etc"), filepath.Join(root, "etc")))
+}
+
+func makeDevices(dev string) error {
+	for _, d := range deviceNodes {
+		path := filepath.Join(dev, d.name)
+		if err := unix.Mknod(path, unix.S_IFCHR|0o666, int(unix.Mkdev(d.major, d.minor))); err != nil {
+			return fmt.Errorf("make /dev/%s: %w", d.name, err)
+		}
+		if err := os.Chmod(path, 0o666); err != nil {
+			return err
+		}
+	}
+	return os.Symlink("pts/ptmx", filepath.Join(dev, "ptmx"))
+}
+
+// copyFiles copies a folder of small files.
+func copyFiles(from, to string) error { return os.CopyFS(to, os.DirFS(from)) }
