@@ -37,7 +37,7 @@ func (f Fault) String() string {
 // faultsIn are the faults that an error tells of.
 func faultsIn(err error) []Fault {
 	var known *Error
-	if errors.As(err, &known) {
+	if errors.As(err, &known) && len(known.Faults) > 0 {
 		return known.Faults
 	}
 	var list firewall.ErrorList

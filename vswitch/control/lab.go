@@ -32,6 +32,7 @@ type LabInfo struct {
 	Engine    string      `json:"engine"`
 	Placement string      `json:"placement"`
 	Epoch     uint64      `json:"epoch"`
+	CPU       float64     `json:"cpu_s" doc:"Seconds of CPU that the lab process, the switch, has used"`
 	Guests    []GuestInfo `json:"guests"`
 }
 
@@ -41,6 +42,7 @@ type GuestInfo struct {
 	Kind      string   `json:"kind" doc:"qemu, netns, host or embedded"`
 	State     string   `json:"state" doc:"booting, ready, failed or stopped"`
 	Addresses []string `json:"addresses" doc:"Of all its vNICs, with prefix length"`
+	CPU       float64  `json:"cpu_s" doc:"Seconds of CPU that the guest's processes on this machine have used"`
 }
 
 // PolicyText is a policy as the user wrote it.
@@ -51,7 +53,7 @@ type PolicyText struct {
 
 // ExecRequest is a command to run in a guest. For a console Argv may be empty: the guest's shell.
 type ExecRequest struct {
-	Argv []string          `json:"argv" maxItems:"4096" doc:"The command and its arguments; no shell is put in between"`
+	Argv []string          `json:"argv" maxItems:"65536" doc:"The command and its arguments; no shell is put in between"`
 	Env  map[string]string `json:"env,omitempty" doc:"Added to the guest's own"`
 	TTY  bool              `json:"tty,omitempty" doc:"On a terminal in the guest; stderr then comes with stdout"`
 	Size WindowSize        `json:"size,omitzero" doc:"Of that terminal"`

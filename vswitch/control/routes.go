@@ -12,14 +12,22 @@ import (
 	"sluice/vswitch"
 )
 
-// Limits of requests. A policy of 100,000 rules has about 10 MB of YAML; JSON may double it.
+// Bounds of a request's body in bytes. A policy of 100,000 rules has about 10 MB of YAML; JSON may double it.
 const (
-	maxBody       = 64 << 10 // bytes
-	maxPolicyBody = 32 << 20 // bytes
-	bodyLimit     = 10 * time.Second
-	answerLimit   = 30 * time.Second // for the whole of a request that is not a stream
-	placeLimit    = 2 * time.Minute  // a change waits for the appliance and for what is still in it
+	maxBody       = 64 << 10
+	maxPolicyBody = 32 << 20
+	maxExecBody   = 4 << 20 // a command line may hold 2 MiB (execve(2))
 )
+
+// limits bound how long one request may keep the server busy.
+type limits struct {
+	header time.Duration // until its header is there
+	body   time.Duration // until its body is
+	answer time.Duration // for the work, and once more for writing the answer; streams have no such limit
+	place  time.Duration // the same, for a change: it waits for the appliance and for what is still in it
+}
+
+var usualLimits = limits{header: 5 * time.Second, body: 10 * time.Second, answer: 30 * time.Second, place: 2 * time.Minute}
 
 func init() { huma.NewError = newProblem }
 
@@ -31,19 +39,20 @@ func (s *Server) routes() {
 	config.RejectUnknownQueryParameters = true
 	api := humago.New(s.mux, config)
 
-	get(api, "/v1/lab", "The lab, its guests and their state", s.getLab)
-	get(api, "/v1/status", "The switch", s.getStatus)
-	get(api, "/v1/placement", "Where the policy is enforced, and the receipts of earlier changes", s.getPlacement)
-	put(api, "/v1/placement", "Change where the policy is enforced; the answer is a receipt", maxBody, placeLimit, s.putPlacement)
-	get(api, "/v1/policy", "The policy in force", s.getPolicy)
-	put(api, "/v1/policy", "Put a policy in force", maxPolicyBody, placeLimit, s.putPolicy)
-	post(api, "/v1/policy/lint", "Read a policy as PUT would, and say what looks wrong; changes nothing", maxPolicyBody, s.lintPolicy)
-	get(api, "/v1/policy/render", "The policy in force, in another language", s.renderPolicy)
-	post(api, "/v1/policy/render", "A policy that is not in force, in another language", maxPolicyBody, s.renderText)
-	get(api, "/v1/flows", "The flows", s.getFlows)
-	get(api, "/v1/stats", "The counters", s.getStats)
-	post(api, "/v1/trace", "Explain the way of a frame that nobody sends", maxBody, s.trace)
-	post(api, "/v1/stop", "End the lab and its guests", maxBody, s.stop)
+	r := router{api, s.limits}
+	get(r, "/v1/lab", "The lab, its guests and their state", s.getLab)
+	get(r, "/v1/status", "The switch", s.getStatus)
+	get(r, "/v1/placement", "Where the policy is enforced, and the receipts of earlier changes", s.getPlacement)
+	put(r, "/v1/placement", "Change where the policy is enforced; the answer is a receipt", maxBody, s.putPlacement)
+	get(r, "/v1/policy", "The policy in force", s.getPolicy)
+	put(r, "/v1/policy", "Put a policy in force", maxPolicyBody, s.putPolicy)
+	post(r, "/v1/policy/lint", "Read a policy as PUT would, and say what looks wrong; changes nothing", maxPolicyBody, s.lintPolicy)
+	get(r, "/v1/policy/render", "The policy in force, in another language", s.renderPolicy)
+	post(r, "/v1/policy/render", "A policy that is not in force, in another language", maxPolicyBody, s.renderText)
+	get(r, "/v1/flows", "The flows", s.getFlows)
+	get(r, "/v1/stats", "The counters", s.getStats)
+	post(r, "/v1/trace", "Explain the way of a frame that nobody sends", maxBody, s.trace)
+	post(r, "/v1/stop", "End the lab and its guests", maxBody, s.stop)
 	s.streamRoutes(api)
 }
 
@@ -53,30 +62,37 @@ type answer[T any] struct{ Body T }
 // ask is the input of an operation with a body.
 type ask[T any] struct{ Body T }
 
+// router registers operations with the server's limits.
+type router struct {
+	api    huma.API
+	limits limits
+}
+
 type handler[I, O any] func(context.Context, *I) (O, error)
 
-func get[I, O any](api huma.API, path, summary string, h handler[I, O]) {
-	register(api, http.MethodGet, path, summary, 0, answerLimit, h)
+func get[I, O any](r router, path, summary string, h handler[I, O]) {
+	register(r, http.MethodGet, path, summary, 0, r.limits.answer, h)
 }
 
-func post[I, O any](api huma.API, path, summary string, body int64, h handler[I, O]) {
-	register(api, http.MethodPost, path, summary, body, answerLimit, h)
+func post[I, O any](r router, path, summary string, body int64, h handler[I, O]) {
+	register(r, http.MethodPost, path, summary, body, r.limits.answer, h)
 }
 
-func put[I, O any](api huma.API, path, summary string, body int64, limit time.Duration, h handler[I, O]) {
-	register(api, http.MethodPut, path, summary, body, limit, h)
+// put registers a change.
+func put[I, O any](r router, path, summary string, body int64, h handler[I, O]) {
+	register(r, http.MethodPut, path, summary, body, r.limits.place, h)
 }
 
-func register[I, O any](api huma.API, method, path, summary string, body int64, limit time.Duration, h handler[I, O]) {
+func register[I, O any](r router, method, path, summary string, body int64, limit time.Duration, h handler[I, O]) {
 	op := operation(method, path, summary)
 	op.MaxBodyBytes = body
-	op.BodyReadTimeout = bodyLimit
+	op.BodyReadTimeout = r.limits.body
 	op.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
 		_, w := humago.Unwrap(ctx)
-		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(limit + answerLimit))
+		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(r.limits.body + 2*limit))
 		next(ctx)
 	}}
-	huma.Register(api, op, func(ctx context.Context, in *I) (*answer[O], error) {
+	huma.Register(r.api, op, func(ctx context.Context, in *I) (*answer[O], error) {
 		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
 		out, err := h(ctx, in)
@@ -89,7 +105,7 @@ func register[I, O any](api huma.API, method, path, summary string, body int64, 
 
 func operation(method, path, summary string) huma.Operation {
 	return huma.Operation{
-		OperationID: huma.GenerateOperationID(method, path, nil),
+		OperationID: huma.GenerateOperationID(method, path, struct{}{}),
 		Method:      method, Path: path, Summary: summary,
 	}
 }

@@ -19,8 +19,8 @@ func (s *Server) streamRoutes(api huma.API) {
 	op := operation(http.MethodGet, "/v1/events", "What happens from now on, as server-sent events")
 	op.Description = "First comes the switch's status, so that a reader knows from when on it misses nothing."
 	sse.Register(api, op, map[string]any{"status": vswitch.Status{}, "event": vswitch.Event{}}, s.events)
-	s.sessionRoute(api, "/v1/guests/{guest}/exec", "Run a command in a guest", s.lab.Exec)
-	s.sessionRoute(api, "/v1/guests/{guest}/console", "A shell in a guest, on a terminal", s.lab.Console)
+	s.sessionRoute(api, "/v1/guests/{guest}/exec", "Run a command in a guest", true, s.lab.Exec)
+	s.sessionRoute(api, "/v1/guests/{guest}/console", "A shell in a guest, on a terminal", false, s.lab.Console)
 }
 
 func (s *Server) events(ctx context.Context, _ *struct{}, send sse.Sender) {
@@ -52,14 +52,17 @@ type labRun func(context.Context, string, ExecRequest, Streams) (int, error)
 
 // sessionRoute registers an operation that becomes a session. What can be known before is answered as a problem; the rest
 // is said at the session's end.
-func (s *Server) sessionRoute(api huma.API, path, summary string, run labRun) {
+func (s *Server) sessionRoute(api huma.API, path, summary string, needsCommand bool, run labRun) {
 	op := operation(http.MethodPost, path, summary)
 	op.Description = "The connection is upgraded to " + sessionProtocol + ": yamux with the streams control, stdin, stdout and stderr."
-	op.MaxBodyBytes = 4 << 20 // a command line may hold 2 MiB (execve(2)), and JSON may double it
-	op.BodyReadTimeout = bodyLimit
+	op.MaxBodyBytes = maxExecBody
+	op.BodyReadTimeout = s.limits.body
 	huma.Register(api, op, func(_ context.Context, in *sessionInputs) (*huma.StreamResponse, error) {
 		if err := s.knowGuest(in.Guest); err != nil {
 			return nil, problemOf(err)
+		}
+		if needsCommand && (len(in.Body.Argv) == 0 || in.Body.Argv[0] == "") {
+			return nil, problemOf(Errorf(BadInput, "no command to run in %s", in.Guest))
 		}
 		return &huma.StreamResponse{Body: func(ctx huma.Context) {
 			r, w := humago.Unwrap(ctx)

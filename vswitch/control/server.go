@@ -21,20 +21,23 @@ type Server struct {
 	lab      Lab
 	mux      *http.ServeMux
 	http     *http.Server
+	limits   limits
 	sessions chan struct{}   // one for each that runs
 	ending   context.Context // done once the server closes; streams end by it
 	end      context.CancelFunc
 }
 
 // NewServer makes the server of a lab; Serve starts it.
-func NewServer(sw *vswitch.Switch, lab Lab) *Server {
-	s := &Server{sw: sw, lab: lab, mux: http.NewServeMux(), sessions: make(chan struct{}, maxSessions)}
+func NewServer(sw *vswitch.Switch, lab Lab) *Server { return newServer(sw, lab, usualLimits) }
+
+func newServer(sw *vswitch.Switch, lab Lab, l limits) *Server {
+	s := &Server{sw: sw, lab: lab, mux: http.NewServeMux(), sessions: make(chan struct{}, maxSessions), limits: l}
 	s.ending, s.end = context.WithCancel(context.Background())
 	s.routes()
 	s.http = &http.Server{
 		Handler:           s.guard(s.mux),
 		ConnContext:       withPeer,
-		ReadHeaderTimeout: 5 * time.Second,
+		ReadHeaderTimeout: l.header,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 	}

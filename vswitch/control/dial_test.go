@@ -1,0 +1,96 @@
+package control
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestDialSaysWhatToDo: each way in which there is no lab to speak to has its own error.
+func TestDialSaysWhatToDo(t *testing.T) {
+	root := tempState(t)
+	lab := &fakeLab{}
+	expect := func(name, want string) {
+		t.Helper()
+		_, err := Dial(t.Context(), name)
+		if err == nil || !strings.Contains(err.Error(), want) || ClassOf(err) != BadInput {
+			t.Errorf("dial %q: got %v of class %d; want %q of class 2", name, err, ClassOf(err), want)
+		}
+	}
+	expect("", "no lab runs; start one with `sluice lab deploy LAB`")
+	expect("one", "no lab one runs; start it with `sluice lab deploy one`")
+	for _, bad := range []string{"../etc", "a/b", "A", "-a", "a b", strings.Repeat("a", 33), "ä", "a\x00"} {
+		expect(bad, "cannot be a lab's name")
+	}
+
+	startLab(t, "one", lab, usualLimits)
+	if got := dial(t, "").Lab(); got != "one" {
+		t.Errorf("the only lab is %q; want one", got)
+	}
+	leaveDeadSocket(t, filepath.Join(root, "dead"))
+	if got := dial(t, "").Lab(); got != "one" {
+		t.Errorf("beside a dead lab the only lab is %q; want one", got)
+	}
+	expect("dead", "lab dead is dead: its process has ended but left its socket; clean up with `sluice lab destroy dead`")
+	if err := os.Mkdir(filepath.Join(root, "young"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	expect("young", "still being deployed")
+	startLab(t, "two", lab, usualLimits)
+	expect("", "2 labs run; say which with --lab: one, two")
+}
+
+func TestDialOnlyDeadLabs(t *testing.T) {
+	leaveDeadSocket(t, filepath.Join(tempState(t), "dead"))
+	_, err := Dial(t.Context(), "")
+	if err == nil || !strings.Contains(err.Error(), "sluice lab destroy dead") {
+		t.Fatalf("got %v", err)
+	}
+}
+
+// leaveDeadSocket leaves what a lab process leaves that was killed.
+func leaveDeadSocket(t *testing.T, dir string) {
+	t.Helper()
+	l, err := Listen(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	l.Close()
+}
+
+func TestListen(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "lab")
+	leaveDeadSocket(t, dir)
+	l, err := Listen(dir)
+	if err != nil {
+		t.Fatalf("over a dead lab's socket: %v", err)
+	}
+	defer l.Close()
+	if _, err := Listen(dir); ClassOf(err) != BadInput || err == nil || !strings.Contains(err.Error(), "already runs") {
+		t.Errorf("beside a running lab: got %v", err)
+	}
+	for path, want := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, SocketName): 0o600} {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Mode().Perm(); got != want {
+			t.Errorf("%s has mode %o; want %o", path, got, want)
+		}
+	}
+}
+
+func TestStateRoot(t *testing.T) {
+	t.Setenv("SLUICE_STATE_DIR", "")
+	t.Setenv("XDG_RUNTIME_DIR", "/run/user/7")
+	want := "/run/user/7/sluice"
+	if os.Geteuid() == 0 {
+		want = "/run/sluice"
+	}
+	if got, err := StateRoot(); got != want || err != nil {
+		t.Errorf("got %s, %v; want %s", got, err, want)
+	}
+}
