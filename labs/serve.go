@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"syscall"
+	"time"
 
 	"sluice/firewall"
 	"sluice/labs/guest"
@@ -20,10 +22,10 @@ func (w *world) Inspect() control.LabInfo {
 	s := w.sw.Status()
 	info := control.LabInfo{
 		Name: w.lab.Name, PID: os.Getpid(), Engine: engineName, Placement: s.Placement.String(), Epoch: s.Epoch,
-		Guests: []control.GuestInfo{},
+		CPU: ownCPU().Seconds(), Guests: []control.GuestInfo{},
 	}
 	for _, r := range w.guests {
-		g := control.GuestInfo{Name: r.Name, Kind: r.Kind, State: r.state(), Addresses: []string{}}
+		g := control.GuestInfo{Name: r.Name, Kind: r.Kind, State: r.state(), Addresses: []string{}, CPU: r.cpu().Seconds()}
 		for _, c := range r.cards {
 			for _, a := range c.Addrs {
 				bits := w.lab.Segments[c.Segment-1].subnetOf(a).Bits()
@@ -33,6 +35,27 @@ func (w *world) Inspect() control.LabInfo {
 		info.Guests = append(info.Guests, g)
 	}
 	return info
+}
+
+// ownCPU is what this process has used so far, user and system.
+func ownCPU() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// cpu is what the guest's processes have used so far; 0 where there are none, or no longer.
+func (r *resident) cpu() time.Duration {
+	if r.machine == nil {
+		return 0
+	}
+	used, err := r.machine.CPUTime()
+	if err != nil {
+		return 0
+	}
+	return used
 }
 
 // state is one of the words of control.GuestInfo.
