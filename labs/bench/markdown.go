@@ -1,0 +1,75 @@
+package bench
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"sluice/vswitch/control"
+)
+
+// The marks in docs/bench.md between which the figures stand. What is outside of them is written by hand.
+const (
+	markBegin = "<!-- sluice bench: begin -->\n"
+	markEnd   = "<!-- sluice bench: end -->\n"
+)
+
+// writeInto replaces what stands between the marks of a Markdown file.
+func (r *Report) writeInto(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return control.Errorf(control.BadInput, "--into: %w", err)
+	}
+	before, rest, begin := strings.Cut(string(text), markBegin)
+	_, after, end := strings.Cut(rest, markEnd)
+	if !begin || !end {
+		return control.Errorf(control.BadInput, "--into: %s has no lines %q and %q to write between", path,
+			strings.TrimSpace(markBegin), strings.TrimSpace(markEnd))
+	}
+	r.Targets = r.targets()
+	return os.WriteFile(path, []byte(before+markBegin+r.markdown()+markEnd+after), 0o644)
+}
+
+// markdown is the report for docs/bench.md.
+func (r *Report) markdown() string {
+	var b strings.Builder
+	m := r.Machine
+	fmt.Fprintf(&b, "\n`%s`, %s, %d rounds, medians; ratios are medians of each round's own ratio.\n\n",
+		r.Command, r.Date.Format("2 January 2006 15:04 UTC"), r.plan.Rounds)
+	fmt.Fprintf(&b, "%s, %d cores; kernel %s; %s; Go %s", m.CPU, m.Cores, m.Kernel, m.System, m.Go)
+	for _, name := range slices.Sorted(maps.Keys(m.Packages)) {
+		fmt.Fprintf(&b, "; %s %s", name, m.Packages[name])
+	}
+	b.WriteString(".\n\n")
+	for _, w := range r.plan.Wirings {
+		mdTable(&b, r.rows(w))
+	}
+	targets := [][]string{{"target", "wiring", "wanted", "measured", ""}}
+	for _, t := range r.Targets {
+		targets = append(targets, []string{fmt.Sprintf("%s, %s over %s", t.What, t.Of, t.To), string(t.Wiring),
+			fmt.Sprintf("%.1f", t.Want), fmt.Sprintf("%.2f", t.Got), t.verdict()})
+	}
+	mdTable(&b, targets)
+	subjects := [][]string{{"subject", "is"}}
+	for _, s := range r.plan.Subjects {
+		subjects = append(subjects, []string{s.name, s.what})
+	}
+	mdTable(&b, subjects)
+	for _, note := range r.notes() {
+		fmt.Fprintf(&b, "- %s\n", note)
+	}
+	return b.String()
+}
+
+// mdTable writes a table whose first row is its head.
+func mdTable(b *strings.Builder, rows [][]string) {
+	for i, row := range rows {
+		fmt.Fprintf(b, "| %s |\n", strings.Join(row, " | "))
+		if i == 0 {
+			b.WriteString(strings.Repeat("| --- ", len(row)) + "|\n")
+		}
+	}
+	b.WriteString("\n")
+}

@@ -1,0 +1,107 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/goccy/go-yaml"
+)
+
+// Report is one run: where, when, of what, and what came of it.
+type Report struct {
+	Date    time.Time         `json:"date"`
+	Command string            `json:"command"`
+	Minutes float64           `json:"minutes"`
+	Machine Machine           `json:"machine"`
+	Series  []*Series         `json:"series"`
+	Targets []Target          `json:"targets"`
+	Skipped map[string]string `json:"skipped,omitempty"` // subject, why
+	plan    Plan
+}
+
+// newReport notes the machine, and takes subjects that it lacks out of the plan.
+func newReport(ctx context.Context, p *Plan, command string) (*Report, error) {
+	r := &Report{Date: time.Now().UTC().Truncate(time.Second), Command: command, Skipped: map[string]string{}}
+	p.Subjects = slices.DeleteFunc(p.Subjects, func(s subject) bool {
+		program := s.missing()
+		if program != "" {
+			r.Skipped[s.name] = program + " is not installed"
+		}
+		return program != ""
+	})
+	r.plan = *p
+	var err error
+	r.Machine, err = thisMachine(ctx)
+	return r, err
+}
+
+// samples are the values of one metric, by round; rounds without are left out of both where two are compared.
+func (r *Report) series(subject string, w Wiring) *Series {
+	for _, s := range r.Series {
+		if s.Subject == subject && s.Wiring == w {
+			return s
+		}
+	}
+	return nil
+}
+
+// median of the rounds that have the metric; ok is false where none has.
+func (s *Series) median(m Metric) (v float64, ok bool) {
+	if s == nil {
+		return 0, false
+	}
+	var all []float64
+	for _, round := range s.Rounds {
+		if v, ok := round[m]; ok {
+			all = append(all, v)
+		}
+	}
+	return median(all), len(all) > 0
+}
+
+// ratio is the median over the rounds of one subject's value over the other's in the same round.
+func ratio(a, b *Series, m Metric) (v float64, ok bool) {
+	if a == nil || b == nil {
+		return 0, false
+	}
+	var all []float64
+	for i := range a.Rounds {
+		x, xok := a.Rounds[i][m]
+		y, yok := b.Rounds[i][m]
+		if xok && yok && y > 0 {
+			all = append(all, x/y)
+		}
+	}
+	return median(all), len(all) > 0
+}
+
+func median(v []float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	v = slices.Sorted(slices.Values(v))
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+}
+
+// print writes the report to the user.
+func (r *Report) print(w io.Writer, format string) error {
+	r.Targets = r.targets()
+	switch format {
+	case "json":
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(r)
+	case "yaml":
+		return yaml.NewEncoder(w, yaml.UseJSONMarshaler()).Encode(r)
+	case "md":
+		_, err := io.WriteString(w, r.markdown())
+		return err
+	default:
+		_, err := fmt.Fprint(w, r.text())
+		return err
+	}
+}
