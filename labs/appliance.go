@@ -62,5 +62,5 @@ func (s slowSide) DeleteFlows(ctx context.Context, f []firewall.FlowRecord) (int
 	if err != nil {
 		return 0, err
 	}
-	return len(f), a.DeleteFlows(ctx, f)
+	return a.DeleteFlows(ctx, f)
 }

@@ -39,7 +39,7 @@ func (r *reader) parse() ast.Node {
 			return nil
 		}
 	}
-	f, err := parser.ParseBytes(r.text, 0)
+	f, err := parser.ParseBytes(r.text, 0, parser.AllowDuplicateMapKey()) // we say it better, with both places
 	var at yaml.Error
 	switch {
 	case errors.As(err, &at) && at.GetToken() != nil:
@@ -153,7 +153,7 @@ func (r *reader) word(n ast.Node, what string) string {
 	case *ast.NullNode:
 		r.fail(n, "%s is empty; write a value or remove the key", what)
 	default:
-		r.fail(n, "%s must be one plain value", what)
+		r.fail(n, "%s must be one plain value; write it out, without lists, mappings or anchors", what)
 	}
 	return ""
 }

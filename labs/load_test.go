@@ -1,0 +1,250 @@
+package labs
+
+import (
+	"flag"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sluice/firewall"
+	"sluice/vswitch/control"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// TestBadLabs loads every lab file that is wrong in one way, and compares what is said of it.
+func TestBadLabs(t *testing.T) {
+	cases, err := filepath.Glob("testdata/bad/*.yaml")
+	if err != nil || len(cases) < 60 {
+		t.Fatalf("only %d bad files: %v", len(cases), err)
+	}
+	for _, path := range cases {
+		name := strings.TrimSuffix(filepath.Base(path), ".yaml")
+		if name == "policy" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = parseLab(os.DirFS("testdata/bad"), "lab.yaml", "", text)
+			if err == nil {
+				t.Fatal("loaded")
+			}
+			if control.ClassOf(err) != control.BadInput {
+				t.Errorf("class %d, want BadInput: %v", control.ClassOf(err), err)
+			}
+			compareGolden(t, strings.TrimSuffix(path, ".yaml")+".golden", err.Error()+"\n")
+		})
+	}
+}
+
+func compareGolden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+func TestLoadRefusesWhatIsNoLab(t *testing.T) {
+	big := t.TempDir()
+	if err := os.WriteFile(filepath.Join(big, labFile), make([]byte, maxFile+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	odd := t.TempDir()
+	if err := os.Mkdir(filepath.Join(odd, labFile), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, ref, want string }{
+		{"nothing of that name", "no-such-lab", `no lab "no-such-lab": neither built in (`},
+		{"a file", "load.go", "load.go is a file: give the folder that holds lab.yaml"},
+		{"a folder without a lab", "testdata", "read testdata/lab.yaml: there is no such file"},
+		{"too big", big, "at most"},
+		{"not a file", odd, "not an ordinary file"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Load(c.ref)
+			if err == nil || !strings.Contains(err.Error(), c.want) || control.ClassOf(err) != control.BadInput {
+				t.Errorf("got %v, want bad input with %q", err, c.want)
+			}
+		})
+	}
+}
+
+// good is a lab that uses every key.
+const good = `
+name: good
+title: Every key
+segments:
+  lan: {subnet: 10.10.1.0/24, subnet6: "fd00:10:1::/64", gateway: 10.10.1.254, mtu: 9000}
+  dmz: {subnet: 10.11.0.0/16, subnet6: "fd00:11::/64", gateway6: "fd00:11::fe"}
+guests:
+  client: {segment: lan, address: 10.10.1.10, kind: qemu, memory: 512, cpus: 2}
+  server: {segment: dmz, address: 10.11.3.138, services: [http, echo]}
+  both:
+    vnics:
+      - {segment: lan, address: 10.10.1.20}
+      - {segment: dmz, address: 10.11.0.20, address6: "fd00:11::1:20"}
+  here: {segment: lan, address: 10.10.1.30, kind: host}
+appliance: {name: fw, kind: netns, memory: 300, cpus: 1}
+policy:
+  default: reject
+  rules:
+    - {name: all, from: client, to: server, action: allow}
+placement: slow
+handover: keep
+`
+
+func TestGoodLab(t *testing.T) {
+	l, err := parseLab(fstest.MapFS{}, "lab.yaml", "", []byte(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ip := netip.MustParseAddr
+	want := &Lab{
+		Name: "good", Title: "Every key", Placement: firewall.Slow, Handover: "keep",
+		Segments: []Segment{
+			{Name: "lan", Subnet: netip.MustParsePrefix("10.10.1.0/24"), Subnet6: netip.MustParsePrefix("fd00:10:1::/64"), Gateway: ip("10.10.1.254"), Gateway6: ip("fd00:10:1::1"), MTU: 9000},
+			{Name: "dmz", Subnet: netip.MustParsePrefix("10.11.0.0/16"), Subnet6: netip.MustParsePrefix("fd00:11::/64"), Gateway: ip("10.11.0.1"), Gateway6: ip("fd00:11::fe"), MTU: 1500},
+		},
+		Guests: []Guest{
+			{Name: "client", Kind: KindQEMU, Memory: 512, CPUs: 2, VNICs: []VNIC{{0, ip("10.10.1.10"), ip("fd00:10:1::10")}}},
+			{Name: "server", Kind: KindAuto, Memory: defaultMemory, CPUs: 1, Services: []string{"http", "echo"}, VNICs: []VNIC{{1, ip("10.11.3.138"), ip("fd00:11::3:138")}}},
+			{Name: "both", Kind: KindAuto, Memory: defaultMemory, CPUs: 1, VNICs: []VNIC{{0, ip("10.10.1.20"), ip("fd00:10:1::20")}, {1, ip("10.11.0.20"), ip("fd00:11::1:20")}}},
+			{Name: "here", Kind: KindHost, Memory: defaultMemory, CPUs: 1, VNICs: []VNIC{{0, ip("10.10.1.30"), ip("fd00:10:1::30")}}},
+		},
+		Appliance: &Guest{Name: "fw", Kind: KindNetns, Memory: 300, CPUs: 1, VNICs: []VNIC{{0, ip("10.10.1.254"), ip("fd00:10:1::1")}, {1, ip("10.11.0.1"), ip("fd00:11::fe")}}},
+	}
+	policy := l.Policy
+	l.Policy, l.Files = nil, nil
+	if diff := cmp.Diff(want, l, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if len(policy.Rules) != 1 || policy.Rules[0].Line != 19 || policy.Default != firewall.RuleReject {
+		t.Errorf("inline policy: %+v", policy.Rules)
+	}
+}
+
+// TestInlinePolicyKeepsItsPlace: an error in an inline policy names the line of the lab file.
+func TestInlinePolicyKeepsItsPlace(t *testing.T) {
+	_, err := parseLab(fstest.MapFS{}, "lab.yaml", "", []byte(strings.Replace(good, "to: server", "to: servre", 1)))
+	if err == nil || !strings.HasPrefix(err.Error(), "lab.yaml:19:37: ") {
+		t.Errorf("got %v, want an error at lab.yaml:19:37", err)
+	}
+}
+
+// TestCardsAreNumbered: ports follow the file, the appliance comes last and has the gateways' MACs.
+func TestCardsAreNumbered(t *testing.T) {
+	l, err := parseLab(fstest.MapFS{}, "lab.yaml", "", []byte(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	segments := l.SwitchSegments()
+	want := []string{"client", "server", "both/0", "both/1", "here", "fw/0", "fw/1"}
+	for i, c := range l.Cards() {
+		if i >= len(want) || c.Name != want[i] || int(c.Port) != i+1 {
+			t.Errorf("card %d is %s on port %d; want %v", i, c.Name, c.Port, want)
+		}
+		if gateway := segments[c.Segment-1].GatewayMAC == c.MAC; gateway != (c.Guest < 0) {
+			t.Errorf("%s has the gateway's MAC: %v", c.Name, gateway)
+		}
+	}
+	if n := len(l.Cards()); n != len(want) {
+		t.Errorf("%d cards, want %d", n, len(want))
+	}
+	if inv := l.Inventory(); len(inv.Guests) != 4 || len(inv.Guests[2].VNICs) != 2 || len(inv.Segments) != 2 {
+		t.Errorf("inventory %+v", inv)
+	}
+}
+
+// TestBuiltinLabs: each loads, under its name with and without its number.
+func TestBuiltinLabs(t *testing.T) {
+	for _, b := range builtins() {
+		for _, ref := range []string{b.folder, b.name()} {
+			l, err := Load(ref)
+			if err != nil {
+				t.Errorf("%s: %v", ref, err)
+			} else if l.Name != b.name() || l.Title == "" {
+				t.Errorf("%s is called %q, title %q", ref, l.Name, l.Title)
+			}
+		}
+		if _, err := fs.Stat(b.files, "README.md"); err != nil {
+			t.Errorf("%s: %v", b.folder, err)
+		}
+	}
+	if len(builtins()) == 0 {
+		t.Error("there are no built-in labs")
+	}
+}
+
+func TestSuggest(t *testing.T) {
+	for _, c := range []struct{ written, want string }{
+		{"segmnet", "segment"},
+		{"segments", "segment"},
+		{"adress", "address"},
+		{"colour", ""},
+		{"", ""},
+		{strings.Repeat("x", 100), ""},
+	} {
+		if got := suggest(c.written, []string{"address", "segment"}); got != c.want {
+			t.Errorf("suggest(%q) = %q, want %q", c.written, got, c.want)
+		}
+	}
+}
+
+// FuzzLoadLab: no file, however broken, may do more than be refused; and what is taken holds together.
+func FuzzLoadLab(f *testing.F) {
+	f.Add([]byte(good))
+	seeds, err := filepath.Glob("testdata/bad/*.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, s := range seeds {
+		b, err := os.ReadFile(s)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if len(text) > maxFile {
+			return
+		}
+		l, err := parseLab(os.DirFS("testdata/bad"), "lab.yaml", "", text)
+		if err != nil {
+			if control.ClassOf(err) != control.BadInput {
+				t.Errorf("class %d: %v", control.ClassOf(err), err)
+			}
+			return
+		}
+		seen := map[netip.Addr]bool{}
+		for _, c := range l.Cards() {
+			for _, a := range c.Addrs {
+				if seen[a] && c.Guest >= 0 {
+					t.Errorf("%s has address %s of another", c.Name, a)
+				}
+				seen[a] = true
+				if !l.Segments[c.Segment-1].subnetOf(a).Contains(a) {
+					t.Errorf("%s is outside its segment", a)
+				}
+			}
+		}
+	})
+}
