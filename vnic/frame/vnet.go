@@ -68,7 +68,7 @@ func (v *Vnet) Plain() bool { return v[0]&VnetNeedsCsum|v[1] == 0 }
 // Validate says whether the header may be believed for the Ethernet frame eth that Parse has read into k.
 //
 // A sum that is finished later is a write into a frame that the firewall has already judged. So it may be stored only in
-// the L4 header's own checksum field, or within the L4 payload (an inner packet of a guest's tunnel).
+// the L4 header's own checksum field, or within the payload of what a guest's tunnel uses (TCP is not).
 func (v *Vnet) Validate(eth []byte, k *Key) bool {
 	if v.Plain() {
 		return true
@@ -77,7 +77,8 @@ func (v *Vnet) Validate(eth []byte, k *Key) bool {
 	own := v.Flags()&VnetNeedsCsum != 0 && end <= len(eth) && k.Has(KeyL4) && start == int(k.L4) &&
 		int(v.CsumOffset()) == checksumOffset(k.Proto)
 	if v.GSOType() == GSONone {
-		return own || v[1] == 0 && end <= len(eth) && k.Payload != 0 && start >= int(k.Payload)
+		inner := k.Proto != ProtoTCP && k.Payload != 0 && start >= int(k.Payload)
+		return own || inner && v[1] == 0 && end <= len(eth)
 	}
 	var kind bool
 	switch v.GSOType() {
