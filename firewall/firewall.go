@@ -102,6 +102,8 @@ type Context struct {
 	// error, and the identification of a fragment. Where it is nil, such frames fit no flow.
 	Eth []byte
 	Rec func(Step)
+
+	copied flow // what Dry changes instead
 }
 
 // Step is one step of an explanation. Rec is nil while forwarding.

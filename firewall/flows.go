@@ -1,47 +1,199 @@
 package firewall
 
-import "sluice/vnic/frame"
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/vnic/frame"
+)
 
 // Flows is the flow table: bounded, shared by every port of a switch, and outliving programs and plans. All methods may
 // be called at any time from any goroutine. Times are monotonic nanoseconds, given by the caller.
-type Flows struct{}
+type Flows struct {
+	perPort int32
+	seq     atomic.Uint32 // counts material changes
+	ports   []atomic.Int32
+	sweep   atomic.Uint32 // where Expire goes on
+	shards  [shardCount]shard
+}
+
+const shardCount = 64
+
+// shard is a part of the table with a lock of its own. Flows are spread over shards by their hash.
+type shard struct {
+	mu      sync.Mutex
+	heads   []uint32 // buckets: 1 + index of their first flow
+	entries []flow
+	free    uint32 // list of entries that were used before: 1 + index
+	used    uint32 // entries from here on were never used
+	hand    uint32 // where the search for a victim goes on
+	n       int
+	_       [16]byte // shards' locks do not share a cache line
+}
 
 // FlowsConfig bounds a flow table. The zero value takes the defaults.
 type FlowsConfig struct {
-	Max     int // flows; default 1,000,000
-	PerPort int // flows begun by one port; default Max / 4
+	Max     int // flows, rounded up to a power of two, at least 4096; default 1,048,576
+	PerPort int // flows begun by one port; default a quarter of Max
 }
 
-// Mark is a moment in the table's history, for Export.
-type Mark uint64
+// Mark is a moment in the table's history, for Export. 0 is before everything.
+type Mark uint32
 
-// NewFlows makes an empty table. Its memory is reserved at once but used only as flows come.
-func NewFlows(c FlowsConfig) *Flows { return &Flows{} }
+// maxPorts is how many ports a PortID can tell apart.
+const maxPorts = 1 << 16
 
-// Len is how many flows the table holds.
-func (f *Flows) Len() int { return 0 }
+// minShard keeps shards large enough for the search of a victim to have a choice.
+const minShard = 64
 
-// PortLen is how many flows a port has begun.
-func (f *Flows) PortLen(p frame.PortID) int { return 0 }
+// NewFlows makes an empty table. Its memory, 124 bytes a flow, is reserved at once, but used only as flows come. It panics where the
+// machine does not even have the addresses for it.
+func NewFlows(c FlowsConfig) *Flows {
+	each := minShard
+	for each*shardCount < c.Max || c.Max == 0 && each*shardCount < 1<<20 {
+		each *= 2
+	}
+	total := each * shardCount
+	f := &Flows{perPort: int32(c.PerPort), ports: make([]atomic.Int32, maxPorts)}
+	if c.PerPort == 0 {
+		f.perPort = int32(total / 4)
+	}
+	mem, err := unix.Mmap(-1, 0, total*(flowBytes+headBytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		panic(fmt.Sprintf("reserve memory for %d flows: %v", total, err))
+	}
+	// Not from Go's heap: a page costs nothing before its first flow, and the collector does not let garbage grow in proportion.
+	entries := unsafe.Slice((*flow)(unsafe.Pointer(&mem[0])), total)
+	heads := unsafe.Slice((*uint32)(unsafe.Pointer(&mem[total*flowBytes])), total)
+	for i := range f.shards {
+		f.shards[i].entries = entries[i*each : (i+1)*each]
+		f.shards[i].heads = heads[i*each : (i+1)*each]
+	}
+	runtime.AddCleanup(f, func(m []byte) { _ = unix.Munmap(m) }, mem)
+	return f
+}
 
-// Mark gives the present moment: what changes later is what Export gives for this mark.
-func (f *Flows) Mark() Mark { return 0 }
+const (
+	flowBytes = int(unsafe.Sizeof(flow{}))
+	headBytes = 4
+)
 
-// Each calls fn for every flow until it says false. The table may change meanwhile; fn may not call the table.
-func (f *Flows) Each(now int64, p *Program, fn func(FlowRecord) bool) {}
+func (f *Flows) shard(hash uint64) *shard { return &f.shards[hash>>58] }
 
-// Export lists the flows that are alive, not closing, allowed by p's policy, and new or materially changed since a mark;
-// mark 0 means all. It does not matter whether p's placement enforces.
-func (f *Flows) Export(now int64, p *Program, since Mark) []FlowRecord { return nil }
+// find gives the flow's entry, or nil.
+func (s *shard) find(id *flowID, hash uint64) *flow {
+	for i := s.heads[uint32(hash)&uint32(len(s.heads)-1)]; i != 0; {
+		e := &s.entries[i-1]
+		if e.flowID == *id {
+			return e
+		}
+		i = e.next
+	}
+	return nil
+}
 
-// Import adds the flows that the table lacks, and says how many. They are evaluated by the program at their next frame.
-func (f *Flows) Import(now int64, recs []FlowRecord) (n int) { return 0 }
+// insert makes an entry for a flow that the table lacks; nil where there is no room for its owner.
+func (f *Flows) insert(s *shard, id *flowID, hash uint64, owner frame.PortID, ms uint32) *flow {
+	full := owner != 0 && f.ports[owner].Load() >= f.perPort
+	if full && !f.evict(s, ms, owner) {
+		return nil
+	}
+	if s.free == 0 && int(s.used) == len(s.entries) && !f.evict(s, ms, 0) && !f.evictFrom(s, ms, owner) {
+		return nil
+	}
+	i := s.free
+	if i != 0 {
+		s.free = s.entries[i-1].next
+	} else {
+		s.used++
+		i = s.used
+	}
+	head := &s.heads[uint32(hash)&uint32(len(s.heads)-1)]
+	e := &s.entries[i-1]
+	*e = flow{flowID: *id, seen: ms, next: *head, owner: owner, changed: f.seq.Add(1)}
+	*head = i
+	s.n++
+	f.ports[owner].Add(1)
+	return e
+}
 
-// Revalidate removes the flows that p's policy denies, without waiting for their next frame, and says how many.
-func (f *Flows) Revalidate(p *Program) (cut int) { return 0 }
+// remove takes a flow out of the table.
+func (f *Flows) remove(s *shard, e *flow) {
+	at := &s.heads[uint32(e.hash())&uint32(len(s.heads)-1)]
+	for &s.entries[*at-1] != e {
+		at = &s.entries[*at-1].next
+	}
+	i := *at
+	*at = e.next
+	f.ports[e.owner].Add(-1)
+	*e = flow{next: s.free}
+	s.free = i
+	s.n--
+}
 
-// Expire removes flows whose time is over. It does a bounded piece of work at each call; call it about ten times a second.
-func (f *Flows) Expire(now int64) (expired int) { return 0 }
+// sample is how many entries are looked at for a victim: enough to find a weak one where there are many, and few enough not to be felt.
+const sample = 16
 
-// Clear removes every flow, and says how many.
-func (f *Flows) Clear() (n int) { return 0 }
+// evict frees one entry whose time is over, or whose flow has ended or was never answered: the one silent for longest of a few. owner
+// restricts it to one port's flows; 0 means all, and then a port pays before those that hold fewer flows.
+func (f *Flows) evict(s *shard, ms uint32, owner frame.PortID) bool {
+	var victim *flow
+	for range sample {
+		e := s.step()
+		switch {
+		case e == nil || owner != 0 && e.owner != owner:
+		case e.expired(ms):
+			f.remove(s, e)
+			return true
+		case !e.state.embryonic() && !e.state.over():
+		case victim == nil || f.weaker(e, victim, ms):
+			victim = e
+		}
+	}
+	if victim == nil {
+		return false
+	}
+	f.remove(s, victim)
+	return true
+}
+
+// weaker says whether a should go before b: its owner holds more flows, or the same and it was silent for longer.
+func (f *Flows) weaker(a, b *flow, ms uint32) bool {
+	if x, y := f.ports[a.owner].Load(), f.ports[b.owner].Load(); x != y {
+		return x > y
+	}
+	return ms-a.seen > ms-b.seen
+}
+
+// evictFrom frees an entry of whoever holds clearly more flows than owner does, answered or not: so a full table of one port's does
+// not keep others out.
+func (f *Flows) evictFrom(s *shard, ms uint32, owner frame.PortID) bool {
+	var victim *flow
+	for range sample {
+		if e := s.step(); e != nil && (victim == nil || f.weaker(e, victim, ms)) {
+			victim = e
+		}
+	}
+	if victim == nil || f.ports[victim.owner].Load() <= 2*f.ports[owner].Load() {
+		return false
+	}
+	f.remove(s, victim)
+	return true
+}
+
+// step moves the hand to the next entry; nil where that one is free.
+func (s *shard) step() *flow {
+	if s.used == 0 {
+		return nil
+	}
+	s.hand = (s.hand + 1) % s.used
+	if e := &s.entries[s.hand]; e.state != stateFree {
+		return e
+	}
+	return nil
+}

@@ -1,21 +1,33 @@
 package firewall
 
-import "sluice/vnic/frame"
+import (
+	"sync/atomic"
 
-// Program is a policy compiled for one placement: flat, immutable data that an engine walks. Any number of goroutines
-// may call Check at once.
+	"sluice/vnic/frame"
+)
+
+// Program is a policy compiled for one placement: flat, immutable data that an engine walks, and the rules' counters. Any
+// number of goroutines may call Check at once.
 type Program struct {
 	policy     *Policy
 	placement  Placement
+	enforce    bool // the engine drops what the policy denies
 	generation uint64
 }
 
+// counter counts for one rule. It belongs to the policy, so that a change of placement keeps it.
+type counter struct{ hits, bytes atomic.Uint64 }
+
 // Compile makes the program of a policy for a placement. It is pure: the same policy gives the same program.
 func Compile(p *Policy, pl Placement) (*Program, error) {
-	return &Program{policy: p, placement: pl}, nil
+	g := &Program{policy: p, placement: pl, enforce: pl.EngineEnforces(), generation: p.content}
+	if g.enforce {
+		g.generation |= 1
+	}
+	return g, nil
 }
 
-// Generation identifies what the program decides: the policy's content, and whether the engine enforces it.
+// Generation identifies what the program decides: the policy's content, and whether the engine enforces it. It is never 0.
 func (p *Program) Generation() uint64 { return p.generation }
 
 // Placement is the placement that the program was compiled for.
@@ -24,21 +36,59 @@ func (p *Program) Placement() Placement { return p.placement }
 // Policy is what the program was compiled from.
 func (p *Program) Policy() *Policy { return p.policy }
 
-// Check says what an insertion point does with a frame. It never allocates. In placements where the engine does not
-// enforce, it passes everything, but keeps the flow table.
-func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
-	return Verdict{Reason: frame.ReasonDefault}
-}
-
 // RuleInfo is a rule of a program, for people.
 type RuleInfo struct {
 	Rule
-	File string `json:"file"`
-	Hits uint64 `json:"hits"` // how many frames asked for a decision and got this rule's
+	File  string `json:"file"`
+	Hits  uint64 `json:"hits"`  // frames for which an insertion point asked the rules and got this one
+	Bytes uint64 `json:"bytes"` // of IP, in these frames
 }
 
-// Rules lists the rules in order; the last one, without a name, is the default.
-func (p *Program) Rules() []RuleInfo { return nil }
+// Rules lists the rules in order; the last one, called default, is the default.
+func (p *Program) Rules() []RuleInfo {
+	out := make([]RuleInfo, 0, len(p.policy.Rules)+1)
+	for i := range p.policy.Rules {
+		out = append(out, p.info(p.policy.Rules[i], uint32(i+1)))
+	}
+	return append(out, p.info(Rule{Name: "default", Direction: "in-out", Action: p.policy.Default}, 0))
+}
+
+func (p *Program) info(r Rule, number uint32) RuleInfo {
+	c := &p.policy.counters[number]
+	return RuleInfo{Rule: r, File: p.policy.File, Hits: c.hits.Load(), Bytes: c.bytes.Load()}
+}
 
 // RuleName is the name of the rule in a verdict; "default" where Verdict.Rule is 0.
-func (p *Program) RuleName(rule uint32) string { return "default" }
+func (p *Program) RuleName(rule uint32) string {
+	if rule == 0 || int(rule) > len(p.policy.Rules) {
+		return "default"
+	}
+	return p.policy.Rules[rule-1].Name
+}
+
+// evaluate asks the rules about a flow's first frame at a point, counts, and gives the verdict.
+func (p *Program) evaluate(cx *Context, at Point, first *firstPacket, length uint32) Verdict {
+	action, rule := p.policy.decide(at, &first.src, &first.dst, first.service)
+	v := Verdict{Rule: rule}
+	if rule > 0 && p.policy.Rules[rule-1].Log {
+		v.Flags |= VerdictLog
+	}
+	switch {
+	case action == RuleAllow:
+		v.Action = Pass
+	case action == RuleReject:
+		v.Reason, v.Flags = frame.ReasonReject, v.Flags|VerdictReject
+	case rule == 0:
+		v.Reason = frame.ReasonDefault
+	default:
+		v.Reason = frame.ReasonRule
+	}
+	if !cx.Dry {
+		p.policy.counters[rule].hits.Add(1)
+		p.policy.counters[rule].bytes.Add(uint64(length))
+	}
+	if cx.Rec != nil {
+		p.tellRule(cx, at, action, rule)
+	}
+	return v
+}

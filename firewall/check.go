@@ -1,0 +1,200 @@
+package firewall
+
+import (
+	"sluice/vnic/frame"
+)
+
+// Check says what an insertion point does with a frame. It never allocates. In placements where the engine does not
+// enforce, it passes everything, but keeps the flow table.
+//
+// The way of a frame: what is not IP, then ICMP's own ways (icmp.go), then the flow table; what no flow explains goes to the rules,
+// and begins a flow where they allow it.
+func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
+	if k.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0 {
+		return p.checkOther(cx, k)
+	}
+	if k.Has(frame.KeyLater) {
+		return p.refuse(cx, frame.ReasonFragment, "a later fragment: it has no ports to ask the rules about")
+	}
+	id, swapped := identify(k)
+	if k.Has(frame.KeyL4) && (k.Proto == frame.ProtoICMP || k.Proto == frame.ProtoICMPv6) {
+		return p.checkICMP(cx, pt, k, id, swapped)
+	}
+	return p.checkFlow(cx, pt, k, &id, swapped, true)
+}
+
+// checkOther is for frames that are not IP. ARP is no matter of policy; what else there is matches no rule.
+func (p *Program) checkOther(cx *Context, k *frame.Key) Verdict {
+	switch {
+	case k.Has(frame.KeyARP):
+		cx.tell("arp", "ARP is housekeeping: no rule is asked")
+	case p.enforce && p.policy.Default != RuleAllow:
+		cx.tell("default", "neither IP nor ARP: no rule can match, and the default does not allow it")
+		return Verdict{Reason: frame.ReasonDefault}
+	}
+	return Verdict{Action: Pass}
+}
+
+// refuse drops what fits no flow and may not begin one, where the engine enforces.
+func (p *Program) refuse(cx *Context, r frame.Reason, why string) Verdict {
+	cx.tell("flow", why)
+	if !p.enforce {
+		cx.tell("pass", "in this placement the engine enforces nothing")
+		return Verdict{Action: Pass}
+	}
+	return Verdict{Reason: r}
+}
+
+// checkFlow asks the flow table. begin says whether the frame may begin a flow; TCP is judged by its flags besides.
+func (p *Program) checkFlow(cx *Context, pt Point, k *frame.Key, id *flowID, swapped, begin bool) Verdict {
+	hash := id.hash()
+	s := cx.Flows.shard(hash)
+	ms := milliseconds(cx.Now)
+	s.mu.Lock()
+	if e := s.find(id, hash); e != nil && !e.expired(ms) && !reopens(e, k) {
+		v := p.known(cx, pt, k, s, e, swapped, ms)
+		s.mu.Unlock()
+		return v
+	} else if e != nil && !cx.Dry {
+		cx.Flows.remove(s, e)
+	}
+	v := p.begin(cx, pt, k, s, id, hash, swapped, begin, ms)
+	s.mu.Unlock()
+	return v
+}
+
+// reopens says whether a SYN begins a connection anew where an old one with the same ports has ended.
+func reopens(e *flow, k *frame.Key) bool {
+	return e.state.over() && k.Proto == frame.ProtoTCP && segmentOf(k.TCPFlags) == segmentSyn
+}
+
+// known judges a frame of a known flow: whether it fits the flow's state, and whether this point has accepted the flow.
+func (p *Program) known(cx *Context, pt Point, k *frame.Key, s *shard, e *flow, swapped bool, ms uint32) Verdict {
+	if cx.Dry {
+		cx.copied = *e
+		e = &cx.copied
+	}
+	reply := swapped != e.swapped()
+	next, flags, fits := e.state, e.flags, true
+	if k.Proto == frame.ProtoTCP {
+		next, fits = nextTCP(e.state, segmentOf(k.TCPFlags), reply, &flags)
+	}
+	if cx.Rec != nil {
+		p.tellFlow(cx, e, reply, ms)
+	}
+	if !fits {
+		return p.refuse(cx, frame.ReasonState, "these TCP flags do not fit the flow's state")
+	}
+	v := Verdict{Action: Pass, Flags: VerdictKnown, Rule: e.rule}
+	side := 0
+	dir := pt.Dir
+	if reply {
+		v.Flags |= VerdictReply
+		side, dir = 1, 1-dir
+	}
+	if p.enforce && (e.gen != p.generation || e.points[dir] != pt.Port) {
+		if v = p.again(cx, Point{pt.Port, dir}, k, s, e, v.Flags); v.Action != Pass {
+			return v
+		}
+	}
+	if pt.Dir == FromGuest {
+		e.frames[side]++
+		e.bytes[side] += uint64(k.L3Len)
+	}
+	if k.Proto != frame.ProtoTCP {
+		next = nextDatagram(e.state, reply, e.frames[0])
+	}
+	if reply {
+		flags |= flowReplied
+	}
+	if next != e.state || flags != e.flags {
+		e.state, e.flags = next, flags
+		if !cx.Dry {
+			e.changed = cx.Flows.seq.Add(1)
+		}
+	}
+	e.seen = ms
+	return v
+}
+
+// again asks the rules about a known flow, at a point that has not accepted it yet, or not under this program. at is as the one who
+// began the flow sees it.
+func (p *Program) again(cx *Context, at Point, k *frame.Key, s *shard, e *flow, flags VerdictFlag) Verdict {
+	first := e.first(e.swapped())
+	v := p.evaluate(cx, at, &first, k.L3Len)
+	v.Flags |= flags
+	if v.Action == Pass {
+		if e.gen != p.generation {
+			e.gen, e.points = p.generation, [2]frame.PortID{}
+		}
+		e.points[at.Dir], e.rule = at.Port, v.Rule
+		return v
+	}
+	// A copy of a flooded frame may be denied where it is no use. The flow ends only where it must pass.
+	if e.points[at.Dir] != at.Port && !p.policy.owns(at, &first) {
+		return v
+	}
+	if e.gen != p.generation {
+		v.Reason, v.Flags = frame.ReasonRevoked, v.Flags&^VerdictReject
+		cx.tell("flow", "the flow was let in before; this policy denies it, so it is cut")
+	} else if e.points[at.Dir] != 0 {
+		return v
+	}
+	if !cx.Dry {
+		cx.Flows.remove(s, e)
+	}
+	return v
+}
+
+// owns says whether a flow begins, or ends, at a point.
+func (p *Policy) owns(at Point, first *firstPacket) bool {
+	a := first.src
+	if at.Dir == ToGuest {
+		a = first.dst
+	}
+	return at.Port != 0 && p.PortOf(a.IP()) == at.Port
+}
+
+// begin judges a frame that belongs to no known flow.
+func (p *Program) begin(cx *Context, pt Point, k *frame.Key, s *shard, id *flowID, hash uint64, swapped, may bool, ms uint32) Verdict {
+	start := datagramFirst
+	if k.Proto == frame.ProtoTCP {
+		start = tcpFirst
+		may = segmentOf(k.TCPFlags) == segmentSyn
+	}
+	if !may {
+		return p.refuse(cx, frame.ReasonState, "no flow is known, and this may not begin one")
+	}
+	v := Verdict{Action: Pass}
+	if p.enforce {
+		first := id.first(swapped)
+		if v = p.evaluate(cx, pt, &first, k.L3Len); v.Action != Pass {
+			return v
+		}
+	} else {
+		cx.tell("flow", "a new flow; in this placement the engine asks no rule")
+	}
+	v.Flags |= VerdictNew
+	if cx.Dry {
+		return v
+	}
+	owner := frame.PortID(0)
+	if pt.Dir == FromGuest {
+		owner = pt.Port
+	}
+	e := cx.Flows.insert(s, id, hash, owner, ms)
+	if e == nil {
+		return p.refuse(cx, frame.ReasonFlows, "the flow table, or the port's share of it, is full")
+	}
+	e.state = start
+	if swapped {
+		e.flags |= flowSwapped
+	}
+	if pt.Dir == FromGuest {
+		e.frames[0], e.bytes[0] = 1, uint64(k.L3Len)
+	}
+	if p.enforce {
+		e.gen, e.rule, e.points[pt.Dir] = p.generation, v.Rule, pt.Port
+	}
+	return v
+}

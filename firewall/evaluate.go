@@ -1,0 +1,122 @@
+package firewall
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"sluice/vnic/frame"
+)
+
+// Tuple is the first packet of a flow, as rules see it.
+type Tuple struct {
+	Proto    uint8          // IANA number
+	Src, Dst netip.AddrPort // ports are 0 where the protocol has none
+	ICMPType uint8          // ICMP and ICMPv6 only
+	ICMPCode uint8
+}
+
+// Decision is what the policy says of a flow, and where.
+type Decision struct {
+	Action RuleAction
+	Rule   uint32 // 1 + index in Policy.Rules; 0 is the default
+	Point  Point  // the insertion point that decided; where both allow, the last
+}
+
+// Evaluate says what the policy decides of a flow's first packet along its whole way: at from-guest of the vNIC that owns
+// Src, then at to-guest of the vNIC that owns Dst. It is pure: no state, no counters, and no placement. An address that no
+// vNIC owns meets the rules that apply everywhere.
+func (p *Policy) Evaluate(t Tuple) Decision {
+	d := p.EvaluateAt(Point{p.PortOf(t.Src.Addr()), FromGuest}, t)
+	if d.Action != RuleAllow {
+		return d
+	}
+	return p.EvaluateAt(Point{p.PortOf(t.Dst.Addr()), ToGuest}, t)
+}
+
+// EvaluateAt says what the policy decides of a flow's first packet at one insertion point. It is pure.
+func (p *Policy) EvaluateAt(at Point, t Tuple) Decision {
+	src, dst := frame.AddrFrom(t.Src.Addr()), frame.AddrFrom(t.Dst.Addr())
+	service := serviceNumber(t.Proto, t.Dst.Port(), t.ICMPType, t.ICMPCode)
+	action, rule := p.decide(at, &src, &dst, service)
+	return Decision{action, rule, at}
+}
+
+// decide gives the action, and 1 + the index of the rule that says so; 0 is the default.
+func (p *Policy) decide(at Point, src, dst *frame.Addr, service uint32) (RuleAction, uint32) {
+	i := p.classes.find(at, src, dst, service)
+	if i == noRule {
+		return p.Default, 0
+	}
+	return p.Rules[i].Action, i + 1
+}
+
+// PortOf finds the vNIC that owns an address; 0 means that no vNIC of the inventory does.
+func (p *Policy) PortOf(a netip.Addr) frame.PortID { return p.owners[a.Unmap()] }
+
+// finish computes what is looked up in a loaded policy.
+func (p *Policy) finish() {
+	p.owners = map[netip.Addr]frame.PortID{}
+	segments := map[frame.SegmentID]addrSet{}
+	for _, s := range p.inv.Segments {
+		for _, prefix := range s.Prefixes {
+			segments[s.ID] = append(segments[s.ID], prefixSet(prefix)...).normal()
+		}
+	}
+	for _, g := range p.inv.Guests {
+		for _, v := range g.VNICs {
+			for len(p.links) <= int(v.Port) {
+				p.links = append(p.links, nil)
+			}
+			p.links[v.Port] = segments[v.Segment]
+			for _, a := range v.Addrs {
+				p.owners[a.Unmap()] = v.Port
+			}
+		}
+	}
+	p.classes = newClassifier(p.Rules)
+	p.content = p.hash()
+	p.counters = make([]counter, len(p.Rules)+1)
+}
+
+// hash identifies what the policy decides, and the names that it gives for it.
+func (p *Policy) hash() uint64 {
+	h := sha256.New()
+	sets := newInterned()
+	number := func(s addrSet) uint32 {
+		before := len(sets.sets)
+		n := sets.number(s, 0)
+		if len(sets.sets) > before {
+			h.Write([]byte(s.key()))
+		}
+		return n
+	}
+	fmt.Fprintf(h, "default %d rules %d\n", p.Default, len(p.Rules))
+	var b []byte
+	for i := range p.Rules {
+		r := &p.Rules[i]
+		b = binary.AppendUvarint(b[:0], uint64(len(r.Name)))
+		b = append(b, r.Name...)
+		b = append(b, byte(r.Action), r.dirs, boolByte(r.Log), boolByte(r.ports == nil))
+		b = binary.BigEndian.AppendUint32(b, number(r.from))
+		b = binary.BigEndian.AppendUint32(b, number(r.to))
+		b = binary.AppendUvarint(b, uint64(len(r.svc)))
+		for _, s := range r.svc {
+			b = binary.BigEndian.AppendUint64(b, uint64(s.lo)<<32|uint64(s.hi))
+		}
+		b = binary.AppendUvarint(b, uint64(len(r.ports)))
+		for _, port := range r.ports {
+			b = binary.BigEndian.AppendUint16(b, uint16(port))
+		}
+		h.Write(b)
+	}
+	return binary.BigEndian.Uint64(h.Sum(nil)) &^ 1
+}
+
+func boolByte(b bool) byte {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,130 @@
+package firewall
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"math/rand/v2"
+	"net/netip"
+
+	"sluice/vnic/frame"
+)
+
+// flow is one entry of the flow table: 120 bytes without pointers. Its ends are in an order that does not depend on who began,
+// so that both directions find it.
+type flow struct {
+	flowID
+	gen     uint64          // generation of the program that accepted it at points; 0 is none
+	seen    uint32          // time of the last frame, in ms
+	next    uint32          // in the bucket's or the free list: 1 + index
+	rule    uint32          // that let it in, as Verdict.Rule; of generation gen
+	points  [2]frame.PortID // by direction, as the one who began sees it: the port that last accepted it there
+	owner   frame.PortID    // whose share it counts in; 0 is nobody
+	state   state
+	flags   uint8
+	frames  [2]uint32 // by original, reply
+	changed uint32    // when something material changed, as Flows.seq counts
+	bytes   [2]uint64
+	_       [24]byte // room for TCP windows
+}
+
+// The flags of a flow.
+const (
+	flowSwapped     = 1 << iota // who began is end b
+	flowReplied                 // a frame came back
+	flowFinOriginal             // FIN seen from who began
+	flowFinReply                // FIN seen from the other
+)
+
+// flowID is what identifies a flow: its ends, the lower one first. For ICMP both ports are the identifier of an echo, and kind tells
+// requests apart.
+type flowID struct {
+	aHigh, aLow, bHigh, bLow uint64
+	ports                    uint32 // of a and b
+	kind                     uint16 // ICMP: type and code of the request
+	proto                    uint8
+}
+
+// identify gives a frame's flow, and whether its source is end b.
+func identify(k *frame.Key) (id flowID, swapped bool) {
+	sh, sl := words(&k.Src)
+	dh, dl := words(&k.Dst)
+	id = flowID{sh, sl, dh, dl, uint32(k.SrcPort)<<16 | uint32(k.DstPort), 0, k.Proto}
+	if sh > dh || sh == dh && (sl > dl || sl == dl && k.SrcPort > k.DstPort) {
+		return id.swap(), true
+	}
+	return id, false
+}
+
+func (id flowID) swap() flowID {
+	id.aHigh, id.aLow, id.bHigh, id.bLow = id.bHigh, id.bLow, id.aHigh, id.aLow
+	id.ports = bits.RotateLeft32(id.ports, 16)
+	return id
+}
+
+// Seeds of the hash; they differ in each process, so that no guest can aim its flows at one bucket.
+var seeds = [5]uint64{rand.Uint64(), rand.Uint64(), rand.Uint64(), rand.Uint64(), rand.Uint64() | 1}
+
+// fold multiplies to 128 bits and folds them, so that every bit depends on every other (as wyhash does).
+func fold(a, b uint64) uint64 {
+	high, low := bits.Mul64(a, b)
+	return high ^ low
+}
+
+func (id *flowID) hash() uint64 {
+	h := fold(id.aHigh^seeds[0], id.aLow^seeds[1]) ^ bits.RotateLeft64(fold(id.bHigh^seeds[2], id.bLow^seeds[3]), 29)
+	return fold(h^uint64(id.ports)^uint64(id.proto)<<32^uint64(id.kind)<<40, seeds[4])
+}
+
+// firstPacket is what the rules are asked about: the flow's first packet.
+type firstPacket struct {
+	src, dst frame.Addr
+	service  uint32
+}
+
+// first gives the first packet of a flow whose beginner is end b where swapped.
+func (id flowID) first(swapped bool) (p firstPacket) {
+	if swapped {
+		id = id.swap()
+	}
+	binary.BigEndian.PutUint64(p.src[:], id.aHigh)
+	binary.BigEndian.PutUint64(p.src[8:], id.aLow)
+	binary.BigEndian.PutUint64(p.dst[:], id.bHigh)
+	binary.BigEndian.PutUint64(p.dst[8:], id.bLow)
+	p.service = serviceNumber(id.proto, uint16(id.ports), uint8(id.kind>>8), uint8(id.kind))
+	return p
+}
+
+func (f *flow) swapped() bool { return f.flags&flowSwapped != 0 }
+
+func milliseconds(now int64) uint32 { return uint32(now / 1e6) }
+
+// expired says whether the flow's time is over at ms. A frame whose time was read before the flow's last one counts as now.
+func (f *flow) expired(ms uint32) bool {
+	idle := int32(ms - f.seen)
+	return idle > 0 && uint32(idle) > timeouts[f.state]
+}
+
+// record shows a flow to the world.
+func (f *flow) record(ms uint32, p *Program) FlowRecord {
+	first := f.first(f.swapped())
+	id := f.flowID
+	if f.swapped() {
+		id = id.swap()
+	}
+	idle := max(0, int32(ms-f.seen))
+	r := FlowRecord{
+		Proto:   f.proto,
+		Src:     netip.AddrPortFrom(first.src.IP(), uint16(id.ports>>16)),
+		Dst:     netip.AddrPortFrom(first.dst.IP(), uint16(id.ports)),
+		State:   f.state.String(),
+		Replied: f.flags&flowReplied != 0,
+		Timeout: int(max(0, int64(timeouts[f.state])-int64(idle)) / second),
+		Frames:  [2]uint64{uint64(f.frames[0]), uint64(f.frames[1])},
+		Bytes:   f.bytes,
+		Service: serviceName(f.proto, uint16(id.ports)),
+	}
+	if p != nil && f.gen == p.generation {
+		r.Rule = p.RuleName(f.rule)
+	}
+	return r
+}

@@ -1,0 +1,66 @@
+package firewall
+
+import (
+	"net/netip"
+	"testing"
+
+	"sluice/vnic/frame"
+)
+
+// lab is the reference lab's inventory, with a third guest beside the client.
+var lab = &Inventory{
+	Segments: []InvSegment{
+		{"lan", 1, []netip.Prefix{netip.MustParsePrefix("10.10.1.0/24"), netip.MustParsePrefix("fd00:10:1::/64")}},
+		{"dmz", 2, []netip.Prefix{netip.MustParsePrefix("10.10.2.0/24"), netip.MustParsePrefix("fd00:10:2::/64")}},
+	},
+	Guests: []InvGuest{
+		{"client", []InvVNIC{{1, 1, frame.MAC{2, 0, 0, 0, 0, 1}, addrs("10.10.1.10", "fd00:10:1::10")}}},
+		{"server", []InvVNIC{{2, 2, frame.MAC{2, 0, 0, 0, 0, 2}, addrs("10.10.2.10", "fd00:10:2::10")}}},
+		{"other", []InvVNIC{{3, 1, frame.MAC{2, 0, 0, 0, 0, 3}, addrs("10.10.1.11", "fd00:10:1::11")}}},
+	},
+}
+
+const (
+	client frame.PortID = 1
+	server frame.PortID = 2
+	other  frame.PortID = 3
+)
+
+func addrs(s ...string) (out []netip.Addr) {
+	for _, a := range s {
+		out = append(out, netip.MustParseAddr(a))
+	}
+	return out
+}
+
+// reference is the policy of the lab fast-vs-slow.
+const reference = `
+services:
+  ping: {icmp: echo}
+  web: {tcp: 80}
+  echo: {tcp: 7777}
+  iperf: [{tcp: 5201}, {udp: 5201}]
+default: drop
+rules:
+  - {name: ping, from: client, to: server, service: ping, action: allow}
+  - {name: web, from: client, to: server, service: [web, echo], action: allow}
+  - {name: iperf, from: client, to: server, service: iperf, action: allow}
+`
+
+func mustLoad(t testing.TB, text string) *Policy {
+	t.Helper()
+	p, err := Load("policy.yaml", []byte(text), lab)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func mustCompile(t testing.TB, p *Policy, pl Placement) *Program {
+	t.Helper()
+	g, err := Compile(p, pl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}

@@ -1,0 +1,208 @@
+package firewall
+
+import (
+	"encoding/binary"
+
+	"sluice/vnic/frame"
+)
+
+// ICMP types (IANA).
+const (
+	icmpEcho, icmpEchoReply           = 8, 0
+	icmpTimestamp, icmpTimestampReply = 13, 14
+	icmpInfo, icmpInfoReply           = 15, 16
+	icmpMask, icmpMaskReply           = 17, 18
+	icmp6Echo, icmp6EchoReply         = 128, 129
+	icmp6Node, icmp6NodeReply         = 139, 140
+)
+
+// icmpKind is what an ICMP message is for the flow table.
+type icmpKind uint8
+
+const (
+	icmpStray        icmpKind = iota // begins no flow and belongs to none
+	icmpRequest                      // may begin a flow
+	icmpReply                        // belongs to the flow that its request began
+	icmpError                        // about a packet of another flow
+	icmpHousekeeping                 // neighbour discovery and group membership: kept in no flow
+)
+
+// icmpKindOf tells messages apart as Linux's conntrack does, and for requests and replies gives the request's type.
+func icmpKindOf(k *frame.Key) (kind icmpKind, request uint8) {
+	if k.Proto == frame.ProtoICMP {
+		switch k.ICMPType {
+		case icmpEcho, icmpTimestamp, icmpInfo, icmpMask:
+			return icmpRequest, k.ICMPType
+		case icmpEchoReply:
+			return icmpReply, icmpEcho
+		case icmpTimestampReply, icmpInfoReply, icmpMaskReply:
+			return icmpReply, k.ICMPType - 1
+		case 3, 4, 5, 11, 12: // unreachable, source quench, redirect, time exceeded, parameter problem
+			return icmpError, 0
+		}
+		return icmpStray, 0
+	}
+	switch t := k.ICMPType; {
+	case t < 128:
+		return icmpError, 0
+	case t == icmp6Echo || t == icmp6Node:
+		return icmpRequest, t
+	case t == icmp6EchoReply || t == icmp6NodeReply:
+		return icmpReply, t - 1
+	case t >= 130 && t <= 137 || t == 143: // MLD (RFC 2710, RFC 3810) and ND (RFC 4861)
+		return icmpHousekeeping, 0
+	}
+	return icmpStray, 0
+}
+
+// checkICMP judges a whole ICMP or ICMPv6 message.
+func (p *Program) checkICMP(cx *Context, pt Point, k *frame.Key, id flowID, swapped bool) Verdict {
+	kind, request := icmpKindOf(k)
+	switch kind {
+	case icmpError:
+		return p.checkError(cx, pt, k)
+	case icmpHousekeeping:
+		return p.checkHousekeeping(cx, pt, k, &id, swapped)
+	case icmpStray:
+		return p.refuse(cx, frame.ReasonState, "this ICMP type neither asks nor answers")
+	}
+	id.kind = uint16(request)<<8 | uint16(k.ICMPCode)
+	return p.checkFlow(cx, pt, k, &id, swapped, kind == icmpRequest)
+}
+
+// checkHousekeeping passes neighbour discovery and group membership that stay on their segment: no policy is about them, and without
+// them IPv6 does not work. What is sent further than they ever need is asked of the rules like any other packet, but is no flow.
+func (p *Program) checkHousekeeping(cx *Context, pt Point, k *frame.Key, id *flowID, swapped bool) Verdict {
+	isND := k.ICMPType >= 133 && k.ICMPType <= 137
+	hops := uint8(1) // RFC 2710 3
+	if isND {
+		hops = 255 // RFC 4861 7.1: it cannot have crossed a router
+	}
+	if k.TTL == hops && p.policy.onLink(pt.Port, k) || !p.enforce {
+		cx.tell("nd", "neighbour discovery and group membership on the segment are housekeeping: no rule is asked")
+		return Verdict{Action: Pass}
+	}
+	id.kind = uint16(k.ICMPType)<<8 | uint16(k.ICMPCode)
+	first := id.first(swapped)
+	return p.evaluate(cx, pt, &first, k.L3Len)
+}
+
+// onLink says whether a packet's destination is on the port's own segment.
+func (p *Policy) onLink(port frame.PortID, k *frame.Key) bool {
+	d := &k.Dst
+	if d[0] == 0xff || d[0] == 0xfe && d[1]&0xc0 == 0x80 { // ff00::/8, fe80::/10
+		return true
+	}
+	return int(port) < len(p.links) && p.links[port].contains(*d)
+}
+
+// checkError judges an ICMP error by the packet inside it: it passes where a packet of that flow would pass that goes the same way as
+// the error, and where the error goes to whom the packet came from.
+func (p *Program) checkError(cx *Context, pt Point, k *frame.Key) Verdict {
+	inner, ok := insideError(cx.Eth, k)
+	if !ok || inner.Src != k.Dst {
+		return p.refuse(cx, frame.ReasonState, "an ICMP error about no packet of whom it goes to")
+	}
+	id, swapped := identify(&inner)
+	if inner.Proto == frame.ProtoICMP || inner.Proto == frame.ProtoICMPv6 {
+		kind, request := icmpKindOf(&inner)
+		if kind != icmpRequest && kind != icmpReply {
+			return p.refuse(cx, frame.ReasonState, "an ICMP error about ICMP that is no flow")
+		}
+		id.kind = uint16(request)<<8 | uint16(inner.ICMPCode)
+	}
+	hash := id.hash()
+	s := cx.Flows.shard(hash)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.find(&id, hash)
+	if e == nil || e.expired(milliseconds(cx.Now)) {
+		return p.refuse(cx, frame.ReasonState, "an ICMP error about a flow that is not known")
+	}
+	reply := swapped == e.swapped() // the error goes against the packet inside it
+	if cx.Rec != nil {
+		p.tellFlow(cx, e, reply, milliseconds(cx.Now))
+	}
+	v := Verdict{Action: Pass, Flags: VerdictKnown, Rule: e.rule}
+	dir := pt.Dir
+	if reply {
+		v.Flags |= VerdictReply
+		dir = 1 - dir
+	}
+	if p.enforce && (e.gen != p.generation || e.points[dir] != pt.Port) {
+		if cx.Dry {
+			cx.copied = *e
+			e = &cx.copied
+		}
+		return p.again(cx, Point{pt.Port, dir}, k, s, e, v.Flags)
+	}
+	return v
+}
+
+// insideError reads the packet that an ICMP error tells of: at least its IP header and 8 bytes (RFC 792, RFC 4443 2.4).
+func insideError(eth []byte, k *frame.Key) (inner frame.Key, ok bool) {
+	if len(eth) < int(k.Payload)+int(k.PayloadLen) {
+		return inner, false
+	}
+	b := eth[k.Payload : int(k.Payload)+int(k.PayloadLen)]
+	head := 0
+	switch {
+	case k.Has(frame.KeyIPv4) && len(b) >= 20 && b[0]>>4 == 4:
+		head = int(b[0]&15) * 4
+		if head < 20 || binary.BigEndian.Uint16(b[6:])&0x1fff != 0 {
+			return inner, false
+		}
+		inner.Proto = b[9]
+		inner.Src, inner.Dst = mapped(b[12:16]), mapped(b[16:20])
+	case k.Has(frame.KeyIPv6) && len(b) >= 40 && b[0]>>4 == 6:
+		inner.Src, inner.Dst = frame.Addr(b[8:24]), frame.Addr(b[24:40])
+		if inner.Proto, head, ok = innerHeader(b); !ok {
+			return inner, false
+		}
+	default:
+		return inner, false
+	}
+	if len(b) < head+8 {
+		return inner, false
+	}
+	b = b[head:]
+	switch inner.Proto {
+	case frame.ProtoTCP, frame.ProtoUDP:
+		inner.SrcPort, inner.DstPort = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
+	case frame.ProtoICMP, frame.ProtoICMPv6:
+		inner.ICMPType, inner.ICMPCode = b[0], b[1]
+		if t := b[0]; t == icmpEcho || t == icmpEchoReply || t == icmp6Echo || t == icmp6EchoReply {
+			inner.SrcPort = binary.BigEndian.Uint16(b[4:])
+			inner.DstPort = inner.SrcPort
+		}
+	}
+	return inner, true
+}
+
+// innerHeader finds the last header of an IPv6 packet that may be cut off.
+func innerHeader(b []byte) (proto uint8, at int, ok bool) {
+	proto, at = b[6], 40
+	for range 8 {
+		switch proto {
+		case 0, 43, 60: // hop-by-hop, routing, destination options
+			if len(b) < at+8 {
+				return 0, 0, false
+			}
+			proto, at = b[at], at+8+int(b[at+1])*8
+		case 44: // fragment: only the first has ports
+			if len(b) < at+8 || binary.BigEndian.Uint16(b[at+2:])&^7 != 0 {
+				return 0, 0, false
+			}
+			proto, at = b[at], at+8
+		default:
+			return proto, at, true
+		}
+	}
+	return 0, 0, false
+}
+
+func mapped(b []byte) (a frame.Addr) {
+	a[10], a[11] = 0xff, 0xff
+	copy(a[12:], b)
+	return a
+}

@@ -1,0 +1,221 @@
+package firewall
+
+import (
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"sluice/vnic/frame"
+)
+
+// names says what a group, service or rule may be called.
+var names = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]{0,62}$`)
+
+// noun is one group or service of a policy, for Lint and for errors.
+type noun struct {
+	name      string
+	line, col int
+	value     ast.Node // while loading
+	used      bool
+	addrs     addrSet // groups
+	svc       svcSet  // services
+	state     uint8   // groups: not yet, being, or already resolved
+}
+
+const (
+	unresolved = iota
+	resolving
+	resolved
+)
+
+// loader fills a Policy from a file.
+type loader struct {
+	reader
+	p        *Policy
+	inv      map[string]addrSet // guests and segments
+	vnics    map[string][]frame.PortID
+	groups   map[string]*noun
+	services map[string]*noun
+}
+
+// Load reads a policy. file is for messages only; every noun must be in inv. The error is an ErrorList: each error has
+// a line and a column, and says what to do.
+func Load(file string, src []byte, inv *Inventory) (*Policy, error) {
+	l := &loader{
+		reader: reader{file: file},
+		p:      &Policy{File: file, Source: slices.Clone(src), inv: inv},
+		inv:    map[string]addrSet{"any": anyAddr}, vnics: map[string][]frame.PortID{},
+		groups: map[string]*noun{}, services: map[string]*noun{},
+	}
+	l.inventory()
+	if root := l.parse(src); root != nil {
+		l.root(root)
+	}
+	if len(l.errs) > 0 {
+		slices.SortStableFunc(l.errs, func(a, b *Error) int { return a.Line - b.Line })
+		return nil, l.errs
+	}
+	l.p.finish()
+	return l.p, nil
+}
+
+func (l *loader) inventory() {
+	for _, s := range l.p.inv.Segments {
+		var set addrSet
+		for _, p := range s.Prefixes {
+			set = append(set, prefixSet(p)...)
+		}
+		l.inv[s.Name] = set.normal()
+	}
+	for _, g := range l.p.inv.Guests {
+		var set addrSet
+		for _, v := range g.VNICs {
+			l.vnics[g.Name] = append(l.vnics[g.Name], v.Port)
+			for _, a := range v.Addrs {
+				set = append(set, oneAddr(a))
+			}
+		}
+		l.inv[g.Name] = set.normal()
+	}
+}
+
+func (l *loader) root(n ast.Node) {
+	var rules ast.Node
+	hasDefault := false
+	for _, e := range l.entries(n, "the policy") {
+		switch e.name {
+		case "groups":
+			l.nouns(e.value, "group", l.groups)
+		case "services":
+			l.nouns(e.value, "service", l.services)
+		case "default":
+			l.p.Default, hasDefault = l.action(e.value, "default"), true
+		case "rules":
+			rules = e.value
+		default:
+			l.unknown(e, "the policy", "groups", "services", "default", "rules")
+		}
+	}
+	if !hasDefault {
+		l.fail(n, "add default: drop", "the policy has no default")
+	}
+	l.resolveAll()
+	if _, empty := rules.(*ast.NullNode); rules == nil || empty {
+		return
+	}
+	l.rules(rules)
+}
+
+// nouns notes every group or service, before any of them is resolved: they may refer to each other in any order.
+func (l *loader) nouns(n ast.Node, kind string, into map[string]*noun) {
+	for _, e := range l.entries(n, kind+"s") {
+		switch {
+		case !names.MatchString(e.name):
+			l.fail(e.key, "use letters, digits, - _ and ., beginning with a letter", "%q cannot be the name of a %s", e.name, kind)
+		case e.name == "any":
+			l.fail(e.key, "choose another name", "any is a word of the policy's own")
+		case kind == "group" && l.inv[e.name] != nil:
+			l.fail(e.key, "choose another name", "%s is a guest or a segment already", e.name)
+		default:
+			line, col := place(e.key)
+			into[e.name] = &noun{name: e.name, line: line, col: col, value: e.value}
+		}
+	}
+}
+
+func (l *loader) resolveAll() {
+	for _, g := range sorted(l.groups) {
+		l.group(g)
+		l.p.groups = append(l.p.groups, g)
+	}
+	for _, s := range sorted(l.services) {
+		s.svc = l.service(s.value)
+		l.p.services = append(l.p.services, s)
+	}
+}
+
+// sorted lists nouns in the file's order.
+func sorted(m map[string]*noun) []*noun {
+	out := make([]*noun, 0, len(m))
+	for _, n := range m {
+		out = append(out, n)
+	}
+	slices.SortFunc(out, func(a, b *noun) int { return (a.line-b.line)<<16 + a.col - b.col })
+	return out
+}
+
+// group resolves a group's members, and those of the groups in it.
+func (l *loader) group(g *noun) {
+	if g.state != unresolved {
+		return
+	}
+	g.state = resolving
+	var set addrSet
+	for _, m := range l.items(g.value, "group "+g.name) {
+		w, ok := l.word(m, "a member of group "+g.name)
+		if !ok {
+			continue
+		}
+		if inner := l.groups[w]; inner != nil && inner.state == resolving {
+			l.fail(m, "take one of them out of the other", "group %s contains itself through %s", g.name, w)
+			continue
+		}
+		set = append(set, l.addrs(m, w)...)
+	}
+	g.addrs, g.state = set.normal(), resolved
+}
+
+// addrs resolves one noun for addresses: any, a guest, a segment, a group, an address or a CIDR.
+func (l *loader) addrs(n ast.Node, w string) addrSet {
+	if g := l.groups[w]; g != nil {
+		l.group(g)
+		g.used = true
+		return g.addrs
+	}
+	if s, ok := l.inv[w]; ok {
+		return s
+	}
+	if a, err := netip.ParseAddr(w); err == nil {
+		if a.Zone() != "" || a.Is4In6() {
+			l.fail(n, "write a plain IPv4 or IPv6 address", "the address %s has a zone, or is IPv4 within IPv6", w)
+			return nil
+		}
+		return addrSet{oneAddr(a)}
+	}
+	if p, err := netip.ParsePrefix(w); err == nil {
+		switch {
+		case p.Addr().Is4In6():
+			l.fail(n, "write it as IPv4", "the subnet %s is IPv4 within IPv6", w)
+		case p.Masked() != p:
+			l.fail(n, "write "+p.Masked().String(), "the subnet %s has bits behind its length", w)
+		}
+		return prefixSet(p)
+	}
+	l.fail(n, l.knownNouns(), "%q is no guest, segment, group, address or subnet", w)
+	return nil
+}
+
+// knownNouns says what could have been meant.
+func (l *loader) knownNouns() string {
+	var words []string
+	for w := range l.inv {
+		words = append(words, w)
+	}
+	for w := range l.groups {
+		words = append(words, w)
+	}
+	slices.Sort(words)
+	const shown = 12
+	if len(words) > shown {
+		words = append(words[:shown], "...")
+	}
+	return "there are " + strings.Join(words, ", ")
+}
+
+func (l *loader) action(n ast.Node, what string) RuleAction {
+	w := l.oneOf(n, what, "allow", "drop", "reject")
+	return RuleAction(max(0, slices.Index(actionNames[:], w)))
+}

@@ -1,0 +1,253 @@
+package firewall
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"sluice/vnic/frame"
+)
+
+// NFTOptions are what the rendering cannot know from the policy.
+type NFTOptions struct {
+	Comment string // put into the script's first line, for people
+}
+
+// NFT renders the policy as one nft script: a single transaction that replaces the table `inet sluice`. It gives to
+// forwarded packets the verdicts that both insertion points give together: first the rules for from-guest of the vNIC that has the
+// source address, then those for to-guest of the vNIC that has the destination. State comes from conntrack.
+func (p *Policy) NFT(o NFTOptions) (string, error) {
+	w := &nftWriter{p: p}
+	if o.Comment != "" {
+		w.line("# %s", strings.Map(oneLine, o.Comment))
+	}
+	w.line("table inet sluice")
+	w.line("delete table inet sluice")
+	w.line("table inet sluice {")
+	w.forward()
+	w.input()
+	w.points("from-guest", FromGuest)
+	w.points("to-guest", ToGuest)
+	w.line("}")
+	return w.b.String(), nil
+}
+
+func oneLine(r rune) rune {
+	if r < ' ' || r == 0x7f {
+		return ' '
+	}
+	return r
+}
+
+type nftWriter struct {
+	p *Policy
+	b strings.Builder
+}
+
+func (w *nftWriter) line(format string, args ...any) {
+	fmt.Fprintf(&w.b, format+"\n", args...)
+}
+
+// forward is for packets that the appliance routes. Conntrack calls invalid what fits no flow's state; what may begin a TCP flow is
+// said in full, because conntrack would also pick up the middle of one.
+func (w *nftWriter) forward() {
+	w.line(`	chain forward {
+		type filter hook forward priority filter; policy drop;
+		ct state established,related accept
+		ct state invalid counter drop comment "state-mismatch"
+		meta l4proto tcp tcp flags & (fin|syn|rst|ack) != syn counter drop comment "state-mismatch"
+		jump from-guest
+		jump to-guest
+		accept
+	}`)
+}
+
+// input is for packets to the appliance's own addresses, the gateways: what the switch itself answers in other placements.
+func (w *nftWriter) input() {
+	w.line(`	chain input {
+		type filter hook input priority filter; policy drop;
+		iifname "lo" accept
+		ct state established,related accept
+		ct state invalid drop
+		icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, mld-listener-query } ip6 hoplimit { 1, 255 } accept
+		icmp type echo-request jump from-guest
+		icmp type echo-request accept
+		icmpv6 type echo-request jump from-guest
+		icmpv6 type echo-request accept
+	}`)
+}
+
+// points is the rules for one direction. A rule that allows returns to the caller, which asks the other direction.
+func (w *nftWriter) points(chain string, dir Dir) {
+	w.line("\tchain %s {", chain)
+	for i := range w.p.Rules {
+		if r := &w.p.Rules[i]; r.dirs&(1<<dir) != 0 {
+			w.rule(r, dir)
+		}
+	}
+	w.verdict("", protocolMatch{hi: 255}.rejects(), &Rule{Name: "default", Action: w.p.Default})
+	w.line("\t}")
+}
+
+// rule writes a rule, once for each combination of family and protocol that it needs.
+func (w *nftWriter) rule(r *Rule, dir Dir) {
+	field, scope := w.scope(r, dir)
+	anywhere := r.from.isAny() && r.to.isAny() && scope.isAny()
+	for _, family := range families {
+		src, ok1 := family.match("saddr", r.from)
+		dst, ok2 := family.match("daddr", r.to)
+		on, ok3 := family.match(field, scope)
+		if !ok1 || !ok2 || !ok3 {
+			continue
+		}
+		for _, m := range protocolMatches(r.svc) {
+			if anywhere || !m.only(family.other) {
+				w.verdict(on+src+dst+m.text, m.rejects(), r)
+			}
+		}
+		if anywhere {
+			return // without addresses, the first family's rules are for both
+		}
+	}
+}
+
+// verdict writes one nft rule, or two where a reject is answered in two ways.
+func (w *nftWriter) verdict(match string, rejects []string, r *Rule) {
+	note := ""
+	if r.Log {
+		note = fmt.Sprintf("log prefix \"sluice %s %s \" ", r.Action, r.Name)
+	}
+	switch r.Action {
+	case RuleAllow:
+		w.line("\t\t%scounter %sreturn comment %q", match, note, r.Name)
+	case RuleDrop:
+		w.line("\t\t%scounter %sdrop comment %q", match, note, r.Name)
+	case RuleReject:
+		for _, how := range rejects {
+			w.line("\t\t%s%s comment %q", match, fmt.Sprintf(how, "counter "+note), r.Name)
+		}
+	}
+}
+
+// scope is how nft tells the vNICs that a rule is applied to: by their addresses, at their end of the flow.
+func (w *nftWriter) scope(r *Rule, dir Dir) (field string, s addrSet) {
+	field = [...]string{FromGuest: "saddr", ToGuest: "daddr"}[dir]
+	if r.ports == nil {
+		return field, anyAddr
+	}
+	for _, g := range w.p.inv.Guests {
+		for _, v := range g.VNICs {
+			if slices.Contains(r.ports, v.Port) {
+				for _, a := range v.Addrs {
+					s = append(s, oneAddr(a))
+				}
+			}
+		}
+	}
+	return field, s.normal()
+}
+
+// nftFamily is one of the two families as nft writes it.
+type nftFamily struct {
+	name  string
+	is4   bool
+	other uint8 // the ICMP that belongs to the other family
+}
+
+var families = []nftFamily{{"ip", true, frame.ProtoICMPv6}, {"ip6", false, frame.ProtoICMP}}
+
+// match writes the addresses of a set that belong to a family; ok is false where there are none.
+func (f nftFamily) match(field string, s addrSet) (text string, ok bool) {
+	if s.isAny() {
+		return "", true
+	}
+	var parts []string
+	for _, r := range s {
+		lo, hi := r.lo.IP(), r.hi.IP()
+		switch {
+		case lo.Is4() != f.is4:
+		case lo == hi:
+			parts = append(parts, lo.String())
+		default:
+			parts = append(parts, lo.String()+"-"+hi.String())
+		}
+	}
+	switch len(parts) {
+	case 0:
+		return "", false
+	case 1:
+		return fmt.Sprintf("%s %s %s ", f.name, field, parts[0]), true
+	}
+	return fmt.Sprintf("%s %s { %s } ", f.name, field, strings.Join(parts, ", ")), true
+}
+
+// protocolMatch is a service, or the part of it that is of one protocol, as nft writes it.
+type protocolMatch struct {
+	text   string
+	lo, hi uint8 // protocols
+}
+
+func (m protocolMatch) only(proto uint8) bool { return m.lo == proto && m.hi == proto }
+
+const (
+	rejectTCP   = "%sreject with tcp reset"
+	rejectOther = "%sreject with icmpx admin-prohibited"
+)
+
+// rejects says how nft must answer what this match rejects.
+func (m protocolMatch) rejects() []string {
+	switch {
+	case m.only(frame.ProtoTCP):
+		return []string{rejectTCP}
+	case m.lo > frame.ProtoTCP || m.hi < frame.ProtoTCP:
+		return []string{rejectOther}
+	}
+	return []string{"meta l4proto tcp " + rejectTCP, rejectOther}
+}
+
+// protocolMatches writes a service as matches, in the order of its protocols.
+func protocolMatches(s svcSet) (out []protocolMatch) {
+	if s.isAny() {
+		return []protocolMatch{{"", 0, 255}}
+	}
+	for i := 0; i < len(s); {
+		lo, hi := uint8(s[i].lo>>16), uint8(s[i].hi>>16)
+		j := i + 1
+		for lo == hi && j < len(s) && s[j].hi>>16 == uint32(lo) {
+			j++
+		}
+		text := fmt.Sprintf("meta l4proto %d-%d ", lo, hi)
+		if lo == hi {
+			text = oneProtocol(lo, s[i:j])
+		}
+		out = append(out, protocolMatch{text, lo, hi})
+		i = j
+	}
+	return out
+}
+
+func oneProtocol(proto uint8, ranges svcSet) string {
+	if len(ranges) == 1 && ranges[0] == protoRange(proto) {
+		return fmt.Sprintf("meta l4proto %d ", proto)
+	}
+	name, shift := "", 0
+	switch proto {
+	case frame.ProtoTCP:
+		name = "tcp dport"
+	case frame.ProtoUDP:
+		name = "udp dport"
+	case frame.ProtoICMP:
+		name, shift = "icmp type", 8 // policies name types, never codes
+	case frame.ProtoICMPv6:
+		name, shift = "icmpv6 type", 8
+	}
+	parts := make([]string, len(ranges))
+	for i, r := range ranges {
+		lo, hi := r.lo&0xffff>>shift, r.hi&0xffff>>shift
+		parts[i] = fmt.Sprintf("%d-%d", lo, hi)
+		if lo == hi {
+			parts[i] = fmt.Sprint(lo)
+		}
+	}
+	return fmt.Sprintf("%s { %s } ", name, strings.Join(parts, ", "))
+}

@@ -1,0 +1,196 @@
+package firewall
+
+import (
+	"net/netip"
+
+	"sluice/vnic/frame"
+)
+
+// Len is how many flows the table holds.
+func (f *Flows) Len() (n int) {
+	for i := range f.shards {
+		s := &f.shards[i]
+		s.mu.Lock()
+		n += s.n
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// PortLen is how many flows a port has begun.
+func (f *Flows) PortLen(p frame.PortID) int { return int(f.ports[p].Load()) }
+
+// Mark gives the present moment: what changes later is what Export gives for this mark.
+func (f *Flows) Mark() Mark { return Mark(f.seq.Load()) }
+
+// piece is how many entries are walked under one hold of a shard's lock: some microseconds.
+const piece = 256
+
+// walk calls fn for the flows from one entry on, at most a piece of them, under the shard's lock, and says whether there are more. fn
+// may remove the flow.
+func (s *shard) walk(from uint32, fn func(*flow)) (more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	end := min(s.used, from+piece)
+	for i := from; i < end; i++ {
+		if e := &s.entries[i]; e.state != stateFree {
+			fn(e)
+		}
+	}
+	return end < s.used
+}
+
+// all calls fn for every flow, under its shard's lock. fn may remove the flow.
+func (f *Flows) all(fn func(*shard, *flow)) {
+	for i := range f.shards {
+		s := &f.shards[i]
+		for from, more := uint32(0), true; more; from += piece {
+			more = s.walk(from, func(e *flow) { fn(s, e) })
+		}
+	}
+}
+
+// Each calls fn for every flow until it says false. The table may change meanwhile; fn may call the table. p names the flows'
+// rules; it may be nil.
+func (f *Flows) Each(now int64, p *Program, fn func(FlowRecord) bool) {
+	ms := milliseconds(now)
+	var batch []FlowRecord
+	for i := range f.shards {
+		for from, more := uint32(0), true; more; from += piece {
+			batch = batch[:0]
+			more = f.shards[i].walk(from, func(e *flow) {
+				if !e.expired(ms) {
+					batch = append(batch, e.record(ms, p))
+				}
+			})
+			for _, r := range batch {
+				if !fn(r) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Export lists the flows that are alive, not closing, allowed by p's policy, and new or materially changed since a mark;
+// mark 0 means all. It does not matter whether p's placement enforces.
+func (f *Flows) Export(now int64, p *Program, since Mark) (out []FlowRecord) {
+	ms := milliseconds(now)
+	f.all(func(_ *shard, e *flow) {
+		if e.expired(ms) || e.state.over() || since != 0 && int32(e.changed-uint32(since)) <= 0 {
+			return
+		}
+		if p.policy.allows(e) {
+			out = append(out, e.record(ms, p))
+		}
+	})
+	return out
+}
+
+// Import adds the flows that the table lacks, and says how many. They are evaluated by the program at their next frame.
+func (f *Flows) Import(now int64, recs []FlowRecord) (n int) {
+	ms := milliseconds(now)
+	for i := range recs {
+		if f.importOne(ms, &recs[i]) {
+			n++
+		}
+	}
+	return n
+}
+
+func (f *Flows) importOne(ms uint32, r *FlowRecord) bool {
+	src, dst := r.Src.Addr(), r.Dst.Addr()
+	if !src.IsValid() || !dst.IsValid() {
+		return false
+	}
+	k := frame.Key{
+		Proto: r.Proto, Src: frame.AddrFrom(src), Dst: frame.AddrFrom(dst), SrcPort: r.Src.Port(), DstPort: r.Dst.Port(),
+	}
+	id, swapped := identify(&k)
+	switch r.Proto {
+	case frame.ProtoICMP:
+		id.kind = icmpEcho << 8
+	case frame.ProtoICMPv6:
+		id.kind = icmp6Echo << 8
+	}
+	h := id.hash()
+	s := f.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.find(&id, h); old != nil {
+		if !old.expired(ms) {
+			return false
+		}
+		f.remove(s, old)
+	}
+	e := f.insert(s, &id, h, 0, ms)
+	if e == nil {
+		return false
+	}
+	e.state = parseState(r)
+	// What the other table has left of the flow's time is kept, where it is less than a new flow would have.
+	if left := uint32(max(r.Timeout, 0)) * second; left < timeouts[e.state] {
+		e.seen -= timeouts[e.state] - left
+	}
+	e.frames = [2]uint32{uint32(r.Frames[0]), uint32(r.Frames[1])}
+	e.bytes = r.Bytes
+	if swapped {
+		e.flags |= flowSwapped
+	}
+	if r.Replied {
+		e.flags |= flowReplied
+	}
+	return true
+}
+
+// allows says whether the policy allows a flow's first packet along its whole way.
+func (p *Policy) allows(e *flow) bool {
+	first := e.first(e.swapped())
+	for dir, a := range []netip.Addr{first.src.IP(), first.dst.IP()} {
+		if action, _ := p.decide(Point{p.PortOf(a), Dir(dir)}, &first.src, &first.dst, first.service); action != RuleAllow {
+			return false
+		}
+	}
+	return true
+}
+
+// Revalidate removes the flows that p's policy denies, without waiting for their next frame, and says how many.
+func (f *Flows) Revalidate(p *Program) (cut int) {
+	f.all(func(s *shard, e *flow) {
+		if !p.policy.allows(e) {
+			f.remove(s, e)
+			cut++
+		}
+	})
+	return cut
+}
+
+// Expire removes flows whose time is over. It does a bounded piece of work at each call, a fiftieth of the table, so call it about ten
+// times a second.
+func (f *Flows) Expire(now int64) (expired int) {
+	ms := milliseconds(now)
+	for range (shardCount + expireCalls - 1) / expireCalls {
+		s := &f.shards[f.sweep.Add(1)%shardCount]
+		for from, more := uint32(0), true; more; from += piece {
+			more = s.walk(from, func(e *flow) {
+				if e.expired(ms) {
+					f.remove(s, e)
+					expired++
+				}
+			})
+		}
+	}
+	return expired
+}
+
+// expireCalls is how many calls of Expire walk the whole table once.
+const expireCalls = 32
+
+// Clear removes every flow, and says how many.
+func (f *Flows) Clear() (n int) {
+	f.all(func(s *shard, e *flow) {
+		f.remove(s, e)
+		n++
+	})
+	return n
+}
