@@ -142,6 +142,7 @@ func TestParseReasons(t *testing.T) {
 		{"ipv6 authentication header", raw(EtherIPv6, ip6(51, 44), with(append(extension(ProtoTCP), zeros(16)...), 1, 4), tcp(5)), ReasonNone, KeyL4, 0},
 		{"ipv6 first fragment", raw(EtherIPv6, ip6(44, 28), with(extension(ProtoTCP), 3, 1), tcp(5)), ReasonNone, KeyFragment | KeyL4, KeyLater},
 		{"ipv6 first fragment without its header", raw(EtherIPv6, ip6(44, 16), with(extension(ProtoTCP), 3, 1), zeros(8)), ReasonFragment, 0, 0},
+		{"ipv6 first fragment cut in its chain", raw(EtherIPv6, ip6(44, 12), with(extension(60), 3, 1), zeros(4)), ReasonFragment, 0, 0},
 		{"ipv6 later fragment", raw(EtherIPv6, ip6(44, 16), with(extension(ProtoUDP), 2, 9), zeros(8)), ReasonNone, KeyFragment | KeyLater, KeyL4},
 		{"ipv6 fragment in fragment", raw(EtherIPv6, ip6(44, 36), extension(44), extension(ProtoTCP), tcp(5)), ReasonFragment, 0, 0},
 		{"ipv6 nothing more", raw(EtherIPv6, ip6(59, 0)), ReasonNone, KeyIPv6, KeyL4},
@@ -212,6 +213,7 @@ func TestParseVnet(t *testing.T) {
 	fragment := raw(EtherIPv4, ip4(ProtoTCP, 0x2000, 3020), tcp(5), zeros(3000))
 	long := []byte{0, 53, 4, 1, 0x0b, 0xc0, 0, 0}
 	udp4 := raw(EtherIPv4, ip4(ProtoUDP, 0, 3008), long, zeros(3000))
+	many := raw(EtherIPv4, ip4(ProtoTCP, 0, 20020), tcp(5), zeros(20000))
 	padded := append(tcp4[:len(tcp4):len(tcp4)], 0)
 	for _, c := range []struct {
 		name                string
@@ -238,6 +240,8 @@ func TestParseVnet(t *testing.T) {
 		{"gso without checksum", tcp4, 0, GSOTCPv4, 54, 1448, 34, 16, ReasonBadVnet, 0},
 		{"gso of 0", tcp4, 1, GSOTCPv4, 54, 0, 34, 16, ReasonBadVnet, 0},
 		{"gso of 7", tcp4, 1, GSOTCPv4, 54, 7, 34, 16, ReasonBadVnet, 0},
+		{"gso of 2,500 packets", many, 1, GSOTCPv4, 54, 8, 34, 16, ReasonBadVnet, 0},
+		{"gso of 2,000 packets", many, 1, GSOTCPv4, 54, 10, 34, 16, ReasonNone, KeyGSO},
 		{"gso header too long", tcp4, 1, GSOTCPv4, 4000, 1448, 34, 16, ReasonBadVnet, 0},
 		{"gso of the other family", tcp4, 1, GSOTCPv6, 54, 1448, 34, 16, ReasonBadVnet, 0},
 		{"gso over ipv6", tcp6, 1, GSOTCPv6, 74, 1428, 54, 16, ReasonNone, KeyGSO},

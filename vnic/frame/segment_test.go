@@ -167,6 +167,21 @@ func TestFinishChecksum(t *testing.T) {
 	}
 }
 
+// A UDP checksum of zero means that there is none, so the sum zero is written as its other form (RFC 768).
+func TestFinishChecksumNeverWritesZero(t *testing.T) {
+	f := gsoFrame(ProtoUDP, false, []byte{0, 0}, 1000)
+	f.Vnet()[1] = 0
+	b := f.Eth()
+	binary.BigEndian.PutUint16(b[42:], Checksum(b[34:])) // a sum and its complement add up to nothing
+	if Checksum(b[34:]) != 0 {
+		t.Fatalf("the frame was to have the sum 0, not %#x", Checksum(b[34:]))
+	}
+	FinishChecksum(f)
+	if got := binary.BigEndian.Uint16(b[40:]); got != 0xffff {
+		t.Fatalf("wrote %#x", got)
+	}
+}
+
 func TestDecTTL(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := raw(EtherIPv4, ip4(ProtoTCP, 0, 20), tcp(5))

@@ -74,8 +74,7 @@ func (v *Vnet) Validate(eth []byte, k *Key) bool {
 		return true
 	}
 	start, end := int(v.CsumStart()), int(v.CsumStart())+int(v.CsumOffset())+2
-	own := v.Flags()&VnetNeedsCsum != 0 && end <= len(eth) && k.Has(KeyL4) && start == int(k.L4) &&
-		int(v.CsumOffset()) == checksumOffset(k.Proto)
+	own := v.Flags()&VnetNeedsCsum != 0 && k.Has(KeyL4) && start == int(k.L4) && int(v.CsumOffset()) == checksumOffset(k.Proto)
 	if v.GSOType() == GSONone {
 		inner := k.Proto != ProtoTCP && k.Payload != 0 && start >= int(k.Payload)
 		return own || inner && v[1] == 0 && end <= len(eth)
