@@ -6,6 +6,8 @@ package guest
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"time"
@@ -100,4 +102,38 @@ type Machine interface {
 }
 
 // New makes a machine by its kind, without starting it.
-func New(spec Spec) (Machine, error) { return nil, errors.New("not built yet") }
+func New(spec Spec) (Machine, error) {
+	if spec.Image == nil {
+		return nil, fmt.Errorf("guest %s: no image", spec.Name)
+	}
+	switch spec.Kind {
+	case QEMU:
+		return newVirtual(spec), nil
+	case NetNS:
+		return newNamespace(spec), nil
+	}
+	return nil, fmt.Errorf("guest %s: no kind %q: qemu or netns", spec.Name, spec.Kind)
+}
+
+// agentConfig is what the agent is told of the spec.
+func (s *Spec) agentConfig() agent.Config {
+	c := agent.Config{
+		Hostname:   s.Name,
+		Hosts:      s.Hosts,
+		Services:   s.Services,
+		Sysctls:    s.Sysctls,
+		Appliance:  s.Appliance,
+		Neighbours: s.Neighbours,
+		Now:        time.Now(),
+	}
+	for _, n := range s.NICs {
+		c.NICs = append(c.NICs, agent.NIC{
+			Name:     n.Name,
+			MAC:      net.HardwareAddr(n.MAC[:]).String(),
+			Addrs:    n.Addrs,
+			Gateways: n.Gateways,
+			MTU:      n.MTU,
+		})
+	}
+	return c
+}

@@ -1,6 +1,15 @@
 package guest
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // NSName is the name under /run/netns of a lab's namespace (guest is empty) or of a namespace guest's. The dot cannot be in
 // a lab's name, so that no lab's guest can be taken for another lab.
@@ -11,6 +20,108 @@ func NSName(lab, guest string) string {
 	return "sluice-" + lab + "." + guest
 }
 
+// reapTimeout is how long killed processes may take to go.
+const reapTimeout = 10 * time.Second
+
 // Reap ends every process that lives in a network namespace of the lab, but never itself, and removes the namespaces. It
 // needs no memory of what was started, and may be called again. An error means that something is still there.
-func Reap(lab string) error { return errors.New("not built yet") }
+func Reap(lab string) error {
+	names, err := namespacesOf(lab)
+	if err != nil {
+		return fmt.Errorf("reap lab %s: %w", lab, err)
+	}
+	spaces := map[string]bool{}
+	for _, path := range names {
+		if id, ok := namespaceAt(path); ok {
+			spaces[id] = true
+		}
+	}
+	if err := endAll(spaces); err != nil {
+		return fmt.Errorf("reap lab %s: %w", lab, err)
+	}
+	for _, path := range names {
+		err = errors.Join(err, removeNamespace(path))
+	}
+	return err
+}
+
+// namespacesOf are the paths of a lab's named namespaces.
+func namespacesOf(lab string) ([]string, error) {
+	entries, err := os.ReadDir(nsDir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var paths []string
+	for _, e := range entries {
+		if e.Name() == NSName(lab, "") || strings.HasPrefix(e.Name(), NSName(lab, "")+".") {
+			paths = append(paths, filepath.Join(nsDir, e.Name()))
+		}
+	}
+	return paths, nil
+}
+
+// namespaceAt says which network namespace is mounted at path, in the kernel's words. A name that a crash left without its
+// mount stands for none.
+func namespaceAt(path string) (string, bool) {
+	var fs unix.Statfs_t
+	var st unix.Stat_t
+	if unix.Statfs(path, &fs) != nil || fs.Type != unix.NSFS_MAGIC || unix.Stat(path, &st) != nil {
+		return "", false
+	}
+	return fmt.Sprintf("net:[%d]", st.Ino), true
+}
+
+// endAll kills the processes in the namespaces until there are none: one may have made another meanwhile.
+func endAll(spaces map[string]bool) error {
+	for deadline := time.Now().Add(reapTimeout); ; {
+		left, err := killRound(spaces)
+		if err != nil || left == 0 {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d processes do not end", left)
+		}
+	}
+}
+
+// killRound kills each process in the namespaces, waits a little for it, and says how many there were.
+func killRound(spaces map[string]bool) (found int, err error) {
+	pids, err := processes()
+	if err != nil {
+		return 0, err
+	}
+	for _, pid := range pids {
+		if pid == os.Getpid() || !spaces[namespaceOf(pid, "net")] {
+			continue
+		}
+		found++
+		if err := endProcess(pid, spaces); err != nil {
+			return found, fmt.Errorf("end process %d: %w", pid, err)
+		}
+	}
+	return found, nil
+}
+
+// endProcess kills by a handle, looking again once it holds it: the number may be another process's by now.
+func endProcess(pid int, spaces map[string]bool) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if !spaces[namespaceOf(pid, "net")] {
+		return nil
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return err
+	}
+	const patience = 1000 // milliseconds
+	unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, patience)
+	return nil
+}

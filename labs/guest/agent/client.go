@@ -246,3 +246,7 @@ func (c *Client) Stats(ctx context.Context) (appliance.Stats, error) {
 	err := c.call(ctx, callStats, nil, into(&s))
 	return s, err
 }
+
+// Printable makes what a guest wrote fit for a terminal and a log: control characters become question marks, and it is
+// cut where it is too long for an error's text.
+func Printable(s string) string { return printable(s, maxError) }

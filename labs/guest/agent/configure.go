@@ -25,7 +25,7 @@ func (g *guest) configure(cfg Config) error {
 		do   func() error
 	}{
 		{"set the clock", func() error { return g.setClock(cfg.Now) }},
-		{"set the host name", func() error { return setNames(cfg) }},
+		{"set the host name", func() error { return g.setNames(cfg) }},
 		{"load modules", func() error { return g.loadModules(cfg) }},
 		{"set sysctls", func() error { return setSysctls(cfg.Sysctls) }},
 		{"set up the NICs", func() error { return setNICs(cfg.NICs) }},
@@ -64,14 +64,18 @@ func (g *guest) forward(yes bool) error {
 	return appliance.Prepare()
 }
 
-func setNames(cfg Config) error {
+func (g *guest) setNames(cfg Config) error {
 	var hosts strings.Builder
 	hosts.WriteString("127.0.0.1 localhost\n::1 localhost\n")
 	for _, h := range cfg.Hosts {
 		fmt.Fprintf(&hosts, "%s %s\n", h.Addr, h.Name)
 	}
+	if g.ownKernel { // a namespace guest's name was set when it was made
+		if err := unix.Sethostname([]byte(cfg.Hostname)); err != nil {
+			return err
+		}
+	}
 	return errors.Join(
-		unix.Sethostname([]byte(cfg.Hostname)),
 		os.WriteFile("/etc/hostname", []byte(cfg.Hostname+"\n"), 0o644),
 		os.WriteFile("/etc/hosts", []byte(hosts.String()), 0o644))
 }

@@ -17,7 +17,10 @@ var capabilities = []int{
 
 // enter closes the doors behind a namespace guest: its tree is the image, and its rights are few. Then it starts the agent
 // in it, as a program that never had more.
-func enter(root, image string) error {
+func enter(hostname, root, image string) error {
+	if err := unix.Sethostname([]byte(hostname)); err != nil {
+		return fmt.Errorf("set the host name: %w", err)
+	}
 	if err := mountNamespace(root, image); err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ import (
 // doors behind it and then, as a program that never had more rights, to serve.
 const (
 	argAgent    = "agent"
-	stageEnter  = "enter"  // ARGV0 agent enter ROOT IMAGE
+	stageEnter  = "enter"  // ARGV0 agent enter HOSTNAME ROOT IMAGE
 	stageInside = "inside" // ARGV0 agent inside
 	initPath    = "/init"
 )
@@ -32,8 +32,8 @@ const PortName = "sluice.agent"
 
 // EnterArgs are the arguments of a program with the agent in it for a namespace guest: root is an empty folder of the
 // guest's own, image the unpacked image. It must be PID 1 of new PID, mount, UTS, IPC and network namespaces.
-func EnterArgs(root, image string) []string {
-	return []string{"sluice", argAgent, stageEnter, root, image}
+func EnterArgs(hostname, root, image string) []string {
+	return []string{"sluice", argAgent, stageEnter, hostname, root, image}
 }
 
 // IsInit says whether this process should be an agent: it is the init process of a guest. A program that may be put into
@@ -58,9 +58,9 @@ func run() error {
 	if os.Args[0] == initPath {
 		return runMachine()
 	}
-	if len(os.Args) == 5 && os.Args[2] == stageEnter {
+	if len(os.Args) == 6 && os.Args[2] == stageEnter {
 		runtime.LockOSThread() // capabilities are a thread's own
-		return enter(os.Args[3], os.Args[4])
+		return enter(os.Args[3], os.Args[4], os.Args[5])
 	}
 	return runInside()
 }

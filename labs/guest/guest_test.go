@@ -1,0 +1,132 @@
+package guest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/labs/guest/agent"
+)
+
+// The test program is what its own images hold as the agent.
+func TestMain(m *testing.M) {
+	if agent.IsInit() {
+		agent.Main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	const why = "needs root: makes TAPs and namespaces"
+	if os.Getenv("SLUICE_TEST_NO_SKIP") != "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+func testImage(t *testing.T) *Image {
+	t.Helper()
+	needRoot(t)
+	img, err := EnsureImage(t.Context(), ImageOptions{Progress: func(s string) { t.Log(s) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+// both runs a test on a guest of each kind.
+func both(t *testing.T, name string, test func(t *testing.T, m Machine)) {
+	img := testImage(t)
+	for _, kind := range []Kind{NetNS, QEMU} {
+		t.Run(string(kind), func(t *testing.T) {
+			m, err := New(Spec{
+				Lab: "sl-guest-" + name, Name: "g1", Kind: kind, Dir: t.TempDir(), Image: img, Accel: TCG,
+				Services: agent.ServiceNames,
+				Hosts:    []agent.Host{{Name: "friend", Addr: netip.MustParseAddr("10.1.2.3")}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := m.Stop(context.Background()); err != nil {
+					t.Error(err)
+				}
+			})
+			start := time.Now()
+			if err := m.Boot(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			t.Log("booted after", time.Since(start))
+			if err := m.Configure(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			t.Log("ready after", time.Since(start))
+			test(t, m)
+		})
+	}
+}
+
+func TestExec(t *testing.T) {
+	megabyte := make([]byte, 1<<20)
+	rand.Read(megabyte)
+	cases := []struct {
+		name           string
+		args           string
+		stdin          []byte
+		code           int
+		stdout, stderr string
+	}{
+		{"true", "true", nil, 0, "", ""},
+		{"code", "exit 7", nil, 7, "", ""},
+		{"largest code", "exit 255", nil, 255, "", ""},
+		{"signal", "kill -9 $$", nil, 137, "", ""},
+		{"no such program", "exec /no/such", nil, 127, "", "/no/such"},
+		{"output", "echo out; echo err >&2", nil, 0, "out\n", "err\n"},
+		{"stdin", "cat", []byte("hello"), 0, "hello", ""},
+		{"no stdin", "cat", nil, 0, "", ""},
+		{"a megabyte", "cat", megabyte, 0, string(megabyte), ""},
+		{"unread stdin", "exit 3", megabyte, 3, "", ""},
+		{"background", "sleep 1000 & echo done", nil, 0, "done\n", ""},
+		{"host name", "hostname", nil, 0, "g1\n", ""},
+		{"hosts", "grep -c friend /etc/hosts", nil, 0, "1\n", ""},
+		{"http", "wget -qO- http://127.0.0.1/bytes/1000000 | wc -c", nil, 0, "1000000\n", ""},
+		{"http on IPv6", "wget -qO- http://[::1]/bytes/5 | wc -c", nil, 0, "5\n", ""},
+		{"echo", "echo hi | nc 127.0.0.1 7777 -w 5", nil, 0, "hi\n", ""},
+		{"iperf3", "iperf3 -c 127.0.0.1 -t 1 >/dev/null", nil, 0, "", ""},
+		{"tools", "nft --version >/dev/null && tcpdump --version >/dev/null 2>&1 && conntrack --version >/dev/null && ip link >/dev/null", nil, 0, "", ""},
+	}
+	both(t, "exec", func(t *testing.T, m Machine) {
+		for _, c := range cases {
+			t.Run(c.name, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				var out, errs bytes.Buffer
+				code, err := m.Agent().Exec(ctx, agent.Command{
+					Args: []string{"sh", "-c", c.args}, Stdin: bytes.NewReader(c.stdin), Stdout: &out, Stderr: &errs,
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if code != c.code {
+					t.Errorf("code %d, want %d; stderr: %s", code, c.code, errs.String())
+				}
+				if out.String() != c.stdout {
+					t.Errorf("stdout has %d bytes, want %d: %.100q", out.Len(), len(c.stdout), out.String())
+				}
+				if !strings.Contains(errs.String(), c.stderr) {
+					t.Errorf("stderr %q, want %q in it", errs.String(), c.stderr)
+				}
+			})
+		}
+	})
+}

@@ -1,0 +1,128 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"sync"
+	"time"
+
+	"sluice/labs/guest/agent"
+)
+
+// stopGrace is how long a guest may take to end before its process is killed.
+const stopGrace = 2 * time.Second
+
+// process is what both kinds of machine share: one process on the host, and an agent in it.
+type process struct {
+	spec Spec
+
+	mu      sync.Mutex
+	state   State
+	cmd     *exec.Cmd
+	agent   *agent.Client
+	stopped bool // by Stop
+	err     error
+	done    chan struct{} // closed when the machine has ended
+	endOnce sync.Once
+}
+
+func newProcess(spec Spec) *process {
+	return &process{spec: spec, state: StateNew, done: make(chan struct{})}
+}
+
+func (p *process) Name() string          { return p.spec.Name }
+func (p *process) Kind() Kind            { return p.spec.Kind }
+func (p *process) Done() <-chan struct{} { return p.done }
+
+func (p *process) State() State {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state
+}
+
+func (p *process) setState(s State) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state != StateStopped {
+		p.state = s
+	}
+}
+
+func (p *process) Agent() *agent.Client {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.agent
+}
+
+func (p *process) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+// Configure gives the guest its addresses, names and services, and returns when it is ready.
+func (p *process) Configure(ctx context.Context) error {
+	a := p.Agent()
+	if a == nil {
+		return fmt.Errorf("configure guest %s: it has not booted", p.spec.Name)
+	}
+	if err := a.Configure(ctx, p.spec.agentConfig()); err != nil {
+		return fmt.Errorf("configure guest %s: %w", p.spec.Name, err)
+	}
+	p.setState(StateReady)
+	return nil
+}
+
+var errStopped = errors.New("it was stopped")
+
+// running notes a process that has been started. It is refused once the machine has been stopped.
+func (p *process) running(cmd *exec.Cmd) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopped {
+		return errStopped
+	}
+	p.cmd, p.state = cmd, StateBooting
+	return nil
+}
+
+// booted notes the agent.
+func (p *process) booted(a *agent.Client) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.agent, p.state = a, StateBooted
+}
+
+// ended notes that the machine is no more, for whatever reason.
+func (p *process) ended(err error) {
+	p.endOnce.Do(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.state = StateStopped
+		if !p.stopped {
+			p.err = fmt.Errorf("guest %s ended by itself: %w", p.spec.Name, err)
+		}
+		if p.agent != nil {
+			p.agent.Close()
+		}
+		close(p.done)
+	})
+}
+
+// pid is the main process's, 0 if there is none.
+func (p *process) pid() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil || p.state == StateStopped {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}
+
+// kill ends a process for sure and waits until it has gone.
+func kill(cmd *exec.Cmd, gone <-chan struct{}) {
+	cmd.Process.Kill()
+	<-gone
+}

@@ -1,0 +1,241 @@
+package guest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/labs/guest/agent"
+)
+
+// namespaceTimeout is how long the agent of a namespace guest may take to answer.
+const namespaceTimeout = 20 * time.Second
+
+// nsDir is where named network namespaces lie, for ip(8) and for us.
+const nsDir = "/run/netns"
+
+// namespace is a guest in namespaces of the host's kernel.
+type namespace struct {
+	*process
+	gone chan struct{} // its PID 1 has ended, and with it every process in it
+}
+
+func newNamespace(spec Spec) *namespace {
+	return &namespace{process: newProcess(spec), gone: make(chan struct{})}
+}
+
+func (n *namespace) NetNS() string {
+	if n.Agent() == nil {
+		return ""
+	}
+	return n.nsPath()
+}
+
+func (n *namespace) nsPath() string { return filepath.Join(nsDir, NSName(n.spec.Lab, n.spec.Name)) }
+
+// Boot makes the namespaces and returns when the agent in them has answered.
+func (n *namespace) Boot(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, namespaceTimeout)
+	defer cancel()
+	if err := n.boot(ctx, cancel); err != nil {
+		return fmt.Errorf("boot guest %s: %w", n.spec.Name, err)
+	}
+	return nil
+}
+
+func (n *namespace) boot(ctx context.Context, cancel func()) error {
+	root := filepath.Join(n.spec.Dir, "root")
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return noSpace(err)
+	}
+	line, theirs, err := socketPair()
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
+	cmd, said := n.command(root, theirs)
+	if err := cmd.Start(); err != nil {
+		line.Close()
+		return fmt.Errorf("make namespaces: %w", err)
+	}
+	var exit error
+	go func() {
+		exit = cmd.Wait()
+		close(n.gone)
+		cancel() // nobody will answer
+	}()
+	err = n.running(cmd)
+	if err == nil {
+		err = nameNamespace(cmd.Process.Pid, n.nsPath())
+	}
+	var a *agent.Client
+	if err == nil {
+		a, err = agent.Dial(ctx, line)
+	}
+	if err != nil {
+		line.Close()
+		kill(cmd, n.gone)
+		return errors.Join(fmt.Errorf("%w; the agent: %v: %s", err, exit, lastLines(said.String(), 5)), removeNamespace(n.nsPath()))
+	}
+	n.booted(a)
+	go func() {
+		<-n.gone
+		n.ended(fmt.Errorf("the agent: %v: %s", exit, lastLines(said.String(), 5)))
+	}()
+	return nil
+}
+
+// command is this program as PID 1 of new namespaces. It is ended by the kernel when this process dies (its line breaks),
+// and everything in its PID namespace with it.
+func (n *namespace) command(root string, line *os.File) (*exec.Cmd, *tail) {
+	said := &tail{}
+	args := agent.EnterArgs(n.spec.Name, root, n.spec.Image.Root)
+	cmd := &exec.Cmd{
+		Path:       filepath.Join(n.spec.Image.Root, agentPath),
+		Args:       args,
+		Env:        []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=xterm"},
+		Dir:        "/",
+		Stdout:     said,
+		Stderr:     said,
+		ExtraFiles: []*os.File{line}, // becomes agent.LineFD
+		SysProcAttr: &syscall.SysProcAttr{
+			Setsid:     true,
+			Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWNET,
+		},
+	}
+	return cmd, said
+}
+
+// socketPair is a line between the host and an agent.
+func socketPair() (ours net.Conn, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	f := os.NewFile(uintptr(fds[0]), "agent")
+	defer f.Close()
+	theirs = os.NewFile(uintptr(fds[1]), "agent")
+	if ours, err = net.FileConn(f); err != nil {
+		theirs.Close()
+		return nil, nil, err
+	}
+	return ours, theirs, nil
+}
+
+// nameNamespace gives a process's network namespace a name, as ip-netns(8) does.
+func nameNamespace(pid int, path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL, 0)
+	if err != nil {
+		return fmt.Errorf("name the network namespace: %w", err)
+	}
+	f.Close()
+	if err := unix.Mount(filepath.Join("/proc", strconv.Itoa(pid), "ns/net"), path, "", unix.MS_BIND, ""); err != nil {
+		os.Remove(path)
+		return fmt.Errorf("name the network namespace: %w", err)
+	}
+	return nil
+}
+
+// removeNamespace undoes nameNamespace; the namespace goes with the last process in it.
+func removeNamespace(path string) error {
+	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("unmount %s: %w", path, err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// PIDs are all processes of the guest, its PID 1 first.
+func (n *namespace) PIDs() []int {
+	first := n.pid()
+	space := namespaceOf(first, "pid_for_children")
+	if first == 0 || space == "" {
+		return nil
+	}
+	all, err := processes()
+	if err != nil {
+		return []int{first}
+	}
+	pids := []int{first}
+	for _, pid := range all {
+		if pid != first && namespaceOf(pid, "pid") == space {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func (n *namespace) CPUTime() (time.Duration, error) { return cpuTime(n.PIDs()) }
+
+// Pause stops every process of the guest.
+func (n *namespace) Pause(context.Context) error { return n.signal(syscall.SIGSTOP) }
+
+// Resume lets them go on.
+func (n *namespace) Resume(context.Context) error { return n.signal(syscall.SIGCONT) }
+
+func (n *namespace) signal(s syscall.Signal) error {
+	for _, pid := range n.PIDs() {
+		if err := syscall.Kill(pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("guest %s: signal process %d: %w", n.spec.Name, pid, err)
+		}
+	}
+	return nil
+}
+
+// Stop ends the guest's PID 1, and so all of it.
+func (n *namespace) Stop(context.Context) error {
+	n.mu.Lock()
+	n.stopped = true
+	cmd, booted := n.cmd, n.agent != nil
+	n.mu.Unlock()
+	if cmd == nil {
+		n.ended(nil)
+		return nil
+	}
+	kill(cmd, n.gone)
+	if !booted {
+		n.ended(nil)
+	}
+	<-n.done
+	return errors.Join(removeNamespace(n.nsPath()), os.Remove(filepath.Join(n.spec.Dir, "root")))
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+const tailBytes = 8 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.buf.Write(p)
+	if over := t.buf.Len() - tailBytes; over > 0 {
+		t.buf.Next(over)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return agent.Printable(t.buf.String())
+}
