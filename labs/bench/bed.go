@@ -30,6 +30,7 @@ const farName = "eth0"
 type bed struct {
 	wiring  Wiring
 	dir     string // for sockets and files of the switch
+	profile string // see Plan
 	sw      *space
 	far     [2]*space
 	ends    [2]*os.File // what the player is given
@@ -39,19 +40,15 @@ type bed struct {
 	undo    []func() error
 }
 
-func newBed(wiring Wiring) (b *bed, err error) {
-	b = &bed{wiring: wiring}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, b.close())
-		}
-	}()
+func newBed(wiring Wiring) (*bed, error) {
+	b := &bed{wiring: wiring}
+	var err error
 	if b.dir, err = os.MkdirTemp("", "sl-bench-"); err != nil {
-		return b, err
+		return nil, err
 	}
 	for _, s := range []**space{&b.sw, &b.far[0], &b.far[1]} {
 		if *s, err = newSpace(); err != nil {
-			return b, err
+			return nil, errors.Join(err, b.close())
 		}
 	}
 	return b, nil

@@ -37,7 +37,8 @@ func Command() *cobra.Command {
 	f.StringSliceVar(&o.wirings, "wiring", []string{string(TAP), string(Veth)}, "tap, veth or both")
 	f.IntSliceVar(&o.sizes, "sizes", []int{64}, "frame sizes in bytes, 64 to 1518; the first has the whole programme")
 	f.StringVar(&o.into, "into", "", "write the tables into this Markdown file, between its marks")
-	cmd.AddCommand(playCommand())
+	f.StringVar(&o.profile, "profile", "", "write CPU profiles of the user engine, to files whose names begin so")
+	cmd.AddCommand(playCommand(), engineCommand())
 	return cmd
 }
 
@@ -48,6 +49,7 @@ type options struct {
 	wirings []string
 	sizes   []int
 	into    string
+	profile string
 }
 
 func names(ss []subject) []string {
@@ -93,7 +95,7 @@ func (o *options) run(cmd *cobra.Command) error {
 
 // plan checks what was asked for.
 func (o *options) plan(roundsGiven bool) (Plan, error) {
-	p := Plan{Rounds: o.rounds, Sizes: o.sizes, NDR: !o.quick, TCPSeconds: 3}
+	p := Plan{Rounds: o.rounds, Sizes: o.sizes, NDR: !o.quick, TCPSeconds: 3, Profile: o.profile}
 	if o.quick {
 		p.TCPSeconds = 1
 		if !roundsGiven {

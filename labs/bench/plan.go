@@ -17,6 +17,7 @@ type Plan struct {
 	TCPSeconds int
 	Wirings    []Wiring
 	Subjects   []subject
+	Profile    string // file name, to which subject and wiring are added, for the engine's CPU profile; empty is none
 }
 
 // Series is what one subject gave on one wiring.
@@ -67,7 +68,7 @@ func (p Plan) run(ctx context.Context, log io.Writer) ([]*Series, error) {
 
 // measure lays one bed and measures on it. unsound is what was wrong with the frames, if something was.
 func (p Plan) measure(ctx context.Context, s subject, w Wiring) (got map[Metric]float64, unsound, err error) {
-	b, err := s.lay(ctx, w)
+	b, err := s.lay(ctx, p, w)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -75,8 +75,8 @@ func (s Shape) data() []byte {
 	return f
 }
 
-// whole says whether a received frame is still one frame with the segments' size in its virtio_net_hdr.
-func (s Shape) whole(f []byte) bool {
+// kept says whether a received frame still asks for the segments that its sender asked for.
+func (s Shape) kept(f []byte) bool {
 	h := (*frame.Vnet)(f[:vnetLen])
 	return s.GSO == 0 || h.GSOType() == unix.VIRTIO_NET_HDR_GSO_TCPV4 && int(h.GSOSize()) == s.GSO
 }

@@ -2,7 +2,10 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"os/exec"
+
+	"sluice/firewall"
 )
 
 // subject is a switch that is measured.
@@ -15,10 +18,12 @@ type subject struct {
 	start func(ctx context.Context, b *bed) error // joins portName[0] and [1] in b.sw
 }
 
-// subjects in the order of tables. The user engine is measured with the policy off, with the reference policy, and
-// with 1,000 rules of which the last ones match.
+// subjects in the order of tables.
 func subjects() []subject {
 	return []subject{
+		engineSubject("user-off", "the user engine, placement off: no policy, flows tracked", firewall.Off, 0),
+		engineSubject("user-fast", "the user engine, placement fast: the reference policy, stateful, both insertion points", firewall.Fast, 0),
+		engineSubject("user-fast-1000", "the same with 1,000 rules", firewall.Fast, manyRules),
 		{name: "redirect", what: "bare BPF redirect between the two devices (tcx): no switch at all, the limit", gso: true, start: startRedirect},
 		{name: "bridge", what: "Linux bridge, no firewall", gso: true, start: startBridge},
 		{name: "bridge-nft", what: "Linux bridge, the reference policy in nft, stateful (br_netfilter)", gso: true,
@@ -46,23 +51,23 @@ func (s subject) missing() string {
 }
 
 // lay makes a bed with the subject and a player on it.
-func (s subject) lay(ctx context.Context, w Wiring) (b *bed, err error) {
-	if b, err = newBed(w); err != nil {
+func (s subject) lay(ctx context.Context, p Plan, w Wiring) (*bed, error) {
+	b, err := newBed(w)
+	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			_ = b.close()
-		}
-	}()
-	b.ownTAPs = s.taps
+	b.ownTAPs, b.profile = s.taps, p.Profile
 	if !s.taps {
-		if err := b.wire(ctx, s.gso); err != nil {
-			return nil, err
-		}
+		err = b.wire(ctx, s.gso)
 	}
-	if err := s.start(ctx, b); err != nil {
-		return nil, err
+	if err == nil {
+		err = s.start(ctx, b)
 	}
-	return b, b.play()
+	if err == nil {
+		err = b.play()
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.close())
+	}
+	return b, nil
 }

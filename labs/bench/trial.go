@@ -23,7 +23,8 @@ type Trial struct {
 	Sent       uint64  `json:"sent"`
 	Received   uint64  `json:"received"`
 	Duplicated uint64  `json:"duplicated"`
-	Damaged    uint64  `json:"damaged"`   // wrong length, or a GSO frame that did not arrive whole
+	Damaged    uint64  `json:"damaged"`   // not as long as it was sent; so is a GSO frame that did not arrive whole
+	Resized    uint64  `json:"resized"`   // received, but a GSO frame's segment size is not what the sender asked for
 	Reordered  uint64  `json:"reordered"` // came after a frame that was sent later
 	Offered    float64 `json:"offered"`   // frames/s really sent
 	Rate       float64 `json:"rate"`      // frames/s received, from the first sent to the last received
@@ -44,8 +45,9 @@ func (t Trial) Loss() float64 {
 
 // Sound says what is wrong with how frames arrived; nil where they arrived once and as they were sent.
 func (t Trial) Sound() error {
-	if t.Duplicated+t.Damaged > 0 {
-		return fmt.Errorf("%d frames came twice and %d damaged, of %d", t.Duplicated, t.Damaged, t.Sent)
+	if t.Duplicated+t.Damaged+t.Resized > 0 {
+		return fmt.Errorf("of %d frames %d came twice, %d damaged, %d with another gso_size",
+			t.Sent, t.Duplicated, t.Damaged, t.Resized)
 	}
 	return nil
 }
@@ -216,7 +218,7 @@ func (t *trial) check(f []byte, now time.Duration) {
 	switch {
 	case !ok:
 		return
-	case len(f)-vnetLen != t.Shape.Size || seq >= seqLimit || !t.Shape.whole(f):
+	case len(f)-vnetLen != t.Shape.Size || seq >= seqLimit:
 		t.result.Damaged++
 		return
 	}
@@ -231,6 +233,9 @@ func (t *trial) check(f []byte, now time.Duration) {
 	}
 	t.highest = max(t.highest, seq)
 	t.result.Received++
+	if !t.Shape.kept(f) {
+		t.result.Resized++
+	}
 	if t.Latency {
 		_ = t.ways.RecordValue(int64(now) - sent) // out of range is over ten seconds: it is lost by then
 	}
