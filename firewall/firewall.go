@@ -26,6 +26,15 @@ var placementNames = []string{"off", "fast", "slow", "tunnel", "push", "inspect"
 
 func (p Placement) String() string { return placementNames[p] }
 
+// MarshalText writes the name.
+func (p Placement) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads a name, as ParsePlacement does.
+func (p *Placement) UnmarshalText(b []byte) (err error) {
+	*p, err = ParsePlacement(string(b))
+	return err
+}
+
 // Enforces says whether anybody enforces the policy in this placement.
 func (p Placement) Enforces() bool { return p != Off }
 
