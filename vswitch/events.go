@@ -1,6 +1,7 @@
 package vswitch
 
 import (
+	"fmt"
 	"sync"
 	"time"
 )
@@ -18,11 +19,74 @@ const eventRoom = 64
 // events hands events to subscribers. Nobody waits for a subscriber: one that does not keep up loses events, and the
 // next one that it gets says how many.
 type events struct {
-	mu   sync.Mutex
-	subs map[*subscriber]struct{}
+	mu     sync.Mutex
+	subs   map[*subscriber]struct{}
+	closed bool
 }
 
 type subscriber struct {
 	ch   chan Event
 	lost int
 }
+
+func newEvents() *events { return &events{subs: map[*subscriber]struct{}{}} }
+
+// tell hands an event to every subscriber that has room.
+func (e *events) tell(kind, detail string) {
+	now := time.Now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for s := range e.subs {
+		if s.lost > 0 && s.put(Event{now, "lost", fmt.Sprintf("%d events, read too slowly", s.lost)}) {
+			s.lost = 0
+		}
+		if s.lost > 0 || !s.put(Event{now, kind, detail}) {
+			s.lost++
+		}
+	}
+}
+
+func (s *subscriber) put(ev Event) bool {
+	select {
+	case s.ch <- ev:
+		return true
+	default:
+		return false
+	}
+}
+
+func (e *events) subscribe() (<-chan Event, func()) {
+	s := &subscriber{ch: make(chan Event, eventRoom)}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		close(s.ch)
+		return s.ch, func() {}
+	}
+	e.subs[s] = struct{}{}
+	return s.ch, func() { e.drop(s) }
+}
+
+func (e *events) drop(s *subscriber) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, ok := e.subs[s]; ok {
+		delete(e.subs, s)
+		close(s.ch)
+	}
+}
+
+// close ends every subscription.
+func (e *events) close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed = true
+	for s := range e.subs {
+		delete(e.subs, s)
+		close(s.ch)
+	}
+}
+
+// Events tells of what happens from now on, until the cancel function is called or the switch is closed; then the channel
+// is closed. A reader that does not keep up loses events, and is told how many.
+func (s *Switch) Events() (<-chan Event, func()) { return s.events.subscribe() }

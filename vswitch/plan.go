@@ -12,10 +12,20 @@ import (
 
 // Plan is an immutable snapshot of everything an engine needs. A batch of frames sees exactly one.
 type Plan struct {
-	Epoch    uint64
-	Program  *firewall.Program
-	Segments []Segment // by SegmentID; index 0 is unused
-	Ports    []Port    // by PortID; index 0 is unused; a zero Port is a hole
+	Epoch     uint64
+	Placement firewall.Placement
+	Program   *firewall.Program // nil before the first policy: everything passes
+	Segments  []Segment         // by SegmentID; index 0 is unused
+	Ports     []Port            // by PortID; index 0 is unused; a zero Port is a hole
+	// Hold makes the engine's goroutines wait with their batches until it is closed, and then walk by the plan that is
+	// in force by then. It is nil in every plan but the one between two placements.
+	Hold <-chan struct{}
+
+	net      []network           // by SegmentID
+	hosts    map[frame.Addr]host // static neighbours
+	own      map[frame.Addr]bool // the gateways' addresses
+	counters []*counters         // by PortID; 0 is the switch itself
+	ledger   *ledger             // nil when no change is watched
 }
 
 // Segment is one broadcast domain.
@@ -27,7 +37,7 @@ type Segment struct {
 	GatewayMAC frame.MAC      // the same whoever serves it
 	// GatewayPort is the service port that serves the gateway, a static FDB entry; 0 means that the switch routes.
 	GatewayPort frame.PortID
-	MTU         int // bytes of IP packet
+	MTU         int // bytes of IP packet; 0 is no limit
 }
 
 // Port is the switch's side of one vNIC.
@@ -40,4 +50,68 @@ type Port struct {
 	Service bool         // a port of the appliance: never learns, never flooded to, no insertion point
 	Accept  bool         // service ports: frames from it are accepted (the plan, or the draining one, steers to it)
 	MaxMACs int          // FDB entries this port may hold
+}
+
+// network is what the walk needs of a segment, worked out once for each plan.
+type network struct {
+	flood    []frame.PortID // the guests' ports
+	gateway4 frame.Addr     // zero where the segment has no IPv4 gateway
+	gateway6 frame.Addr
+}
+
+// host is a guest whose address is known from the plan.
+type host struct {
+	port    frame.PortID
+	segment frame.SegmentID
+	mac     frame.MAC
+}
+
+// derive works out what the walk looks up.
+func (p *Plan) derive() {
+	p.net = make([]network, len(p.Segments))
+	p.hosts = map[frame.Addr]host{}
+	p.own = map[frame.Addr]bool{}
+	for i, s := range p.Segments {
+		for _, a := range s.Gateways {
+			p.own[frame.AddrFrom(a)] = true
+			if a.Is4() {
+				p.net[i].gateway4 = frame.AddrFrom(a)
+			} else {
+				p.net[i].gateway6 = frame.AddrFrom(a)
+			}
+		}
+	}
+	for _, q := range p.Ports {
+		if q.ID == 0 || q.Service {
+			continue
+		}
+		p.net[q.Segment].flood = append(p.net[q.Segment].flood, q.ID)
+		for _, a := range q.Addrs {
+			p.hosts[frame.AddrFrom(a)] = host{port: q.ID, segment: q.Segment, mac: q.MAC}
+		}
+	}
+}
+
+// port finds a port; a hole or a number beyond the plan is nil.
+func (p *Plan) port(id frame.PortID) *Port {
+	if int(id) >= len(p.Ports) || p.Ports[id].ID == 0 {
+		return nil
+	}
+	return &p.Ports[id]
+}
+
+// route finds the segment that an address belongs to, and its owner where the plan knows it.
+func (p *Plan) route(a frame.Addr) (seg frame.SegmentID, h host, known bool) {
+	if h, known = p.hosts[a]; known {
+		return h.segment, h, true
+	}
+	ip := a.IP()
+	for i := range p.Segments {
+		for _, prefix := range p.Segments[i].Prefixes {
+			if prefix.Contains(ip) {
+				return frame.SegmentID(i), host{}, false
+			}
+		}
+	}
+	return 0, host{}, false
 }

@@ -94,9 +94,9 @@ type PortStats struct {
 
 // RuleStats are a rule's counters since the policy was applied.
 type RuleStats struct {
-	Rule   string `json:"rule"`
-	Frames uint64 `json:"frames"` // decided by the rule, at any insertion point
-	Bytes  uint64 `json:"bytes"`
+	Rule   string `json:"rule"`   // "default" is what no rule matched
+	Frames uint64 `json:"frames"` // those for which an insertion point asked the rules and got this one: a flow's first
+	Bytes  uint64 `json:"bytes"`  // of IP, in these frames
 }
 
 // Stats are the switch's counters. The books balance: in + copies == out + the sum of dropped. Frames that the switch

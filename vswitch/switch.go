@@ -3,7 +3,11 @@ package vswitch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"sluice/firewall"
 	"sluice/vnic"
@@ -27,69 +31,211 @@ type Limits struct {
 	MACs         int // FDB entries of a port that sets no MaxMACs; default 64
 }
 
+const (
+	defaultMACs = 64
+	// expireEvery is how often the flow table is asked to forget what is over.
+	expireEvery = 100 * time.Millisecond
+	// historyLen is how many receipts are remembered.
+	historyLen = 100
+)
+
 // Switch is a virtual switch: it owns the plan, and everything that outlives one. Its methods may be called at once from
 // many goroutines; those that change it wait for each other.
 type Switch struct {
-	core *Core
+	name   string
+	log    *slog.Logger
+	limits Limits
+	core   *Core
+	events *events
+	plan   atomic.Pointer[Plan] // the one in force
+
+	changing chan struct{} // holds a token while nobody changes the switch
+
+	// What follows is changed only by who has the token; the mutex is for readers.
+	mu         sync.Mutex
+	engine     Datapath
+	appliance  Appliance
+	segments   []Segment
+	ports      []Port
+	nics       []vnic.NIC // by PortID
+	counters   []*counters
+	gone       counters // of ports that were removed
+	policy     *firewall.Policy
+	generation uint64
+	placement  firewall.Placement
+	epoch      uint64
+	history    []Receipt
+	shareFrom  share // what was counted when the placement changed last
+	placing    atomic.Bool
+
+	closed   chan struct{}
+	closing  sync.Once
+	expirers sync.WaitGroup
 }
 
-var errNotYet = errors.New("not ready")
-
 // New makes a switch without ports, with placement off.
-func New(c Config) (*Switch, error) { return nil, errNotYet }
+func New(c Config) (*Switch, error) {
+	segments, err := number(c.Segments)
+	if err != nil {
+		return nil, fmt.Errorf("switch %s: %w", c.Name, err)
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.Clock == nil {
+		c.Clock = monotonic
+	}
+	if c.Limits.MACs == 0 {
+		c.Limits.MACs = defaultMACs
+	}
+	s := &Switch{
+		name: c.Name, log: c.Log, limits: c.Limits, segments: segments,
+		events:   newEvents(),
+		changing: make(chan struct{}, 1),
+		ports:    make([]Port, 1), nics: make([]vnic.NIC, 1), counters: []*counters{{}},
+		closed: make(chan struct{}),
+		core: &Core{
+			fdb: newFDB(), neighbours: newNeighbours(), clock: c.Clock,
+			flows: firewall.NewFlows(firewall.FlowsConfig{Max: c.Limits.Flows, PerPort: c.Limits.FlowsPerPort}),
+		},
+	}
+	s.core.failed = s.portFailed
+	s.changing <- struct{}{}
+	s.plan.Store(s.newPlan(nil))
+	s.expirers.Go(s.expire)
+	return s, nil
+}
+
+// number checks the segments and gives them their numbers.
+func number(in []Segment) ([]Segment, error) {
+	out := make([]Segment, 1, len(in)+1)
+	for i, s := range in {
+		id := frame.SegmentID(i + 1)
+		switch {
+		case s.ID != 0 && s.ID != id:
+			return nil, fmt.Errorf("segment %s is number %d in the list, but says %d", s.Name, id, s.ID)
+		case len(s.Gateways) > 0 && (s.GatewayMAC == frame.MAC{} || s.GatewayMAC[0]&1 != 0):
+			return nil, fmt.Errorf("segment %s has a gateway without a MAC of its own", s.Name)
+		}
+		s.ID = id
+		out = append(out, s)
+	}
+	return out, nil
+}
 
 // Core is what an engine walks with.
 func (s *Switch) Core() *Core { return s.core }
 
 // Use puts an engine under the switch. It is called once, before the first AddPort.
-func (s *Switch) Use(d Datapath) {}
-
-// AddPort adds a port with a number of its own choice, which is free, and begins to move its frames.
-func (s *Switch) AddPort(ctx context.Context, p Port, nic vnic.NIC) error { return errNotYet }
-
-// RemovePort forgets a port and all that was learnt from it, and closes its NIC.
-func (s *Switch) RemovePort(ctx context.Context, id frame.PortID) error { return errNotYet }
+func (s *Switch) Use(d Datapath) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.engine = d
+}
 
 // SetAppliance says who serves the slow side; nil is nobody. For each segment that it serves, it has one service port.
-func (s *Switch) SetAppliance(a Appliance) {}
-
-// SetPolicy puts a policy in force, in the present placement, at once for all frames or not at all.
-func (s *Switch) SetPolicy(ctx context.Context, p *firewall.Policy) (PolicyResult, error) {
-	return PolicyResult{}, errNotYet
+func (s *Switch) SetAppliance(a Appliance) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.appliance = a
 }
 
-// Policy is the policy in force, and its generation; nil and 0 before the first SetPolicy.
-func (s *Switch) Policy() (*firewall.Policy, uint64) { return nil, 0 }
-
-// Place changes where the policy is enforced. On an error the old placement stays.
-func (s *Switch) Place(ctx context.Context, to firewall.Placement, o PlaceOptions) (Receipt, error) {
-	return Receipt{}, errNotYet
+// acquire waits until nobody else changes the switch.
+func (s *Switch) acquire(ctx context.Context) error {
+	select {
+	case <-s.closed:
+		return errClosed
+	default:
+	}
+	select {
+	case <-s.changing:
+		return nil
+	case <-s.closed:
+		return errClosed
+	case <-ctx.Done():
+		return fmt.Errorf("wait for another change of the switch: %w", context.Cause(ctx))
+	}
 }
 
-// Trace explains the way of a frame that nobody sends: it changes nothing.
-func (s *Switch) Trace(r TraceRequest) (TraceResult, error) { return TraceResult{}, errNotYet }
+func (s *Switch) release() { s.changing <- struct{}{} }
 
-// ParseTrace reads "tcp from client to server port 80"; also udp and icmp, addresses for guests, and "from port N".
-func ParseTrace(s string) (TraceRequest, error) { return TraceRequest{}, errNotYet }
+var errClosed = errors.New("the switch is closed")
 
-// Flows lists the flows.
-func (s *Switch) Flows() []firewall.FlowRecord { return nil }
+// newPlan makes the next plan from the switch's state. edit, where not nil, is the last to change it.
+func (s *Switch) newPlan(edit func(*Plan)) *Plan {
+	s.epoch++
+	p := &Plan{
+		Epoch: s.epoch, Placement: s.placement, Program: s.program(),
+		Segments: append([]Segment(nil), s.segments...),
+		Ports:    append([]Port(nil), s.ports...),
+		counters: append([]*counters(nil), s.counters...),
+	}
+	p.steer(p.Placement)
+	if edit != nil {
+		edit(p)
+	}
+	p.derive()
+	return p
+}
 
-// Stats are the counters now.
-func (s *Switch) Stats() Stats { return Stats{} }
+// steer gives the segments' gateways to the appliance's ports in slow, and to the switch in every other placement.
+func (p *Plan) steer(to firewall.Placement) {
+	for i := range p.Segments {
+		p.Segments[i].GatewayPort = 0
+	}
+	for i := range p.Ports {
+		q := &p.Ports[i]
+		if q.Accept = q.Service && to == firewall.Slow; q.Accept {
+			p.Segments[q.Segment].GatewayPort = q.ID
+		}
+	}
+}
 
-// Status is how the switch is now.
-func (s *Switch) Status() Status { return Status{} }
+// program is what the plan in force walks by.
+func (s *Switch) program() *firewall.Program {
+	if p := s.plan.Load(); p != nil {
+		return p.Program
+	}
+	return nil
+}
 
-// History lists the receipts of the latest changes, oldest first.
-func (s *Switch) History() []Receipt { return nil }
+// apply puts a plan in force. The caller has the token.
+func (s *Switch) apply(ctx context.Context, p *Plan) error {
+	if s.engine == nil {
+		return errors.New("the switch has no engine")
+	}
+	s.plan.Store(p)
+	if err := s.engine.Apply(ctx, p); err != nil {
+		return fmt.Errorf("apply plan %d: %w", p.Epoch, err)
+	}
+	return nil
+}
 
-// Events tells of what happens from now on, until the cancel function is called; then the channel is closed. A reader
-// that does not keep up loses events, and is told how many.
-func (s *Switch) Events() (<-chan Event, func()) { return nil, func() {} }
+// expire lets the flow table forget, until the switch is closed.
+func (s *Switch) expire() {
+	tick := time.NewTicker(expireEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			s.core.flows.Expire(s.core.Now())
+		case <-s.closed:
+			return
+		}
+	}
+}
 
-// Close detaches every port and ends the engine.
-func (s *Switch) Close() error { return nil }
-
-// Core is what an engine's goroutines share.
-type Core struct{}
+// Close detaches every port and ends the engine. It waits for a change that is running.
+func (s *Switch) Close() error {
+	var err error
+	s.closing.Do(func() {
+		<-s.changing
+		close(s.closed)
+		s.expirers.Wait()
+		if s.engine != nil {
+			err = s.engine.Close()
+		}
+		s.events.close()
+	})
+	return err
+}

@@ -1,0 +1,205 @@
+package vswitch
+
+import (
+	"encoding/binary"
+
+	"sluice/vnic/frame"
+)
+
+// ICMP types and codes that the gateway says or understands (RFC 792, RFC 1812 5.2.7, RFC 4443, RFC 4861).
+const (
+	icmpEchoReply   = 0
+	icmpUnreachable = 3
+	icmpEcho        = 8
+	icmpExceeded    = 11
+
+	icmp6Unreachable = 1
+	icmp6TooBig      = 2
+	icmp6Exceeded    = 3
+	icmp6Echo        = 128
+	icmp6EchoReply   = 129
+	icmp6Router      = 133 // solicitation; 134 is the advertisement
+	icmp6Ask         = 135 // neighbour solicitation
+	icmp6Answer      = 136 // neighbour advertisement
+	icmp6Redirect    = 137
+)
+
+// trouble is an ICMP error, in both families.
+type trouble struct{ type4, code4, type6, code6 uint8 }
+
+var (
+	noRoute     = trouble{icmpUnreachable, 0, icmp6Unreachable, 0}
+	noHost      = trouble{icmpUnreachable, 1, icmp6Unreachable, 3}
+	noService   = trouble{icmpUnreachable, 3, icmp6Unreachable, 4} // port unreachable
+	tooBig      = trouble{icmpUnreachable, 4, icmp6TooBig, 0}
+	prohibited  = trouble{icmpUnreachable, 13, icmp6Unreachable, 1}
+	ttlExceeded = trouble{icmpExceeded, 0, icmp6Exceeded, 0}
+)
+
+const (
+	ourTTL = 64  // of the switch's own packets: Linux's default
+	ndTTL  = 255 // of ND: what came through a router is not believed (RFC 4861 3.1)
+	// quote4 is the longest ICMPv4 error, IP header included (RFC 1812 4.3.2.3); for IPv6 it is answerLen.
+	quote4 = 576
+)
+
+var (
+	broadcast = frame.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	allNodes  = frame.Addr{0xff, 0x02, 15: 1}
+)
+
+// answer takes a frame of n bytes for the switch's own words. nil means that this batch has said enough.
+func (w *Walker) answer(n int) *frame.Frame {
+	if w.said == answerRoom {
+		return nil
+	}
+	f := w.answers[w.said]
+	w.said++
+	f.Off, f.Len = frame.Headroom, n
+	f.Vnet().Clear()
+	clear(f.Eth())
+	return f
+}
+
+// say1 sends one of the switch's own frames to a guest. No check point sees it: it is the switch that speaks.
+func (w *Walker) speak(f *frame.Frame, to frame.PortID) {
+	w.own.frames++
+	w.own.bytes += uint64(f.Len)
+	w.outputs = append(w.outputs, Output{Port: to, Frame: f, mark: noMark})
+}
+
+// reject answers a frame as nft's "reject with tcp reset" and "reject with icmpx admin-prohibited" do
+// (net/ipv4/netfilter/nf_reject_ipv4.c).
+func (w *Walker) reject(f *frame.Frame, k *frame.Key) {
+	if k.Proto == frame.ProtoTCP && k.Has(frame.KeyL4) {
+		w.reset(k)
+		return
+	}
+	w.complain(f, k, prohibited, 0)
+}
+
+// reset answers a TCP segment with a reset from its destination.
+func (w *Walker) reset(k *frame.Key) {
+	if k.TCPFlags&frame.TCPRst != 0 {
+		return
+	}
+	l3 := 20
+	if k.Has(frame.KeyIPv6) {
+		l3 = 40
+	}
+	f := w.answer(frame.MinLen + l3 + 20)
+	if f == nil {
+		return
+	}
+	b := f.Eth()
+	t := b[frame.MinLen+l3:]
+	binary.BigEndian.PutUint16(t, k.DstPort)
+	binary.BigEndian.PutUint16(t[2:], k.SrcPort)
+	t[12] = 5 << 4
+	if k.TCPFlags&frame.TCPAck != 0 {
+		binary.BigEndian.PutUint32(t[4:], k.Ack)
+		t[13] = frame.TCPRst
+	} else { // RFC 9293 3.10.7.1
+		end := k.Seq + k.PayloadLen
+		if k.TCPFlags&frame.TCPSyn != 0 {
+			end++
+		}
+		if k.TCPFlags&frame.TCPFin != 0 {
+			end++
+		}
+		binary.BigEndian.PutUint32(t[8:], end)
+		t[13] = frame.TCPRst | frame.TCPAck
+	}
+	w.putIP(b, k, k.Dst, k.Src, frame.ProtoTCP, ourTTL)
+	binary.BigEndian.PutUint16(t[16:], frame.L4Checksum(k.Dst, k.Src, frame.ProtoTCP, t))
+	w.speak(f, w.port)
+}
+
+// complain answers a packet with an ICMP error from the gateway, or from the packet's destination where the segment has
+// no gateway. It keeps to RFC 1122 3.2.2 and RFC 4443 2.4: never about an error, a later fragment, or a group.
+func (w *Walker) complain(f *frame.Frame, k *frame.Key, t trouble, info uint32) {
+	if !answerable(k) || !w.icmp.take(w.cx.Now) {
+		return
+	}
+	v6 := k.Has(frame.KeyIPv6)
+	from, l3, most := w.plan.net[w.plan.Ports[w.port].Segment].gateway4, 20, quote4
+	typ, code, proto := t.type4, t.code4, uint8(frame.ProtoICMP)
+	if v6 {
+		from, l3, most = w.plan.net[w.plan.Ports[w.port].Segment].gateway6, 40, answerLen-frame.MinLen
+		typ, code, proto = t.type6, t.code6, frame.ProtoICMPv6
+	}
+	if from == (frame.Addr{}) {
+		from = k.Dst
+	}
+	quoted := min(int(k.L3Len), f.Len-int(k.L3), most-l3-8)
+	a := w.answer(frame.MinLen + l3 + 8 + quoted)
+	if a == nil {
+		return
+	}
+	m := a.Eth()[frame.MinLen+l3:]
+	m[0], m[1] = typ, code
+	binary.BigEndian.PutUint32(m[4:], info)
+	copy(m[8:], f.Eth()[k.L3:int(k.L3)+quoted])
+	w.putIP(a.Eth(), k, from, k.Src, proto, ourTTL)
+	if v6 {
+		binary.BigEndian.PutUint16(m[2:], frame.L4Checksum(from, k.Src, proto, m))
+	} else {
+		binary.BigEndian.PutUint16(m[2:], frame.Checksum(m))
+	}
+	w.speak(a, w.port)
+}
+
+// answerable says whether an ICMP error about a packet may be sent.
+func answerable(k *frame.Key) bool {
+	if k.Has(frame.KeyLater) || k.Has(frame.KeyGroup) || isGroup(k.Dst) || unspecified(k.Src) {
+		return false
+	}
+	switch {
+	case k.Has(frame.KeyIPv6):
+		return k.Proto != frame.ProtoICMPv6 || k.ICMPType >= 128 && k.ICMPType != icmp6Redirect
+	case k.Has(frame.KeyIPv4):
+		if k.Proto != frame.ProtoICMP {
+			return true
+		}
+		switch k.ICMPType {
+		case icmpUnreachable, 4, 5, icmpExceeded, 12: // 4 source quench, 5 redirect, 12 parameter problem
+			return false
+		}
+		return true
+	}
+	return false
+}
+
+// putIP writes the headers of a frame back to the guest whose frame is k: the MACs are k's, turned round.
+func (w *Walker) putIP(b []byte, k *frame.Key, src, dst frame.Addr, proto, ttl uint8) {
+	from := k.DstMAC
+	if k.Has(frame.KeyGroup) {
+		from = w.plan.Segments[w.plan.Ports[w.port].Segment].GatewayMAC
+	}
+	frame.PutEth(b, k.SrcMAC, from, k.EtherType)
+	if k.Has(frame.KeyIPv6) {
+		frame.PutIPv6(b[frame.MinLen:], src, dst, proto, ttl, len(b)-frame.MinLen-40)
+	} else {
+		frame.PutIPv4(b[frame.MinLen:], src, dst, proto, ttl, len(b)-frame.MinLen)
+	}
+}
+
+// isGroup says whether an address is multicast or the IPv4 broadcast.
+func isGroup(a frame.Addr) bool {
+	if isIPv4(&a) {
+		return a[12]>>4 == 14 || a[12] == 255
+	}
+	return a[0] == 0xff
+}
+
+func isIPv4(a *frame.Addr) bool {
+	return binary.BigEndian.Uint64(a[:]) == 0 && binary.BigEndian.Uint32(a[8:]) == 0xffff
+}
+
+func unspecified(a frame.Addr) bool {
+	return a == frame.Addr{} || isIPv4(&a) && binary.BigEndian.Uint32(a[12:]) == 0
+}
+
+func linkLocal(a frame.Addr) bool {
+	return a[0] == 0xfe && a[1]&0xc0 == 0x80 || isIPv4(&a) && a[12] == 169 && a[13] == 254
+}

@@ -1,0 +1,200 @@
+package vswitch
+
+import (
+	"errors"
+	"io/fs"
+
+	"sluice/firewall"
+	"sluice/vnic/frame"
+)
+
+// Decide says where a frame that came from the walker's port goes. This is the one place that forwards:
+//
+//  1. Parse; frames of service ports are taken only where the plan steers to them.
+//  2. The check point at from-guest.
+//  3. Learn the sender's MAC.
+//  4. The gateway answers or routes; else look the MAC up, or flood.
+//  5. The check point at to-guest of each output.
+//
+// The outputs, which may include the switch's own answers, are valid until the next Decide; their frames until the
+// batch's End. The frame is changed in place where it is routed. A frame without an output is in the books as dropped.
+func (w *Walker) Decide(f *frame.Frame) []Output {
+	w.outputs, w.tried, w.mark = w.outputs[:0], 0, noMark
+	w.tally.frames++
+	w.tally.bytes += uint64(f.Len)
+	reason := frame.Parse(f, &w.key)
+	w.say("parse", func() string { return describe(&w.key) })
+	if reason == frame.ReasonNone {
+		reason = w.walk(f, &w.key)
+	}
+	if w.tried > 0 {
+		w.tally.copies += uint64(w.tried - 1)
+		return w.outputs
+	}
+	if reason == frame.ReasonNone {
+		reason = frame.ReasonNoOutput
+	}
+	w.ended = reason
+	w.tally.drop(reason)
+	w.log.unmark(w.mark)
+	return w.outputs
+}
+
+// walk is steps 1 to 5. A reason other than none means that the frame went nowhere.
+func (w *Walker) walk(f *frame.Frame, k *frame.Key) frame.Reason {
+	p := w.plan.port(w.port)
+	if p == nil {
+		return frame.ReasonNoPort
+	}
+	if reservedGroup(k.DstMAC) {
+		return frame.ReasonReserved
+	}
+	if p.Service {
+		if !p.Accept {
+			return w.because("port", frame.ReasonNotService)
+		}
+		return w.forward(f, k, p)
+	}
+	if reason := w.admit(f, k, p); reason != frame.ReasonNone {
+		return reason
+	}
+	w.mark = w.log.entered(&w.cx, w.plan, f, k)
+	return w.forward(f, k, p)
+}
+
+// reservedGroup says whether switches keep frames to this group for themselves: 01-80-C2-00-00-00 to -0F (IEEE 802.1D
+// 7.12.6).
+func reservedGroup(m frame.MAC) bool {
+	return m[0] == 0x01 && m[1] == 0x80 && m[2] == 0xc2 && m[3] == 0 && m[4] == 0 && m[5] < 0x10
+}
+
+// admit is what a guest's frame must pass before it goes anywhere.
+func (w *Walker) admit(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
+	seg := &w.plan.Segments[p.Segment]
+	if k.SrcMAC == seg.GatewayMAC {
+		return w.because("spoof", frame.ReasonSpoof) // whoever pretends to be the gateway would be sent its frames
+	}
+	if v := w.check(f, k, p, firewall.FromGuest); v.Action != firewall.Pass {
+		if v.Flags&firewall.VerdictReject != 0 {
+			w.reject(f, k)
+		}
+		return dropReason(v)
+	}
+	if !w.dry && !w.core.fdb.learn(p.Segment, k.SrcMAC, p.ID, p.MaxMACs, w.cx.Now) {
+		return frame.ReasonLearnLimit
+	}
+	return frame.ReasonNone
+}
+
+// check asks the program at an insertion point.
+func (w *Walker) check(f *frame.Frame, k *frame.Key, p *Port, d firewall.Dir) firewall.Verdict {
+	if w.plan.Program == nil {
+		return firewall.Verdict{Action: firewall.Pass}
+	}
+	w.cx.Eth = f.Eth()
+	pt := firewall.Point{Port: p.ID, Dir: d}
+	if w.record != nil {
+		w.cx.Rec = func(s firewall.Step) { w.record(TraceStep{Step: s, Point: p.Name + "/" + d.String()}) }
+	}
+	v := w.plan.Program.Check(&w.cx, pt, k)
+	w.sayVerdict(p, d, v)
+	return v
+}
+
+// dropReason is why a verdict other than pass ends a frame. No program that Place accepts says anything but drop and
+// pass yet; what it does not know how to do, the switch does not let through.
+func dropReason(v firewall.Verdict) frame.Reason {
+	if v.Action == firewall.Drop && v.Reason != frame.ReasonNone {
+		return v.Reason
+	}
+	return frame.ReasonFailed
+}
+
+// forward finds the way of a frame that was let in.
+func (w *Walker) forward(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
+	seg := &w.plan.Segments[p.Segment]
+	if !p.Service {
+		if used := w.resolve(f, k, p, seg); used {
+			return w.because("gateway", frame.ReasonOwnGateway)
+		}
+	}
+	switch {
+	case k.Has(frame.KeyGroup):
+		return w.flood(f, k, p)
+	case k.DstMAC != seg.GatewayMAC:
+		return w.unicast(f, k, p)
+	case p.Service:
+		return frame.ReasonSamePort
+	case seg.GatewayPort != 0:
+		w.say("forward", func() string { return "the appliance serves the gateway: to " + w.plan.Ports[seg.GatewayPort].Name })
+		w.deliver(f, k, seg.GatewayPort)
+		return frame.ReasonNone
+	}
+	return w.routeIP(f, k, p, seg)
+}
+
+// unicast looks a MAC up in the FDB; where it is not known, everybody on the segment gets the frame.
+func (w *Walker) unicast(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
+	out := w.core.fdb.lookup(p.Segment, k.DstMAC, w.cx.Now)
+	switch out {
+	case 0:
+		return w.flood(f, k, p)
+	case p.ID:
+		return w.because("forward", frame.ReasonSamePort)
+	}
+	w.say("forward", func() string { return macString(k.DstMAC) + " is behind " + w.nameOf(out) })
+	w.deliver(f, k, out)
+	return frame.ReasonNone
+}
+
+// flood gives a frame to every guest on the segment but the one it came from.
+func (w *Walker) flood(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
+	w.say("flood", func() string { return "to every guest on " + w.plan.Segments[p.Segment].Name })
+	for _, out := range w.plan.net[p.Segment].flood {
+		if out != p.ID {
+			w.deliver(f, k, out)
+		}
+	}
+	return frame.ReasonNone
+}
+
+// deliver adds an output, unless the check point there says no.
+func (w *Walker) deliver(f *frame.Frame, k *frame.Key, out frame.PortID) {
+	w.tried++
+	p := w.plan.port(out)
+	if p == nil {
+		w.tally.drop(frame.ReasonNoPort)
+		return
+	}
+	if !p.Service {
+		if v := w.check(f, k, p, firewall.ToGuest); v.Action != firewall.Pass {
+			if v.Flags&firewall.VerdictReject != 0 && w.tried == 1 && !k.Has(frame.KeyGroup) {
+				w.reject(f, k)
+			}
+			w.ended = dropReason(v)
+			w.plan.counters[out].dropped[w.ended].Add(w.real())
+			w.log.unmark(w.mark)
+			return
+		}
+	}
+	w.outputs = append(w.outputs, Output{Port: out, Frame: f, mark: w.log.leaving(w.mark, &w.cx, w.plan, w.port, p, f, k)})
+}
+
+// real is what one frame counts: nothing where it is only traced.
+func (w *Walker) real() uint64 {
+	if w.dry {
+		return 0
+	}
+	return 1
+}
+
+// unsent is why an output was not sent.
+func unsent(err error) frame.Reason {
+	switch {
+	case err == nil:
+		return frame.ReasonFull
+	case errors.Is(err, fs.ErrClosed):
+		return frame.ReasonClosing
+	}
+	return frame.ReasonIO
+}

@@ -1,0 +1,154 @@
+package vswitch
+
+import (
+	"math/bits"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sluice/vnic/frame"
+)
+
+const (
+	// macAge is how long a silent MAC is remembered (IEEE 802.1D 7.9.2, the recommended value).
+	macAge = int64(300 * time.Second)
+	// seenStep is how stale an entry's time may be, so that a busy MAC costs no write for each frame.
+	seenStep = int64(time.Second)
+	// fdbBuckets is a power of two. Ports hold few MACs each, so chains stay short.
+	fdbBuckets = 1 << 12
+)
+
+// fdb remembers behind which port a MAC lives. Looking up takes no lock; learning a MAC takes one, and each port may
+// make the table remember only so many. A full port never costs another port an entry.
+type fdb struct {
+	seed    uint64
+	buckets [fdbBuckets]atomic.Pointer[fdbEntry]
+
+	mu    sync.Mutex
+	count map[frame.PortID]int
+	swept map[frame.PortID]int64 // when a full port's old entries were looked for
+}
+
+type fdbEntry struct {
+	key  uint64 // segment and MAC
+	port atomic.Uint32
+	seen atomic.Int64 // monotonic ns
+	next atomic.Pointer[fdbEntry]
+}
+
+func newFDB() *fdb {
+	return &fdb{seed: rand.Uint64() | 1, count: map[frame.PortID]int{}, swept: map[frame.PortID]int64{}}
+}
+
+func fdbKey(seg frame.SegmentID, m frame.MAC) uint64 {
+	return uint64(seg)<<48 | uint64(m[0])<<40 | uint64(m[1])<<32 | uint64(m[2])<<24 | uint64(m[3])<<16 |
+		uint64(m[4])<<8 | uint64(m[5])
+}
+
+// bucket spreads keys with a seed that guests cannot know.
+func (t *fdb) bucket(key uint64) *atomic.Pointer[fdbEntry] {
+	hi, lo := bits.Mul64(key^t.seed, t.seed)
+	return &t.buckets[(hi^lo)&(fdbBuckets-1)]
+}
+
+func (t *fdb) find(key uint64) *fdbEntry {
+	e := t.bucket(key).Load()
+	for e != nil && e.key != key {
+		e = e.next.Load()
+	}
+	return e
+}
+
+// lookup finds the port of a MAC; 0 is unknown.
+func (t *fdb) lookup(seg frame.SegmentID, m frame.MAC, now int64) frame.PortID {
+	e := t.find(fdbKey(seg, m))
+	if e == nil || now-e.seen.Load() > macAge {
+		return 0
+	}
+	return frame.PortID(e.port.Load())
+}
+
+// learn notes that a MAC lives behind a port. It says false where the port already has as many as it may.
+func (t *fdb) learn(seg frame.SegmentID, m frame.MAC, port frame.PortID, limit int, now int64) bool {
+	key := fdbKey(seg, m)
+	e := t.find(key)
+	if e == nil || frame.PortID(e.port.Load()) != port {
+		return t.learnNew(key, port, limit, now)
+	}
+	if now-e.seen.Load() > seenStep {
+		e.seen.Store(now)
+	}
+	return true
+}
+
+func (t *fdb) learnNew(key uint64, port frame.PortID, limit int, now int64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.count[port] >= limit && !t.makeRoom(port, limit, now) {
+		return false
+	}
+	if e := t.find(key); e != nil { // the MAC has moved
+		t.forget(frame.PortID(e.port.Load()))
+		e.port.Store(uint32(port))
+		e.seen.Store(now)
+	} else {
+		e := &fdbEntry{key: key}
+		e.port.Store(uint32(port))
+		e.seen.Store(now)
+		head := t.bucket(key)
+		e.next.Store(head.Load())
+		head.Store(e)
+	}
+	t.count[port]++
+	return true
+}
+
+// makeRoom forgets a full port's aged entries. A guest that floods makes it run once a second, not once a frame.
+func (t *fdb) makeRoom(port frame.PortID, limit int, now int64) bool {
+	if last, ok := t.swept[port]; ok && now-last < seenStep {
+		return false
+	}
+	t.swept[port] = now
+	t.removeWhere(func(e *fdbEntry) bool {
+		return frame.PortID(e.port.Load()) == port && now-e.seen.Load() > macAge
+	})
+	return t.count[port] < limit
+}
+
+// removePort forgets everything that was learnt from a port.
+func (t *fdb) removePort(port frame.PortID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.removeWhere(func(e *fdbEntry) bool { return frame.PortID(e.port.Load()) == port })
+	delete(t.swept, port)
+}
+
+// removeWhere unlinks entries under the lock. A reader that stands on one still finds its way on from there.
+func (t *fdb) removeWhere(gone func(*fdbEntry) bool) {
+	for i := range t.buckets {
+		at := &t.buckets[i]
+		for e := at.Load(); e != nil; e = at.Load() {
+			if gone(e) {
+				t.forget(frame.PortID(e.port.Load()))
+				at.Store(e.next.Load())
+			} else {
+				at = &e.next
+			}
+		}
+	}
+}
+
+// forget counts one entry less for a port.
+func (t *fdb) forget(port frame.PortID) {
+	if t.count[port]--; t.count[port] <= 0 {
+		delete(t.count, port)
+	}
+}
+
+// len is how many entries a port has, aged ones included.
+func (t *fdb) len(port frame.PortID) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.count[port]
+}

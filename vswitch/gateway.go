@@ -1,0 +1,132 @@
+package vswitch
+
+import (
+	"encoding/binary"
+
+	"sluice/vnic/frame"
+)
+
+// routeIP is the gateway's work in every placement but slow: a packet that a guest sent to the gateway's MAC goes on
+// into the segment of its destination, or is answered.
+func (w *Walker) routeIP(f *frame.Frame, k *frame.Key, p *Port, seg *Segment) frame.Reason {
+	if k.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0 || neighbourTalk(k) {
+		return w.because("gateway", frame.ReasonOwnGateway)
+	}
+	if w.plan.own[k.Dst] {
+		w.local(f, k)
+		return w.because("gateway", frame.ReasonOwnGateway)
+	}
+	if isGroup(k.Dst) || linkLocal(k.Dst) || linkLocal(k.Src) || unspecified(k.Src) {
+		return w.because("route", frame.ReasonNoRoute) // these stay on their segment (RFC 4291 2.5.6, RFC 1812 5.3.7)
+	}
+	to, h, known := w.plan.route(k.Dst)
+	if to == 0 {
+		w.complain(f, k, noRoute, 0)
+		return w.because("route", frame.ReasonNoRoute)
+	}
+	out := &w.plan.Segments[to]
+	w.say("route", func() string { return k.Dst.IP().String() + " is on " + out.Name })
+	if k.TTL <= 1 {
+		w.complain(f, k, ttlExceeded, 0)
+		return w.because("route", frame.ReasonTTL)
+	}
+	if n := packetLen(f, k); out.MTU > 0 && n > out.MTU {
+		w.complain(f, k, tooBig, uint32(out.MTU))
+		return w.because("route", frame.ReasonTooBig)
+	}
+	if !known {
+		if h.port, h.mac, known = w.neighbour(to, k.Dst); !known {
+			return w.unresolved(f, k, to)
+		}
+	}
+	if h.port == p.ID {
+		return w.because("forward", frame.ReasonSamePort)
+	}
+	frame.DecTTL(f, k)
+	frame.PutEth(f.Eth(), h.mac, out.GatewayMAC, k.EtherType)
+	w.say("forward", func() string { return macString(h.mac) + " is behind " + w.nameOf(h.port) })
+	w.deliver(f, k, h.port)
+	return frame.ReasonNone
+}
+
+// neighbourTalk says whether a packet is ND, which no gateway forwards.
+func neighbourTalk(k *frame.Key) bool {
+	return k.Has(frame.KeyIPv6|frame.KeyL4) && k.Proto == frame.ProtoICMPv6 &&
+		k.ICMPType >= icmp6Router && k.ICMPType <= icmp6Redirect
+}
+
+// packetLen is the length in bytes of an IP packet, or of the longest that a GSO frame stands for.
+func packetLen(f *frame.Frame, k *frame.Key) int {
+	if k.Has(frame.KeyGSO) {
+		return int(k.Payload-k.L3) + int(f.Vnet().GSOSize())
+	}
+	return int(k.L3Len)
+}
+
+// neighbour finds who has an address that the plan does not know, and asks anew in good time.
+func (w *Walker) neighbour(seg frame.SegmentID, a frame.Addr) (frame.PortID, frame.MAC, bool) {
+	key := neighbourKey{seg, a}
+	e, stale := w.core.neighbours.lookup(key, w.cx.Now)
+	if e == nil {
+		return 0, frame.MAC{}, false
+	}
+	if stale && !w.dry {
+		if send, _ := w.core.neighbours.ask(key, w.cx.Now); send {
+			w.ask(seg, a)
+		}
+	}
+	return e.port, e.mac, true
+}
+
+// unresolved asks for a neighbour. The frame is dropped, not kept: its sender says it again, or does not care.
+func (w *Walker) unresolved(f *frame.Frame, k *frame.Key, seg frame.SegmentID) frame.Reason {
+	if w.dry {
+		return w.because("neighbour", frame.ReasonNoNeighbour)
+	}
+	send, unreachable := w.core.neighbours.ask(neighbourKey{seg, k.Dst}, w.cx.Now)
+	if send {
+		w.ask(seg, k.Dst)
+	}
+	if unreachable {
+		w.complain(f, k, noHost, 0)
+	}
+	return frame.ReasonNoNeighbour
+}
+
+// local answers what is addressed to the gateway itself: echo requests, and UDP as traceroute sends it.
+func (w *Walker) local(f *frame.Frame, k *frame.Key) {
+	echo := k.Proto == frame.ProtoICMP && k.ICMPType == icmpEcho || k.Proto == frame.ProtoICMPv6 && k.ICMPType == icmp6Echo
+	switch {
+	case !k.Has(frame.KeyL4) || k.Has(frame.KeyGroup) || unspecified(k.Src):
+	case echo && !k.Has(frame.KeyFragment):
+		w.echo(f, k)
+	case k.Proto == frame.ProtoUDP:
+		w.complain(f, k, noService, 0)
+	}
+}
+
+// echo turns an echo request round in its own memory, so that it may be of any length.
+func (w *Walker) echo(f *frame.Frame, k *frame.Key) {
+	b := f.Eth()
+	m := b[k.L4 : int(k.L3)+int(k.L3Len)]
+	if k.Has(frame.KeyIPv6) {
+		copy(b[k.L3+8:], k.Dst[:])
+		copy(b[k.L3+24:], k.Src[:])
+		b[k.L3+7] = ourTTL
+		m[0] = icmp6EchoReply
+	} else {
+		copy(b[k.L3+12:], k.Dst[12:])
+		copy(b[k.L3+16:], k.Src[12:])
+		b[k.L3+8] = ourTTL
+		frame.SetIPv4Checksum(b[k.L3:])
+		m[0] = icmpEchoReply
+	}
+	if f.Vnet().Flags()&frame.VnetNeedsCsum == 0 { // else whoever finishes it sums up the new type
+		old := binary.BigEndian.Uint16(m[2:])
+		binary.BigEndian.PutUint16(m[2:], frame.UpdateChecksum(old, word(k.ICMPType, m[1]), word(m[0], m[1])))
+	}
+	frame.PutEth(b, k.SrcMAC, k.DstMAC, k.EtherType)
+	w.speak(f, w.port)
+}
+
+func word(high, low uint8) uint16 { return uint16(high)<<8 | uint16(low) }

@@ -1,0 +1,183 @@
+package vswitch
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"sluice/firewall"
+	"sluice/vnic/frame"
+)
+
+// window is what the join of a ledger needs to know of the change.
+type window struct {
+	start, end int64 // monotonic ns: the ledger was in force
+	// grace is how long before the end a frame may have entered and still be on its way, and how long after the start a
+	// frame may come out that entered before.
+	grace      int64
+	placements map[uint64]firewall.Placement // by epoch
+	policy     *firewall.Policy              // the one in force; nil allows everything
+}
+
+// findings are what a ledger says of a change.
+type findings struct {
+	observed, delivered                 int
+	lost, duplicated, reordered, leaked int
+	denied                              int // entered, but the policy denies them: the appliance kept them
+	drained                             int
+	gap                                 int64 // ns
+	overflow                            bool
+}
+
+// join compares what entered with what was delivered, flow by flow.
+func (l *ledger) join(w window) findings {
+	var total findings
+	flows := map[flowKey][]record{}
+	for _, log := range l.logs {
+		if log == nil {
+			continue
+		}
+		total.overflow = total.overflow || log.overflow
+		total.drained += log.drained
+		for _, r := range log.records {
+			if r.at != 0 {
+				flows[r.flow] = append(flows[r.flow], r)
+			}
+		}
+	}
+	for key, records := range flows {
+		slices.SortStableFunc(records, func(a, b record) int {
+			if c := cmp.Compare(a.at, b.at); c != 0 {
+				return c
+			}
+			return before(a, b)
+		})
+		total.addFlow(joinFlow(key, records, w))
+	}
+	return total
+}
+
+// before puts what entered before what was delivered at the same moment.
+func before(a, b record) int {
+	switch {
+	case a.delivered == b.delivered:
+		return 0
+	case a.delivered:
+		return 1
+	}
+	return -1
+}
+
+func (t *findings) addFlow(f findings) {
+	t.observed += f.observed
+	t.delivered += f.delivered
+	t.lost += f.lost
+	t.duplicated += f.duplicated
+	t.reordered += f.reordered
+	t.leaked += f.leaked
+	t.denied += f.denied
+	t.gap = max(t.gap, f.gap)
+}
+
+// joinFlow judges one direction of a flow. records are in order of time.
+func joinFlow(key flowKey, records []record, w window) findings {
+	var f findings
+	allowed := w.allows(key)
+	var entered, delivered []record
+	for _, r := range records {
+		switch {
+		case !r.delivered:
+			entered = append(entered, r)
+		default:
+			delivered = append(delivered, r)
+			if !allowed && w.enforced(r) {
+				f.leaked++
+			}
+		}
+	}
+	f.observed, f.delivered = len(entered), len(delivered)
+	found := match(entered, delivered)
+	f.duplicated, f.reordered = found.duplicated, found.reordered
+	var lost []record
+	for i, r := range entered {
+		if !found.arrived[i] && r.at < w.end-w.grace {
+			lost = append(lost, r)
+		}
+	}
+	if !allowed {
+		f.denied = len(lost)
+		return f
+	}
+	f.lost = len(lost)
+	f.gap = gap(entered, delivered, found.arrived, w)
+	return f
+}
+
+// enforced says whether a delivery was under a plan that should have prevented it. In slow, frames that stay in a segment
+// never meet the appliance: that is no leak, but how slow is.
+func (w window) enforced(r record) bool {
+	p := w.placements[r.epoch]
+	return p.Enforces() && (p != firewall.Slow || r.appliance)
+}
+
+// allows says whether the policy lets a flow be, begun from either side. Errors about flows are not flows.
+func (w window) allows(k flowKey) bool {
+	if w.policy == nil || icmpError(k) {
+		return true
+	}
+	forth, back := k.tuple(), k.reverse().tuple()
+	return w.policy.Evaluate(forth).Action == firewall.RuleAllow || w.policy.Evaluate(back).Action == firewall.RuleAllow
+}
+
+func icmpError(k flowKey) bool {
+	switch k.proto {
+	case frame.ProtoICMP:
+		return k.icmp == icmpUnreachable || k.icmp == icmpExceeded || k.icmp == 4 || k.icmp == 5 || k.icmp == 12
+	case frame.ProtoICMPv6:
+		return k.icmp < 128
+	}
+	return false
+}
+
+// reverse is the other direction of the flow.
+func (k flowKey) reverse() flowKey {
+	return flowKey{src: k.dst, dst: k.src, sport: k.dport, dport: k.sport, proto: k.proto, icmp: k.icmp}
+}
+
+// tuple is the first packet of a flow in this direction. An echo reply belongs to a flow that a request began.
+func (k flowKey) tuple() firewall.Tuple {
+	t := firewall.Tuple{Proto: k.proto, ICMPType: k.icmp}
+	switch {
+	case k.proto == frame.ProtoICMP && k.icmp == icmpEchoReply:
+		t.ICMPType = icmpEcho
+	case k.proto == frame.ProtoICMPv6 && k.icmp == icmp6EchoReply:
+		t.ICMPType = icmp6Echo
+	}
+	if t.ICMPType != 0 {
+		k.sport, k.dport = 0, 0
+	}
+	t.Src, t.Dst = netip.AddrPortFrom(k.src.IP(), k.sport), netip.AddrPortFrom(k.dst.IP(), k.dport)
+	return t
+}
+
+// gap is the longest time that frames of the flow waited without any delivery of the flow, in ns.
+func gap(entered, delivered []record, arrived []bool, w window) (longest int64) {
+	last := w.start // of the deliveries so far
+	d := 0
+	for i, e := range entered {
+		for d < len(delivered) && delivered[d].at < e.at {
+			last = delivered[d].at
+			d++
+		}
+		if !arrived[i] && e.at >= w.end-w.grace {
+			continue // still on its way, with nothing to say how long
+		}
+		until := w.end
+		if d < len(delivered) {
+			until = delivered[d].at
+		}
+		// Frames may have waited since before this one; but never longer than since the last delivery.
+		longest = max(longest, until-max(last, e.at))
+	}
+	return longest
+}

@@ -1,0 +1,275 @@
+package vswitch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sluice/firewall"
+	"sluice/vnic/frame"
+)
+
+const (
+	// watchBefore is how long the ledger runs before a change, so that it sees what a stream is like without one.
+	watchBefore = 20 * time.Millisecond
+	// watchAfter is how long it runs after a change at least, and drainAtMost how long at most, if the appliance goes
+	// on to deliver what it had been given.
+	watchAfter  = 100 * time.Millisecond
+	drainAtMost = time.Second
+	// drainStep is how often the appliance's ports are looked at, and graceAppliance how long a frame may be in it.
+	drainStep      = 20 * time.Millisecond
+	graceAppliance = 80 * time.Millisecond
+	// readyAtMost and carryAtMost bound what the appliance is waited for, so that a hung one fails a change, and does not
+	// hold frames for longer.
+	readyAtMost = 10 * time.Second
+	carryAtMost = 5 * time.Second
+)
+
+var errNoAppliance = errors.New("this lab has no appliance: slow needs one")
+
+// Place changes where the policy is enforced. On an error, or when ctx ends before the new plan is in force, the old
+// placement stays. After that the receipt is merely cut short.
+func (s *Switch) Place(ctx context.Context, to firewall.Placement, o PlaceOptions) (Receipt, error) {
+	if err := s.acquire(ctx); err != nil {
+		return Receipt{}, err
+	}
+	defer s.release()
+	s.placing.Store(true)
+	defer s.placing.Store(false)
+	if o.Handover == "" {
+		o.Handover = Carry
+	}
+	c := &change{s: s, from: s.placement, to: to, handover: o.Handover}
+	r, err := c.run(ctx)
+	if err != nil {
+		s.events.tell("place-failed", fmt.Sprintf("%s to %s: %v", c.from, to, err))
+		return Receipt{}, fmt.Errorf("place %s: %w", to, err)
+	}
+	s.mu.Lock()
+	s.history = append(s.history, r)
+	s.history = s.history[max(0, len(s.history)-historyLen):]
+	s.mu.Unlock()
+	s.events.tell("placed", fmt.Sprintf("%s to %s: gap %.1f ms, %d lost", c.from, to, r.GapMS, r.Lost))
+	s.log.Info("placed", "from", c.from, "to", to, "epoch", r.Epoch, "gap_ms", r.GapMS, "lost", r.Lost, "leaked", r.Leaked)
+	return r, nil
+}
+
+// change is one change of placement.
+type change struct {
+	s        *Switch
+	from, to firewall.Placement
+	handover Handover
+	program  *firewall.Program
+	ledger   *ledger
+
+	window  window
+	began   books
+	carried int
+}
+
+// run is a change from beginning to end. What fails before commit is taken back.
+func (c *change) run(ctx context.Context) (Receipt, error) {
+	start := time.Now()
+	if err := c.check(); err != nil {
+		return Receipt{}, err
+	}
+	if err := c.prepare(ctx); err != nil {
+		return Receipt{}, err
+	}
+	if err := c.move(ctx); err != nil {
+		back := context.WithoutCancel(ctx)
+		return Receipt{}, errors.Join(err, c.s.apply(back, c.s.newPlan(c.old)))
+	}
+	c.commit()
+	c.drain(ctx)
+	if err := c.s.apply(context.WithoutCancel(ctx), c.s.newPlan(c.new)); err != nil {
+		return Receipt{}, err
+	}
+	c.window.end = c.s.core.Now()
+	return c.receipt(time.Since(start)), nil
+}
+
+// check refuses what cannot be done.
+func (c *change) check() error {
+	s := c.s
+	switch {
+	case c.to != firewall.Off && c.to != firewall.Fast && c.to != firewall.Slow:
+		return fmt.Errorf("this placement is not built yet: %w", errors.ErrUnsupported)
+	case c.handover == Keep:
+		return fmt.Errorf("handover keep is not built yet (a flow cannot be pinned to the old side): carry or cut: %w", errors.ErrUnsupported)
+	case c.handover != Carry && c.handover != Cut:
+		return fmt.Errorf("no handover %q: carry, keep or cut", c.handover)
+	case s.engine == nil:
+		return errors.New("the switch has no engine")
+	case s.policy == nil && c.to.Enforces():
+		return errors.New("there is no policy to enforce")
+	}
+	if c.to != firewall.Slow {
+		return nil
+	}
+	if s.appliance == nil {
+		return errNoAppliance
+	}
+	return s.checkServed()
+}
+
+// checkServed says whether the appliance has a port on every segment that has a gateway. On one without, guests would
+// lose their gateway.
+func (s *Switch) checkServed() error {
+	served := map[frame.SegmentID]bool{}
+	for _, p := range s.ports {
+		served[p.Segment] = served[p.Segment] || p.Service
+	}
+	for _, seg := range s.segments[1:] {
+		if len(seg.Gateways) > 0 && !served[seg.ID] {
+			return fmt.Errorf("the appliance has no vNIC on segment %s", seg.Name)
+		}
+	}
+	return nil
+}
+
+// prepare does what needs no change of plan: compile, and see that the appliance is ready and has the policy.
+func (c *change) prepare(ctx context.Context) (err error) {
+	if c.s.policy != nil {
+		if c.program, err = firewall.Compile(c.s.policy, c.to); err != nil {
+			return fmt.Errorf("compile: %w", err)
+		}
+	}
+	if c.to != firewall.Slow {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyAtMost)
+	defer cancel()
+	if err := c.s.appliance.Ready(ctx); err != nil {
+		return fmt.Errorf("the appliance is not ready: %w", err)
+	}
+	return c.s.sendPolicy(ctx, c.s.policy, c.s.generation)
+}
+
+// move brings the new plan into force, with the ledger open.
+func (c *change) move(ctx context.Context) error {
+	s := c.s
+	s.mu.Lock()
+	c.began = s.books()
+	s.mu.Unlock()
+	watched := s.newPlan(c.old)
+	c.ledger = newLedger(watched)
+	watched.ledger = c.ledger
+	c.window = window{
+		start: s.core.Now(), grace: int64(graceAppliance), policy: s.policy,
+		placements: map[uint64]firewall.Placement{watched.Epoch: c.from},
+	}
+	if err := s.apply(ctx, watched); err != nil {
+		return err
+	}
+	if err := pause(ctx, watchBefore); err != nil {
+		return err
+	}
+	return c.handOver(ctx)
+}
+
+// old and new edit a plan to be of the placement that is left, and of the one that comes.
+func (c *change) old(p *Plan) {
+	p.ledger = nil
+}
+
+func (c *change) new(p *Plan) {
+	p.Placement, p.Program = c.to, c.program
+	p.steer(c.to)
+}
+
+// draining is new, but the appliance may still deliver what it was given.
+func (c *change) draining(p *Plan) {
+	c.new(p)
+	p.ledger = c.ledger
+	for i := range p.Ports {
+		q := &p.Ports[i]
+		q.Accept = q.Accept || q.Service && c.from == firewall.Slow
+	}
+}
+
+// activate applies the new plan with the ledger open.
+func (c *change) activate(ctx context.Context) error {
+	p := c.s.newPlan(c.draining)
+	c.window.placements[p.Epoch] = c.to
+	return c.s.apply(ctx, p)
+}
+
+// commit makes the new placement the switch's own.
+func (c *change) commit() {
+	s := c.s
+	s.mu.Lock()
+	s.placement = c.to
+	s.shareFrom = s.share()
+	s.mu.Unlock()
+	if c.to.Enforces() && c.program != nil {
+		s.core.flows.Revalidate(c.program)
+	}
+}
+
+// drain watches on, and where the old way led through the appliance, until nothing comes out of it any more.
+func (c *change) drain(ctx context.Context) {
+	least := time.Now().Add(watchAfter)
+	most := time.Now().Add(drainAtMost)
+	quiet := 0
+	for last := c.fromAppliance(); time.Now().Before(most); {
+		if pause(ctx, drainStep) != nil {
+			return
+		}
+		now := c.fromAppliance()
+		if quiet++; now != last {
+			quiet = 0
+		}
+		last = now
+		calm := c.from != firewall.Slow || c.to == firewall.Slow || time.Duration(quiet)*drainStep >= graceAppliance
+		if calm && time.Now().After(least) {
+			return
+		}
+	}
+}
+
+// fromAppliance counts the frames that came out of the appliance so far.
+func (c *change) fromAppliance() (n uint64) {
+	for id, p := range c.s.ports {
+		if p.ID != 0 && p.Service {
+			n += c.s.counters[id].inFrames.Load()
+		}
+	}
+	return n
+}
+
+// receipt joins the ledger.
+func (c *change) receipt(took time.Duration) Receipt {
+	f := c.ledger.join(c.window)
+	s := c.s
+	s.mu.Lock()
+	dropped := s.books().since(c.began)
+	s.mu.Unlock()
+	if f.denied > 0 {
+		dropped["appliance"] = uint64(f.denied)
+	}
+	r := Receipt{
+		From: c.from, To: c.to, Handover: c.handover, Epoch: s.epoch,
+		DurationMS: milliseconds(took), GapMS: milliseconds(time.Duration(f.gap)),
+		Observed: f.observed, Delivered: f.delivered,
+		Lost: f.lost, Duplicated: f.duplicated, Reordered: f.reordered, Leaked: f.leaked,
+		FlowsCarried: c.carried, Dropped: dropped, Overflow: f.overflow,
+	}
+	if c.from == firewall.Slow && c.to != firewall.Slow {
+		r.Drained = f.drained
+	}
+	return r
+}
+
+// pause waits, unless ctx ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,111 @@
+package vswitch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sluice/firewall"
+)
+
+// Policy is the policy in force, and its generation; nil and 0 before the first SetPolicy.
+func (s *Switch) Policy() (*firewall.Policy, uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.policy, s.generation
+}
+
+// SetPolicy puts a policy in force, in the present placement, at once for all frames or not at all. In slow it goes to
+// the appliance first. Flows that it denies are cut, on both sides.
+func (s *Switch) SetPolicy(ctx context.Context, p *firewall.Policy) (PolicyResult, error) {
+	if err := s.acquire(ctx); err != nil {
+		return PolicyResult{}, err
+	}
+	defer s.release()
+	start := time.Now()
+	r, err := s.setPolicy(ctx, p)
+	if err != nil {
+		s.events.tell("policy-failed", err.Error())
+		return PolicyResult{}, fmt.Errorf("apply policy: %w", err)
+	}
+	r.DurationMS = milliseconds(time.Since(start))
+	s.events.tell("policy", fmt.Sprintf("generation %d, %d rules, %d flows cut", r.Generation, r.Rules, r.FlowsCut))
+	return r, nil
+}
+
+func (s *Switch) setPolicy(ctx context.Context, p *firewall.Policy) (PolicyResult, error) {
+	if p == nil {
+		return PolicyResult{}, errors.New("there is no policy to apply")
+	}
+	program, err := firewall.Compile(p, s.placement)
+	if err != nil {
+		return PolicyResult{}, fmt.Errorf("compile: %w", err)
+	}
+	old, oldPolicy := s.plan.Load().Program, s.policy
+	if s.placement == firewall.Slow {
+		if err := s.sendPolicy(ctx, p, s.generation+1); err != nil {
+			return PolicyResult{}, err
+		}
+	}
+	if err := s.apply(ctx, s.newPlan(func(n *Plan) { n.Program = program })); err != nil {
+		back := context.WithoutCancel(ctx)
+		err = errors.Join(err, s.apply(back, s.newPlan(func(n *Plan) { n.Program = old })))
+		if s.placement == firewall.Slow && oldPolicy != nil {
+			err = errors.Join(err, s.sendPolicy(back, oldPolicy, s.generation))
+		}
+		return PolicyResult{}, err
+	}
+	s.mu.Lock()
+	s.policy = p
+	s.generation++
+	s.mu.Unlock()
+	r := PolicyResult{Generation: s.generation, Epoch: s.epoch, Placement: s.placement, Rules: len(p.Rules)}
+	if s.placement.Enforces() {
+		r.FlowsCut = s.core.flows.Revalidate(program)
+	}
+	if s.placement == firewall.Slow {
+		// The new rules are in force; only flows that began before could still pass, as established.
+		n, err := s.cutDenied(ctx, p)
+		r.FlowsCut = max(r.FlowsCut, n)
+		if err != nil {
+			return r, fmt.Errorf("the new policy is in force, but flows that it denies may live on in the appliance: %w", err)
+		}
+	}
+	return r, nil
+}
+
+// sendPolicy renders a policy and applies it in the appliance.
+func (s *Switch) sendPolicy(ctx context.Context, p *firewall.Policy, generation uint64) error {
+	if s.appliance == nil {
+		return errNoAppliance
+	}
+	nft, err := p.NFT(firewall.NFTOptions{Comment: fmt.Sprintf("policy %s, generation %d", p.File, generation)})
+	if err != nil {
+		return fmt.Errorf("render for the appliance: %w", err)
+	}
+	if err := s.appliance.SetPolicy(ctx, nft, generation); err != nil {
+		return fmt.Errorf("apply in the appliance: %w", err)
+	}
+	return nil
+}
+
+// cutDenied makes the appliance forget the flows that a policy denies.
+func (s *Switch) cutDenied(ctx context.Context, p *firewall.Policy) (int, error) {
+	flows, err := s.appliance.Flows(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("read the appliance's flows: %w", err)
+	}
+	var denied []firewall.FlowRecord
+	for _, f := range flows {
+		if p.Evaluate(tupleOf(f)).Action != firewall.RuleAllow {
+			denied = append(denied, f)
+		}
+	}
+	if len(denied) == 0 {
+		return 0, nil
+	}
+	return s.appliance.DeleteFlows(ctx, denied)
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -1,0 +1,107 @@
+package vswitch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"sluice/vnic"
+	"sluice/vnic/frame"
+)
+
+// AddPort adds a port with a number of its own choice, which is free, and begins to move its frames. The switch closes
+// the NIC in the end; on an error it is still the caller's.
+func (s *Switch) AddPort(ctx context.Context, p Port, nic vnic.NIC) error {
+	if err := s.acquire(ctx); err != nil {
+		return err
+	}
+	defer s.release()
+	if err := s.checkPort(p); err != nil {
+		return fmt.Errorf("add port %s: %w", p.Name, err)
+	}
+	if p.MaxMACs == 0 {
+		p.MaxMACs = s.limits.MACs
+	}
+	s.setPort(p.ID, p, nic, &counters{})
+	err := s.apply(ctx, s.newPlan(nil))
+	if err == nil {
+		err = s.engine.Attach(p.ID, nic)
+	}
+	if err != nil {
+		s.setPort(p.ID, Port{}, nil, nil)
+		return fmt.Errorf("add port %s: %w", p.Name, errors.Join(err, s.apply(context.WithoutCancel(ctx), s.newPlan(nil))))
+	}
+	s.events.tell("port-up", p.Name)
+	return nil
+}
+
+func (s *Switch) checkPort(p Port) error {
+	switch {
+	case p.ID == 0:
+		return errors.New("ports are numbered from 1")
+	case int(p.ID) < len(s.ports) && s.ports[p.ID].ID != 0:
+		return fmt.Errorf("number %d is taken by %s", p.ID, s.ports[p.ID].Name)
+	case p.Segment == 0 || int(p.Segment) >= len(s.segments):
+		return fmt.Errorf("there is no segment %d", p.Segment)
+	case s.engine == nil:
+		return errors.New("the switch has no engine")
+	}
+	for _, q := range s.ports {
+		if p.Service && q.Service && q.Segment == p.Segment {
+			return fmt.Errorf("segment %s is served by %s already", s.segments[p.Segment].Name, q.Name)
+		}
+	}
+	return nil
+}
+
+// setPort writes a port's place in the switch's state; with a zero Port it empties it.
+func (s *Switch) setPort(id frame.PortID, p Port, nic vnic.NIC, c *counters) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for int(id) >= len(s.ports) {
+		s.ports = append(s.ports, Port{})
+		s.nics = append(s.nics, nil)
+		s.counters = append(s.counters, nil)
+	}
+	if old := s.counters[id]; old != nil {
+		s.gone.add(old)
+	}
+	s.ports[id], s.nics[id], s.counters[id] = p, nic, c
+}
+
+// RemovePort forgets a port and all that was learnt from it, and closes its NIC.
+func (s *Switch) RemovePort(ctx context.Context, id frame.PortID) error {
+	if err := s.acquire(ctx); err != nil {
+		return err
+	}
+	defer s.release()
+	if int(id) >= len(s.ports) || s.ports[id].ID == 0 {
+		return fmt.Errorf("remove port %d: there is none", id)
+	}
+	name := s.ports[id].Name
+	if err := s.engine.Detach(id); err != nil {
+		s.log.Warn("close a port's NIC", "port", name, "err", err)
+	}
+	// Until the plan without the port is in force, others still count what they could not send to it.
+	s.mu.Lock()
+	s.ports[id] = Port{}
+	s.mu.Unlock()
+	err := s.apply(context.WithoutCancel(ctx), s.newPlan(nil))
+	s.setPort(id, Port{}, nil, nil)
+	s.core.fdb.removePort(id)
+	s.core.neighbours.removePort(id)
+	s.events.tell("port-down", name+" was removed")
+	return err
+}
+
+// portFailed is told by the engine that a NIC cannot be read any more. The port stays in the plan; others live on.
+func (s *Switch) portFailed(id frame.PortID, err error) {
+	p := s.plan.Load()
+	c := p.countersOf(id)
+	if c == nil {
+		return
+	}
+	c.down.Store(true)
+	s.log.Warn("a port's NIC has failed", "port", p.Ports[id].Name, "err", err)
+	s.events.tell("port-down", fmt.Sprintf("%s: %v", p.Ports[id].Name, err))
+}

@@ -1,0 +1,241 @@
+package vswitch
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"sluice/firewall"
+	"sluice/vnic/frame"
+)
+
+// traceSrcPort stands for "some port": it lies beyond those that Linux guests take by themselves (ip_local_port_range).
+const traceSrcPort = 61000
+
+// Trace explains the way of a frame that nobody sends: it is Decide with a recorder, and changes nothing.
+func (s *Switch) Trace(r TraceRequest) (TraceResult, error) {
+	if err := r.validate(); err != nil {
+		return TraceResult{}, fmt.Errorf("trace: %w", err)
+	}
+	t := &tracer{core: s.core, plan: s.plan.Load()}
+	src, dst, err := t.ends(r)
+	if err != nil {
+		return TraceResult{}, fmt.Errorf("trace: %w", err)
+	}
+	t.walk(src, dst, t.build(r, src, dst))
+	return t.result, nil
+}
+
+// tracer follows one frame.
+type tracer struct {
+	core   *Core
+	plan   *Plan
+	result TraceResult
+	key    frame.Key
+	last   firewall.Verdict // of the last check point
+}
+
+// end is one end of a traced flow. The host is zero where the plan does not know the address.
+type end struct {
+	host
+	addr frame.Addr
+}
+
+// ends finds who is meant by the names of a request.
+func (t *tracer) ends(r TraceRequest) (src, dst end, err error) {
+	from, err := t.addrs(r.From)
+	if err != nil {
+		return src, dst, err
+	}
+	to, err := t.addrs(r.To)
+	if err != nil {
+		return src, dst, err
+	}
+	src, dst, ok := t.pair(from, to, r.IPv6)
+	if !ok {
+		src, dst, ok = t.pair(from, to, !r.IPv6)
+	}
+	switch {
+	case !ok:
+		return src, dst, fmt.Errorf("%s and %s have no addresses of the same family", r.From, r.To)
+	case src.port == 0:
+		return src, dst, fmt.Errorf("no guest has the address %s", src.addr.IP())
+	}
+	return src, dst, nil
+}
+
+// pair takes the first two addresses of a family.
+func (t *tracer) pair(from, to []netip.Addr, v6 bool) (src, dst end, ok bool) {
+	for _, a := range from {
+		for _, b := range to {
+			if a.Is6() == v6 && b.Is6() == v6 {
+				return t.end(a), t.end(b), true
+			}
+		}
+	}
+	return src, dst, false
+}
+
+func (t *tracer) end(a netip.Addr) end {
+	e := end{addr: frame.AddrFrom(a)}
+	seg, h, known := t.plan.route(e.addr)
+	if e.host = h; !known {
+		e.segment = seg
+	}
+	return e
+}
+
+// addrs are the addresses of a guest, or the one that is named.
+func (t *tracer) addrs(name string) ([]netip.Addr, error) {
+	if a, err := netip.ParseAddr(name); err == nil {
+		return []netip.Addr{a.Unmap().WithZone("")}, nil
+	}
+	var found []netip.Addr
+	for _, p := range t.plan.Ports {
+		guest, _, _ := strings.Cut(p.Name, "/")
+		if p.ID != 0 && !p.Service && (p.Name == name || guest == name) {
+			found = append(found, p.Addrs...)
+		}
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("no guest %q with an address", name)
+	}
+	return found, nil
+}
+
+// build makes the frame as the guest would send it: to the neighbour on its own segment, else to the gateway.
+func (t *tracer) build(r TraceRequest, src, dst end) *frame.Frame {
+	const l4 = 20 // TCP's header; for the others some of it is payload
+	v6 := !isIPv4(&src.addr)
+	l3, etherType := 20, uint16(frame.EtherIPv4)
+	if v6 {
+		l3, etherType = 40, frame.EtherIPv6
+	}
+	f := frame.New(frame.MinLen + l3 + l4)
+	b := f.Eth()
+	to := t.plan.Segments[src.segment].GatewayMAC
+	if dst.segment == src.segment && dst.port != 0 {
+		to = dst.mac
+	}
+	frame.PutEth(b, to, src.mac, etherType)
+	proto := t.putL4(r, b[frame.MinLen+l3:], v6)
+	if v6 {
+		frame.PutIPv6(b[frame.MinLen:], src.addr, dst.addr, proto, ourTTL, l4)
+	} else {
+		frame.PutIPv4(b[frame.MinLen:], src.addr, dst.addr, proto, ourTTL, l3+l4)
+	}
+	return f
+}
+
+// putL4 writes the header of the first packet of a flow, and returns its protocol.
+func (t *tracer) putL4(r TraceRequest, m []byte, v6 bool) uint8 {
+	switch {
+	case r.Proto == "icmp" && v6:
+		m[0] = icmp6Echo
+		return frame.ProtoICMPv6
+	case r.Proto == "icmp":
+		m[0] = icmpEcho
+		return frame.ProtoICMP
+	}
+	if r.SrcPort == 0 {
+		r.SrcPort = traceSrcPort
+	}
+	binary.BigEndian.PutUint16(m, r.SrcPort)
+	binary.BigEndian.PutUint16(m[2:], r.DstPort)
+	if r.Proto == "udp" {
+		binary.BigEndian.PutUint16(m[4:], uint16(len(m)))
+		return frame.ProtoUDP
+	}
+	m[12], m[13] = 5<<4, frame.TCPSyn
+	return frame.ProtoTCP
+}
+
+// walk decides the frame, and follows it through the appliance where the plan leads there.
+func (t *tracer) walk(src, dst end, f *frame.Frame) {
+	frame.Parse(f, &t.key)
+	out, ok := t.decide(src.port, f)
+	switch {
+	case ok && t.plan.Ports[out].Service:
+		out, ok = t.throughAppliance(dst, f)
+	case ok && t.plan.Placement == firewall.Slow:
+		t.note("appliance", "the frame stays in its segment: the appliance never sees it")
+	}
+	if t.result.Verdict == "" {
+		t.result.Verdict = verdictWord(ok, t.last)
+		t.result.Rule = t.ruleOf(t.last)
+	}
+	if ok {
+		t.note("out", "delivered to "+t.plan.Ports[out].Name)
+	}
+}
+
+// verdictWord is the verdict of a trace.
+func verdictWord(passed bool, v firewall.Verdict) string {
+	switch {
+	case passed:
+		return "pass"
+	case v.Flags&firewall.VerdictReject != 0:
+		return "reject"
+	}
+	return "drop"
+}
+
+// ruleOf names the rule behind a verdict; empty where no rule was asked.
+func (t *tracer) ruleOf(v firewall.Verdict) string {
+	if t.plan.Program == nil || v.Rule == 0 && v.Reason != frame.ReasonDefault {
+		return ""
+	}
+	return t.plan.Program.RuleName(v.Rule)
+}
+
+// decide walks one frame from one port, dry. ok says that it goes on, to the port out. The switch's own answers to a
+// frame do not count.
+func (t *tracer) decide(from frame.PortID, f *frame.Frame) (out frame.PortID, ok bool) {
+	w := t.core.NewWalker(from)
+	w.dry, w.cx.Dry = true, true
+	w.record = func(s TraceStep) { t.result.Steps = append(t.result.Steps, s) }
+	w.Begin(t.plan)
+	outputs := w.Decide(f)
+	t.last = w.last
+	for _, o := range outputs {
+		if o.Frame == f && o.Port != from {
+			return o.Port, true
+		}
+	}
+	t.result.Reason = w.ended.String()
+	return 0, false
+}
+
+// throughAppliance says what the appliance does with the first packet of a flow by the policy, and walks on from there. Its
+// conntrack is not asked: of a flow that runs already, the steps before this one tell.
+func (t *tracer) throughAppliance(dst end, f *frame.Frame) (out frame.PortID, ok bool) {
+	d := t.plan.Program.Policy().Evaluate(flowOf(&t.key).tuple())
+	t.result.Rule = t.plan.Program.RuleName(d.Rule)
+	t.note("appliance", fmt.Sprintf("nftables by the same policy: %s, rule %s", d.Action, t.result.Rule))
+	switch d.Action {
+	case firewall.RuleDrop:
+		t.result.Verdict, t.result.Reason = "drop", frame.ReasonRule.String()
+		if d.Rule == 0 {
+			t.result.Reason = frame.ReasonDefault.String()
+		}
+		return 0, false
+	case firewall.RuleReject:
+		t.result.Verdict, t.result.Reason = "reject", frame.ReasonReject.String()
+		return 0, false
+	}
+	back := t.plan.Segments[dst.segment].GatewayPort
+	if back == 0 || dst.port == 0 {
+		t.result.Verdict, t.result.Reason = "drop", frame.ReasonNoRoute.String()
+		return 0, false
+	}
+	frame.DecTTL(f, &t.key)
+	frame.PutEth(f.Eth(), dst.mac, t.plan.Segments[dst.segment].GatewayMAC, t.key.EtherType)
+	out, ok = t.decide(back, f)
+	t.result.Verdict = verdictWord(ok, t.last)
+	return out, ok
+}
+
+func (t *tracer) note(what, detail string) {
+	t.result.Steps = append(t.result.Steps, TraceStep{Step: firewall.Step{What: what, Detail: detail}})
+}

@@ -1,0 +1,79 @@
+package user_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"sluice/firewall"
+	"sluice/vnic/frame"
+	"sluice/vswitch"
+)
+
+// TestVerdictsByPlacement says what each placement delivers, over both families.
+func TestVerdictsByPlacement(t *testing.T) {
+	for _, c := range []struct {
+		to      firewall.Placement
+		proto   uint8
+		port    uint16
+		arrives bool
+	}{
+		{firewall.Off, frame.ProtoTCP, 80, true},
+		{firewall.Off, frame.ProtoTCP, 23, true},
+		{firewall.Fast, frame.ProtoTCP, 80, true},
+		{firewall.Fast, frame.ProtoTCP, 23, false},
+		{firewall.Fast, frame.ProtoUDP, 5201, true},
+		{firewall.Fast, frame.ProtoUDP, 53, false},
+		{firewall.Slow, frame.ProtoTCP, 80, true},
+		{firewall.Slow, frame.ProtoTCP, 23, false},
+		{firewall.Slow, frame.ProtoUDP, 5201, true},
+		{firewall.Slow, frame.ProtoUDP, 53, false},
+	} {
+		for _, v6 := range []bool{false, true} {
+			r := newRig(t)
+			r.policy(referencePolicy)
+			r.place(c.to)
+			r.client.send(r.client.to(r.server, v6, packet{proto: c.proto, sport: 1000, dport: c.port, flags: frame.TCPSyn}).build())
+			// What follows on the same way, and is allowed, shows that the first has been dealt with.
+			r.client.send(r.client.to(r.server, v6, packet{proto: frame.ProtoUDP, sport: 1001, dport: 5201, payload: []byte("end")}).build())
+			arrived := false
+			r.server.next("end", func(k *frame.Key) bool {
+				arrived = arrived || k.SrcPort == 1000
+				return k.SrcPort == 1001
+			})
+			if arrived != c.arrives {
+				t.Errorf("%s, protocol %d port %d, IPv6 %v: arrived %v", c.to, c.proto, c.port, v6, arrived)
+			}
+			r.balanced()
+		}
+	}
+}
+
+// TestPlaceRefused says what Place refuses, and that nothing has changed then.
+func TestPlaceRefused(t *testing.T) {
+	sick := errors.New("the appliance is asleep")
+	for _, c := range []struct {
+		name   string
+		to     firewall.Placement
+		o      vswitch.PlaceOptions
+		before func(*rig)
+	}{
+		{"not built", firewall.Tunnel, vswitch.PlaceOptions{}, func(*rig) {}},
+		{"keep", firewall.Fast, vswitch.PlaceOptions{Handover: vswitch.Keep}, func(*rig) {}},
+		{"unknown handover", firewall.Fast, vswitch.PlaceOptions{Handover: "pray"}, func(*rig) {}},
+		{"no appliance", firewall.Slow, vswitch.PlaceOptions{}, func(r *rig) { r.sw.SetAppliance(nil) }},
+		{"not ready", firewall.Slow, vswitch.PlaceOptions{}, func(r *rig) { r.fw.fail(sick) }},
+		{"not served", firewall.Slow, vswitch.PlaceOptions{}, func(r *rig) { r.sw.RemovePort(context.Background(), portDMZ) }},
+	} {
+		r := newRig(t)
+		r.policy(referencePolicy)
+		c.before(r)
+		before := r.sw.Status()
+		if _, err := r.sw.Place(context.Background(), c.to, c.o); err == nil {
+			t.Errorf("%s: placed", c.name)
+		}
+		if after := r.sw.Status(); after != before {
+			t.Errorf("%s: %+v became %+v", c.name, before, after)
+		}
+	}
+}

@@ -1,0 +1,163 @@
+package user_test
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+
+	"sluice/firewall"
+	"sluice/vnic"
+	"sluice/vnic/frame"
+	"sluice/vswitch"
+)
+
+// fakeAppliance is a router in memory: two NICs, a set of known flows for a conntrack, and the policy's own evaluation
+// for nftables. It stands for the firewall VM.
+type fakeAppliance struct {
+	nics map[frame.SegmentID]vnic.NIC
+	macs map[frame.Addr]frame.MAC
+	segs map[frame.Addr]frame.SegmentID
+
+	mu       sync.Mutex
+	coming   *firewall.Policy // what the next nft text stands for
+	policy   *firewall.Policy
+	flows    map[fakeFlow]bool
+	sick     error // what every call says
+	forwards int
+}
+
+type fakeFlow struct {
+	proto    uint8
+	src, dst netip.AddrPort
+}
+
+func (r *rig) addAppliance() *fakeAppliance {
+	a := &fakeAppliance{
+		nics: map[frame.SegmentID]vnic.NIC{}, macs: map[frame.Addr]frame.MAC{}, segs: map[frame.Addr]frame.SegmentID{},
+		flows: map[fakeFlow]bool{},
+	}
+	for _, g := range []*guest{r.client, r.server, r.other} {
+		for _, x := range g.port.Addrs {
+			a.macs[frame.AddrFrom(x)], a.segs[frame.AddrFrom(x)] = g.port.MAC, g.port.Segment
+		}
+	}
+	for seg, id := range map[frame.SegmentID]frame.PortID{1: portLAN, 2: portDMZ} {
+		a.nics[seg] = r.addPort(vswitch.Port{ID: id, Name: "fw", Segment: seg, MAC: gatewayMAC, Service: true})
+	}
+	var running sync.WaitGroup
+	for _, nic := range a.nics {
+		running.Go(func() { a.route(nic) })
+	}
+	r.t.Cleanup(func() {
+		for _, nic := range a.nics {
+			nic.Close()
+		}
+		running.Wait()
+	})
+	r.sw.SetAppliance(a)
+	return a
+}
+
+func (a *fakeAppliance) next(p *firewall.Policy) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.coming = p
+}
+
+// route forwards what its policy allows, as the VM would.
+func (a *fakeAppliance) route(nic vnic.NIC) {
+	var b frame.Batch
+	for nic.ReadBatch(&b) == nil {
+		for i := range b.N {
+			f := &b.Frames[i]
+			var k frame.Key
+			if frame.Parse(f, &k) != frame.ReasonNone || k.TTL <= 1 || !a.lets(&k) {
+				continue
+			}
+			frame.DecTTL(f, &k)
+			frame.PutEth(f.Eth(), a.macs[k.Dst], gatewayMAC, k.EtherType)
+			a.nics[a.segs[k.Dst]].WriteBatch([]*frame.Frame{f})
+		}
+	}
+}
+
+func (a *fakeAppliance) lets(k *frame.Key) bool {
+	forth := fakeFlow{k.Proto, netip.AddrPortFrom(k.Src.IP(), k.SrcPort), netip.AddrPortFrom(k.Dst.IP(), k.DstPort)}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.segs[k.Dst] == 0 || a.policy == nil {
+		return false
+	}
+	if a.flows[forth] || a.flows[fakeFlow{forth.proto, forth.dst, forth.src}] {
+		a.forwards++
+		return true
+	}
+	// Like conntrack without pick-up: only a SYN begins a TCP flow.
+	if k.Proto == frame.ProtoTCP && k.TCPFlags&(frame.TCPSyn|frame.TCPAck) != frame.TCPSyn {
+		return false
+	}
+	t := firewall.Tuple{Proto: k.Proto, Src: forth.src, Dst: forth.dst, ICMPType: k.ICMPType}
+	if a.policy.Evaluate(t).Action != firewall.RuleAllow {
+		return false
+	}
+	a.flows[forth] = true
+	a.forwards++
+	return true
+}
+
+func (a *fakeAppliance) fail(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sick = err
+}
+
+func (a *fakeAppliance) Ready(context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.sick
+}
+
+func (a *fakeAppliance) SetPolicy(_ context.Context, nft string, _ uint64) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if nft == "" {
+		return errors.New("an empty ruleset")
+	}
+	a.policy = a.coming
+	return a.sick
+}
+
+func (a *fakeAppliance) PutFlows(_ context.Context, recs []firewall.FlowRecord) (int, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.sick != nil {
+		return 0, a.sick
+	}
+	for _, r := range recs {
+		a.flows[fakeFlow{r.Proto, r.Src, r.Dst}] = true
+	}
+	return len(recs), nil
+}
+
+func (a *fakeAppliance) Flows(context.Context) (recs []firewall.FlowRecord, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for f := range a.flows {
+		recs = append(recs, firewall.FlowRecord{Proto: f.proto, Src: f.src, Dst: f.dst, State: "established", Replied: true, Timeout: 60})
+	}
+	return recs, a.sick
+}
+
+func (a *fakeAppliance) DeleteFlows(_ context.Context, recs []firewall.FlowRecord) (n int, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, r := range recs {
+		f := fakeFlow{r.Proto, r.Src, r.Dst}
+		if a.flows[f] {
+			delete(a.flows, f)
+			n++
+		}
+	}
+	return n, a.sick
+}

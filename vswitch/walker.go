@@ -1,0 +1,147 @@
+package vswitch
+
+import (
+	"time"
+
+	"sluice/firewall"
+	"sluice/vnic/frame"
+)
+
+// Core is what an engine's goroutines share, and what outlives every plan.
+type Core struct {
+	fdb        *fdb
+	neighbours *neighbours
+	flows      *firewall.Flows
+	clock      func() int64
+	failed     func(frame.PortID, error)
+}
+
+// PortFailed is how an engine says that a port's NIC cannot be read any more.
+func (c *Core) PortFailed(id frame.PortID, err error) { c.failed(id, err) }
+
+// Now is the time in monotonic ns, as the whole switch counts it.
+func (c *Core) Now() int64 { return c.clock() }
+
+// started is where the machine's clock counts from.
+var started = time.Now()
+
+func monotonic() int64 { return int64(time.Since(started)) }
+
+const (
+	// answerRoom is how many frames of its own the switch sends for one batch of a guest. What would be more is not said.
+	answerRoom = 32
+	// answerLen is the longest of them: an ICMPv6 error, which quotes up to the minimum MTU (RFC 4443 2.4).
+	answerLen = frame.MinLen + 1280
+)
+
+// Output is a frame on its way out.
+type Output struct {
+	Port  frame.PortID
+	Frame *frame.Frame
+	mark  int32 // place in the ledger's log; noMark is none
+}
+
+// Walker is what one goroutine of an engine walks frames with: scratch memory and counts, nothing that others see. For
+// each batch it is used so: Begin, Decide for every frame, Sent for every output port, End.
+type Walker struct {
+	core *Core
+	plan *Plan
+	port frame.PortID // whose frames are walked
+	cx   firewall.Context
+	key  frame.Key
+
+	outputs []Output
+	tried   int // outputs that the frame had before the check points at their ports
+	answers [answerRoom]*frame.Frame
+	said    int // answers used in this batch
+	icmp    bucket
+
+	tally tally // of port
+	own   tally // of the switch itself: its answers
+
+	log    *log  // of the ledger, while a change is watched
+	mark   int32 // of the present frame's record that says it entered
+	dry    bool  // nothing outside the walker may change
+	record func(TraceStep)
+	last   firewall.Verdict // of the last check point, where a trace records
+	ended  frame.Reason     // why the last frame that went nowhere did so
+}
+
+// NewWalker makes the walker of a port's goroutine.
+func (c *Core) NewWalker(port frame.PortID) *Walker {
+	w := &Walker{core: c, port: port, outputs: make([]Output, 0, 64)}
+	w.cx.Flows = c.flows
+	for i := range w.answers {
+		w.answers[i] = frame.New(answerLen)
+	}
+	return w
+}
+
+// Begin starts a batch: everything until End walks by this plan.
+func (w *Walker) Begin(p *Plan) {
+	w.plan = p
+	w.cx.Now = w.core.clock()
+	w.said = 0
+	w.log = p.ledger.logOf(w.port)
+}
+
+// End writes the batch's counts to the books.
+func (w *Walker) End() {
+	if c := w.plan.countersOf(w.port); c != nil {
+		w.tally.flush(c)
+	}
+	w.own.flush(w.plan.counters[0])
+}
+
+// countersOf finds a port's counters; nil where the plan has no such port.
+func (p *Plan) countersOf(id frame.PortID) *counters {
+	if int(id) >= len(p.counters) {
+		return nil
+	}
+	return p.counters[id]
+}
+
+// Sent accounts for what became of outputs to one port: NIC.WriteBatch took the first sent of them, and err is what it
+// said. An output without a NIC has sent 0 and os.ErrClosed.
+func (w *Walker) Sent(port frame.PortID, outputs []Output, sent int, err error) {
+	c := w.plan.counters[port]
+	var bytes uint64
+	for i := range outputs[:sent] {
+		bytes += uint64(outputs[i].Frame.Len)
+	}
+	c.outFrames.Add(uint64(sent))
+	c.outBytes.Add(bytes)
+	if left := len(outputs) - sent; left > 0 {
+		c.dropped[unsent(err)].Add(uint64(left))
+	}
+	if w.log != nil {
+		w.log.delivered(outputs[:sent], w.core.clock())
+	}
+}
+
+// bucket limits how many ICMP errors a port's frames can cause. The figures are Linux's icmp_msgs_per_sec and
+// icmp_msgs_burst (Documentation/networking/ip-sysctl.rst).
+type bucket struct {
+	tokens int64
+	filled int64 // monotonic ns
+}
+
+const (
+	icmpPerSecond = 1000
+	icmpBurst     = 50
+)
+
+func (b *bucket) take(now int64) bool {
+	if b.filled == 0 {
+		b.tokens, b.filled = icmpBurst, now
+	}
+	if more := (now - b.filled) * icmpPerSecond / int64(time.Second); more > 0 {
+		b.tokens = min(icmpBurst, b.tokens+more)
+		b.filled = now
+	}
+	if b.tokens == 0 {
+		return false
+	}
+	b.tokens--
+	return true
+}
