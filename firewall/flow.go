@@ -35,24 +35,34 @@ const (
 	flowFinReply                // FIN seen from the other
 )
 
-// flowID is what identifies a flow: its ends, the lower one first. For ICMP both ports are the identifier of an echo, and kind tells
-// requests apart.
+// flowID is what identifies a flow: its ends, the lower one first. For ICMP both ports are the identifier of an echo, and kind and way
+// tell requests apart: two guests may ask each other with the same identifier.
 type flowID struct {
 	aHigh, aLow, bHigh, bLow uint64
 	ports                    uint32 // of a and b
 	kind                     uint16 // ICMP: type and code of the request
 	proto                    uint8
+	way                      uint8 // ICMP: 1 where end b asks, 2 where a does
 }
 
 // identify gives a frame's flow, and whether its source is end b.
 func identify(k *frame.Key) (id flowID, swapped bool) {
 	sh, sl := words(&k.Src)
 	dh, dl := words(&k.Dst)
-	id = flowID{sh, sl, dh, dl, uint32(k.SrcPort)<<16 | uint32(k.DstPort), 0, k.Proto}
+	id = flowID{sh, sl, dh, dl, uint32(k.SrcPort)<<16 | uint32(k.DstPort), 0, k.Proto, 0}
 	if sh > dh || sh == dh && (sl > dl || sl == dl && k.SrcPort > k.DstPort) {
 		return id.swap(), true
 	}
 	return id, false
+}
+
+// ask makes id that of an ICMP request, or of the reply to one.
+func (id *flowID) ask(request, code uint8, fromB bool) {
+	id.kind = uint16(request)<<8 | uint16(code)
+	id.way = 2
+	if fromB {
+		id.way = 1
+	}
 }
 
 func (id flowID) swap() flowID {
@@ -72,7 +82,7 @@ func fold(a, b uint64) uint64 {
 
 func (id *flowID) hash() uint64 {
 	h := fold(id.aHigh^seeds[0], id.aLow^seeds[1]) ^ bits.RotateLeft64(fold(id.bHigh^seeds[2], id.bLow^seeds[3]), 29)
-	return fold(h^uint64(id.ports)^uint64(id.proto)<<32^uint64(id.kind)<<40, seeds[4])
+	return fold(h^uint64(id.ports)^uint64(id.proto)<<32^uint64(id.kind)<<40^uint64(id.way)<<56, seeds[4])
 }
 
 // firstPacket is what the rules are asked about: the flow's first packet.

@@ -64,3 +64,5 @@ func mustCompile(t testing.TB, p *Policy, pl Placement) *Program {
 	}
 	return g
 }
+
+func addrPort(a frame.Addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(a.IP(), port) }

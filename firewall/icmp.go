@@ -66,7 +66,7 @@ func (p *Program) checkICMP(cx *Context, pt Point, k *frame.Key, id flowID, swap
 	case icmpStray:
 		return p.refuse(cx, frame.ReasonState, "this ICMP type neither asks nor answers")
 	}
-	id.kind = uint16(request)<<8 | uint16(k.ICMPCode)
+	id.ask(request, k.ICMPCode, swapped == (kind == icmpRequest))
 	return p.checkFlow(cx, pt, k, &id, swapped, kind == icmpRequest)
 }
 
@@ -82,7 +82,7 @@ func (p *Program) checkHousekeeping(cx *Context, pt Point, k *frame.Key, id *flo
 		cx.tell("nd", "neighbour discovery and group membership on the segment are housekeeping: no rule is asked")
 		return Verdict{Action: Pass}
 	}
-	id.kind = uint16(k.ICMPType)<<8 | uint16(k.ICMPCode)
+	id.ask(k.ICMPType, k.ICMPCode, swapped)
 	first := id.first(swapped)
 	return p.evaluate(cx, pt, &first, k.L3Len)
 }
@@ -109,7 +109,7 @@ func (p *Program) checkError(cx *Context, pt Point, k *frame.Key) Verdict {
 		if kind != icmpRequest && kind != icmpReply {
 			return p.refuse(cx, frame.ReasonState, "an ICMP error about ICMP that is no flow")
 		}
-		id.kind = uint16(request)<<8 | uint16(inner.ICMPCode)
+		id.ask(request, inner.ICMPCode, swapped == (kind == icmpRequest))
 	}
 	hash := id.hash()
 	s := cx.Flows.shard(hash)

@@ -109,9 +109,9 @@ func (f *Flows) importOne(ms uint32, r *FlowRecord) bool {
 	id, swapped := identify(&k)
 	switch r.Proto {
 	case frame.ProtoICMP:
-		id.kind = icmpEcho << 8
+		id.ask(icmpEcho, 0, swapped)
 	case frame.ProtoICMPv6:
-		id.kind = icmp6Echo << 8
+		id.ask(icmp6Echo, 0, swapped)
 	}
 	h := id.hash()
 	s := f.shard(h)
