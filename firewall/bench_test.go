@@ -1,0 +1,148 @@
+package firewall
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+
+	"sluice/vnic/frame"
+)
+
+// ruleSizes are the numbers of rules that are measured; docs/bench.md holds the table.
+var ruleSizes = []int{10, 1000, 10000, 100000}
+
+// randomRules are rules as a large policy has them: hosts and subnets of many lengths, most of them to one service, some with ranges.
+func randomRules(n int, r *rand.Rand) []Rule {
+	rules := make([]Rule, n)
+	for i := range rules {
+		proto := []uint8{frame.ProtoTCP, frame.ProtoUDP}[r.IntN(2)]
+		lo := uint16(r.IntN(60000) + 1)
+		rules[i] = Rule{
+			Name: fmt.Sprint("r", i), Action: RuleAllow, dirs: bothDirs, Direction: "in-out",
+			from: randomSet(r), to: randomSet(r), svc: svcSet{portRange(proto, lo, lo+uint16(r.IntN(2)*r.IntN(100)))},
+		}
+	}
+	return rules
+}
+
+func randomSet(r *rand.Rand) addrSet {
+	if r.IntN(20) == 0 {
+		return anyAddr
+	}
+	if r.IntN(4) == 0 {
+		a := [16]byte{0xfd, 7: byte(r.IntN(200)), 14: byte(r.IntN(256)), 15: byte(r.IntN(256))}
+		return prefixSet(netip.PrefixFrom(netip.AddrFrom16(a), []int{64, 64, 120, 128, 128}[r.IntN(5)]))
+	}
+	a := [4]byte{10, byte(r.IntN(200)), byte(r.IntN(256)), byte(r.IntN(256))}
+	return prefixSet(netip.PrefixFrom(netip.AddrFrom4(a), []int{16, 20, 24, 24, 28, 32, 32, 32, 32, 32}[r.IntN(10)]))
+}
+
+func policyOf(rules []Rule) *Policy {
+	p := &Policy{Default: RuleDrop, Rules: rules, inv: lab}
+	p.finish()
+	return p
+}
+
+// keysFor draws packets; three of four are within some rule.
+func keysFor(rules []Rule, n int, r *rand.Rand) []frame.Key {
+	keys := make([]frame.Key, n)
+	for i := range keys {
+		k := &keys[i]
+		rule := &rules[r.IntN(len(rules))]
+		from, to := rule.from[0], rule.to[0]
+		if rule.from.isAny() {
+			from = allIPv4
+		}
+		if rule.to.isAny() {
+			to = allIPv4
+		}
+		k.Src, k.Dst = from.lo, to.lo
+		for j := 12; j < 16; j++ {
+			k.Src[j] |= byte(r.Uint32()) & (from.hi[j] ^ from.lo[j])
+			k.Dst[j] |= byte(r.Uint32()) & (to.hi[j] ^ to.lo[j])
+		}
+		k.Proto, k.DstPort = uint8(rule.svc[0].lo>>16), uint16(rule.svc[0].lo)
+		if r.IntN(4) == 0 {
+			k.DstPort = uint16(r.Uint32())
+		}
+		k.SrcPort, k.TCPFlags, k.L3Len = uint16(r.Uint32()), frame.TCPSyn, 60
+		k.Flags = frame.KeyIPv4 | frame.KeyL4
+	}
+	return keys
+}
+
+func BenchmarkFirstPacket(b *testing.B) {
+	for _, n := range ruleSizes {
+		b.Run(fmt.Sprint("rules=", n), func(b *testing.B) {
+			r := rand.New(rand.NewPCG(1, 2))
+			rules := randomRules(n, r)
+			g, _ := Compile(policyOf(rules), Fast)
+			keys := keysFor(rules, 1<<16, r)
+			cx := &Context{Flows: NewFlows(FlowsConfig{PerPort: 1 << 20})}
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				if i&(1<<16-1) == 0 {
+					b.StopTimer()
+					cx.Flows.Clear()
+					b.StartTimer()
+				}
+				g.Check(cx, Point{1, FromGuest}, &keys[i&(1<<16-1)])
+				i++
+			}
+		})
+	}
+}
+
+func BenchmarkRules(b *testing.B) {
+	for _, n := range ruleSizes {
+		b.Run(fmt.Sprint("rules=", n), func(b *testing.B) {
+			r := rand.New(rand.NewPCG(1, 2))
+			rules := randomRules(n, r)
+			p := policyOf(rules)
+			keys := keysFor(rules, 1<<12, r)
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				k := &keys[i&(1<<12-1)]
+				p.decide(Point{1, FromGuest}, &k.Src, &k.Dst, serviceNumber(k.Proto, k.DstPort, 0, 0))
+				i++
+			}
+		})
+	}
+}
+
+func BenchmarkKnownFlow(b *testing.B) {
+	for _, n := range []int{1, 1000, 100000} {
+		b.Run(fmt.Sprint("flows=", n), func(b *testing.B) {
+			g, _ := Compile(policyOf([]Rule{{Name: "a", Action: RuleAllow, dirs: bothDirs, from: anyAddr, to: anyAddr, svc: anyService}}), Fast)
+			r := rand.New(rand.NewPCG(1, 2))
+			cx := &Context{Flows: NewFlows(FlowsConfig{PerPort: 1 << 20})}
+			keys := keysFor(randomRules(1000, r), n, r)
+			for i := range keys {
+				keys[i].Proto = frame.ProtoUDP
+				g.Check(cx, Point{1, FromGuest}, &keys[i])
+			}
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				g.Check(cx, Point{1, FromGuest}, &keys[i])
+				if i++; i == n {
+					i = 0
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkCompile(b *testing.B) {
+	for _, n := range ruleSizes {
+		b.Run(fmt.Sprint("rules=", n), func(b *testing.B) {
+			rules := randomRules(n, rand.New(rand.NewPCG(1, 2)))
+			for b.Loop() {
+				_, _ = Compile(policyOf(rules), Fast)
+			}
+		})
+	}
+}
