@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"sluice/firewall"
 	"sluice/vnic"
@@ -25,6 +26,8 @@ type fakeAppliance struct {
 	flows    map[fakeFlow]bool
 	sick     error // what every call says
 	forwards int
+
+	failPut atomic.Bool // PutFlows says errFull
 }
 
 type fakeFlow struct {
@@ -133,6 +136,9 @@ func (a *fakeAppliance) PutFlows(_ context.Context, recs []firewall.FlowRecord) 
 	defer a.mu.Unlock()
 	if a.sick != nil {
 		return 0, a.sick
+	}
+	if a.failPut.Load() {
+		return 0, errFull
 	}
 	for _, r := range recs {
 		a.flows[fakeFlow{r.Proto, r.Src, r.Dst}] = true

@@ -1,0 +1,233 @@
+package user_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"sluice/firewall"
+	"sluice/vnic/frame"
+	"sluice/vswitch"
+)
+
+// stream sends numbered UDP frames that the policy allows, TCP segments of an established connection, and frames that
+// the policy denies, until it is stopped.
+type stream struct {
+	r       *rig
+	numbers uint32 // sent
+	segment uint32 // TCP bytes sent
+	stop    chan struct{}
+	stopped sync.WaitGroup
+}
+
+const (
+	deniedPort  = 23
+	segmentSize = 100
+)
+
+func (r *rig) startStream() *stream {
+	r.t.Helper()
+	s := &stream{r: r, stop: make(chan struct{})}
+	hello := packet{proto: frame.ProtoTCP, sport: 4000, dport: 80, flags: frame.TCPSyn, seq: 0}
+	r.client.send(r.client.to(r.server, false, hello).build())
+	r.server.next("SYN", isProto(frame.ProtoTCP, 80))
+	r.server.send(r.server.to(r.client, false, packet{proto: frame.ProtoTCP, sport: 80, dport: 4000, flags: frame.TCPSyn | frame.TCPAck, ack: 1}).build())
+	r.client.next("SYN ACK", isProto(frame.ProtoTCP, 4000))
+	s.segment = 1
+	s.stopped.Go(s.run)
+	return s
+}
+
+func (s *stream) run() {
+	tick := time.NewTicker(500 * time.Microsecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		}
+		s.burst()
+	}
+}
+
+func (s *stream) burst() {
+	c, v := s.r.client, s.r.server
+	number := binary.BigEndian.AppendUint32(nil, s.numbers)
+	c.send(c.to(v, s.numbers%2 == 1, packet{proto: frame.ProtoUDP, sport: 7, dport: 5201, payload: number}).build())
+	c.send(c.to(v, false, packet{
+		proto: frame.ProtoTCP, sport: 4000, dport: 80, flags: frame.TCPAck, seq: s.segment, ack: 1, payload: make([]byte, segmentSize),
+	}).build())
+	c.send(c.to(v, false, packet{proto: frame.ProtoTCP, sport: uint16(s.numbers)%1000 + 5000, dport: deniedPort, flags: frame.TCPSyn}).build())
+	c.send(c.to(v, true, packet{proto: frame.ProtoUDP, sport: 9, dport: deniedPort}).build())
+	s.numbers++
+	s.segment += segmentSize
+}
+
+// outcome is what arrived of a stream.
+type outcome struct {
+	numbersLost, segmentsLost, denied int
+}
+
+// end stops the stream, waits for its last frame, and says what arrived.
+func (s *stream) end() (o outcome) {
+	close(s.stop)
+	s.stopped.Wait()
+	c, v := s.r.client, s.r.server
+	s.r.balanced()
+	c.send(c.to(v, false, packet{proto: frame.ProtoUDP, sport: 8, dport: 5201, payload: []byte("end")}).build())
+	numbers, segments := map[uint32]bool{}, map[uint32]bool{}
+	for last := false; !last; {
+		f, k := v.next("end", func(*frame.Key) bool { return true })
+		switch {
+		case k.DstPort == deniedPort:
+			o.denied++
+		case k.Proto == frame.ProtoTCP && k.PayloadLen > 0:
+			segments[k.Seq] = true
+		case k.SrcPort == 7:
+			numbers[binary.BigEndian.Uint32(f.Eth()[k.Payload:])] = true
+		}
+		last = k.SrcPort == 8
+	}
+	o.numbersLost = int(s.numbers) - len(numbers)
+	o.segmentsLost = int((s.segment-1)/segmentSize) - len(segments)
+	return o
+}
+
+// TestChangesUnderLoad changes the placement at random while frames flow. Nothing that the policy denies is delivered,
+// nothing else is lost, the established connection lives on, and the receipts say the same.
+func TestChangesUnderLoad(t *testing.T) {
+	const changes = 30
+	r := newRig(t)
+	r.policy(referencePolicy)
+	r.place(firewall.Fast)
+	s := r.startStream()
+	var lost, leaked, observed int
+	random := rand.New(rand.NewPCG(1, 2))
+	for range changes {
+		rec := r.place([]firewall.Placement{firewall.Fast, firewall.Slow}[random.IntN(2)])
+		lost, leaked, observed = lost+rec.Lost, leaked+rec.Leaked, observed+rec.Observed
+		if rec.Overflow || rec.Duplicated > 0 || rec.Lost > 0 || rec.Leaked > 0 {
+			t.Errorf("%+v", rec)
+		}
+	}
+	if o := s.end(); o != (outcome{}) {
+		t.Errorf("%+v; the receipts say lost %d, leaked %d", o, lost, leaked)
+	}
+	if observed == 0 {
+		t.Error("the receipts have seen no frame")
+	}
+	r.balanced()
+}
+
+// TestPlaceCancelled cancels changes at every moment: each either has happened or has not.
+func TestPlaceCancelled(t *testing.T) {
+	r := newRig(t)
+	r.policy(referencePolicy)
+	s := r.startStream()
+	for i := range 20 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i)*3*time.Millisecond)
+		before := r.sw.Status().Placement
+		to := []firewall.Placement{firewall.Off, firewall.Fast, firewall.Slow}[i%3]
+		rec, err := r.sw.Place(ctx, to, vswitch.PlaceOptions{})
+		cancel()
+		want := to
+		if err != nil {
+			want = before
+		}
+		if got := r.sw.Status().Placement; got != want || err == nil && rec.To != to {
+			t.Errorf("%s to %s, error %v: now %s", before, to, err, got)
+		}
+	}
+	s.end()
+	r.balanced()
+}
+
+// TestHandover says what becomes of an established connection.
+func TestHandover(t *testing.T) {
+	for _, c := range []struct {
+		from, to firewall.Placement
+		how      vswitch.Handover
+		lives    bool
+	}{
+		{firewall.Off, firewall.Fast, vswitch.Carry, true},
+		{firewall.Off, firewall.Slow, vswitch.Carry, true},
+		{firewall.Fast, firewall.Slow, vswitch.Carry, true},
+		{firewall.Slow, firewall.Fast, vswitch.Carry, true},
+		{firewall.Fast, firewall.Off, vswitch.Carry, true},
+		{firewall.Slow, firewall.Off, vswitch.Carry, true},
+		{firewall.Fast, firewall.Slow, vswitch.Cut, false},
+		{firewall.Slow, firewall.Fast, vswitch.Cut, false},
+	} {
+		r := newRig(t)
+		r.policy(referencePolicy)
+		r.place(c.from)
+		s := r.startStream()
+		close(s.stop)
+		s.stopped.Wait()
+		rec, err := r.sw.Place(context.Background(), c.to, vswitch.PlaceOptions{Handover: c.how})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if carried := rec.FlowsCarried > 0; carried != c.lives {
+			t.Errorf("%s to %s, %s: %d flows carried", c.from, c.to, c.how, rec.FlowsCarried)
+		}
+		const mark = 77777
+		r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoTCP, sport: 4000, dport: 80, flags: frame.TCPAck, seq: mark, payload: []byte("x")}).build())
+		r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 8, dport: 5201, payload: []byte("end")}).build())
+		alive := false
+		r.server.next("end", func(k *frame.Key) bool {
+			alive = alive || k.Seq == mark
+			return k.SrcPort == 8
+		})
+		if alive != c.lives {
+			t.Errorf("%s to %s, %s: the connection lives: %v", c.from, c.to, c.how, alive)
+		}
+	}
+}
+
+// TestCarryFails says that an appliance that falls ill while flows are carried leaves everything as it was.
+func TestCarryFails(t *testing.T) {
+	r := newRig(t)
+	r.policy(referencePolicy)
+	r.place(firewall.Fast)
+	s := r.startStream()
+	r.fw.failPut.Store(true)
+	if _, err := r.sw.Place(context.Background(), firewall.Slow, vswitch.PlaceOptions{}); !errors.Is(err, errFull) {
+		t.Errorf("placed slow with error %v", err)
+	}
+	if st := r.sw.Status(); st.Placement != firewall.Fast {
+		t.Errorf("now %s", st.Placement)
+	}
+	if o := s.end(); o != (outcome{}) {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestPolicyCuts says that a policy which denies a flow ends it, in both enforcing placements.
+func TestPolicyCuts(t *testing.T) {
+	for _, in := range []firewall.Placement{firewall.Fast, firewall.Slow} {
+		r := newRig(t)
+		r.policy(referencePolicy)
+		r.place(in)
+		s := r.startStream()
+		close(s.stop)
+		s.stopped.Wait()
+		r.policy("services: {speed: {udp: 5201}}\ndefault: drop\nrules:\n  - {name: speed, from: client, to: server, service: speed, action: allow}\n")
+		r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoTCP, sport: 4000, dport: 80, flags: frame.TCPAck, seq: 9999, payload: []byte("x")}).build())
+		r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 8, dport: 5201, payload: []byte("end")}).build())
+		r.server.next("end", func(k *frame.Key) bool {
+			if k.Seq == 9999 {
+				t.Errorf("%s: a flow that the new policy denies lives on", in)
+			}
+			return k.SrcPort == 8
+		})
+		r.balanced()
+	}
+}
+
+var errFull = errors.New("the table is full")
