@@ -141,7 +141,7 @@ func (p *packet) ready() error {
 // receive is called by Go's poller when there may be something to read; false asks it to wait for more.
 func (p *packet) receive(fd uintptr) bool {
 	for {
-		n, errno := recvmmsg(fd, p.rx.msgs[:])
+		n, errno := recvmmsg(fd, p.rx.msgs[:p.rx.limit])
 		switch errno {
 		case 0:
 			p.got = n
