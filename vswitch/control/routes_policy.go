@@ -62,12 +62,9 @@ type Rendering struct {
 	Text string `json:"text"`
 }
 
-// RenderTo says which language is meant.
-type renderTo struct {
+func (s *Server) renderPolicy(_ context.Context, in *struct {
 	To string `query:"to" enum:"nft" default:"nft" doc:"The language: nft is nftables' own"`
-}
-
-func (s *Server) renderPolicy(_ context.Context, in *renderTo) (Rendering, error) {
+}) (Rendering, error) {
 	p, _ := s.sw.Policy()
 	if p == nil {
 		return Rendering{}, errNoPolicy
@@ -76,7 +73,7 @@ func (s *Server) renderPolicy(_ context.Context, in *renderTo) (Rendering, error
 }
 
 func (s *Server) renderText(_ context.Context, in *struct {
-	renderTo
+	To   string `query:"to" enum:"nft" default:"nft" doc:"The language: nft is nftables' own"`
 	Body PolicyText
 }) (Rendering, error) {
 	p, err := s.load(in.Body)
