@@ -21,16 +21,17 @@ var floors = map[string][]string{
 	"vswitch/control":    {"vswitch", "firewall", "vnic/frame"},
 	"vswitch/cli":        {"vswitch/control", "vswitch", "firewall", "vnic/frame"},
 	"labs/guest/agent":   {"firewall/appliance", "firewall", "vnic/frame"},
-	"labs/guest":         {"labs/guest/agent", "firewall", "vnic", "vnic/frame"},
+	"labs/guest":         {"labs/guest/agent", "firewall/appliance", "firewall", "vnic", "vnic/frame"},
 	"labs/bench": {
 		"vswitch/user", "vswitch/cli", "vswitch/control", "vswitch", "firewall", "vnic", "vnic/frame",
 	},
 	"labs": {
-		"labs/guest", "labs/guest/agent", "vswitch/user", "vswitch/control", "vswitch/cli", "vswitch", "firewall", "vnic",
+		"labs/guest", "labs/guest/agent", "firewall/appliance", "vswitch/user", "vswitch/control", "vswitch/cli", "vswitch", "firewall", "vnic",
 		"vnic/frame",
 	},
-	"labs/demo": {"labs", "labs/guest", "vswitch/control", "vswitch/cli", "vswitch", "firewall"},
-	"":          {"labs", "labs/demo", "labs/bench", "labs/guest/agent", "vswitch/cli"},
+	"labs/bench/stream": {},
+	"labs/demo":         {"labs", "labs/bench/stream", "vswitch/control", "vswitch/cli", "vswitch", "firewall"},
+	"":                  {"labs", "labs/demo", "labs/bench", "labs/bench/stream", "labs/guest/agent", "vswitch/cli"},
 }
 
 // TestImportsPointOneWay holds the architecture: imports go down the floors, and from nowhere else.

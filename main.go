@@ -13,6 +13,8 @@ import (
 
 	"sluice/labs"
 	"sluice/labs/bench"
+	"sluice/labs/bench/stream"
+	"sluice/labs/demo"
 	"sluice/labs/guest/agent"
 	"sluice/vswitch/cli"
 )
@@ -22,7 +24,7 @@ func main() {
 		agent.Main() // the same binary is the init process of every guest
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	root := cli.Root(slices.Concat(labs.Commands(), cli.Commands(), []*cobra.Command{bench.Command()})...)
+	root := cli.Root(slices.Concat(labs.Commands(), cli.Commands(), []*cobra.Command{demo.Command(), bench.Command(), stream.Command()})...)
 	code := cli.Run(ctx, root, os.Args[1:])
 	stop()
 	os.Exit(code)
