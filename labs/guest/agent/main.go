@@ -42,7 +42,8 @@ func IsInit() bool {
 	return os.Getpid() == 1 && (os.Args[0] == initPath || len(os.Args) > 2 && os.Args[1] == argAgent)
 }
 
-// Main is the agent as the init process of a guest. It returns only when it cannot go on, or its host has gone.
+// Main is the agent as the init process of a guest. It does not return: the process ends when it cannot go on, or when the
+// host of a namespace guest has gone.
 func Main() {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	os.Setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -52,6 +53,7 @@ func Main() {
 		slog.Error("agent", "error", err)
 		os.Exit(1)
 	}
+	os.Exit(0)
 }
 
 func run() error {
