@@ -14,10 +14,11 @@ import (
 	"sluice/vnic/frame"
 )
 
-// socketBuffer is how many bytes the kernel may hold for one packet socket, each way. A frame is charged with what it
-// occupies (about 770 bytes for the shortest, 70 kB for a GSO frame), so this is some 10,000 short frames or 100 GSO frames:
-// what comes while the switch is away for 10 ms. It is a bound, not a reservation: an idle port holds none of it.
-const socketBuffer = 8 << 20
+// socketBuffer is how many bytes the kernel may hold for one packet socket, each way; it doubles the number for its own
+// needs (socket(7)). A frame is charged with the memory that it occupies, which is about 800 bytes for the shortest and
+// 70 kB for a GSO frame, so this is some 10,000 short frames: what comes while the switch is away for 10 ms. It is a bound,
+// not a reservation: an idle port holds none of it.
+const socketBuffer = 4 << 20
 
 // packet is a NIC on the switch's end of a TAP or veth, by a packet socket with virtio_net_hdr (packet(7)).
 type packet struct {
@@ -95,7 +96,8 @@ func htons(v uint16) uint16 { return v<<8 | v>>8 }
 func (p *packet) Name() string            { return p.name }
 func (p *packet) Offloads() frame.Offload { return frame.OffloadAll }
 
-// Drops is how many frames the guest sent that the socket could not hold, or that were longer than any frame may be.
+// Drops is how many frames the guest sent that the socket could not hold, or that cannot be read: longer than any frame
+// may be, or of a kind of GSO that a virtio_net_hdr cannot say.
 func (p *packet) Drops() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -149,6 +151,9 @@ func (p *packet) receive(fd uintptr) bool {
 		case unix.EAGAIN:
 			return false
 		case unix.EINTR:
+		case unix.EINVAL:
+			// The guest sent a kind of GSO for which there is no virtio_net_hdr. That frame is gone, and only that frame.
+			p.drops.Add(1)
 		default:
 			p.rerr = errno
 			return true

@@ -3,6 +3,7 @@ package vnic
 import (
 	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"os"
 	"runtime"
@@ -191,5 +192,187 @@ func TestRootNothingReachesTheStack(t *testing.T) {
 	must(t, err)
 	if string(got[frame.VnetLen:n]) != string(mark.Eth()) {
 		t.Fatalf("the namespace's stack answered: % x", got[frame.VnetLen:n])
+	}
+}
+
+// readUntil collects what a NIC gives until it has n frames.
+func readUntil(t testing.TB, nic NIC, n int) (got int) {
+	t.Helper()
+	watchdog := time.AfterFunc(10*time.Second, func() { nic.Close() })
+	defer watchdog.Stop()
+	var b frame.Batch
+	for got < n {
+		if err := nic.ReadBatch(&b); err != nil {
+			t.Fatalf("after %d of %d frames: %v", got, n, err)
+		}
+		got += b.N
+	}
+	return got
+}
+
+func TestRootFullQueueIsCountedAndDoesNotBlock(t *testing.T) {
+	inNamespace(t)
+	guest, nic := tapPort(t, "sl-vnic-a")
+	frames := make([]*frame.Frame, 3000)
+	for i := range frames {
+		frames[i] = tcpFrame(1, 0)
+	}
+	sent, err := nic.WriteBatch(frames)
+	must(t, err)
+	if sent == 0 || sent == len(frames) {
+		t.Fatalf("%d of %d frames sent to a guest that reads none", sent, len(frames))
+	}
+	for range sent {
+		readTAP(t, guest)
+	}
+	must(t, guest.SetReadDeadline(time.Now()))
+	if n, err := guest.Read(make([]byte, 2048)); err == nil {
+		t.Fatalf("a frame of %d bytes more than the %d sent", n, sent)
+	}
+}
+
+func TestRootDropsAreCounted(t *testing.T) {
+	inNamespace(t)
+	guest, nic := tapPort(t, "sl-vnic-a")
+	wire := tcpFrame(1, 0).Wire()
+	drops := nic.(Dropper)
+	written := 0
+	for drops.Drops() < 1000 {
+		if written += 1000; written > 1_000_000 {
+			t.Fatal("the socket holds a million frames")
+		}
+		for range 1000 {
+			_, err := guest.Write(wire)
+			must(t, err)
+		}
+	}
+	want := written - int(drops.Drops())
+	if got := readUntil(t, nic, want); got != want {
+		t.Fatalf("%d written, %d dropped, %d read", written, drops.Drops(), got)
+	}
+	t.Logf("the socket held %d frames", want)
+}
+
+func TestRootBadFrameHurtsNobodyElse(t *testing.T) {
+	inNamespace(t)
+	guest, nic := tapPort(t, "sl-vnic-a")
+	bad := tcpFrame(1, 0)
+	bad.Vnet().SetChecksum(60000, 2)
+	kind := tcpFrame(1, 0)
+	kind.Vnet().SetGSO(77, 1, 54)
+	sent, err := nic.WriteBatch([]*frame.Frame{tcpFrame(1, 0), bad, kind, tcpFrame(2, 0), frame.New(0), tcpFrame(3, 0)})
+	must(t, err)
+	if sent != 3 {
+		t.Errorf("%d frames sent", sent)
+	}
+	for n := 1; n <= 3; n++ {
+		if got := readTAP(t, guest); got.Len != 54+n {
+			t.Fatalf("frame of %d bytes, want %d", got.Len, 54+n)
+		}
+	}
+}
+
+// TestRootHostileVnet sends every kind of header that a guest could make up, and only what Parse accepts is sent on.
+func TestRootHostileVnet(t *testing.T) {
+	inNamespace(t)
+	guestA, a := tapPort(t, "sl-vnic-a")
+	guestB, b := tapPort(t, "sl-vnic-b")
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		f := tcpFrame(rng.IntN(1400), 0)
+		for i := range f.Vnet() {
+			if rng.IntN(2) == 0 {
+				f.Vnet()[i] = byte(rng.UintN(256))
+			}
+		}
+		guestA.Write(f.Wire()) // the kernel refuses some
+	}
+	last := tcpFrame(7777, 1448)
+	_, err := guestA.Write(last.Wire())
+	must(t, err)
+	var batch frame.Batch
+	var k frame.Key
+	for done := false; !done; {
+		must(t, a.ReadBatch(&batch))
+		for i := range batch.N {
+			f := &batch.Frames[i]
+			if frame.Parse(f, &k) != frame.ReasonNone {
+				continue
+			}
+			if n, err := b.WriteBatch([]*frame.Frame{f}); err != nil || n != 1 {
+				t.Fatalf("a frame that Parse accepted is refused: %d %v: % x", n, err, *f.Vnet())
+			}
+			done = readTAP(t, guestB).Len == last.Len
+		}
+	}
+}
+
+func TestRootWritersShare(t *testing.T) {
+	inNamespace(t)
+	guest, nic := tapPort(t, "sl-vnic-a")
+	const writers, each = 4, 2000
+	sent := make(chan int)
+	for w := range writers {
+		go func() {
+			total := 0
+			for i := range each {
+				f := tcpFrame(8, 0)
+				f.Eth()[54] = byte(w)
+				binary.BigEndian.PutUint32(f.Eth()[55:], uint32(i))
+				n, _ := nic.WriteBatch([]*frame.Frame{f})
+				total += n
+			}
+			sent <- total
+		}()
+	}
+	want, got, open := 0, 0, writers
+	next := [writers]int{}
+	buf := make([]byte, 2048)
+	for open > 0 || got < want {
+		select {
+		case n := <-sent:
+			want += n
+			open--
+		default:
+		}
+		must(t, guest.SetReadDeadline(time.Now().Add(10*time.Millisecond)))
+		n, err := guest.Read(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if open == 0 {
+				break
+			}
+			continue
+		}
+		must(t, err)
+		b := buf[frame.VnetLen:n]
+		w, i := b[54], int(binary.BigEndian.Uint32(b[55:]))
+		if i < next[w] {
+			t.Fatalf("writer %d: frame %d after %d", w, i, next[w])
+		}
+		next[w] = i + 1
+		got++
+	}
+	if got != want || got == 0 {
+		t.Fatalf("%d frames sent, %d came", want, got)
+	}
+}
+
+func TestRootBatchDoesNotAllocate(t *testing.T) {
+	inNamespace(t)
+	guestA, a := tapPort(t, "sl-vnic-a")
+	guestB, b := tapPort(t, "sl-vnic-b")
+	wire := tcpFrame(100, 0).Wire()
+	var batch frame.Batch
+	out := make([]*frame.Frame, 0, frame.BatchSize)
+	buf := make([]byte, 2048)
+	n := testing.AllocsPerRun(200, func() {
+		guestA.Write(wire)
+		must(t, a.ReadBatch(&batch))
+		out = append(out[:0], &batch.Frames[0])
+		b.WriteBatch(out)
+		guestB.Read(buf)
+	})
+	if n != 0 {
+		t.Fatalf("%v allocations for a batch", n)
 	}
 }
