@@ -170,8 +170,8 @@ func (f *Flows) weaker(a, b *flow, ms uint32) bool {
 	return ms-a.seen > ms-b.seen
 }
 
-// evictFrom frees an entry of whoever holds clearly more flows than owner does, answered or not: so a full table of one port's does
-// not keep others out.
+// evictFrom frees an entry of whoever holds more flows than owner does, answered or not: so a full table of one port's does not keep
+// others out.
 func (f *Flows) evictFrom(s *shard, ms uint32, owner frame.PortID) bool {
 	var victim *flow
 	for range sample {
@@ -179,7 +179,7 @@ func (f *Flows) evictFrom(s *shard, ms uint32, owner frame.PortID) bool {
 			victim = e
 		}
 	}
-	if victim == nil || f.ports[victim.owner].Load() <= 2*f.ports[owner].Load() {
+	if victim == nil || f.ports[victim.owner].Load() <= f.ports[owner].Load() {
 		return false
 	}
 	f.remove(s, victim)

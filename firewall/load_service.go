@@ -14,13 +14,12 @@ import (
 func (l *loader) service(n ast.Node) svcSet {
 	var set svcSet
 	for _, m := range l.items(n, "a service") {
-		entries := l.entries(m, "a service")
-		if entries == nil {
-			l.fail(m, "write for example {tcp: 80}", "the service says nothing")
-		}
-		for _, e := range entries {
+		for _, e := range l.entries(m, "a service") {
 			set = append(set, l.servicePart(e)...)
 		}
+	}
+	if len(set) == 0 && len(l.errs) == 0 {
+		l.fail(n, "write for example {tcp: 80}", "the service says nothing")
 	}
 	return set.normal()
 }

@@ -1,0 +1,159 @@
+package firewall
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"sluice/vnic/frame"
+)
+
+// Flows go from one table to another and back without a change, once, and only those that the policy allows.
+func TestExportImport(t *testing.T) {
+	p := mustLoad(t, reference)
+	w := newWorld(t, mustCompile(t, p, Off))
+	for _, s := range []string{
+		"client > server tcp 4000 80 S", "server > client tcp 80 4000 SA", "client > server tcp 4000 80 A",
+		"client6 > server6 udp 9 5201", "server6 > client6 udp 5201 9", "client > server echo 7",
+		"client > server tcp 4001 23 S",                                  // denied
+		"client > server tcp 4002 80 S", "client > server tcp 4002 80 R", // over
+	} {
+		w.send(s)
+	}
+	recs := w.cx.Flows.Export(w.cx.Now, w.g, 0)
+	if len(recs) != 3 {
+		t.Fatalf("exported %+v", recs)
+	}
+	to := newWorld(t, mustCompile(t, p, Fast))
+	if n := to.cx.Flows.Import(to.cx.Now, recs); n != 3 {
+		t.Errorf("imported %d", n)
+	}
+	if n := to.cx.Flows.Import(to.cx.Now, recs); n != 0 {
+		t.Errorf("imported %d again", n)
+	}
+	for _, s := range []string{"server > client tcp 80 4000 A", "server6 > client6 udp 5201 9", "server > client echo-reply 7"} {
+		if got := to.send(s); got != "pass" {
+			t.Errorf("%s: %s", s, got)
+		}
+	}
+	for _, r := range to.cx.Flows.Export(to.cx.Now, to.g, 0) {
+		i := slices.IndexFunc(recs, func(q FlowRecord) bool { return q.Src == r.Src && q.Dst == r.Dst && q.Proto == r.Proto })
+		if i < 0 {
+			t.Errorf("came out of nowhere: %+v", r)
+		}
+	}
+}
+
+func TestExportSinceMark(t *testing.T) {
+	w := newWorld(t, mustCompile(t, mustLoad(t, reference), Fast))
+	w.send("client > server tcp 4000 80 S")
+	w.send("client > server udp 4000 5201")
+	mark := w.cx.Flows.Mark()
+	if recs := w.cx.Flows.Export(w.cx.Now, w.g, mark); len(recs) != 0 {
+		t.Errorf("nothing changed, but %+v", recs)
+	}
+	w.send("server > client tcp 80 4000 SA")
+	w.send("client > server tcp 4002 80 S")
+	if recs := w.cx.Flows.Export(w.cx.Now, w.g, mark); len(recs) != 2 {
+		t.Errorf("since the mark: %+v", recs)
+	}
+}
+
+func TestImportKeepsTimeLeft(t *testing.T) {
+	w := newWorld(t, mustCompile(t, mustLoad(t, reference), Fast))
+	r := FlowRecord{Proto: frame.ProtoUDP, Src: addrPort(frame.AddrFrom(guestAddr("client")), 1), Dst: addrPort(frame.AddrFrom(guestAddr("server")), 5201), Timeout: 10, Replied: true}
+	w.cx.Flows.Import(w.cx.Now, []FlowRecord{r})
+	w.cx.Now += int64(11 * time.Second)
+	if got := w.send("server > client udp 5201 1"); got != "default from-guest" {
+		t.Error(got)
+	}
+}
+
+// A port that floods the table is refused at its share, and others still begin flows.
+func TestFloodDoesNotStarveOthers(t *testing.T) {
+	text := "default: allow\n"
+	w := newWorld(t, mustCompile(t, mustLoad(t, text), Fast))
+	w.cx.Flows = NewFlows(FlowsConfig{Max: 4096, PerPort: 1000})
+	_, k := parsePacket("client > server tcp 1 80 S").frame(t)
+	for i := range 20000 {
+		k.SrcPort, k.DstPort = uint16(i), uint16(i>>16)+80
+		w.g.Check(&w.cx, Point{client, FromGuest}, k)
+	}
+	if n := w.cx.Flows.PortLen(client); n > 1000 || n < 900 {
+		t.Errorf("the flooding port holds %d flows", n)
+	}
+	for i := range 500 {
+		_, k := parsePacket("other > server udp 1 80").frame(t)
+		k.SrcPort = uint16(i)
+		if v := w.g.Check(&w.cx, Point{other, FromGuest}, k); v.Action != Pass {
+			t.Fatalf("flow %d of another port: %v", i, v.Reason)
+		}
+	}
+}
+
+// A full table gives what it has to whoever holds less.
+func TestFullTableIsShared(t *testing.T) {
+	w := newWorld(t, mustCompile(t, mustLoad(t, "default: allow\n"), Fast))
+	w.cx.Flows = NewFlows(FlowsConfig{Max: 4096, PerPort: 4096})
+	fill := func(port frame.PortID, n int, replied bool) (passed int) {
+		_, k := parsePacket("client > server udp 1 80").frame(t)
+		k.Src[15] = byte(port)
+		for i := range n {
+			k.SrcPort = uint16(i)
+			if w.g.Check(&w.cx, Point{port, FromGuest}, k).Action != Pass {
+				continue
+			}
+			passed++
+			if r := *k; replied {
+				r.Src, r.Dst, r.SrcPort, r.DstPort = k.Dst, k.Src, k.DstPort, k.SrcPort
+				w.g.Check(&w.cx, Point{server, FromGuest}, &r)
+			}
+		}
+		return passed
+	}
+	fill(client, 20000, true)
+	if n := fill(other, 1000, true); n != 1000 {
+		t.Errorf("%d of 1000 flows begun beside a port that holds everything", n)
+	}
+	if n := w.cx.Flows.Len(); n > 4096 {
+		t.Errorf("%d flows in a table of 4096", n)
+	}
+}
+
+// Whatever comes, the table's counts agree with its content, and every flow in it is found.
+func TestTableConsistent(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := NewFlows(FlowsConfig{Max: 4096, PerPort: 200})
+		g, _ := Compile(&Policy{Default: RuleAllow, inv: lab, classes: newClassifier(nil), counters: make([]counter, 1)}, Fast)
+		cx := Context{Now: 1e15, Flows: f}
+		for range rapid.IntRange(1, 300).Draw(t, "frames") {
+			k := frame.Key{Flags: frame.KeyIPv4 | frame.KeyL4, Proto: rapid.SampledFrom([]uint8{6, 17}).Draw(t, "proto")}
+			k.Src[15], k.Dst[15] = rapid.Byte().Draw(t, "src"), rapid.Byte().Draw(t, "dst")
+			k.SrcPort = rapid.Uint16Range(0, 3).Draw(t, "port")
+			k.TCPFlags = rapid.Byte().Draw(t, "flags")
+			cx.Now += rapid.Int64Range(0, 1e10).Draw(t, "time")
+			g.Check(&cx, Point{frame.PortID(rapid.IntRange(0, 3).Draw(t, "vnic")), Dir(rapid.IntRange(0, 1).Draw(t, "dir"))}, &k)
+			if rapid.IntRange(0, 9).Draw(t, "expire") == 0 {
+				f.Expire(cx.Now)
+			}
+		}
+		n, ports := 0, map[frame.PortID]int{}
+		f.all(func(s *shard, e *flow) {
+			n++
+			ports[e.owner]++
+			if h := e.hash(); s.find(&e.flowID, h) != e || f.shard(h) != s {
+				t.Fatal("a flow that cannot be found")
+			}
+		})
+		for p := range frame.PortID(4) {
+			if f.PortLen(p) != ports[p] {
+				t.Fatalf("port %d: counted %d, held %d", p, f.PortLen(p), ports[p])
+			}
+		}
+		if n != f.Len() {
+			t.Fatalf("counted %d, held %d", f.Len(), n)
+		}
+	})
+}

@@ -1,0 +1,125 @@
+package firewall
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// Each wrong policy gives one error at a place, that says what is wrong and what to do.
+func TestLoadErrors(t *testing.T) {
+	const head = "default: drop\n"
+	for _, c := range []struct{ text, place, says string }{
+		{"", "1:1", "empty"},
+		{"default: [", "1:10", "not YAML"},
+		{"rules: []", "1:1", "no default"},
+		{"default: deny", "1:10", "no default \"deny\""},
+		{head + "rule: []", "2:1", "no key \"rule\""},
+		{head + "---\ndefault: drop", "3:1", "second document"},
+		{head + "rules: {}", "2:8", "must be a list"},
+		{head + "rules:\n  - {action: allow}", "3:5", "no name"},
+		{head + "rules:\n  - {name: a}", "3:5", "no action"},
+		{head + "rules:\n  - {name: a b, action: drop}", "3:12", "cannot be the name"},
+		{head + "rules:\n  - {name: a, action: pass}", "3:23", "no action \"pass\""},
+		{head + "rules:\n  - {name: a, action: drop, form: client}", "3:29", "no key \"form\""},
+		{head + "rules:\n  - {name: a, action: drop, from: clint}", "3:35", "\"clint\" is no guest"},
+		{head + "rules:\n  - name: a\n    action: drop\n    to: [server, nobody]", "5:18", "\"nobody\" is no guest"},
+		{head + "rules:\n  - {name: a, action: drop, from: 10.0.0.1/8}", "3:35", "bits behind its length"},
+		{head + "rules:\n  - {name: a, action: drop, from: }", "3:34", "from is empty"},
+		{head + "rules:\n  - {name: a, action: drop, service: web}", "3:38", "no service \"web\""},
+		{head + "rules:\n  - {name: a, action: drop, direction: up}", "3:40", "no direction \"up\""},
+		{head + "rules:\n  - {name: a, action: drop, applied-to: 10.0.0.1}", "3:41", "has no vNICs"},
+		{head + "rules:\n  - {name: a, action: drop, log: maybe}", "3:34", "no log \"maybe\""},
+		{head + "rules:\n  - {name: a, action: drop}\n  - {name: a, action: drop}", "4:5", "already at line 3"},
+		{head + "rules:\n  - {name: a, action: drop, action: allow}", "3:29", "already defined"},
+		{head + "groups: {client: [server]}", "2:10", "a guest or a segment already"},
+		{head + "groups: {any: [server]}", "2:10", "a word of the policy's own"},
+		{head + "groups: {a: [b], b: [c], c: [a]}", "2:30", "contains itself through a"},
+		{head + "groups: {a: [a]}", "2:14", "contains itself through a"},
+		{head + "services: {web: {tcp: 0}}", "2:23", "\"0\" is no port"},
+		{head + "services: {web: {tcp: 65536}}", "2:23", "\"65536\" is no port"},
+		{head + "services: {web: {tcp: [80, 90-70]}}", "2:28", "\"90-70\" is no port"},
+		{head + "services: {web: {icmp: 8}}", "2:24", "different things"},
+		{head + "services: {web: {icmpv4: packet-too-big}}", "2:26", "has no type"},
+		{head + "services: {web: {icmp: knock}}", "2:24", "no ICMP type"},
+		{head + "services: {web: {protocol: 256}}", "2:28", "no IP protocol"},
+		{head + "services: {web: {sctp: 80}}", "2:18", "no key \"sctp\""},
+		{head + "services: {web: []}", "2:17", "the service says nothing"},
+		{head + "services: &a {web: *a}", "2:11", "must be a mapping"},
+		{head + strings.Repeat("[", 40), "2:1", "nests deeper"},
+	} {
+		_, err := Load("p.yaml", []byte(c.text), lab)
+		var e *Error
+		if !errors.As(err, &e) {
+			t.Errorf("%q: no error with a place: %v", c.text, err)
+			continue
+		}
+		if !strings.HasPrefix(err.Error(), "p.yaml:"+c.place+": ") || !strings.Contains(e.Msg, c.says) {
+			t.Errorf("%q: want %s: %s\n%v", c.text, c.place, c.says, err)
+		}
+	}
+}
+
+func TestLoadTellsSeveralErrors(t *testing.T) {
+	_, err := Load("p.yaml", []byte("default: no\nrules:\n  - {name: a, action: no}\n  - {name: b, action: no}\n"), lab)
+	var list ErrorList
+	if !errors.As(err, &list) || len(list) != 3 || list[2].Line != 4 || list[2].Source != "  - {name: b, action: no}" {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestGenerationIsOfContent(t *testing.T) {
+	a := mustCompile(t, mustLoad(t, reference), Fast)
+	same := mustCompile(t, mustLoad(t, "# a comment\n"+reference), Push)
+	tracks := mustCompile(t, mustLoad(t, reference), Off)
+	other := mustCompile(t, mustLoad(t, strings.Replace(reference, "5201", "5202", 1)), Fast)
+	if a.Generation() != same.Generation() || a.Generation() == tracks.Generation() || a.Generation() == other.Generation() {
+		t.Error(a.Generation(), same.Generation(), tracks.Generation(), other.Generation())
+	}
+}
+
+func TestLint(t *testing.T) {
+	p := mustLoad(t, `
+groups: {unused: [client], none: []}
+services: {web: {tcp: 80}, idle: {tcp: 81}}
+default: drop
+rules:
+  - {name: all, from: lan, action: drop}
+  - {name: part, from: client, service: web, action: allow}
+  - {name: back, to: client, action: allow}
+  - {name: empty, from: none, action: allow}
+`)
+	want := []string{"unused-group 2", "unused-service 3", "shadowed 7", "empty 9"}
+	for i, f := range p.Lint() {
+		if i >= len(want) || !strings.HasPrefix(want[i], f.Kind+" ") || !strings.HasSuffix(want[i], string(rune('0'+f.Line))) {
+			t.Errorf("finding %d: %+v", i, f)
+		}
+	}
+	if n := len(p.Lint()); n != len(want) {
+		t.Errorf("%d findings", n)
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add([]byte(reference))
+	f.Add([]byte("groups: {a: [b, 10.0.0.0/8], b: [client]}\nservices: {x: [{icmp: echo}, {protocol: gre, tcp: [1-3, any]}]}\ndefault: reject\nrules:\n- name: a\n  from: [a, \"::/0\"]\n  applied-to: lan\n  direction: in\n  action: allow\n  log: true\n"))
+	f.Add([]byte("default: &a drop\nrules: *a\n"))
+	f.Add([]byte("? - - -\n: {[}"))
+	f.Fuzz(func(t *testing.T, src []byte) {
+		p, err := Load("p.yaml", src, lab)
+		if err != nil {
+			var list ErrorList
+			if !errors.As(err, &list) || len(list) == 0 || list[0].Line < 1 || list[0].Col < 1 {
+				t.Fatalf("an error without a place: %v", err)
+			}
+			return
+		}
+		if _, err := Compile(p, Fast); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.NFT(NFTOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		p.Lint()
+	})
+}
