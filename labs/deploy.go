@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sluice/firewall"
 	"sluice/labs/guest"
 	"sluice/vswitch/control"
@@ -85,14 +87,18 @@ func claim(name string, progress func(string)) (dir string, lock *os.File, err e
 			return "", nil, err
 		}
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", nil, control.Errorf(control.Lacks, "make the state folder: %w", err)
+	err = os.MkdirAll(dir, 0o700)
+	if err == nil {
+		lock, err = lockLab(dir, os.O_RDWR|os.O_CREATE)
 	}
-	lock, err = lockLab(dir, os.O_RDWR|os.O_CREATE)
-	if errors.Is(err, errLocked) {
+	switch {
+	case errors.Is(err, errLocked):
 		return "", nil, control.Errorf(control.BadInput, "lab %s is deployed already: destroy it first, or give this one another --name", name)
+	case err != nil:
+		err = control.Errorf(control.Lacks, "make the state folder: %w", err)
+		return "", nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	return dir, lock, err
+	return dir, lock, nil
 }
 
 // bringUp does what needs the host's network and disk, then starts the lab process and waits for its word.
@@ -231,9 +237,9 @@ func withLog(dir string, err error) error {
 	return fmt.Errorf("%w; the end of its log:\n%s", err, b[max(0, len(b)-maxLog):])
 }
 
-// classOf is the class of an error, where a machine that lacks something is known by guest's sentinel too.
+// classOf is the class of an error. That the machine lacks something is also known by guest's sentinel, or a full disk.
 func classOf(err error) control.Class {
-	if errors.Is(err, guest.ErrMissing) {
+	if errors.Is(err, guest.ErrMissing) || errors.Is(err, unix.ENOSPC) {
 		return control.Lacks
 	}
 	return control.ClassOf(err)

@@ -1,0 +1,311 @@
+package labs_test
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/md5"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sluice/vswitch"
+)
+
+// changesWanted is how many changes of placement are made under load: SLUICE_TEST_CHANGES, or a few.
+func changesWanted(t *testing.T) int {
+	s := os.Getenv("SLUICE_TEST_CHANGES")
+	if s == "" {
+		return 12
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		t.Fatalf("SLUICE_TEST_CHANGES=%q is no count", s)
+	}
+	return n
+}
+
+// The load: 2,000 numbered datagrams a second, downloads one after the other, and attempts at a denied port.
+const (
+	datagramBytes   = 100
+	datagramsASec   = 2000
+	downloadBytes   = 3000000
+	downloadForever = "while :; do wget -qO- http://10.10.2.10/bytes/3000000 | md5sum; sleep 0.2; done"
+	deniedForever   = "while :; do nc -w1 10.10.2.10 23 </dev/null; nc -w1 fd00:10:2::10 23 </dev/null; done"
+	stepWait        = 30 * time.Second // for one step of a guest, on a busy machine
+)
+
+// testChanges changes the placement at random under load, and then asks everybody what they have seen.
+func testChanges(t *testing.T, lab string) {
+	changes := changesWanted(t)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("%d changes, seed %d", changes, seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+
+	must(t, "--lab", lab, "place", "off")
+	witness := startGuest(t, lab, "server", "tcpdump", "-ni", "eth0", "-tt", "-l", "dst port 23")
+	denied := startGuest(t, lab, "client", "sh", "-c", deniedForever)
+	witness.waitLines(t, 2) // in off they arrive: the witness sees what it must later not see
+	must(t, "--lab", lab, "place", "fast")
+	enforced := periods{}
+	enforced.begin()
+	downloads := startGuest(t, lab, "client", "sh", "-c", downloadForever)
+	stream := startGuest(t, lab, "client", "iperf3", "-c", "10.10.2.10", "-u", "-J",
+		"-l", fmt.Sprint(datagramBytes), "-b", fmt.Sprint(8*datagramBytes*datagramsASec), "-t", fmt.Sprint(5+changes*3/4))
+	talk := startTalk(t, lab)
+
+	var sum vswitch.Receipt
+	at := "fast"
+	for i := range changes {
+		talk.rounds(t, 3)
+		others := map[string][]string{"off": {"fast", "slow"}, "fast": {"off", "slow"}, "slow": {"off", "fast"}}[at]
+		to := others[rng.IntN(len(others))]
+		if to == "off" {
+			enforced.end()
+		}
+		r := place(t, lab, to)
+		if at == "off" {
+			enforced.begin()
+		}
+		t.Logf("%3d: %s to %s: gap %.1f ms, %d observed, %d lost, %d duplicated, %d reordered, %d leaked, %d carried, overflow %v",
+			i+1, at, to, r.GapMS, r.Observed, r.Lost, r.Duplicated, r.Reordered, r.Leaked, r.FlowsCarried, r.Overflow)
+		if r.Leaked != 0 {
+			t.Errorf("%s to %s: %d denied frames delivered", at, to, r.Leaked)
+		}
+		sum.Lost, sum.Duplicated, sum.Reordered = sum.Lost+r.Lost, sum.Duplicated+r.Duplicated, sum.Reordered+r.Reordered
+		sum.Overflow = sum.Overflow || r.Overflow
+		at = to
+	}
+	talk.rounds(t, 3)
+	downloads.waitLines(t, len(downloads.read())+2)
+	checkStream(t, stream, sum)
+	if at != "off" {
+		enforced.end()
+	}
+	for _, b := range []*background{denied, downloads, witness, talk.background} {
+		b.stop(t)
+	}
+	checkDownloads(t, downloads.read())
+	checkWitness(t, witness.read(), enforced)
+}
+
+func place(t *testing.T, lab, to string) (r vswitch.Receipt) {
+	t.Helper()
+	out := must(t, "--lab", lab, "place", to, "-o", "json")
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatalf("receipt: %v\n%s", err, out)
+	}
+	return r
+}
+
+// periods are the times in which the policy was surely enforced: from the end of a change to the beginning of the next.
+type periods [][2]time.Time
+
+func (p *periods) begin() { *p = append(*p, [2]time.Time{time.Now()}) }
+func (p *periods) end()   { (*p)[len(*p)-1][1] = time.Now() }
+
+// clockError is how far a guest's clock may be from ours.
+const clockError = 100 * time.Millisecond
+
+func (p periods) hold(at time.Time) bool {
+	for _, q := range p {
+		if at.After(q[0].Add(clockError)) && at.Before(q[1].Add(-clockError)) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkWitness: while the policy was enforced, no frame to the denied port reached the server.
+func checkWitness(t *testing.T, lines []string, enforced periods) {
+	t.Helper()
+	seen := 0
+	for _, line := range lines {
+		stamp, _, _ := strings.Cut(line, " ")
+		secs, err := strconv.ParseFloat(stamp, 64)
+		if err != nil {
+			t.Errorf("tcpdump said %q", line)
+			continue
+		}
+		if enforced.hold(time.UnixMicro(int64(secs * 1e6))) {
+			t.Errorf("a denied frame was delivered: %s", line)
+		}
+		seen++
+	}
+	t.Logf("%d frames to the denied port were delivered, all while the policy was not enforced", seen)
+}
+
+// checkDownloads: each that ended has every byte.
+func checkDownloads(t *testing.T, lines []string) {
+	t.Helper()
+	whole := make([]byte, downloadBytes)
+	for i := range whole {
+		whole[i] = byte(i % 251)
+	}
+	sum := md5.Sum(whole)
+	for _, line := range lines {
+		if got, _, _ := strings.Cut(line, " "); got != hex.EncodeToString(sum[:]) {
+			t.Errorf("a download was broken: %s", line)
+		}
+	}
+	t.Logf("%d downloads of %d bytes", len(lines), downloadBytes)
+}
+
+// checkStream compares what the server missed with what the receipts own up to.
+func checkStream(t *testing.T, b *background, sum vswitch.Receipt) {
+	t.Helper()
+	if err := b.wait(t); err != nil {
+		t.Fatalf("iperf3: %v\n%s", err, strings.Join(b.read(), "\n"))
+	}
+	var report struct {
+		End struct {
+			Sum struct {
+				Packets int `json:"packets"`
+				Lost    int `json:"lost_packets"`
+			} `json:"sum"`
+			Streams []struct {
+				UDP struct {
+					OutOfOrder int `json:"out_of_order"`
+				} `json:"udp"`
+			} `json:"streams"`
+		} `json:"end"`
+	}
+	if err := json.Unmarshal([]byte(strings.Join(b.read(), "\n")), &report); err != nil || len(report.End.Streams) != 1 {
+		t.Fatalf("iperf3 said: %v\n%s", err, strings.Join(b.read(), "\n"))
+	}
+	got := report.End.Sum
+	t.Logf("%d datagrams: %d lost, %d out of order; receipts of all flows: %d lost, %d reordered, %d duplicated",
+		got.Packets, got.Lost, report.End.Streams[0].UDP.OutOfOrder, sum.Lost, sum.Reordered, sum.Duplicated)
+	if got.Packets < datagramsASec {
+		t.Errorf("only %d datagrams", got.Packets)
+	}
+	if sum.Overflow {
+		return // a receipt says that it did not see everything
+	}
+	if got.Lost > sum.Lost {
+		t.Errorf("%d datagrams lost, the receipts know of %d", got.Lost, sum.Lost)
+	}
+	if late := report.End.Streams[0].UDP.OutOfOrder; late > sum.Reordered+sum.Duplicated {
+		t.Errorf("%d datagrams out of order, the receipts know of %d", late, sum.Reordered)
+	}
+}
+
+// background is a command in a guest that runs beside the test.
+type background struct {
+	cmd   *exec.Cmd
+	stdin io.WriteCloser
+	ended chan error
+	lines chan struct{} // told of each new line, if anyone listens
+
+	mu     sync.Mutex
+	stdout []string
+	stderr bytes.Buffer
+}
+
+func startGuest(t *testing.T, lab, guest string, argv ...string) *background {
+	t.Helper()
+	cmd, stop := command(t, append([]string{"--lab", lab, "exec", guest, "--"}, argv...)...)
+	b := &background{cmd: cmd, ended: make(chan error, 1), lines: make(chan struct{}, 1)}
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		b.stdin, err = cmd.StdinPipe()
+	}
+	cmd.Stderr = &b.stderr
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for s := bufio.NewScanner(out); s.Scan(); {
+			b.mu.Lock()
+			b.stdout = append(b.stdout, s.Text())
+			b.mu.Unlock()
+			select {
+			case b.lines <- struct{}{}:
+			default:
+			}
+		}
+		b.ended <- cmd.Wait()
+	}()
+	t.Cleanup(stop)
+	return b
+}
+
+// read is what the command has said so far.
+func (b *background) read() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.stdout[:len(b.stdout):len(b.stdout)]
+}
+
+// waitLines waits until the command has said n lines.
+func (b *background) waitLines(t *testing.T, n int) {
+	t.Helper()
+	late := time.After(stepWait)
+	for len(b.read()) < n {
+		select {
+		case <-b.lines:
+		case err := <-b.ended:
+			t.Fatalf("%v ended: %v %s", b.cmd.Args, err, &b.stderr)
+		case <-late:
+			t.Fatalf("%v: %d lines after %v, want %d", b.cmd.Args, len(b.read()), stepWait, n)
+		}
+	}
+}
+
+func (b *background) wait(t *testing.T) error {
+	t.Helper()
+	select {
+	case err := <-b.ended:
+		return err
+	case <-time.After(deadline):
+		t.Fatalf("%v did not end", b.cmd.Args)
+		return nil
+	}
+}
+
+// stop interrupts the command, as a user would, and waits for it.
+func (b *background) stop(t *testing.T) {
+	t.Helper()
+	if err := b.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Errorf("%v has ended: %v %s", b.cmd.Args, err, &b.stderr)
+		return
+	}
+	_ = b.wait(t) // the exit code is that of an interrupted command
+}
+
+// conversation is one TCP connection on which the server repeats what the client says.
+type conversation struct {
+	*background
+	said int
+}
+
+func startTalk(t *testing.T, lab string) *conversation {
+	return &conversation{background: startGuest(t, lab, "client", "nc", "10.10.2.10", "7777")}
+}
+
+// rounds says some numbered lines, one after the other's answer.
+func (c *conversation) rounds(t *testing.T, n int) {
+	t.Helper()
+	for range n {
+		c.said++
+		line := fmt.Sprintf("line %d", c.said)
+		if _, err := fmt.Fprintln(c.stdin, line); err != nil {
+			t.Fatalf("the conversation broke at %q: %v", line, err)
+		}
+		c.waitLines(t, c.said)
+		if got := c.read()[c.said-1]; got != line {
+			t.Fatalf("said %q, heard %q", line, got)
+		}
+	}
+}
