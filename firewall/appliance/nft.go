@@ -23,7 +23,6 @@ func (a *Appliance) ApplyNFT(script string) error {
 			return nil
 		}
 	}
-	a.gen = 0
 	cmd := exec.Command("nft", "-f", "-")
 	cmd.Stdin = strings.NewReader("flush ruleset\n" + script)
 	var said bytes.Buffer

@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os/exec"
 	"path"
 	"path/filepath"
@@ -20,6 +21,8 @@ type program struct {
 
 var programs = []program{
 	{"busybox", "busybox-static", "bin"},
+	{"dash", "dash", "bin"}, // busybox's own sh prefers its applets to the programs below
+	{"bash", "bash", "bin"}, // for people
 	{"nft", "nftables", "usr/sbin"},
 	{"ip", "iproute2", "usr/sbin"},
 	{"ss", "iproute2", "usr/bin"},
@@ -30,6 +33,9 @@ var programs = []program{
 
 // libraryFolders is where the dynamic linker looks on Debian amd64.
 var libraryFolders = []string{"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/lib", "/usr/lib", "/usr/local/lib"}
+
+// terminals is where Debian keeps the few terminal descriptions that every machine has (ncurses-base).
+const terminals = "/lib/terminfo"
 
 // addPrograms puts the host's programs in, and busybox under each of its names that no other program has.
 func (t *tree) addPrograms() error {
@@ -47,7 +53,25 @@ func (t *tree) addPrograms() error {
 	if len(missing) > 0 {
 		return fmt.Errorf("%w: apt-get install %s", ErrMissing, strings.Join(slices.Compact(missing), " "))
 	}
-	return t.addApplets()
+	if err := t.addApplets(); err != nil {
+		return err
+	}
+	return t.addFolder(terminals)
+}
+
+// addFolder puts a folder of small files in, where the host has it.
+func (t *tree) addFolder(dir string) error {
+	return filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || e.IsDir() {
+			return err
+		}
+		real, err := resolve(p)
+		t.files[strings.TrimPrefix(p, "/")] = treeFile{from: real, mode: 0o644}
+		return err
+	})
 }
 
 // lookPath is exec.LookPath that also finds an administrator's programs from an ordinary PATH.
@@ -63,7 +87,8 @@ func (t *tree) addApplets() error {
 	if err != nil {
 		return fmt.Errorf("%w: apt-get install busybox-static: %w", ErrMissing, err)
 	}
-	taken := map[string]bool{"sluice": true, "init": true}
+	t.files["bin/sh"] = treeFile{link: "/bin/dash"}
+	taken := map[string]bool{"sluice": true, "init": true, "sh": true}
 	for _, p := range programs {
 		taken[p.name] = true
 	}

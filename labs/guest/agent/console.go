@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// Shell is the shell for people, in every image.
+const Shell = "/bin/bash"
+
 // consolePath is the serial line of a QEMU guest: the way in where the agent's own is broken.
 const consolePath = "/dev/ttyS0"
 
@@ -28,7 +31,7 @@ func (g *guest) runShell() error {
 		return err
 	}
 	defer tty.Close()
-	cmd := exec.Command("/bin/sh", "-l")
+	cmd := exec.Command(Shell, "-l")
 	cmd.Dir = "/root"
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
