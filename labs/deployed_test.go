@@ -243,9 +243,6 @@ func testExec(t *testing.T, lab string) {
 			}
 		})
 	}
-	if r := inGuest(t, lab, "clent", "", "true"); !strings.Contains(r.stderr, "did you mean client?") {
-		t.Errorf("no hint: %s", r.stderr)
-	}
 }
 
 func testSecondDeploy(t *testing.T, lab string) {

@@ -3,6 +3,7 @@ package labs_test
 import (
 	"fmt"
 	"hash/crc32"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -168,12 +169,10 @@ func TestRootHalfDeploy(t *testing.T) {
 		sig syscall.Signal
 		at  string // a word of its progress
 	}{
-		{syscall.SIGINT, "guest image"},
 		{syscall.SIGINT, "boots"},
-		{syscall.SIGINT, "is ready"},
-		{syscall.SIGKILL, "guest image"},
+		{syscall.SIGINT, "one is ready"},
 		{syscall.SIGKILL, "boots"},
-		{syscall.SIGKILL, "is ready"},
+		{syscall.SIGKILL, "one is ready"},
 	} {
 		t.Run(fmt.Sprintf("%v at %s", c.sig, c.at), func(t *testing.T) {
 			name := uniqueLab(t, "half")
@@ -204,6 +203,32 @@ func TestRootHalfDeploy(t *testing.T) {
 			}
 			expectNothing(t, name, spaces)
 		})
+	}
+}
+
+// TestRootRandomKill kills the deploying command at random moments, then whatever runs of the lab: destroy removes it all.
+func TestRootRandomKill(t *testing.T) {
+	needRoot(t)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	name := uniqueLab(t, "random")
+	dir := writeLab(t, name)
+	for range 10 {
+		cmd, stop := command(t, "lab", "deploy", dir)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		moment := time.Duration(rng.IntN(int(300 * time.Millisecond)))
+		<-time.After(moment) // not for something to happen: this is the moment
+		spaces := spacesOf(t, name)
+		kill(t, cmd.Process.Pid, syscall.SIGKILL)
+		_ = cmd.Wait()
+		stop()
+		if r := sluice(t, "", "lab", "destroy", name); r.code != 0 && (r.code != 2 || len(spaces) > 0) {
+			t.Errorf("destroy after %v: exit code %d: %s", moment, r.code, r.stderr)
+		}
+		expectNothing(t, name, spaces)
 	}
 }
 

@@ -129,16 +129,10 @@ func (w *world) run(ctx context.Context, name string, req control.ExecRequest, s
 
 // agentOf finds a guest's agent by the guest's name.
 func (w *world) agentOf(name string) (*agent.Client, error) {
-	names := make([]string, len(w.guests))
-	for i, r := range w.guests {
-		names[i] = r.Name
-	}
-	i := slices.Index(names, name)
+	i := slices.IndexFunc(w.guests, func(r *resident) bool { return r.Name == name })
 	switch {
-	case i < 0 && suggest(name, names) != "":
-		return nil, control.Errorf(control.BadInput, "no guest %q; did you mean %s?", name, suggest(name, names))
 	case i < 0:
-		return nil, control.Errorf(control.BadInput, "no guest %q; there are %v", name, names)
+		return nil, control.Errorf(control.BadInput, "no guest %q in lab %s", name, w.lab.Name)
 	case w.guests[i].machine == nil:
 		return nil, control.Errorf(control.BadInput, "%s is a device of this machine: run the command without sluice", name)
 	}

@@ -32,8 +32,8 @@ type treeFile struct {
 
 // The files that every guest has and that come from nowhere else.
 var fixedFiles = map[string]string{
-	"etc/passwd":        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
-	"etc/group":         "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
+	"etc/passwd":        "root:x:0:0:root:/root:/bin/sh\ntcpdump:x:72:72:tcpdump:/nonexistent:/bin/false\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+	"etc/group":         "root:x:0:\ntty:x:5:\ntcpdump:x:72:\nnogroup:x:65534:\n",
 	"etc/nsswitch.conf": "hosts: files\n",
 	"etc/hosts":         "127.0.0.1 localhost\n::1 localhost\n",
 	"etc/profile":       "export PS1='\\h:\\w\\$ '\nalias ll='ls -l'\n",
