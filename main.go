@@ -13,8 +13,8 @@ import (
 
 	"sluice/labs"
 	"sluice/labs/bench"
-	"sluice/labs/demo"
 	"sluice/labs/bench/stream"
+	"sluice/labs/demo"
 	"sluice/labs/guest/agent"
 	"sluice/vswitch/cli"
 )

@@ -39,7 +39,7 @@ const (
 	datagramsASec   = 2000
 	downloadBytes   = 3000000
 	downloadForever = "while :; do wget -qO- http://10.10.2.10/bytes/3000000 | md5sum; sleep 0.2; done"
-	deniedForever   = "while :; do nc -w1 10.10.2.10 23 </dev/null; nc -w1 fd00:10:2::10 23 </dev/null; done"
+	deniedForever   = "while :; do nc -w1 10.10.2.10 23 </dev/null; nc -w1 fd00:10:2::10 23 </dev/null; sleep 0.05; done"
 	stepWait        = 30 * time.Second // for one step of a guest, on a busy machine
 )
 

@@ -233,7 +233,7 @@ func testExec(t *testing.T, lab string) {
 		{"standard input", "client", "one\ntwo\n", []string{"cat"}, 0, "one\ntwo\n"},
 		{"words are kept", "client", "", []string{"echo", "a  b", "$HOME"}, 0, "a  b $HOME\n"},
 		{"hostname", "fw", "", []string{"hostname"}, 0, "fw\n"},
-		{"names", "client", "", []string{"ping", "-c1", "-W5", "-q", "fw"}, 0, "*"},
+		{"names", "client", "", []string{"ping", "-c1", "-W5", "-q", "server"}, 0, "*"},
 		{"no such guest", "clent", "", []string{"true"}, 2, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
