@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,10 +14,8 @@ import (
 
 // LabOf is the lab that a command means, as --lab or the environment says; empty is the only one.
 func LabOf(cmd *cobra.Command) string {
-	if f := cmd.Flags().Lookup("lab"); f != nil && f.Value.String() != "" {
-		return f.Value.String()
-	}
-	return os.Getenv(EnvName("lab")) // while completing, flags have not been filled yet
+	lab, _ := cmd.Flags().GetString("lab")
+	return lab
 }
 
 // Dial reaches the lab that a command means.

@@ -173,6 +173,9 @@ func TestSessionsAreBounded(t *testing.T) {
 	}
 	release.Close()
 	wg.Wait()
+	if _, err := c.Exec(t.Context(), "client", sleep, Streams{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: io.Discard}); err != nil {
+		t.Errorf("when the others have ended: %v", err)
+	}
 }
 
 func TestExecOverTheSocket(t *testing.T) {

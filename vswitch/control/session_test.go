@@ -153,7 +153,7 @@ func TestSessionWhenTheLabEnds(t *testing.T) {
 // TestSessionRefusesWhatIsNoInput: whatever a client says on the control stream beside signals and sizes ends its say.
 func TestSessionRefusesWhatIsNoInput(t *testing.T) {
 	for _, line := range []string{
-		`{"signal":"KILL"}`, `{"signal":9}`, `{}`, `[]`, `garbage`, `{"resize":{"rows":-1,"cols":1}}`, strings.Repeat("x", maxControlLine+1),
+		`{"signal":"KILL"}`, `{"signal":9}`, `{}`, `[]`, `garbage`, `{"resize":{"rows":-1,"cols":1}}`, `{"signal":"INT"` + strings.Repeat(" ", maxControlLine) + `}`,
 	} {
 		signals, resizes := make(chan string, 2), make(chan WindowSize, 2)
 		readInputs(t.Context(), strings.NewReader(line+"\n"+`{"signal":"INT"}`+"\n"), signals, resizes)
