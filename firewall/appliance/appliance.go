@@ -3,6 +3,7 @@
 package appliance
 
 import (
+	"errors"
 	"os/exec"
 	"sync"
 
@@ -18,8 +19,9 @@ type Appliance struct {
 	// Run runs a program to its end; nil means exec.Cmd.Run. An init process needs its own way.
 	Run func(*exec.Cmd) error
 
-	mu     sync.Mutex // one change at a time
-	flows  *conntrack.Conn
+	mu     sync.Mutex      // one change at a time
+	flows  *conntrack.Conn // reads
+	writer *ctWriter
 	script string // the ruleset in force, as ApplyNFT got it
 	gen    uint32 // the kernel's ruleset generation after it
 }
@@ -28,10 +30,13 @@ type Appliance struct {
 func (a *Appliance) Close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.flows == nil {
-		return nil
+	var err error
+	if a.flows != nil {
+		err = a.flows.Close()
 	}
-	err := a.flows.Close()
-	a.flows = nil
+	if a.writer != nil {
+		err = errors.Join(err, a.writer.conn.Close())
+	}
+	a.flows, a.writer = nil, nil
 	return err
 }

@@ -44,58 +44,70 @@ func (a *Appliance) Flows() ([]firewall.FlowRecord, error) {
 }
 
 // PutFlows makes an entry for each flow, or refreshes the one that is there, and says how many of them conntrack holds
-// now. A flow that no entry can be made of is an error, and so is a full table; those before it stay.
+// now. A flow that no entry can be made of is an error, and so is a full table; the others are there all the same.
 func (a *Appliance) PutFlows(flows []firewall.FlowRecord) (int, error) {
-	if len(flows) > MaxFlows {
-		return 0, fmt.Errorf("%d flows are more than %d", len(flows), MaxFlows)
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	c, err := a.conn()
-	if err != nil {
-		return 0, err
-	}
-	for i := range flows {
-		if err := put(c, &flows[i]); err != nil {
-			return i, fmt.Errorf("carry %s to %s: %w", flows[i].Src, flows[i].Dst, err)
-		}
-	}
-	return len(flows), nil
-}
-
-func put(c *conntrack.Conn, r *firewall.FlowRecord) error {
-	f, err := toEntry(r)
-	if err != nil {
-		return err
-	}
-	if err = c.Create(f); errors.Is(err, unix.EEXIST) {
-		err = c.Update(f)
-	}
-	return err
+	// EBUSY: the entry is there and has seen more than we know of, an answer for instance.
+	return a.write(putEntry, flows, func(err error) (held, fine bool) {
+		busy := errors.Is(err, unix.EBUSY)
+		return busy, busy
+	})
 }
 
 // DeleteFlows removes flows and says how many were there.
 func (a *Appliance) DeleteFlows(flows []firewall.FlowRecord) (int, error) {
+	return a.write(deleteEntry, flows, func(err error) (known, fine bool) {
+		return false, errors.Is(err, unix.ENOENT)
+	})
+}
+
+// write does one thing with every flow and counts those with which it was done. judge says of a refusal whether it counts
+// as done all the same, and whether it is no error.
+func (a *Appliance) write(v ctVerb, flows []firewall.FlowRecord, judge func(error) (counts, fine bool)) (int, error) {
+	if len(flows) > MaxFlows {
+		return 0, fmt.Errorf("%d flows are more than %d", len(flows), MaxFlows)
+	}
+	entries := make([]conntrack.Flow, len(flows))
+	for i := range flows {
+		var err error
+		if entries[i], err = toEntry(&flows[i]); err != nil {
+			return 0, refused(&flows[i], err)
+		}
+	}
+	said, err := a.send(v, entries)
+	done := 0
+	for i, e := range said {
+		counts, fine := e == nil, e == nil
+		if e != nil {
+			counts, fine = judge(e)
+		}
+		if counts {
+			done++
+		}
+		if !fine && err == nil {
+			err = refused(&flows[i], e)
+		}
+	}
+	return done, err
+}
+
+// send gives entries to the kernel. A socket that failed may hold answers to what is over, so it is not used again.
+func (a *Appliance) send(v ctVerb, entries []conntrack.Flow) (said []error, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	c, err := a.conn()
-	if err != nil {
-		return 0, err
-	}
-	known := 0
-	for i := range flows {
-		f, err := toEntry(&flows[i])
-		if err == nil {
-			err = c.Delete(conntrack.Flow{TupleOrig: f.TupleOrig, TupleReply: f.TupleReply})
-		}
-		switch {
-		case err == nil:
-			known++
-		case !errors.Is(err, unix.ENOENT):
-			return known, fmt.Errorf("forget %s to %s: %w", flows[i].Src, flows[i].Dst, err)
+	if a.writer == nil {
+		if a.writer, err = dialWriter(); err != nil {
+			return nil, err
 		}
 	}
-	return known, nil
+	if said, err = a.writer.do(v, entries); err != nil {
+		a.writer.conn.Close()
+		a.writer = nil
+	}
+	return said, err
+}
+
+func refused(f *firewall.FlowRecord, err error) error {
+	return fmt.Errorf("flow of protocol %d from %s to %s: %w", f.Proto, f.Src, f.Dst, err)
 }
 
 // FlushFlows removes every flow.

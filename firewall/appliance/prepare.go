@@ -61,7 +61,8 @@ func Prepare() error {
 
 // notOurs is true where a setting belongs to another namespace: it cannot be written, or is not shown.
 func notOurs(err error) bool {
-	return errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EROFS)
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EROFS) ||
+		errors.Is(err, unix.EOPNOTSUPP)
 }
 
 // absent is true for a setting that only a kernel's first namespace has.

@@ -1,0 +1,246 @@
+package appliance
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/firewall"
+)
+
+// inside puts the test into a network namespace of its own. Its thread is not given back: it ends with the test.
+func inside(t *testing.T) *Appliance {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		const why = "needs root: makes namespaces"
+		if os.Getenv("SLUICE_TEST_NO_SKIP") != "" {
+			t.Fatal(why)
+		}
+		t.Skip(why)
+	}
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatal(err)
+	}
+	// In a namespace conntrack begins with the first rule that asks for it, and its settings are there from the start.
+	if err := Prepare(); err != nil {
+		t.Fatal(err)
+	}
+	a := &Appliance{}
+	t.Cleanup(func() {
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return a
+}
+
+func record(proto uint8, src, dst, state string, replied bool) firewall.FlowRecord {
+	return firewall.FlowRecord{
+		Proto: proto, Src: netip.MustParseAddrPort(src), Dst: netip.MustParseAddrPort(dst), State: state, Replied: replied, Timeout: 100,
+	}
+}
+
+var carried = []firewall.FlowRecord{
+	record(6, "10.0.1.1:1000", "10.0.2.1:80", "established", true),
+	record(6, "10.0.1.1:1001", "10.0.2.1:80", "syn-sent", false),
+	record(6, "10.0.1.1:1002", "10.0.2.1:80", "syn-recv", true),
+	record(6, "10.0.1.1:1003", "10.0.2.1:80", "fin-wait", true),
+	record(6, "10.0.1.1:1004", "10.0.2.1:80", "time-wait", true),
+	record(6, "[fd00::1]:1000", "[fd00::2]:80", "established", true),
+	record(17, "10.0.1.1:1000", "10.0.2.1:53", "replied", true),
+	record(17, "10.0.1.1:1001", "10.0.2.1:53", "unreplied", false),
+	record(17, "[fd00::1]:1000", "[fd00::2]:53", "replied", true),
+	record(1, "10.0.1.1:77", "10.0.2.1:77", "replied", true),
+	record(1, "10.0.1.1:78", "10.0.2.1:78", "unreplied", false),
+	record(58, "[fd00::1]:77", "[fd00::2]:77", "replied", true),
+}
+
+// TestFlowsAreCarried puts every sort of flow into a real conntrack and reads it back as it was.
+func TestFlowsAreCarried(t *testing.T) {
+	a := inside(t)
+	if n, err := a.PutFlows(carried); err != nil || n != len(carried) {
+		t.Fatalf("put %d flows, %v; want %d", n, err, len(carried))
+	}
+	got := flowsByName(t, a)
+	for _, want := range carried {
+		name := nameOf(want)
+		f, ok := got[name]
+		if !ok {
+			t.Errorf("%s is not in conntrack", name)
+			continue
+		}
+		if f.Timeout < want.Timeout-5 || f.Timeout > want.Timeout {
+			t.Errorf("%s: timeout %d, want about %d", name, f.Timeout, want.Timeout)
+		}
+		f.Timeout = want.Timeout
+		if f != want {
+			t.Errorf("%s: %+v, want %+v", name, f, want)
+		}
+	}
+	if len(got) != len(carried) {
+		t.Errorf("%d flows in conntrack, want %d", len(got), len(carried))
+	}
+}
+
+func nameOf(f firewall.FlowRecord) string { return fmt.Sprintf("%d %s %s", f.Proto, f.Src, f.Dst) }
+
+func flowsByName(t *testing.T, a *Appliance) map[string]firewall.FlowRecord {
+	t.Helper()
+	flows, err := a.Flows()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]firewall.FlowRecord{}
+	for _, f := range flows {
+		all[nameOf(f)] = f
+	}
+	return all
+}
+
+// TestPutAgain refreshes entries: with more knowledge, with the same, and with less than conntrack has itself.
+func TestPutAgain(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		first, second firewall.FlowRecord
+		state         string
+	}{
+		{"the same", record(6, "10.0.1.1:1", "10.0.2.1:80", "established", true), record(6, "10.0.1.1:1", "10.0.2.1:80", "established", true), "established"},
+		{"more", record(6, "10.0.1.1:2", "10.0.2.1:80", "syn-sent", false), record(6, "10.0.1.1:2", "10.0.2.1:80", "established", true), "established"},
+		{"less", record(17, "10.0.1.1:3", "10.0.2.1:53", "replied", true), record(17, "10.0.1.1:3", "10.0.2.1:53", "unreplied", false), "replied"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := inside(t)
+			for _, f := range []firewall.FlowRecord{c.first, c.second} {
+				if n, err := a.PutFlows([]firewall.FlowRecord{f}); err != nil || n != 1 {
+					t.Fatalf("put %d, %v", n, err)
+				}
+			}
+			got := flowsByName(t, a)
+			if f := got[nameOf(c.second)]; len(got) != 1 || f.State != c.state {
+				t.Errorf("conntrack has %+v, want one in state %s", got, c.state)
+			}
+		})
+	}
+}
+
+func TestWhatCannotBeCarried(t *testing.T) {
+	a := inside(t)
+	for _, c := range []struct {
+		name string
+		flow firewall.FlowRecord
+	}{
+		{"another protocol", record(47, "10.0.1.1:0", "10.0.2.1:0", "", false)},
+		{"two families", record(6, "10.0.1.1:1", "[fd00::2]:80", "established", true)},
+		{"no addresses", firewall.FlowRecord{Proto: 6}},
+		{"ICMP of the other family", record(1, "[fd00::1]:1", "[fd00::2]:1", "replied", true)},
+	} {
+		if n, err := a.PutFlows([]firewall.FlowRecord{c.flow}); err == nil || n != 0 {
+			t.Errorf("%s: put %d, %v; want an error", c.name, n, err)
+		}
+	}
+}
+
+// TestManyFlows crosses the size of a batch.
+func TestManyFlows(t *testing.T) {
+	a := inside(t)
+	var flows []firewall.FlowRecord
+	for i := range 3*batchSize + 1 {
+		flows = append(flows, record(6, fmt.Sprintf("10.0.1.1:%d", 1000+i), "10.0.2.1:80", "established", true))
+	}
+	if n, err := a.PutFlows(flows); err != nil || n != len(flows) {
+		t.Fatalf("put %d, %v; want %d", n, err, len(flows))
+	}
+	half := len(flows) / 2
+	if n, err := a.DeleteFlows(flows[:half]); err != nil || n != half {
+		t.Errorf("deleted %d, %v; want %d", n, err, half)
+	}
+	if n, err := a.DeleteFlows(flows); err != nil || n != len(flows)-half {
+		t.Errorf("deleted %d of the rest, %v; want %d", n, err, len(flows)-half)
+	}
+	if got := flowsByName(t, a); len(got) != 0 {
+		t.Errorf("%d flows left", len(got))
+	}
+}
+
+func TestFlush(t *testing.T) {
+	a := inside(t)
+	if _, err := a.PutFlows(carried); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := a.Stats(); err != nil || s.Flows != len(carried) || s.Capacity == 0 || s.Busy == 0 {
+		t.Errorf("stats %+v, %v; want %d flows", s, err, len(carried))
+	}
+	if err := a.FlushFlows(); err != nil {
+		t.Fatal(err)
+	}
+	if got := flowsByName(t, a); len(got) != 0 {
+		t.Errorf("%d flows left", len(got))
+	}
+}
+
+func TestApplyNFT(t *testing.T) {
+	a := inside(t)
+	runs := 0
+	a.Run = func(cmd *exec.Cmd) error { runs++; return cmd.Run() }
+	list := func() string {
+		out, err := exec.Command("nft", "list", "ruleset").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	one, two := "table inet one { }\n", "table inet two { }\n"
+	for _, c := range []struct {
+		name, script string
+		fails        bool
+		runs         int
+		want         string
+	}{
+		{"the first", one, false, 1, "one"},
+		{"the same costs no nft", one, false, 1, "one"},
+		{"another takes its place", two, false, 2, "two"},
+		{"a broken one changes nothing", "table inet three { }\nnonsense\n", true, 3, "two"},
+		{"the one in force is still known", two, false, 3, "two"},
+		{"the first again", one, false, 4, "one"},
+	} {
+		if err := a.ApplyNFT(c.script); (err != nil) != c.fails {
+			t.Errorf("%s: error %v", c.name, err)
+		}
+		if got := strings.Fields(list()); !slices.Equal(got, []string{"table", "inet", c.want, "{", "}"}) {
+			t.Errorf("%s: ruleset is %q", c.name, got)
+		}
+		if runs != c.runs {
+			t.Errorf("%s: nft ran %d times, want %d", c.name, runs, c.runs)
+		}
+	}
+	if err := exec.Command("nft", "flush", "ruleset").Run(); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.ApplyNFT(one); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(list(), "one") {
+		t.Error("a ruleset that somebody else removed was taken for being in force")
+	}
+}
+
+func TestRouting(t *testing.T) {
+	inside(t)
+	for path, want := range map[string]string{
+		"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1", "net/ipv4/conf/all/rp_filter": "0",
+		"net/netfilter/nf_conntrack_tcp_be_liberal": "1",
+	} {
+		b, err := os.ReadFile("/proc/sys/" + path)
+		if err != nil || strings.TrimSpace(string(b)) != want {
+			t.Errorf("%s is %q, %v; want %s", path, b, err, want)
+		}
+	}
+}
