@@ -77,7 +77,7 @@ func (p *Program) known(cx *Context, pt Point, k *frame.Key, s *shard, e *flow, 
 	reply := swapped != e.swapped()
 	next, flags, fits := e.state, e.flags, true
 	if k.Proto == frame.ProtoTCP {
-		next, fits = nextTCP(e.state, segmentOf(k.TCPFlags), reply, &flags)
+		next, fits = nextTCP(e.state, segmentOf(k.TCPFlags), reply, pt.Dir == ToGuest, &flags)
 	}
 	if cx.Rec != nil {
 		p.tellFlow(cx, e, reply, ms)
@@ -102,10 +102,7 @@ func (p *Program) known(cx *Context, pt Point, k *frame.Key, s *shard, e *flow, 
 		e.bytes[side] += uint64(k.L3Len)
 	}
 	if k.Proto != frame.ProtoTCP {
-		next = nextDatagram(e.state, reply, e.frames[0])
-	}
-	if reply {
-		flags |= flowReplied
+		next = nextDatagram(e.state, reply, e.frames[0], &flags)
 	}
 	if next != e.state || flags != e.flags {
 		e.state, e.flags = next, flags
@@ -130,15 +127,18 @@ func (p *Program) again(cx *Context, at Point, k *frame.Key, s *shard, e *flow, 
 		e.points[at.Dir], e.rule = at.Port, v.Rule
 		return v
 	}
-	// A copy of a flooded frame may be denied where it is no use. The flow ends only where it must pass.
-	if e.points[at.Dir] != at.Port && !p.policy.owns(at, &first) {
-		return v
-	}
-	if e.gen != p.generation {
+	switch {
+	case e.gen == p.generation:
+		// Nobody has received the flow's first packet yet: it never began. Where a flooded copy was denied where it is no use, it
+		// begins again at the port where it is.
+		if at.Dir == FromGuest || e.points[ToGuest] != 0 {
+			return v
+		}
+	case e.points[at.Dir] == at.Port || p.policy.owns(at, &first):
 		v.Reason, v.Flags = frame.ReasonRevoked, v.Flags&^VerdictReject
 		cx.tell("flow", "the flow was let in before; this policy denies it, so it is cut")
-	} else if e.points[at.Dir] != 0 {
-		return v
+	default:
+		return v // a flooded copy
 	}
 	if !cx.Dry {
 		cx.Flows.remove(s, e)

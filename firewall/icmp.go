@@ -66,6 +66,10 @@ func (p *Program) checkICMP(cx *Context, pt Point, k *frame.Key, id flowID, swap
 	case icmpStray:
 		return p.refuse(cx, frame.ReasonState, "this ICMP type neither asks nor answers")
 	}
+	if id.ports == 0 && len(cx.Eth) >= int(k.L4)+8 {
+		n := uint32(binary.BigEndian.Uint16(cx.Eth[k.L4+4:])) // other messages than echoes have identifiers in the same place
+		id.ports = n<<16 | n
+	}
 	id.ask(request, k.ICMPCode, swapped == (kind == icmpRequest))
 	return p.checkFlow(cx, pt, k, &id, swapped, kind == icmpRequest)
 }
@@ -171,10 +175,8 @@ func insideError(eth []byte, k *frame.Key) (inner frame.Key, ok bool) {
 		inner.SrcPort, inner.DstPort = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
 	case frame.ProtoICMP, frame.ProtoICMPv6:
 		inner.ICMPType, inner.ICMPCode = b[0], b[1]
-		if t := b[0]; t == icmpEcho || t == icmpEchoReply || t == icmp6Echo || t == icmp6EchoReply {
-			inner.SrcPort = binary.BigEndian.Uint16(b[4:])
-			inner.DstPort = inner.SrcPort
-		}
+		inner.SrcPort = binary.BigEndian.Uint16(b[4:])
+		inner.DstPort = inner.SrcPort
 	}
 	return inner, true
 }

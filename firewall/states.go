@@ -97,8 +97,20 @@ func segmentOf(flags uint8) segment {
 }
 
 // nextTCP gives the state after a segment; ok is false where the segment has no business there. What passes and what does
-// not is as in Linux's conntrack, so that the appliance agrees. fins are the sides that have sent FIN.
-func nextTCP(s state, seg segment, reply bool, fins *uint8) (next state, ok bool) {
+// not is as in Linux's conntrack with the rules that NFT renders, so that the appliance agrees: among others, until the other side has
+// answered, who began may only repeat the SYN; and a flow that was refused (RST is the only answer) is over at once. flags are the
+// flow's; again says that this frame may have been seen before, at its other insertion point.
+func nextTCP(s state, seg segment, reply, again bool, flags *uint8) (next state, ok bool) {
+	answered := *flags&flowReplied != 0
+	if !reply && !answered && seg != segmentSyn {
+		return s, false
+	}
+	if reply && !answered && s == tcpClosed {
+		return s, again && seg == segmentRst
+	}
+	if reply && seg != segmentRst {
+		*flags |= flowReplied
+	}
 	switch seg {
 	case segmentRst:
 		return tcpClosed, true
@@ -121,8 +133,8 @@ func nextTCP(s state, seg segment, reply bool, fins *uint8) (next state, ok bool
 		if s == tcpClosed {
 			return s, true
 		}
-		*fins |= sideBit(reply)
-		if *fins == sideBit(false)|sideBit(true) {
+		*flags |= sideBit(reply)
+		if both := sideBit(false) | sideBit(true); *flags&both == both {
 			return tcpFinWait, true
 		}
 		return max(s, tcpClosing), true
@@ -146,9 +158,10 @@ func sideBit(reply bool) uint8 {
 }
 
 // nextDatagram gives the state of a flow without a handshake after a packet; frames are those of the side that began.
-func nextDatagram(s state, reply bool, frames uint32) state {
+func nextDatagram(s state, reply bool, frames uint32, flags *uint8) state {
 	switch {
 	case reply:
+		*flags |= flowReplied
 		return datagramMultiple
 	case s == datagramFirst && frames > 1:
 		return datagramSingle

@@ -1,0 +1,194 @@
+package difftest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"sluice/firewall"
+	"sluice/vnic/frame"
+)
+
+var (
+	frames = flag.Int("frames", 4000, "how many packets to compare")
+	seed   = flag.Uint64("seed", 1, "of what is generated")
+)
+
+// A session is so many packets under one policy, with empty flow tables at its beginning. It takes less time than the shortest timeout.
+const (
+	session = 400
+	burst   = 40 // packets on their way at once
+)
+
+// outcome is what became of a packet.
+type outcome uint8
+
+const (
+	dropped outcome = iota
+	passed
+	rejected
+)
+
+func (o outcome) String() string { return [...]string{"drop", "pass", "reject"}[o] }
+
+func TestEngineEqualsNFT(t *testing.T) {
+	rig := newRig(t)
+	rnd := rand.New(rand.NewPCG(*seed, 0))
+	differences, counts := 0, [3]int{}
+	for done := 0; done < *frames && differences < 20; done += session {
+		text := policyText(rnd)
+		policy, err := firewall.Load("policy.yaml", []byte(text), inventory())
+		if err != nil {
+			t.Fatal(err)
+		}
+		script, err := policy.NFT(firewall.NFTOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rig.apply(script)
+		e := newEngine(t, policy)
+		g := &generator{Rand: rnd, rig: rig, ports: 80}
+		var history []string
+		for n := 0; n < session; n += burst {
+			var out []sent
+			for i := range burst {
+				out = append(out, g.packet(uint32(n+i)))
+			}
+			got := outcomes(rig.exchange(out), out, uint32(n))
+			for i, s := range out {
+				want, why := e.judge(s)
+				counts[got[i]]++
+				history = append(history, fmt.Sprintf("%3d %s > %s %s: nft %s, engine %s %s", n+i, s.from.addr, s.to.addr, describe(s.eth), got[i], want, why))
+				if got[i] != want {
+					differences++
+					t.Errorf("policy %d:\n%s\n%s\n%s", done/session, text, related(history, s), history[len(history)-1])
+				}
+			}
+		}
+	}
+	t.Logf("%d packets: nft dropped %d, passed %d, rejected %d; %d differences", *frames, counts[dropped], counts[passed], counts[rejected], differences)
+	for o, n := range counts {
+		if n < *frames/50 {
+			t.Errorf("only %d packets are %v: the test compares too little", n, outcome(o))
+		}
+	}
+}
+
+// engine is the program at both insertion points, and a router between them.
+type engine struct {
+	t  *testing.T
+	g  *firewall.Program
+	cx firewall.Context
+}
+
+func newEngine(t *testing.T, p *firewall.Policy) *engine {
+	g, err := firewall.Compile(p, firewall.Fast)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &engine{t: t, g: g, cx: firewall.Context{Now: 1e15, Flows: firewall.NewFlows(firewall.FlowsConfig{Max: 4096})}}
+}
+
+func (e *engine) judge(s sent) (outcome, string) {
+	f := frame.From(s.eth)
+	var k frame.Key
+	if r := frame.Parse(f, &k); r != frame.ReasonNone {
+		return dropped, r.String()
+	}
+	e.cx.Eth = f.Eth()
+	for _, pt := range []firewall.Point{{Port: s.from.port, Dir: firewall.FromGuest}, {Port: s.to.port, Dir: firewall.ToGuest}} {
+		v := e.g.Check(&e.cx, pt, &k)
+		switch {
+		case v.Flags&firewall.VerdictReject != 0:
+			return rejected, e.g.RuleName(v.Rule) + " " + pt.Dir.String()
+		case v.Action != firewall.Pass:
+			return dropped, v.Reason.String() + " " + e.g.RuleName(v.Rule) + " " + pt.Dir.String()
+		}
+		k.TTL--
+	}
+	return passed, ""
+}
+
+// outcomes tells from what came out of the router what became of each packet.
+func outcomes(came [][]byte, out []sent, first uint32) []outcome {
+	o := make([]outcome, len(out))
+	for _, eth := range came {
+		if i, ok := numberIn(eth, first, len(out)); ok {
+			o[i] = passed
+			if isReject(eth) {
+				o[i] = rejected
+			}
+			continue
+		}
+		for i, s := range out { // a reset carries no payload
+			if isResetFor(eth, s) && o[i] == dropped {
+				o[i] = rejected
+				break
+			}
+		}
+	}
+	return o
+}
+
+// numberIn finds a packet's number in a frame. An error's own number is behind that of the packet inside it.
+func numberIn(eth []byte, first uint32, n int) (int, bool) {
+	at := bytes.LastIndex(eth, magic)
+	if at < 0 || len(eth) < at+len(magic)+4 {
+		return 0, false
+	}
+	i := binary.BigEndian.Uint32(eth[at+len(magic):]) - first
+	return int(i), i < uint32(n)
+}
+
+// isReject says whether a frame is the router's own ICMP answer: administratively prohibited.
+func isReject(eth []byte) bool {
+	if eth[12] == 8 {
+		return eth[23] == 1 && eth[34] == 3 && eth[35] == 13
+	}
+	return eth[20] == 58 && eth[54] == 1 && eth[55] == 1
+}
+
+func isResetFor(eth []byte, s sent) bool {
+	p := gopacket.NewPacket(eth, layers.LayerTypeEthernet, gopacket.NoCopy)
+	t, ok := p.Layer(layers.LayerTypeTCP).(*layers.TCP)
+	if !ok || !t.RST {
+		return false
+	}
+	q := gopacket.NewPacket(s.eth, layers.LayerTypeEthernet, gopacket.NoCopy)
+	u, ok := q.Layer(layers.LayerTypeTCP).(*layers.TCP)
+	return ok && u.SYN && !u.ACK && !u.FIN && !u.RST && p.NetworkLayer().NetworkFlow() == q.NetworkLayer().NetworkFlow().Reverse() && t.SrcPort == u.DstPort && t.DstPort == u.SrcPort
+}
+
+// describe is a packet for people.
+func describe(eth []byte) string {
+	p := gopacket.NewPacket(eth, layers.LayerTypeEthernet, gopacket.NoCopy)
+	switch l := p.TransportLayer().(type) {
+	case *layers.TCP:
+		return fmt.Sprintf("tcp %d %d syn %v ack %v fin %v rst %v", l.SrcPort, l.DstPort, l.SYN, l.ACK, l.FIN, l.RST)
+	case *layers.UDP:
+		return fmt.Sprintf("udp %d %d", l.SrcPort, l.DstPort)
+	}
+	if l, ok := p.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4); ok {
+		return fmt.Sprintf("%v id %d %x", l.TypeCode, l.Id, l.Payload)
+	}
+	if l, ok := p.Layer(layers.LayerTypeICMPv6).(*layers.ICMPv6); ok {
+		return fmt.Sprintf("%v %x", l.TypeCode, l.Payload)
+	}
+	return fmt.Sprintf("%x", eth[14:])
+}
+
+// related are the earlier packets between the same two addresses.
+func related(history []string, s sent) (out string) {
+	for _, h := range history[:len(history)-1] {
+		if bytes.Contains([]byte(h), []byte(s.from.addr.String())) && bytes.Contains([]byte(h), []byte(s.to.addr.String())) {
+			out += h + "\n"
+		}
+	}
+	return out
+}

@@ -1,0 +1,201 @@
+package difftest
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"sluice/firewall"
+	"sluice/vnic/frame"
+)
+
+// host is an address that packets come from and go to. Strangers have one that no guest owns.
+type host struct {
+	guest   string
+	segment int
+	port    frame.PortID
+	addr    netip.Addr
+}
+
+var hosts = []host{
+	{"client", 0, 1, netip.MustParseAddr("10.10.1.10")}, {"client", 0, 1, netip.MustParseAddr("fd00:10:1::10")},
+	{"other", 0, 2, netip.MustParseAddr("10.10.1.11")}, {"other", 0, 2, netip.MustParseAddr("fd00:10:1::11")},
+	{"", 0, 5, netip.MustParseAddr("10.10.1.99")}, {"", 0, 5, netip.MustParseAddr("fd00:10:1::99")},
+	{"server", 1, 3, netip.MustParseAddr("10.10.2.10")}, {"server", 1, 3, netip.MustParseAddr("fd00:10:2::10")},
+	{"backup", 1, 4, netip.MustParseAddr("10.10.2.11")}, {"backup", 1, 4, netip.MustParseAddr("fd00:10:2::11")},
+	{"", 1, 6, netip.MustParseAddr("10.10.2.99")}, {"", 1, 6, netip.MustParseAddr("fd00:10:2::99")},
+}
+
+func inventory() *firewall.Inventory {
+	inv := &firewall.Inventory{}
+	for i, name := range []string{"lan", "dmz"} {
+		inv.Segments = append(inv.Segments, firewall.InvSegment{Name: name, ID: frame.SegmentID(i + 1), Prefixes: []netip.Prefix{
+			netip.MustParsePrefix(fmt.Sprintf("10.10.%d.0/24", i+1)), netip.MustParsePrefix(fmt.Sprintf("fd00:10:%d::/64", i+1)),
+		}})
+	}
+	for i := 0; i < len(hosts); i += 2 {
+		if h := hosts[i]; h.guest != "" {
+			inv.Guests = append(inv.Guests, firewall.InvGuest{Name: h.guest, VNICs: []firewall.InvVNIC{{
+				Port: h.port, Segment: frame.SegmentID(h.segment + 1), Addrs: []netip.Addr{h.addr, hosts[i+1].addr},
+			}}})
+		}
+	}
+	return inv
+}
+
+func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
+
+// policyText draws a policy.
+func policyText(r *rand.Rand) string {
+	var b strings.Builder
+	b.WriteString(`groups: {web: [server, backup], left: [lan], odd: [client, 10.10.2.0/28, "fd00:10:2::/124"], deep: [odd, other], none: []}
+services:
+  low: {tcp: [80, 81]}
+  range: {tcp: 80-83, udp: [80-82]}
+  ping: {icmp: echo}
+  icmp: {icmp: any}
+  gre: {protocol: gre}
+  mixed: [{tcp: any}, {protocol: [gre, esp]}]
+`)
+	fmt.Fprintf(&b, "default: %s\nrules:\n", pick(r, "allow", "drop", "reject"))
+	nouns := []string{"any", "client", "server", "other", "lan", "dmz", "web", "left", "odd", "deep", "none", "10.10.1.0/27", "0.0.0.0/0", `"::/0"`, "10.10.2.99", "[client, backup]"}
+	for i := range r.IntN(8) {
+		fmt.Fprintf(&b, "  - {name: r%d, from: %s, to: %s, action: %s, direction: %s", i, pick(r, nouns...), pick(r, nouns...),
+			pick(r, "allow", "allow", "drop", "reject"), pick(r, "in", "out", "in-out", "in-out"))
+		if r.IntN(4) > 0 {
+			fmt.Fprintf(&b, ", service: %s", pick(r, "low", "range", "ping", "icmp", "gre", "mixed", "[low, ping]", "[range, gre]", "any"))
+		}
+		if r.IntN(4) == 0 {
+			fmt.Fprintf(&b, ", applied-to: %s", pick(r, "client", "server", "lan", "web", "[other, backup]"))
+		}
+		b.WriteString("}\n")
+	}
+	return b.String()
+}
+
+// sent is one packet of a session.
+type sent struct {
+	segment int // where it enters
+	from    host
+	to      host
+	eth     []byte
+}
+
+// magic marks a packet's payload; after it comes its number in 4 bytes.
+var magic = []byte("sluice-diff:")
+
+// generator draws packets. Few ports and addresses, so that packets meet each other's flows.
+type generator struct {
+	*rand.Rand
+	rig   *rig
+	ports uint16 // first of the few
+}
+
+func (g *generator) port() uint16 { return g.ports + uint16(g.IntN(4)) }
+
+// packet draws one packet and numbers it.
+func (g *generator) packet(number uint32) sent {
+	s := sent{}
+	for {
+		s.from, s.to = pick(g.Rand, hosts...), pick(g.Rand, hosts...)
+		if s.from.segment != s.to.segment && s.from.addr.Is4() == s.to.addr.Is4() {
+			break
+		}
+	}
+	s.segment = s.from.segment
+	mark := binary.BigEndian.AppendUint32(append([]byte{}, magic...), number)
+	ip, rest := g.ip(s.from.addr, s.to.addr, mark)
+	eth := &layers.Ethernet{SrcMAC: g.rig.mac[s.segment][:], DstMAC: g.rig.gw[s.segment][:], EthernetType: layers.EthernetTypeIPv4}
+	if s.from.addr.Is6() {
+		eth.EthernetType = layers.EthernetTypeIPv6
+	}
+	s.eth = serialize(append([]gopacket.SerializableLayer{eth, ip}, rest...))
+	return s
+}
+
+func serialize(l []gopacket.SerializableLayer) []byte {
+	b := gopacket.NewSerializeBuffer()
+	if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, l...); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
+type ipLayer interface {
+	gopacket.SerializableLayer
+	gopacket.NetworkLayer
+}
+
+// ip draws the IP packet and what it carries.
+func (g *generator) ip(src, dst netip.Addr, mark []byte) (ipLayer, []gopacket.SerializableLayer) {
+	var ip ipLayer
+	ip4 := &layers.IPv4{Version: 4, TTL: 64, SrcIP: src.AsSlice(), DstIP: dst.AsSlice()}
+	ip6 := &layers.IPv6{Version: 6, HopLimit: 64, SrcIP: src.AsSlice(), DstIP: dst.AsSlice()}
+	if ip = ip4; src.Is6() {
+		ip = ip6
+	}
+	var l []gopacket.SerializableLayer
+	var proto layers.IPProtocol
+	switch g.IntN(10) {
+	case 0, 1, 2, 3:
+		t := g.tcp()
+		t.Seq = 1000 // sequence numbers are those of a connection whose sides have each sent a SYN with such a payload
+		t.Ack = t.Seq + 1 + uint32(len(mark))
+		if !t.SYN {
+			t.Seq = t.Ack
+		}
+		_ = t.SetNetworkLayerForChecksum(ip)
+		l, proto = []gopacket.SerializableLayer{t, gopacket.Payload(mark)}, layers.IPProtocolTCP
+	case 4, 5:
+		u := &layers.UDP{SrcPort: layers.UDPPort(g.port()), DstPort: layers.UDPPort(g.port())}
+		_ = u.SetNetworkLayerForChecksum(ip)
+		l, proto = []gopacket.SerializableLayer{u, gopacket.Payload(mark)}, layers.IPProtocolUDP
+	case 6:
+		proto = pick(g.Rand, layers.IPProtocolGRE, layers.IPProtocolESP) // of others the kernel wants a checksum before it answers
+		l = []gopacket.SerializableLayer{gopacket.Payload(append([]byte{0, 0, 0, 0, 0, 0, 0, 0}, mark...))}
+	default:
+		l, proto = g.icmp(ip, src, dst, mark)
+	}
+	ip4.Protocol, ip6.NextHeader = proto, proto
+	return ip, l
+}
+
+func (g *generator) tcp() *layers.TCP {
+	t := &layers.TCP{SrcPort: layers.TCPPort(g.port()), DstPort: layers.TCPPort(g.port()), Window: 1000}
+	flags := pick(g.Rand, "S", "S", "S", "SA", "SA", "A", "A", "A", "FA", "R", "RA", "", "SF", "F", "SR", "PA", "UA")
+	t.SYN, t.ACK, t.FIN = strings.Contains(flags, "S"), strings.Contains(flags, "A"), strings.Contains(flags, "F")
+	t.RST, t.PSH, t.URG = strings.Contains(flags, "R"), strings.Contains(flags, "P"), strings.Contains(flags, "U")
+	return t
+}
+
+// icmp draws an ICMP message: echoes and their replies mostly, errors about packets that may have been sent, and others.
+func (g *generator) icmp(ip ipLayer, src, dst netip.Addr, mark []byte) ([]gopacket.SerializableLayer, layers.IPProtocol) {
+	types := [][2]uint8{{8, 128}, {8, 128}, {0, 129}, {3, 1}, {11, 3}, {13, 139}, {14, 140}, {40, 200}, {9, 135}}
+	t := pick(g.Rand, types...)
+	body := append([]byte{}, mark...)
+	id := g.port()
+	if t == [2]uint8{3, 1} || t == [2]uint8{11, 3} {
+		id = 0
+		from, to := dst, src // about a packet of whom it goes to
+		if g.IntN(8) == 0 {
+			from = pick(g.Rand, hosts...).addr
+		}
+		if from.Is4() == to.Is4() {
+			inner, rest := g.ip(to, from, mark)
+			body = append(serialize(append([]gopacket.SerializableLayer{inner}, rest...)), mark...)
+		}
+	}
+	if src.Is4() {
+		c := &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(t[0], 0), Id: id}
+		return []gopacket.SerializableLayer{c, gopacket.Payload(body)}, layers.IPProtocolICMPv4
+	}
+	c := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(t[1], 0)}
+	_ = c.SetNetworkLayerForChecksum(ip)
+	body = append([]byte{byte(id >> 8), byte(id), 0, 0}, body...)
+	return []gopacket.SerializableLayer{c, gopacket.Payload(body)}, layers.IPProtocolICMPv6
+}
