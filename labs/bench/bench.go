@@ -7,14 +7,9 @@
 package bench
 
 import (
-	"fmt"
-	"os"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"sluice/vswitch/control"
 )
 
 // Command is `sluice bench`.
@@ -38,98 +33,7 @@ func Command() *cobra.Command {
 	f.IntSliceVar(&o.sizes, "sizes", []int{64}, "frame sizes in bytes, 64 to 1518; the first has the whole programme")
 	f.StringVar(&o.into, "into", "", "write the tables into this Markdown file, between its marks")
 	f.StringVar(&o.profile, "profile", "", "write CPU profiles of the user engine, to files whose names begin so")
+	f.BoolVar(&o.verbose, "verbose", false, "tell of every trial on stderr")
 	cmd.AddCommand(playCommand(), engineCommand())
 	return cmd
-}
-
-type options struct {
-	quick   bool
-	rounds  int
-	only    []string
-	wirings []string
-	sizes   []int
-	into    string
-	profile string
-}
-
-func names(ss []subject) []string {
-	var n []string
-	for _, s := range ss {
-		n = append(n, s.name)
-	}
-	return n
-}
-
-func (o *options) run(cmd *cobra.Command) error {
-	format := cmd.Flag("output").Value.String()
-	if !slices.Contains([]string{"table", "json", "yaml", "md"}, format) {
-		return control.Errorf(control.BadInput, "no output format %q: table, json, yaml or md", format)
-	}
-	plan, err := o.plan(cmd.Flags().Changed("rounds"))
-	if err != nil {
-		return err
-	}
-	if os.Geteuid() != 0 {
-		return control.Errorf(control.Lacks, "needs root: makes TAPs and network namespaces")
-	}
-	report, err := newReport(cmd.Context(), &plan, o.command())
-	if err != nil {
-		return err
-	}
-	for name, why := range report.Skipped {
-		fmt.Fprintf(cmd.ErrOrStderr(), "without %s: %s\n", name, why)
-	}
-	if len(plan.Subjects) == 0 {
-		return control.Errorf(control.Lacks, "nothing that was asked for can be measured here")
-	}
-	if report.Series, err = plan.run(cmd.Context(), cmd.ErrOrStderr()); err != nil {
-		return fmt.Errorf("measure: %w", err)
-	}
-	if o.into != "" {
-		if err := report.writeInto(o.into); err != nil {
-			return err
-		}
-	}
-	return report.print(cmd.OutOrStdout(), format)
-}
-
-// plan checks what was asked for.
-func (o *options) plan(roundsGiven bool) (Plan, error) {
-	p := Plan{Rounds: o.rounds, Sizes: o.sizes, NDR: !o.quick, TCPSeconds: 3, Profile: o.profile}
-	if o.quick {
-		p.TCPSeconds = 1
-		if !roundsGiven {
-			p.Rounds = 1
-		}
-	}
-	if p.Rounds < 1 || p.Rounds > 100 {
-		return p, control.Errorf(control.BadInput, "--rounds %d: 1 to 100", p.Rounds)
-	}
-	for _, size := range p.Sizes {
-		if size < 64 || size > 1518 {
-			return p, control.Errorf(control.BadInput, "--sizes %d: 64 to 1518", size)
-		}
-	}
-	for _, w := range o.wirings {
-		if w != string(TAP) && w != string(Veth) {
-			return p, control.Errorf(control.BadInput, "--wiring %q: tap or veth", w)
-		}
-		p.Wirings = append(p.Wirings, Wiring(w))
-	}
-	p.Subjects = subjects()
-	for _, name := range o.only {
-		if !slices.Contains(names(p.Subjects), name) {
-			return p, control.Errorf(control.BadInput, "--only %q: %s", name, strings.Join(names(p.Subjects), ", "))
-		}
-	}
-	p.Subjects = slices.DeleteFunc(p.Subjects, func(s subject) bool { return len(o.only) > 0 && !slices.Contains(o.only, s.name) })
-	if len(p.Sizes) == 0 || len(p.Wirings) == 0 {
-		return p, control.Errorf(control.BadInput, "--sizes and --wiring may not be empty")
-	}
-	return p, nil
-}
-
-// command is the command line that would do the same again.
-func (o *options) command() string {
-	return strings.Join(append([]string{"sluice"}, os.Args[1:]...), " ")
 }

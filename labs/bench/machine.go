@@ -18,6 +18,7 @@ type Machine struct {
 	Kernel   string            `json:"kernel"`
 	System   string            `json:"system"`
 	Go       string            `json:"go"`
+	Load     string            `json:"load"`               // averages over 1, 5 and 15 minutes when the run began
 	Packages map[string]string `json:"packages,omitempty"` // Debian package, version
 }
 
@@ -30,6 +31,11 @@ func thisMachine(ctx context.Context) (Machine, error) {
 		Kernel: string(bytes.TrimRight(u.Release[:], "\x00")),
 		System: strings.Trim(fileField("/etc/os-release", "PRETTY_NAME", "="), `"`),
 		Go:     strings.TrimPrefix(runtime.Version(), "go"), Packages: map[string]string{}}
+	load, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return Machine{}, err
+	}
+	m.Load = strings.Join(strings.Fields(string(load))[:3], " ")
 	for _, name := range []string{"openvswitch-switch", "vde2", "iperf3", "nftables"} {
 		out, err := exec.CommandContext(ctx, "dpkg-query", "-W", "-f", "${Version}", name).Output()
 		if err == nil && len(out) > 0 {

@@ -16,20 +16,33 @@ const (
 	markEnd   = "<!-- sluice bench: end -->\n"
 )
 
-// writeInto replaces what stands between the marks of a Markdown file.
-func (r *Report) writeInto(path string) error {
+// page is a Markdown file with the marks; the zero page is none.
+type page struct{ path, before, after string }
+
+// openPage finds the marks in a file. It is done before measuring, for a run takes long.
+func openPage(path string) (page, error) {
+	if path == "" {
+		return page{}, nil
+	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return control.Errorf(control.BadInput, "--into: %w", err)
+		return page{}, control.Errorf(control.BadInput, "--into: %w", err)
 	}
 	before, rest, begin := strings.Cut(string(text), markBegin)
 	_, after, end := strings.Cut(rest, markEnd)
 	if !begin || !end {
-		return control.Errorf(control.BadInput, "--into: %s has no lines %q and %q to write between", path,
+		return page{}, control.Errorf(control.BadInput, "--into: %s has no lines %q and %q to write between", path,
 			strings.TrimSpace(markBegin), strings.TrimSpace(markEnd))
 	}
-	r.Targets = r.targets()
-	return os.WriteFile(path, []byte(before+markBegin+r.markdown()+markEnd+after), 0o644)
+	return page{path, before, after}, nil
+}
+
+// write puts the text between the marks.
+func (p page) write(text string) error {
+	if p.path == "" {
+		return nil
+	}
+	return os.WriteFile(p.path, []byte(p.before+markBegin+text+markEnd+p.after), 0o644)
 }
 
 // markdown is the report for docs/bench.md.
@@ -42,7 +55,7 @@ func (r *Report) markdown() string {
 	for _, name := range slices.Sorted(maps.Keys(m.Packages)) {
 		fmt.Fprintf(&b, "; %s %s", name, m.Packages[name])
 	}
-	b.WriteString(".\n\n")
+	fmt.Fprintf(&b, ". Load when it began: %s.\n\n", m.Load)
 	for _, w := range r.plan.Wirings {
 		mdTable(&b, r.rows(w))
 	}

@@ -30,16 +30,15 @@ const (
 )
 
 const (
-	trialTime  = 400 * time.Millisecond
-	steadyTime = time.Second // for latency and CPU
-	ndrTrials  = 7           // halvings of the range, for each of the two searches
-	smallLoss  = 0.005
+	ndrTrials = 7 // halvings of the range, for each of the two searches
+	smallLoss = 0.005
 )
 
 // meter measures one subject on one bed.
 type meter struct {
 	*bed
 	plan  Plan
+	play  func(context.Context, Ask) (Trial, error)
 	got   map[Metric]float64
 	sound error // the first trial whose frames arrived twice or damaged
 }
@@ -66,7 +65,9 @@ func (m *meter) all(ctx context.Context, gso bool) error {
 
 // try plays one trial and notes when what arrived is not what was sent.
 func (m *meter) try(ctx context.Context, a Ask) (Trial, error) {
-	t, err := m.player.try(ctx, a)
+	t, err := m.play(ctx, a)
+	fmt.Fprintf(m.plan.Trials, "%8s: asked %.0f, offered %.0f, received %.0f frames/s, lost %.3f %%, player %.2f s of CPU\n",
+		a.Shape, a.Rate, t.Offered, t.Rate, 100*t.Loss(), t.CPU)
 	if err == nil && m.sound == nil {
 		m.sound = t.Sound()
 	}
@@ -78,7 +79,7 @@ func (m *meter) try(ctx context.Context, a Ask) (Trial, error) {
 func (m *meter) ladder(ctx context.Context, s Shape) (best Trial, err error) {
 	var offered float64
 	for _, step := range []float64{1, 0.85, 0.7, 0.55, 0.4} {
-		t, err := m.try(ctx, Ask{Shape: s, Rate: offered * step, For: trialTime})
+		t, err := m.try(ctx, Ask{Shape: s, Rate: offered * step, For: m.plan.TrialTime})
 		if err != nil {
 			return best, err
 		}
@@ -117,13 +118,13 @@ func (m *meter) frames(ctx context.Context, s Shape) error {
 
 // steady measures what a frame costs, and latency, at a rate that the subject carries with ease.
 func (m *meter) steady(ctx context.Context, s Shape, rate float64) error {
-	cost, t, err := m.costing(ctx, Ask{Shape: s, Rate: rate, For: steadyTime})
+	cost, t, err := m.costing(ctx, Ask{Shape: s, Rate: rate, For: m.plan.SteadyTime})
 	if err != nil {
 		return err
 	}
 	m.got[FrameSwitch] = cost.own / float64(t.Received) * 1e6
 	m.got[FrameAll] = cost.machine / float64(t.Received) * 1e6
-	t, err = m.try(ctx, Ask{Shape: s, Rate: rate, For: steadyTime, Latency: true})
+	t, err = m.try(ctx, Ask{Shape: s, Rate: rate, For: m.plan.SteadyTime, Latency: true})
 	if err != nil {
 		return err
 	}
@@ -139,7 +140,7 @@ func (m *meter) bulk(ctx context.Context, s Shape) error {
 	}
 	gbit := float64(s.Size) * 8 / 1e9
 	m.got[GSORate], m.got[GSOGbit] = best.Rate, best.Rate*gbit
-	cost, t, err := m.costing(ctx, Ask{Shape: s, Rate: best.Rate / 2, For: steadyTime})
+	cost, t, err := m.costing(ctx, Ask{Shape: s, Rate: best.Rate / 2, For: m.plan.SteadyTime})
 	if err != nil {
 		return err
 	}
@@ -199,7 +200,7 @@ type throughput struct{ none, some float64 }
 func (m *meter) ndr(ctx context.Context, s Shape, peak float64) (throughput, error) {
 	low, high := throughput{}, throughput{1.2 * peak, 1.2 * peak}
 	halve := func(rate float64) error {
-		t, err := m.try(ctx, Ask{Shape: s, Rate: rate, For: trialTime})
+		t, err := m.try(ctx, Ask{Shape: s, Rate: rate, For: m.plan.TrialTime})
 		if err != nil {
 			return err
 		}

@@ -12,12 +12,15 @@ import (
 // Plan is what to measure.
 type Plan struct {
 	Rounds     int
-	Sizes      []int // Ethernet frame sizes with checksum, RFC 2544's way; the first has the whole programme
-	NDR        bool  // search for the no-drop rates
+	Sizes      []int         // Ethernet frame sizes with checksum, RFC 2544's way; the first has the whole programme
+	NDR        bool          // search for the no-drop rates
+	TrialTime  time.Duration // of one trial
+	SteadyTime time.Duration // of one trial for latency or CPU
 	TCPSeconds int
 	Wirings    []Wiring
 	Subjects   []subject
-	Profile    string // file name, to which subject and wiring are added, for the engine's CPU profile; empty is none
+	Trials     io.Writer // told of every trial
+	Profile    string    // file name, to which subject and wiring are added, for the engine's CPU profile; empty is none
 }
 
 // Series is what one subject gave on one wiring.
@@ -72,7 +75,7 @@ func (p Plan) measure(ctx context.Context, s subject, w Wiring) (got map[Metric]
 	if err != nil {
 		return nil, nil, err
 	}
-	m := &meter{bed: b, plan: p, got: map[Metric]float64{}}
+	m := &meter{bed: b, plan: p, play: b.player.try, got: map[Metric]float64{}}
 	err = m.all(ctx, s.gso)
 	return m.got, m.sound, errors.Join(err, b.close())
 }

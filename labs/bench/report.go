@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+
+	"sluice/vswitch/control"
 )
 
 // Report is one run: where, when, of what, and what came of it.
@@ -24,22 +26,37 @@ type Report struct {
 }
 
 // newReport notes the machine, and takes subjects that it lacks out of the plan.
-func newReport(ctx context.Context, p *Plan, command string) (*Report, error) {
+func newReport(ctx context.Context, p Plan, command string) (*Report, error) {
 	r := &Report{Date: time.Now().UTC().Truncate(time.Second), Command: command, Skipped: map[string]string{}}
-	p.Subjects = slices.DeleteFunc(p.Subjects, func(s subject) bool {
+	p.Subjects = slices.DeleteFunc(slices.Clone(p.Subjects), func(s subject) bool {
 		program := s.missing()
 		if program != "" {
 			r.Skipped[s.name] = program + " is not installed"
 		}
 		return program != ""
 	})
-	r.plan = *p
+	if len(p.Subjects) == 0 {
+		return nil, control.Errorf(control.Lacks, "nothing that was asked for can be measured here: %v", r.Skipped)
+	}
+	r.plan = p
 	var err error
 	r.Machine, err = thisMachine(ctx)
 	return r, err
 }
 
-// samples are the values of one metric, by round; rounds without are left out of both where two are compared.
+// measure runs the plan. Progress goes to log.
+func (r *Report) measure(ctx context.Context, log io.Writer) error {
+	begun := time.Now()
+	var err error
+	if r.Series, err = r.plan.run(ctx, log); err != nil {
+		return fmt.Errorf("measure: %w", err)
+	}
+	r.Minutes = time.Since(begun).Minutes()
+	r.Targets = r.targets()
+	return nil
+}
+
+// series finds what a subject gave on a wiring; nil where it was not measured.
 func (r *Report) series(subject string, w Wiring) *Series {
 	for _, s := range r.Series {
 		if s.Subject == subject && s.Wiring == w {
@@ -89,7 +106,6 @@ func median(v []float64) float64 {
 
 // print writes the report to the user.
 func (r *Report) print(w io.Writer, format string) error {
-	r.Targets = r.targets()
 	switch format {
 	case "json":
 		e := json.NewEncoder(w)
