@@ -41,7 +41,7 @@ need_go() {
 
 # What labs run on and with, and what goes into the guest image.
 # shellcheck disable=SC2034  # for those who source this
-lab_packages=(qemu-system-x86 nftables iperf3 conntrack tcpdump iproute2 busybox-static)
+lab_packages=(qemu-system-x86 nftables iperf3 conntrack tcpdump iproute2 busybox-static wget traceroute)
 
 build() {
 	need_go
