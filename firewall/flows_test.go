@@ -17,7 +17,7 @@ func TestExportImport(t *testing.T) {
 	for _, s := range []string{
 		"client > server tcp 4000 80 S", "server > client tcp 80 4000 SA", "client > server tcp 4000 80 A",
 		"client6 > server6 udp 9 5201", "server6 > client6 udp 5201 9", "client > server echo 7",
-		"client > server tcp 4001 23 S",                                  // denied
+		"client > server tcp 4001 23 S",                                   // denied
 		"client > server tcp 4002 80 S", "server > client tcp 80 4002 RA", // over
 	} {
 		w.send(s)
