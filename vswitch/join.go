@@ -38,7 +38,6 @@ func (l *ledger) join(w window) findings {
 			continue
 		}
 		total.overflow = total.overflow || log.overflow
-		total.drained += log.drained
 		for _, r := range log.records {
 			if r.at != 0 {
 				flows[r.flow] = append(flows[r.flow], r)
@@ -76,6 +75,7 @@ func (t *findings) addFlow(f findings) {
 	t.reordered += f.reordered
 	t.leaked += f.leaked
 	t.denied += f.denied
+	t.drained += f.drained
 	t.gap = max(t.gap, f.gap)
 }
 
@@ -90,6 +90,9 @@ func joinFlow(key flowKey, records []record, w window) findings {
 			entered = append(entered, r)
 		default:
 			delivered = append(delivered, r)
+			if r.appliance && w.placements[r.epoch] != firewall.Slow {
+				f.drained++
+			}
 			if !allowed && w.enforced(r) {
 				f.leaked++
 			}

@@ -27,7 +27,6 @@ type log struct {
 	seed     maphash.Seed
 	records  []record // of fixed capacity
 	overflow bool
-	drained  int // frames from the appliance
 }
 
 // record is one frame at an insertion point.
@@ -109,9 +108,6 @@ func (l *log) leaving(in int32, cx *firewall.Context, p *Plan, from frame.PortID
 		r.print = l.records[in].print
 	} else {
 		r.print = l.printOf(f, k)
-	}
-	if r.appliance {
-		l.drained++
 	}
 	return l.add(r)
 }

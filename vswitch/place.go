@@ -249,17 +249,13 @@ func (c *change) receipt(took time.Duration) Receipt {
 	if f.denied > 0 {
 		dropped["appliance"] = uint64(f.denied)
 	}
-	r := Receipt{
+	return Receipt{
 		From: c.from, To: c.to, Handover: c.handover, Epoch: s.epoch,
 		DurationMS: milliseconds(took), GapMS: milliseconds(time.Duration(f.gap)),
 		Observed: f.observed, Delivered: f.delivered,
 		Lost: f.lost, Duplicated: f.duplicated, Reordered: f.reordered, Leaked: f.leaked,
-		FlowsCarried: c.carried, Dropped: dropped, Overflow: f.overflow,
+		Drained: f.drained, FlowsCarried: c.carried, Dropped: dropped, Overflow: f.overflow,
 	}
-	if c.from == firewall.Slow && c.to != firewall.Slow {
-		r.Drained = f.drained
-	}
-	return r
 }
 
 // pause waits, unless ctx ends first.

@@ -78,7 +78,6 @@ func (s *stream) end() (o outcome) {
 	close(s.stop)
 	s.stopped.Wait()
 	c, v := s.r.client, s.r.server
-	s.r.balanced()
 	c.send(c.to(v, false, packet{proto: frame.ProtoUDP, sport: 8, dport: 5201, payload: []byte("end")}).build())
 	numbers, segments := map[uint32]bool{}, map[uint32]bool{}
 	for last := false; !last; {

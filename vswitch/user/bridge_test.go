@@ -1,0 +1,163 @@
+package user_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"testing"
+
+	"sluice/firewall"
+	"sluice/vnic/frame"
+	"sluice/vswitch"
+)
+
+// plain is a frame without IP: what a bridge does with MACs alone.
+func plain(dst, src frame.MAC, mark byte) *frame.Frame {
+	f := frame.New(60)
+	frame.PutEth(f.Eth(), dst, src, 0x88b5) // IEEE 802 local experimental EtherType 1
+	f.Eth()[frame.MinLen] = mark
+	return f
+}
+
+func isPlain(k *frame.Key) bool { return k.EtherType == 0x88b5 }
+
+// TestLearning floods until a MAC is known, and not after.
+func TestLearning(t *testing.T) {
+	r := newRig(t)
+	third := r.addGuest(10, "third", 1, "10.10.1.12", "fd00:10:1::12")
+	r.client.send(plain(r.other.port.MAC, r.client.port.MAC, 1))
+	r.other.next("flooded frame", isPlain)
+	third.next("flooded frame", isPlain)
+	r.other.send(plain(r.client.port.MAC, r.other.port.MAC, 2))
+	r.client.next("answer", isPlain)
+	r.client.send(plain(r.other.port.MAC, r.client.port.MAC, 3))
+	r.other.next("known frame", isPlain)
+	s := r.balanced()
+	third.none("a frame for somebody else", isPlain)
+	r.server.none("a frame of another segment", isPlain)
+	if s.Copies != 1 {
+		t.Errorf("%d copies of one flood to two", s.Copies)
+	}
+}
+
+// TestMACLimit says that a guest with too many MACs harms only itself.
+func TestMACLimit(t *testing.T) {
+	r := newRig(t)
+	r.other.send(plain(broadcast, r.other.port.MAC, 0))
+	r.balanced()
+	for i := range 100 {
+		r.client.send(plain(broadcast, frame.MAC{2, 1, 0, 0, 0, byte(i)}, 0))
+	}
+	s := r.balanced()
+	if got := s.Dropped["learn-limit"]; got != 100-8 {
+		t.Errorf("%d frames over the limit of 8 MACs were dropped", got)
+	}
+	third := r.addGuest(10, "third", 1, "10.10.1.12", "fd00:10:1::12")
+	third.send(plain(r.other.port.MAC, third.port.MAC, 9))
+	r.balanced()
+	r.client.none("a frame for a MAC that was pushed out", func(k *frame.Key) bool { return isPlain(k) && k.DstMAC == r.other.port.MAC })
+}
+
+// TestServicePorts says that the appliance's ports get no floods, and are listened to only in slow.
+func TestServicePorts(t *testing.T) {
+	r := newRig(t)
+	r.policy(referencePolicy)
+	r.client.send(plain(broadcast, r.client.port.MAC, 0))
+	r.fw.nics[1].WriteBatch([]*frame.Frame{plain(r.client.port.MAC, gatewayMAC, 1)})
+	s := r.balanced()
+	for s.In < 2 {
+		s = r.balanced()
+	}
+	for _, p := range s.Ports {
+		if p.Name == "fw" && (p.OutFrames != 0 || p.MACs != 0) {
+			t.Errorf("%+v", p)
+		}
+	}
+	if s.Dropped["not-service"] != 1 {
+		t.Errorf("dropped %v", s.Dropped)
+	}
+	r.place(firewall.Slow)
+	r.fw.nics[1].WriteBatch([]*frame.Frame{arp(1, gatewayMAC, broadcast, frame.AddrFrom(lan4), r.client.addr(false))})
+	r.client.next("the appliance's question", func(k *frame.Key) bool { return k.Has(frame.KeyARP) && k.SrcMAC == gatewayMAC })
+}
+
+// TestNoPretenders drops frames that claim to come from the gateway, and reserved groups.
+func TestNoPretenders(t *testing.T) {
+	r := newRig(t)
+	r.client.send(plain(r.other.port.MAC, gatewayMAC, 0))
+	r.client.send(plain(frame.MAC{1, 0x80, 0xc2, 0, 0, 0}, r.client.port.MAC, 0))
+	if d := r.balanced().Dropped; d["spoofguard"] != 1 || d["reserved"] != 1 {
+		t.Errorf("dropped %v", d)
+	}
+}
+
+// TestRemovePort takes a guest away under traffic. Others live on, and the books still balance.
+func TestRemovePort(t *testing.T) {
+	r := newRig(t)
+	r.client.send(plain(r.other.port.MAC, r.client.port.MAC, 0))
+	r.other.next("frame", isPlain)
+	events, stop := r.sw.Events()
+	defer stop()
+	if err := r.sw.RemovePort(context.Background(), portOther); err != nil {
+		t.Fatal(err)
+	}
+	if ev := <-events; ev.Kind != "port-down" {
+		t.Errorf("told %+v", ev)
+	}
+	r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoUDP, dport: 6}).build())
+	r.server.next("packet", isProto(frame.ProtoUDP, 6))
+	r.client.send(r.client.to(r.other, false, packet{proto: frame.ProtoUDP, dport: 6}).build())
+	r.balanced()
+	if err := r.sw.RemovePort(context.Background(), portOther); err == nil {
+		t.Error("removed twice")
+	}
+	if err := r.sw.AddPort(context.Background(), vswitch.Port{ID: portClient, Segment: 1}, nil); err == nil {
+		t.Error("added on a number that is taken")
+	}
+}
+
+// TestBooks hammers the switch from every port with good frames, damaged ones and noise, while the placement changes.
+func TestBooks(t *testing.T) {
+	const frames = 20000
+	r := newRig(t)
+	r.policy(referencePolicy)
+	guests := []*guest{r.client, r.server, r.other}
+	done := make(chan struct{})
+	for i, g := range guests {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			random := rand.New(rand.NewPCG(7, uint64(i)))
+			for range frames {
+				g.send(damaged(random, g, guests))
+			}
+		}()
+	}
+	r.place(firewall.Fast)
+	r.place(firewall.Slow)
+	r.place(firewall.Off)
+	for range guests {
+		<-done
+	}
+	r.balanced()
+}
+
+// damaged is a frame from one guest to another with a few bytes changed, or pure noise.
+func damaged(random *rand.Rand, g *guest, guests []*guest) *frame.Frame {
+	p := packet{
+		proto: []uint8{frame.ProtoTCP, frame.ProtoUDP, frame.ProtoICMP, frame.ProtoICMPv6, 47}[random.IntN(5)],
+		sport: uint16(random.Uint32()), dport: []uint16{80, 22, 23, 5201}[random.IntN(4)], flags: uint8(random.Uint32()),
+		icmp: uint8(random.Uint32()), ttl: uint8(random.Uint32()), payload: make([]byte, random.IntN(200)),
+	}
+	f := g.to(guests[random.IntN(len(guests))], random.IntN(2) == 0, p).build()
+	b := f.Wire()
+	switch random.IntN(4) {
+	case 0:
+		for i := range b {
+			b[i] = byte(random.Uint32())
+		}
+	case 1:
+		f.Len = random.IntN(f.Len)
+	case 2:
+		b[random.IntN(len(b))] = byte(random.Uint32())
+	}
+	return f
+}

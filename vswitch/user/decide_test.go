@@ -1,0 +1,180 @@
+package user_test
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+
+	"sluice/firewall"
+	"sluice/vnic"
+	"sluice/vnic/frame"
+	"sluice/vswitch"
+)
+
+// still is an engine that moves nothing: it keeps the plan, and a test walks frames by it.
+type still struct{ plan *vswitch.Plan }
+
+func (s *still) Attach(frame.PortID, vnic.NIC) error { return nil }
+func (s *still) Detach(frame.PortID) error           { return nil }
+func (s *still) Apply(_ context.Context, p *vswitch.Plan) error {
+	s.plan = p
+	return nil
+}
+func (s *still) Close() error { return nil }
+
+// desk is a switch with two guests on two segments and nothing that runs.
+type desk struct {
+	sw             *vswitch.Switch
+	engine         *still
+	client, server *guest
+}
+
+func newDesk(t testing.TB, policy string, to firewall.Placement) *desk {
+	t.Helper()
+	r := newRig(t)
+	d := &desk{engine: &still{}, client: r.client, server: r.server}
+	sw, err := vswitch.New(vswitch.Config{Name: "desk", Log: slog.New(slog.DiscardHandler), Segments: r.segments()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sw.Close() })
+	d.sw = sw
+	sw.Use(d.engine)
+	for _, g := range []*guest{r.client, r.server, r.other} {
+		if err := sw.AddPort(context.Background(), g.port, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, err := firewall.Load("policy.yaml", []byte(policy), r.inv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sw.SetPolicy(context.Background(), p); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sw.Place(context.Background(), to, vswitch.PlaceOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// walk decides one frame, and accounts for its outputs as if they had been sent.
+func (d *desk) walk(w *vswitch.Walker, f *frame.Frame) (sent int) {
+	w.Begin(d.engine.plan)
+	outputs := w.Decide(f)
+	for i := range outputs {
+		w.Sent(outputs[i].Port, outputs[i:i+1], 1, nil)
+	}
+	w.End()
+	return len(outputs)
+}
+
+// TestDecideAllocates says that a known flow, a flood, a denied frame and an answer cost no memory.
+func TestDecideAllocates(t *testing.T) {
+	d := newDesk(t, referencePolicy, firewall.Fast)
+	w := d.sw.Core().NewWalker(portClient)
+	known := d.client.to(d.server, false, packet{proto: frame.ProtoUDP, sport: 5, dport: 5201}).build()
+	known6 := d.client.to(d.server, true, packet{proto: frame.ProtoUDP, sport: 5, dport: 5201}).build()
+	denied := d.client.to(d.server, false, packet{proto: frame.ProtoUDP, sport: 5, dport: 53}).build()
+	rejected := d.client.to(d.server, false, packet{proto: frame.ProtoTCP, sport: 5, dport: 22, flags: frame.TCPSyn}).build()
+	question := arp(1, d.client.port.MAC, broadcast, d.client.addr(false), frame.AddrFrom(lan4))
+	work := &frame.Frame{}
+	for _, c := range []struct {
+		name string
+		f    *frame.Frame
+	}{
+		{"known", known}, {"known IPv6", known6}, {"denied", denied}, {"rejected", rejected}, {"ARP", question},
+	} {
+		work.CopyFrom(c.f)
+		d.walk(w, work)
+		if n := testing.AllocsPerRun(100, func() {
+			work.CopyFrom(c.f)
+			d.walk(w, work)
+		}); n != 0 {
+			t.Errorf("%s: %v allocations", c.name, n)
+		}
+	}
+}
+
+// FuzzDecide throws frames at the walk. It may not panic, and the books must balance.
+func FuzzDecide(f *testing.F) {
+	d := newDesk(f, referencePolicy, firewall.Fast)
+	for _, v6 := range []bool{false, true} {
+		for _, proto := range []uint8{frame.ProtoTCP, frame.ProtoUDP, frame.ProtoICMP, frame.ProtoICMPv6} {
+			p := d.client.to(d.server, v6, packet{proto: proto, sport: 9, dport: 80, flags: frame.TCPSyn, ttl: 2, payload: []byte("x")})
+			f.Add(p.build().Wire())
+		}
+	}
+	f.Add(arp(1, d.client.port.MAC, broadcast, d.client.addr(false), frame.AddrFrom(lan4)).Wire())
+	f.Add(solicit(d.client.port.MAC, d.client.addr(true), frame.AddrFrom(lan6)).Wire())
+	w := d.sw.Core().NewWalker(portClient)
+	work := frame.New(frame.MaxLen)
+	f.Fuzz(func(t *testing.T, wire []byte) {
+		if len(wire) < frame.VnetLen || len(wire) > frame.MaxLen {
+			return
+		}
+		work.Off, work.Len = frame.Headroom, len(wire)-frame.VnetLen
+		copy(work.Wire(), wire)
+		d.walk(w, work)
+		s := d.sw.Stats()
+		var dropped uint64
+		for _, n := range s.Dropped {
+			dropped += n
+		}
+		if s.In+s.Copies != s.Out+dropped {
+			t.Fatalf("in %d + copies %d, out %d + dropped %v", s.In, s.Copies, s.Out, s.Dropped)
+		}
+	})
+}
+
+// BenchmarkDecide is the walk of one frame of a known flow that is routed, both check points included.
+func BenchmarkDecide(b *testing.B) {
+	for _, to := range []firewall.Placement{firewall.Off, firewall.Fast} {
+		b.Run(to.String(), func(b *testing.B) {
+			d := newDesk(b, referencePolicy, to)
+			w := d.sw.Core().NewWalker(portClient)
+			proto := d.client.to(d.server, false, packet{proto: frame.ProtoUDP, sport: 5, dport: 5201}).build()
+			work := &frame.Frame{}
+			work.CopyFrom(proto)
+			b.ReportAllocs()
+			for i := range b.N {
+				if i%frame.BatchSize == 0 {
+					w.Begin(d.engine.plan)
+				}
+				copy(work.Wire(), proto.Wire())
+				if len(w.Decide(work)) != 1 {
+					b.Fatal("not delivered")
+				}
+				if i%frame.BatchSize == frame.BatchSize-1 {
+					w.End()
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkPipes moves 64-byte frames from one guest's pipe to another's through the engine.
+func BenchmarkPipes(b *testing.B) {
+	r := newRig(b)
+	r.policy(referencePolicy)
+	r.place(firewall.Fast)
+	f := r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 5, dport: 5201, payload: make([]byte, 22)}).build()
+	batch := make([]*frame.Frame, frame.BatchSize)
+	for i := range batch {
+		batch[i] = f
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for sent := 0; sent < b.N; {
+		n, err := r.client.nic.WriteBatch(batch[:min(len(batch), b.N-sent)])
+		if err != nil {
+			b.Fatal(err)
+		}
+		sent += n
+		r.client.sent.Add(uint64(n))
+	}
+	s := r.balanced()
+	b.StopTimer()
+	b.ReportMetric(float64(s.Out)/b.Elapsed().Seconds(), "delivered/s")
+	b.ReportMetric(100*float64(s.Dropped["full"])/float64(b.N), "full-%")
+}

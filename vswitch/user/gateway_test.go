@@ -1,0 +1,236 @@
+package user_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"testing"
+
+	"sluice/firewall"
+	"sluice/vnic/frame"
+)
+
+var broadcast = frame.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+func arp(op uint16, smac, dmac frame.MAC, sender, target frame.Addr) *frame.Frame {
+	f := frame.New(frame.MinLen + 28)
+	frame.PutEth(f.Eth(), dmac, smac, frame.EtherARP)
+	frame.PutARP(f.Eth()[frame.MinLen:], op, smac, sender, dmac, target)
+	return f
+}
+
+// TestGatewayAnswersARP says that the switch answers for the gateway in every placement, for its own segment only.
+func TestGatewayAnswersARP(t *testing.T) {
+	for _, to := range []firewall.Placement{firewall.Off, firewall.Fast, firewall.Slow} {
+		r := newRig(t)
+		r.policy(referencePolicy)
+		r.place(to)
+		r.client.send(arp(1, r.client.port.MAC, broadcast, r.client.addr(false), frame.AddrFrom(dmz4)))
+		r.client.send(arp(1, r.client.port.MAC, broadcast, r.client.addr(false), frame.AddrFrom(lan4)))
+		f, k := r.client.next("ARP reply", func(k *frame.Key) bool { return k.Has(frame.KeyARP) })
+		if k.ARPOp != 2 || frame.ARPSender(f, &k) != gatewayMAC || k.Src != frame.AddrFrom(lan4) || k.Dst != r.client.addr(false) {
+			t.Errorf("%s: %x", to, f.Eth())
+		}
+		// The question for the gateway of another segment is flooded like any other.
+		r.other.next("ARP request", func(k *frame.Key) bool { return k.Dst == frame.AddrFrom(dmz4) })
+		r.balanced()
+		r.other.none("a question that was answered", func(k *frame.Key) bool { return k.Dst == frame.AddrFrom(lan4) })
+	}
+}
+
+// TestGatewayAnswersND is the same for IPv6, also for who has no address yet.
+func TestGatewayAnswersND(t *testing.T) {
+	for _, asker := range []string{"fd00:10:1::10", "::"} {
+		r := newRig(t)
+		r.policy(referencePolicy)
+		r.place(firewall.Fast)
+		r.client.send(solicit(r.client.port.MAC, addr(asker), frame.AddrFrom(lan6)))
+		f, k := r.client.next("advertisement", func(k *frame.Key) bool { return k.Proto == frame.ProtoICMPv6 })
+		body := f.Eth()[k.L4:]
+		target := frame.Addr(body[8:24])
+		if k.ICMPType != 136 || k.TTL != 255 || target != frame.AddrFrom(lan6) || frame.MAC(body[26:32]) != gatewayMAC {
+			t.Errorf("%s: %x", asker, f.Eth())
+		}
+		wantDst := addr(asker)
+		if asker == "::" {
+			wantDst = addr("ff02::1")
+		}
+		if k.Dst != wantDst || !checksumOK(f, &k) {
+			t.Errorf("%s: to %s: %x", asker, k.Dst.IP(), f.Eth())
+		}
+		r.balanced()
+	}
+}
+
+// TestRouting says what a routed packet looks like when it arrives.
+func TestRouting(t *testing.T) {
+	for _, v6 := range []bool{false, true} {
+		r := newRig(t)
+		f := r.client.to(r.server, v6, packet{proto: frame.ProtoUDP, sport: 5, dport: 6, ttl: 9, payload: []byte("hello")}).build()
+		r.client.send(f)
+		got, k := r.server.next("packet", isProto(frame.ProtoUDP, 6))
+		if k.TTL != 8 || k.SrcMAC != gatewayMAC || k.DstMAC != r.server.port.MAC || !checksumOK(got, &k) {
+			t.Errorf("IPv6 %v: %x", v6, got.Eth())
+		}
+		if !bytes.Equal(got.Eth()[k.Payload:], []byte("hello")) {
+			t.Errorf("payload %q", got.Eth()[k.Payload:])
+		}
+	}
+}
+
+// TestICMPErrors says what the gateway answers to what it cannot route, and that the error quotes the packet.
+func TestICMPErrors(t *testing.T) {
+	for _, c := range []struct {
+		name                     string
+		dst4, dst6               string
+		ttl                      uint8
+		payload                  int
+		type4, code4, typ6, cod6 uint8
+	}{
+		{"time exceeded", "10.10.2.10", "fd00:10:2::10", 1, 8, 11, 0, 3, 0},
+		{"no route", "192.0.2.1", "2001:db8::1", 64, 8, 3, 0, 1, 0},
+		{"too big", "10.10.2.10", "fd00:10:2::10", 64, 1600, 3, 4, 2, 0},
+		{"UDP to the gateway", "10.10.2.1", "fd00:10:2::1", 64, 8, 3, 3, 1, 4},
+	} {
+		for _, v6 := range []bool{false, true} {
+			r := newRig(t)
+			p := r.client.to(r.server, v6, packet{proto: frame.ProtoUDP, sport: 5, dport: 6, ttl: c.ttl, payload: make([]byte, c.payload)})
+			typ, code, proto, own := c.type4, c.code4, uint8(frame.ProtoICMP), frame.AddrFrom(lan4)
+			p.dst = addr(c.dst4)
+			if v6 {
+				typ, code, proto, own = c.typ6, c.cod6, frame.ProtoICMPv6, frame.AddrFrom(lan6)
+				p.dst = addr(c.dst6)
+			}
+			sent := p.build()
+			r.client.send(sent)
+			f, k := r.client.next(c.name, func(k *frame.Key) bool { return k.Proto == proto })
+			if k.ICMPType != typ || k.ICMPCode != code || k.Src != own || k.DstMAC != r.client.port.MAC || !checksumOK(f, &k) {
+				t.Errorf("%s, IPv6 %v: type %d code %d from %s", c.name, v6, k.ICMPType, k.ICMPCode, k.Src.IP())
+			}
+			quoted := f.Eth()[k.Payload:]
+			if len(quoted) < 28 || !bytes.Equal(quoted[12:28], sent.Eth()[frame.MinLen+12:frame.MinLen+28]) {
+				t.Errorf("%s, IPv6 %v: quotes %x", c.name, v6, quoted)
+			}
+			r.balanced()
+		}
+	}
+}
+
+// TestNoErrorAboutErrors says that what must not be answered is not (RFC 1122 3.2.2).
+func TestNoErrorAboutErrors(t *testing.T) {
+	r := newRig(t)
+	p := r.client.to(r.server, false, packet{proto: frame.ProtoICMP, icmp: 3, ttl: 1, payload: make([]byte, 28)})
+	r.client.send(p.build())
+	p = r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 1, dport: 2, ttl: 1})
+	p.dst = addr("224.1.2.3")
+	r.client.send(p.build())
+	r.balanced()
+	r.client.none("an error about what must not be answered", func(k *frame.Key) bool { return k.Proto == frame.ProtoICMP })
+}
+
+// TestEchoToGateway pings the gateway, with more than any scratch memory holds.
+func TestEchoToGateway(t *testing.T) {
+	for _, v6 := range []bool{false, true} {
+		r := newRig(t)
+		p := r.client.to(r.server, v6, packet{proto: frame.ProtoICMP, icmp: 8, sport: 77, ttl: 3, payload: bytes.Repeat([]byte("ab"), 2000)})
+		p.dst = frame.AddrFrom(lan4)
+		want := uint8(0)
+		if v6 {
+			p.proto, p.icmp, p.dst, want = frame.ProtoICMPv6, 128, frame.AddrFrom(lan6), 129
+		}
+		r.client.send(p.build())
+		f, k := r.client.next("echo reply", func(k *frame.Key) bool { return k.ICMPType == want })
+		if k.Src != p.dst || k.Dst != p.src || k.SrcPort != 77 || k.PayloadLen != 4000 || k.TTL != 64 || !checksumOK(f, &k) {
+			t.Errorf("IPv6 %v: %+v", v6, k)
+		}
+		r.balanced()
+	}
+}
+
+// TestNeighbours routes to a guest that the plan does not know: the gateway asks, learns and then delivers. Where nobody
+// answers, the sender is told.
+func TestNeighbours(t *testing.T) {
+	r := newRig(t)
+	stranger := frame.AddrFrom(dmz4)
+	stranger[15] = 99
+	p := r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 5, dport: 6})
+	p.dst = stranger
+	r.client.send(p.build())
+	q, k := r.server.next("question", func(k *frame.Key) bool { return k.Has(frame.KeyARP) && k.Dst == stranger })
+	if k.ARPOp != 1 || k.Src != frame.AddrFrom(dmz4) || frame.ARPSender(q, &k) != gatewayMAC || k.DstMAC != broadcast {
+		t.Errorf("asks %x", q.Eth())
+	}
+	r.server.send(arp(2, r.server.port.MAC, gatewayMAC, stranger, frame.AddrFrom(dmz4)))
+	r.balanced()
+	r.client.send(p.build())
+	r.server.next("packet for the stranger", func(k *frame.Key) bool { return k.Dst == stranger && k.Proto == frame.ProtoUDP })
+	if d := r.balanced().Dropped; d["no-neighbour"] != 1 || d["own-gateway"] != 1 {
+		t.Errorf("dropped %v", d)
+	}
+}
+
+// TestReject says how the two kinds of reject are answered, in the words of nft's reject.
+func TestReject(t *testing.T) {
+	for _, v6 := range []bool{false, true} {
+		r := newRig(t)
+		r.policy(referencePolicy)
+		r.place(firewall.Fast)
+		r.client.send(r.client.to(r.server, v6, packet{proto: frame.ProtoTCP, sport: 1234, dport: 22, flags: frame.TCPSyn, seq: 41}).build())
+		f, k := r.client.next("reset", isProto(frame.ProtoTCP, 1234))
+		if k.TCPFlags != frame.TCPRst|frame.TCPAck || k.Ack != 42 || k.Seq != 0 || k.Src != r.server.addr(v6) || !checksumOK(f, &k) {
+			t.Errorf("IPv6 %v: %x", v6, f.Eth())
+		}
+		if d := r.balanced().Dropped; d["reject"] != 1 {
+			t.Errorf("dropped %v", d)
+		}
+	}
+	r := newRig(t)
+	r.policy("services: {all: {udp: 1-65535}}\ndefault: drop\nrules:\n  - {name: no, from: client, to: any, service: all, action: reject}\n")
+	r.place(firewall.Fast)
+	r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 1, dport: 2}).build())
+	if _, k := r.client.next("prohibited", func(k *frame.Key) bool { return k.Proto == frame.ProtoICMP }); k.ICMPType != 3 || k.ICMPCode != 13 {
+		t.Errorf("type %d code %d", k.ICMPType, k.ICMPCode)
+	}
+}
+
+// TestErrorsAreLimited says that a guest that begs for errors does not get one for each frame.
+func TestErrorsAreLimited(t *testing.T) {
+	const begged = 3000
+	r := newRig(t)
+	p := r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 5, dport: 6, ttl: 1}).build()
+	for range begged {
+		r.client.send(p)
+	}
+	s := r.balanced()
+	if s.Dropped["ttl"] != begged || s.Ports[0].InFrames >= begged {
+		t.Errorf("%d errors about %d frames", s.Ports[0].InFrames, s.Dropped["ttl"])
+	}
+}
+
+func solicit(smac frame.MAC, from, target frame.Addr) *frame.Frame {
+	f := frame.New(frame.MinLen + 40 + 32)
+	b := f.Eth()
+	to := addr("ff02::1:ff00:0")
+	copy(to[13:], target[13:])
+	frame.PutEth(b, frame.MAC{0x33, 0x33, 0xff, target[13], target[14], target[15]}, smac, frame.EtherIPv6)
+	frame.PutIPv6(b[frame.MinLen:], from, to, frame.ProtoICMPv6, 255, 32)
+	m := b[frame.MinLen+40:]
+	m[0] = 135
+	copy(m[8:], target[:])
+	m[24], m[25] = 1, 1
+	copy(m[26:], smac[:])
+	binary.BigEndian.PutUint16(m[2:], frame.L4Checksum(from, to, frame.ProtoICMPv6, m))
+	return f
+}
+
+// checksumOK verifies the checksums of a frame from its bytes.
+func checksumOK(f *frame.Frame, k *frame.Key) bool {
+	b := f.Eth()
+	if k.Has(frame.KeyIPv4) && frame.Checksum(b[k.L3:k.L4]) != 0 {
+		return false
+	}
+	l4 := b[k.L4 : uint32(k.L3)+k.L3Len]
+	if k.Proto == frame.ProtoICMP {
+		return frame.Checksum(l4) == 0
+	}
+	return frame.L4Checksum(k.Src, k.Dst, k.Proto, l4) == 0
+}
