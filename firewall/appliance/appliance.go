@@ -35,7 +35,7 @@ func (a *Appliance) Close() error {
 		err = a.flows.Close()
 	}
 	if a.writer != nil {
-		err = errors.Join(err, a.writer.conn.Close())
+		err = errors.Join(err, a.writer.close())
 	}
 	a.flows, a.writer = nil, nil
 	return err

@@ -1,157 +1,215 @@
 package appliance
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"time"
+	"math"
 
-	"github.com/mdlayher/netlink"
-	"github.com/ti-mo/conntrack"
-	"github.com/ti-mo/netfilter"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/ti-mo/conntrack"
 )
 
-// A change of placement waits for flows to be carried, so they go to ctnetlink in batches: one system call for many entries,
-// where ti-mo/conntrack makes three for each. A batch is small enough for the answers to fit a socket's buffer.
+// A change of placement waits for flows to be carried, and an appliance without KVM is slow; so entries are written to
+// ctnetlink in batches, two system calls for one, by the code below. (ti-mo/conntrack, which reads them, takes three system
+// calls and some hundred allocations for each entry.)
 const batchSize = 64
 
-// answerTimeout is for one batch; the kernel answers within the system call that asks.
-const answerTimeout = 5 * time.Second
-
-// ctWriter writes entries to conntrack.
+// ctWriter writes entries to conntrack through a netlink socket of its own.
 type ctWriter struct {
-	conn *netlink.Conn
+	fd  int
+	seq uint32
+	buf []byte
 }
 
+// answerTimeout, in seconds, is for one batch; the kernel answers within the system call that asks.
+const answerTimeout = 5
+
 func dialWriter() (*ctWriter, error) {
-	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, fmt.Errorf("open conntrack: %w", err)
 	}
-	return &ctWriter{conn: c}, nil
+	err = errors.Join(
+		unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}),
+		unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1), // answers without the question in them
+		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: answerTimeout}))
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("open conntrack: %w", err)
+	}
+	return &ctWriter{fd: fd}, nil
 }
 
-// What a batch does with each of its entries.
+func (w *ctWriter) close() error { return unix.Close(w.fd) }
+
+// ctVerb is what a batch does with each of its entries: a message of ctnetlink and its flags.
+type ctVerb struct {
+	message, flags uint16
+}
+
+// Message types (enum cntl_msg_types, include/uapi/linux/netfilter/nfnetlink_conntrack.h).
 var (
-	putEntry    = ctVerb{nl.IPCTNL_MSG_CT_NEW, netlink.Create} // without Excl an entry that is there is refreshed
-	deleteEntry = ctVerb{nl.IPCTNL_MSG_CT_DELETE, 0}
+	putEntry    = ctVerb{0, unix.NLM_F_CREATE} // without NLM_F_EXCL an entry that is there is refreshed
+	deleteEntry = ctVerb{2, 0}
 )
 
-type ctVerb struct {
-	message netfilter.MessageType
-	flags   netlink.HeaderFlags
-}
-
-// do sends entries and gives, for each, what the kernel said of it.
+// do sends entries and gives, for each, what the kernel said of it. An error means that the socket is of no more use.
 func (w *ctWriter) do(v ctVerb, entries []conntrack.Flow) ([]error, error) {
-	said := make([]error, 0, len(entries))
-	for len(entries) > 0 {
-		n := min(len(entries), batchSize)
-		some, err := w.batch(v, entries[:n])
-		if err != nil {
-			return said, err
+	said := make([]error, len(entries))
+	for at := 0; at < len(entries); at += batchSize {
+		end := min(at+batchSize, len(entries))
+		if err := w.batch(v, entries[at:end], said[at:end]); err != nil {
+			return said[:at], err
 		}
-		said, entries = append(said, some...), entries[n:]
 	}
 	return said, nil
 }
 
-func (w *ctWriter) batch(v ctVerb, entries []conntrack.Flow) ([]error, error) {
-	messages := make([]netlink.Message, len(entries))
+// batch sends entries in one datagram. Refusals are answered one by one, and of the rest only the last.
+func (w *ctWriter) batch(v ctVerb, entries []conntrack.Flow, said []error) error {
+	first := w.seq + 1
+	w.buf = w.buf[:0]
 	for i := range entries {
-		m, err := marshalEntry(v, &entries[i])
+		flags := unix.NLM_F_REQUEST | v.flags
+		if i == len(entries)-1 {
+			flags |= unix.NLM_F_ACK
+		}
+		w.seq++
+		w.buf = appendEntry(w.buf, v.message, flags, w.seq, &entries[i])
+	}
+	if err := unix.Sendto(w.fd, w.buf, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return fmt.Errorf("write to conntrack: %w", err)
+	}
+	for {
+		seq, answer, err := w.answer()
 		if err != nil {
-			return nil, err
+			return fmt.Errorf("read from conntrack: %w", err)
 		}
-		messages[i] = m
-	}
-	if err := w.conn.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
-		return nil, fmt.Errorf("write to conntrack: %w", err)
-	}
-	if _, err := w.conn.SendMessages(messages); err != nil {
-		return nil, fmt.Errorf("write to conntrack: %w", err)
-	}
-	said := make([]error, len(entries)) // the answers come in order, one for each
-	for i := range said {
-		_, err := w.conn.Receive()
-		if err != nil && !isAnswer(err) {
-			return nil, fmt.Errorf("read from conntrack: %w", err)
+		i := int(seq - first)
+		if i >= len(said) {
+			return fmt.Errorf("read from conntrack: an answer to nothing (%d of %d)", i, len(said))
 		}
-		said[i] = err
+		if said[i] = answer; i == len(said)-1 {
+			return nil
+		}
 	}
-	return said, nil
 }
 
-// isAnswer tells a refusal by ctnetlink from a socket that failed: ENOBUFS says that answers were lost.
-func isAnswer(err error) bool {
-	var refused *netlink.OpError
-	var errno unix.Errno
-	return errors.As(err, &refused) && errors.As(refused.Err, &errno) && errno != unix.ENOBUFS
+// answer reads one NLMSG_ERROR, which is also how the kernel says yes.
+func (w *ctWriter) answer() (seq uint32, said, err error) {
+	var b [256]byte
+	n, _, err := unix.Recvfrom(w.fd, b[:], 0)
+	if errors.Is(err, unix.EINTR) {
+		return w.answer()
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	if n < unix.NLMSG_HDRLEN+4 || binary.NativeEndian.Uint16(b[4:]) != unix.NLMSG_ERROR {
+		return 0, nil, errors.New("no answer but something else")
+	}
+	if code := int32(binary.NativeEndian.Uint32(b[unix.NLMSG_HDRLEN:])); code != 0 {
+		said = unix.Errno(-code)
+	}
+	return binary.NativeEndian.Uint32(b[8:]), said, nil
 }
 
-// marshalEntry writes what ctnetlink reads (include/uapi/linux/netfilter/nfnetlink_conntrack.h). A deletion needs no more
-// than the tuples.
-func marshalEntry(v ctVerb, f *conntrack.Flow) (netlink.Message, error) {
-	attrs := []netfilter.Attribute{tuple(nl.CTA_TUPLE_ORIG, &f.TupleOrig), tuple(nl.CTA_TUPLE_REPLY, &f.TupleReply)}
-	if v == putEntry {
-		attrs = append(attrs,
-			netfilter.Attribute{Type: nl.CTA_TIMEOUT, Data: netfilter.Uint32Bytes(f.Timeout)},
-			netfilter.Attribute{Type: nl.CTA_STATUS, Data: netfilter.Uint32Bytes(uint32(f.Status))})
-		if tcp := f.ProtoInfo.TCP; tcp != nil {
-			attrs = append(attrs, nest(nl.CTA_PROTOINFO, nest(nl.CTA_PROTOINFO_TCP,
-				netfilter.Attribute{Type: nl.CTA_PROTOINFO_TCP_STATE, Data: []byte{tcp.State}},
-				netfilter.Attribute{Type: nl.CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, Data: netfilter.Uint16Bytes(tcp.OriginalFlags)},
-				netfilter.Attribute{Type: nl.CTA_PROTOINFO_TCP_FLAGS_REPLY, Data: netfilter.Uint16Bytes(tcp.ReplyFlags)})))
-		}
-	}
-	family := netfilter.ProtoIPv4
+// Attributes of ctnetlink (include/uapi/linux/netfilter/nfnetlink_conntrack.h).
+const (
+	ctaTupleOrig, ctaTupleReply, ctaStatus, ctaProtoInfo, ctaTimeout = 1, 2, 3, 4, 7
+
+	ctaTupleIP, ctaTupleProto                  = 1, 2
+	ctaIPv4Src, ctaIPv4Dst                     = 1, 2
+	ctaIPv6Src, ctaIPv6Dst                     = 3, 4
+	ctaProtoNum, ctaProtoSrcPort, ctaProtoDst  = 1, 2, 3
+	ctaICMPID, ctaICMPv6ID                     = 4, 7 // type and code follow
+	ctaInfoTCP                                 = 1
+	ctaTCPState, ctaTCPFlagsOrig, ctaTCPFlags2 = 1, 4, 5
+)
+
+// appendEntry appends one message: a netlink header, an nfgenmsg, and the entry. A deletion needs no more than the tuples,
+// but may have the rest.
+func appendEntry(b []byte, message, flags uint16, seq uint32, f *conntrack.Flow) []byte {
+	start := len(b)
+	b = append(b, 0, 0, 0, 0) // length, below
+	b = binary.NativeEndian.AppendUint16(b, unix.NFNL_SUBSYS_CTNETLINK<<8|message)
+	b = binary.NativeEndian.AppendUint16(b, flags)
+	b = binary.NativeEndian.AppendUint32(b, seq)
+	b = append(b, 0, 0, 0, 0) // from us
+	family := byte(unix.AF_INET)
 	if f.TupleOrig.IP.IsIPv6() {
-		family = netfilter.ProtoIPv6
+		family = unix.AF_INET6
 	}
-	return netfilter.MarshalNetlink(netfilter.Header{
-		SubsystemID: netfilter.NFSubsysCTNetlink,
-		MessageType: v.message,
-		Family:      family,
-		Flags:       netlink.Request | netlink.Acknowledge | v.flags,
-	}, attrs)
-}
-
-func nest(kind uint16, children ...netfilter.Attribute) netfilter.Attribute {
-	return netfilter.Attribute{Type: kind, Nested: true, Children: children}
-}
-
-func tuple(kind uint16, t *conntrack.Tuple) netfilter.Attribute {
-	src, dst := uint16(nl.CTA_IP_V4_SRC), uint16(nl.CTA_IP_V4_DST)
-	if t.IP.IsIPv6() {
-		src, dst = nl.CTA_IP_V6_SRC, nl.CTA_IP_V6_DST
+	b = append(b, family, 0, 0, 0)
+	b = nested(b, ctaTupleOrig, func(b []byte) []byte { return appendTuple(b, &f.TupleOrig) })
+	b = nested(b, ctaTupleReply, func(b []byte) []byte { return appendTuple(b, &f.TupleReply) })
+	b = attr32(b, ctaTimeout, f.Timeout)
+	b = attr32(b, ctaStatus, uint32(f.Status))
+	if tcp := f.ProtoInfo.TCP; tcp != nil {
+		b = nested(b, ctaProtoInfo, func(b []byte) []byte {
+			return nested(b, ctaInfoTCP, func(b []byte) []byte {
+				b = attr8(b, ctaTCPState, tcp.State)
+				b = attr16(b, ctaTCPFlagsOrig, tcp.OriginalFlags)
+				return attr16(b, ctaTCPFlags2, tcp.ReplyFlags)
+			})
+		})
 	}
-	return nest(kind,
-		nest(nl.CTA_TUPLE_IP,
-			netfilter.Attribute{Type: src, Data: t.IP.SourceAddress.AsSlice()},
-			netfilter.Attribute{Type: dst, Data: t.IP.DestinationAddress.AsSlice()}),
-		nest(nl.CTA_TUPLE_PROTO, protoAttrs(&t.Proto)...))
+	binary.NativeEndian.PutUint32(b[start:], uint32(len(b)-start))
+	return b
 }
 
-// The attributes of an ICMP tuple (enum ctattr_l4proto), which nl does not name: identifier, type, code.
-var icmpAttrs = map[uint8][3]uint16{
-	unix.IPPROTO_ICMP:   {4, 5, 6},
-	unix.IPPROTO_ICMPV6: {7, 8, 9},
-}
-
-func protoAttrs(p *conntrack.ProtoTuple) []netfilter.Attribute {
-	number := netfilter.Attribute{Type: nl.CTA_PROTO_NUM, Data: []byte{p.Protocol}}
-	if icmp, ok := icmpAttrs[p.Protocol]; ok {
-		return []netfilter.Attribute{
-			number,
-			{Type: icmp[0], Data: netfilter.Uint16Bytes(p.ICMPID)},
-			{Type: icmp[1], Data: []byte{p.ICMPType}},
-			{Type: icmp[2], Data: []byte{p.ICMPCode}},
+func appendTuple(b []byte, t *conntrack.Tuple) []byte {
+	b = nested(b, ctaTupleIP, func(b []byte) []byte {
+		src, dst := t.IP.SourceAddress, t.IP.DestinationAddress
+		if src.Is4() {
+			src4, dst4 := src.As4(), dst.As4()
+			return attr(attr(b, ctaIPv4Src, src4[:]...), ctaIPv4Dst, dst4[:]...)
 		}
+		src6, dst6 := src.As16(), dst.As16()
+		return attr(attr(b, ctaIPv6Src, src6[:]...), ctaIPv6Dst, dst6[:]...)
+	})
+	return nested(b, ctaTupleProto, func(b []byte) []byte {
+		p := &t.Proto
+		b = attr8(b, ctaProtoNum, p.Protocol)
+		switch p.Protocol {
+		case unix.IPPROTO_ICMP:
+			return appendEcho(b, ctaICMPID, p)
+		case unix.IPPROTO_ICMPV6:
+			return appendEcho(b, ctaICMPv6ID, p)
+		}
+		return attr16(attr16(b, ctaProtoSrcPort, p.SourcePort), ctaProtoDst, p.DestinationPort)
+	})
+}
+
+func appendEcho(b []byte, id uint16, p *conntrack.ProtoTuple) []byte {
+	return attr8(attr8(attr16(b, id, p.ICMPID), id+1, p.ICMPType), id+2, p.ICMPCode)
+}
+
+// attr appends one attribute (include/uapi/linux/netlink.h): length, type, value, and padding to 4 bytes.
+func attr(b []byte, kind uint16, value ...byte) []byte {
+	b = binary.NativeEndian.AppendUint16(b, uint16(4+len(value)))
+	b = binary.NativeEndian.AppendUint16(b, kind)
+	b = append(b, value...)
+	for len(b)%4 != 0 {
+		b = append(b, 0)
 	}
-	return []netfilter.Attribute{
-		number,
-		{Type: nl.CTA_PROTO_SRC_PORT, Data: netfilter.Uint16Bytes(p.SourcePort)},
-		{Type: nl.CTA_PROTO_DST_PORT, Data: netfilter.Uint16Bytes(p.DestinationPort)},
-	}
+	return b
+}
+
+func attr8(b []byte, kind uint16, v uint8) []byte { return attr(b, kind, v) }
+
+func attr16(b []byte, kind, v uint16) []byte { return attr(b, kind, byte(v>>8), byte(v)) }
+
+func attr32(b []byte, kind uint16, v uint32) []byte {
+	return attr(b, kind, byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
+}
+
+// nested appends an attribute that holds what inner appends.
+func nested(b []byte, kind uint16, inner func([]byte) []byte) []byte {
+	start := len(b)
+	b = inner(attr(b, kind|unix.NLA_F_NESTED))
+	binary.NativeEndian.PutUint16(b[start:], uint16(min(len(b)-start, math.MaxUint16)))
+	return b
 }

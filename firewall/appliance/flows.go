@@ -100,7 +100,7 @@ func (a *Appliance) send(v ctVerb, entries []conntrack.Flow) (said []error, err 
 		}
 	}
 	if said, err = a.writer.do(v, entries); err != nil {
-		a.writer.conn.Close()
+		a.writer.close()
 		a.writer = nil
 	}
 	return said, err

@@ -184,16 +184,16 @@ func (c *Client) ApplyNFT(ctx context.Context, script string) error {
 func (c *Client) Flows(ctx context.Context) ([]firewall.FlowRecord, error) {
 	var all []firewall.FlowRecord
 	err := c.call(ctx, callFlows, nil, func(b json.RawMessage) error {
-		var some []firewall.FlowRecord
-		if err := json.Unmarshal(b, &some); err != nil {
+		var packed []byte
+		if err := json.Unmarshal(b, &packed); err != nil {
+			return err
+		}
+		some, err := unpackFlows(packed)
+		if err != nil {
 			return err
 		}
 		if len(all)+len(some) > appliance.MaxFlows {
 			return fmt.Errorf("more than %d flows: %w", appliance.MaxFlows, errTooLong)
-		}
-		for i := range some {
-			some[i].State = printable(some[i].State, 32)
-			some[i].Rule, some[i].Service = "", "" // the engine's to say, not a guest's
 		}
 		all = append(all, some...)
 		return nil
@@ -215,7 +215,7 @@ func (c *Client) countFlows(ctx context.Context, name string, f []firewall.FlowR
 	total := 0
 	err := inBatches(f, func(some []firewall.FlowRecord) error {
 		var n int
-		if err := c.call(ctx, name, some, into(&n)); err != nil {
+		if err := c.call(ctx, name, packFlows(some), into(&n)); err != nil {
 			return err
 		}
 		total += max(0, min(n, len(some)))

@@ -119,21 +119,9 @@ func (g *guest) do(req request, send func(any) error) error {
 	case callFlows:
 		return g.sendFlows(send)
 	case callPutFlows:
-		return with(req.Body, func(f []firewall.FlowRecord) error {
-			n, err := g.appliance.PutFlows(f)
-			if err != nil {
-				return err
-			}
-			return send(n)
-		})
+		return countFlows(req.Body, send, g.appliance.PutFlows)
 	case callDeleteFlows:
-		return with(req.Body, func(f []firewall.FlowRecord) error {
-			n, err := g.appliance.DeleteFlows(f)
-			if err != nil {
-				return err
-			}
-			return send(n)
-		})
+		return countFlows(req.Body, send, g.appliance.DeleteFlows)
 	case callFlushFlows:
 		return g.appliance.FlushFlows()
 	case callStats:
@@ -160,7 +148,22 @@ func (g *guest) sendFlows(send func(any) error) error {
 	if err != nil {
 		return err
 	}
-	return inBatches(flows, func(some []firewall.FlowRecord) error { return send(some) })
+	return inBatches(flows, func(some []firewall.FlowRecord) error { return send(packFlows(some)) })
+}
+
+// countFlows does something with the flows of a request and answers with its count.
+func countFlows(body json.RawMessage, send func(any) error, do func([]firewall.FlowRecord) (int, error)) error {
+	return with(body, func(packed []byte) error {
+		flows, err := unpackFlows(packed)
+		if err != nil {
+			return err
+		}
+		n, err := do(flows)
+		if err != nil {
+			return err
+		}
+		return send(n)
+	})
 }
 
 func (g *guest) info() Info {
