@@ -101,7 +101,8 @@ func serveSession(ctx context.Context, conn io.ReadWriteCloser, run runFunc) err
 	if err != nil {
 		end.Problem = problemOf(err)
 	}
-	if err := json.NewEncoder(control).Encode(end); err != nil {
+	if err := json.NewEncoder(control).Encode(end); err != nil && !mux.IsClosed() {
+		// Once the client has read the end it closes, perhaps before yamux has told the writer that all is well.
 		return fmt.Errorf("report the end of a command: %w", err)
 	}
 	<-ctx.Done() // the client closes once it has read everything
