@@ -18,8 +18,7 @@ type player struct {
 	out  *json.Decoder
 }
 
-// play starts the player on the bed's ends. TAPs' descriptors pass to it; this process keeps none, so that a TAP goes
-// with its player.
+// play starts the player on the bed's ends, which become its own.
 func (b *bed) play() error {
 	self, err := os.Executable()
 	if err != nil {
@@ -41,6 +40,13 @@ func (b *bed) play() error {
 	proc, err := b.sw.spawn(cmd)
 	if err != nil {
 		return err
+	}
+	// An end that stays open here stays in this process's poller, and each frame would wake it up.
+	for i, f := range b.ends {
+		b.ends[i] = nil
+		if err := f.Close(); err != nil {
+			return err
+		}
 	}
 	b.player = &player{proc: proc, in: in, out: json.NewDecoder(out)}
 	return nil
