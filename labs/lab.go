@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"sluice/firewall"
+	"sluice/vswitch"
 )
 
 // Lab is a lab file that passed every check: its names are unique, its addresses lie in their segments, and its policy
@@ -22,7 +23,7 @@ type Lab struct {
 	Appliance *Guest  // nil: only the placements off and fast can be chosen
 	Policy    *firewall.Policy
 	Placement firewall.Placement // where the policy is enforced once deployed
-	Handover  string             // carry, keep or cut: the default for changes
+	Handover  vswitch.Handover   // the default for changes
 }
 
 // Segment is one broadcast domain of a lab.

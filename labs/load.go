@@ -12,6 +12,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"sluice/firewall"
+	"sluice/vswitch"
 	"sluice/vswitch/control"
 )
 
@@ -77,7 +78,7 @@ func readBounded(files fs.FS, name string) ([]byte, error) {
 func parseLab(files fs.FS, shown, dir string, text []byte) (*Lab, error) {
 	l := &labReader{
 		reader: reader{file: shown, text: text},
-		lab:    &Lab{Dir: dir, Files: files, Placement: firewall.Fast, Handover: "carry"},
+		lab:    &Lab{Dir: dir, Files: files, Placement: firewall.Fast, Handover: vswitch.Carry},
 		places: map[string]ast.Node{},
 	}
 	if root := l.parse(); root != nil {
@@ -110,7 +111,7 @@ func (l *labReader) root(n ast.Node) {
 		"appliance": func(v ast.Node) { appliance = v },
 		"policy":    func(v ast.Node) { l.policy = v },
 		"placement": func(v ast.Node) { l.placement(v) },
-		"handover":  func(v ast.Node) { l.lab.Handover = l.oneOf(v, "handover", "carry", "keep", "cut") },
+		"handover":  func(v ast.Node) { l.lab.Handover = vswitch.Handover(l.oneOf(v, "handover", "carry", "keep", "cut")) },
 	})
 	switch {
 	case l.err != nil:

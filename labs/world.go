@@ -43,7 +43,7 @@ type resident struct {
 }
 
 func newWorld(lab *Lab, d *deployment, dir string, hostNS *os.File, stop context.CancelFunc) (*world, error) {
-	sw, err := vswitch.New(vswitch.Config{Name: lab.Name, Segments: lab.SwitchSegments(), Log: slog.Default()})
+	sw, err := vswitch.New(vswitch.Config{Name: lab.Name, Segments: lab.SwitchSegments(), Log: slog.Default(), Handover: lab.Handover})
 	if err != nil {
 		return nil, fmt.Errorf("make the switch: %w", err)
 	}

@@ -1,6 +1,7 @@
 package vswitch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,10 +38,7 @@ func (s *Switch) Place(ctx context.Context, to firewall.Placement, o PlaceOption
 	defer s.release()
 	s.placing.Store(true)
 	defer s.placing.Store(false)
-	if o.Handover == "" {
-		o.Handover = Carry
-	}
-	c := &change{s: s, from: s.placement, to: to, handover: o.Handover}
+	c := &change{s: s, from: s.placement, to: to, handover: cmp.Or(o.Handover, s.handover, Carry)}
 	r, err := c.run(ctx)
 	if err != nil {
 		s.events.tell("place-failed", fmt.Sprintf("%s to %s: %v", c.from, to, err))

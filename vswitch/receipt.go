@@ -38,7 +38,7 @@ const (
 
 // PlaceOptions says how a placement is changed. The zero value is the default.
 type PlaceOptions struct {
-	Handover Handover // Carry where empty
+	Handover Handover // the switch's own where empty (see Config)
 }
 
 // PolicyResult is what applying a policy did.

@@ -21,6 +21,7 @@ type Config struct {
 	Segments []Segment
 	Log      *slog.Logger // slog.Default() where nil
 	Limits   Limits
+	Handover Handover     // of changes that do not say; Carry where empty
 	Clock    func() int64 // monotonic ns; nil is the machine's clock
 }
 
@@ -42,12 +43,13 @@ const (
 // Switch is a virtual switch: it owns the plan, and everything that outlives one. Its methods may be called at once from
 // many goroutines; those that change it wait for each other.
 type Switch struct {
-	name   string
-	log    *slog.Logger
-	limits Limits
-	core   *Core
-	events *events
-	plan   atomic.Pointer[Plan] // the one in force
+	name     string
+	log      *slog.Logger
+	limits   Limits
+	handover Handover
+	core     *Core
+	events   *events
+	plan     atomic.Pointer[Plan] // the one in force
 
 	changing chan struct{} // holds a token while nobody changes the switch
 
@@ -89,7 +91,7 @@ func New(c Config) (*Switch, error) {
 		c.Limits.MACs = defaultMACs
 	}
 	s := &Switch{
-		name: c.Name, log: c.Log, limits: c.Limits, segments: segments,
+		name: c.Name, log: c.Log, limits: c.Limits, handover: c.Handover, segments: segments,
 		events:   newEvents(),
 		changing: make(chan struct{}, 1),
 		ports:    make([]Port, 1), nics: make([]vnic.NIC, 1), counters: []*counters{{}},

@@ -26,7 +26,7 @@ between the segments). A change is measured, and prints what it cost: a receipt.
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: fixed(placements...),
 	}
-	handover := cmd.Flags().String("handover", "", "what becomes of running flows: carry, keep or cut (default carry)")
+	handover := cmd.Flags().String("handover", "", "what becomes of running flows: carry, keep or cut (default: what the lab says, else carry)")
 	history := cmd.Flags().Bool("history", false, "show the receipts of the latest changes, oldest first")
 	cmd.RegisterFlagCompletionFunc("handover", fixedFlag("carry\tthey live on", "keep\tthey end where they began", "cut\tthey are forgotten"))
 	cmd.RunE = withLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {

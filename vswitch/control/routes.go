@@ -132,7 +132,7 @@ func (s *Server) getPlacement(context.Context, *struct{}) (PlacementInfo, error)
 // PlaceRequest asks for a change of placement.
 type PlaceRequest struct {
 	To       string `json:"to" doc:"A placement"`
-	Handover string `json:"handover,omitempty" enum:"carry,keep,cut" doc:"What becomes of running flows; carry if left out"`
+	Handover string `json:"handover,omitempty" enum:"carry,keep,cut" doc:"What becomes of running flows; what the lab file says if left out, else carry"`
 }
 
 func (s *Server) putPlacement(ctx context.Context, in *ask[PlaceRequest]) (vswitch.Receipt, error) {
