@@ -1,0 +1,110 @@
+package vswitch
+
+import (
+	"strings"
+	"testing"
+
+	"sluice/firewall"
+	"sluice/vnic/frame"
+)
+
+// parseLog reads a hand-made log of one flow: words of time, > (entered) or < (delivered), and what: a letter for a frame
+// told by its hash, or FROM-TO for the bytes of a TCP segment. A * after it means delivered out of the appliance, a +
+// that the frame was copied to two ports.
+func parseLog(t *testing.T, s string) (l []record) {
+	t.Helper()
+	for _, word := range strings.Fields(s) {
+		var r record
+		for word[0] >= '0' && word[0] <= '9' {
+			r.at, word = r.at*10+int64(word[0]-'0'), word[1:]
+		}
+		r.delivered, word = word[0] == '<', word[1:]
+		r.epoch, r.copies = 1, 1
+		if strings.HasSuffix(word, "*") {
+			r.appliance, word = true, word[:len(word)-1]
+		}
+		if strings.HasSuffix(word, "+") {
+			r.copies, word = 2, word[:len(word)-1]
+		}
+		if from, to, tcp := strings.Cut(word, "-"); tcp {
+			r.print = print{seq: 0xffffff00 + number32(from), len: number32(to) - number32(from)}
+		} else {
+			r.print = print{hash: uint64(word[0])}
+		}
+		l = append(l, r)
+	}
+	return l
+}
+
+func number32(s string) (n uint32) {
+	for _, c := range s {
+		n = n*10 + uint32(c-'0')
+	}
+	return n
+}
+
+// TestJoin reads receipts from hand-made logs of one flow. The sequence numbers wrap within each.
+func TestJoin(t *testing.T) {
+	w := window{start: 1, end: 1000, grace: 100, placements: map[uint64]firewall.Placement{1: firewall.Fast}}
+	for _, c := range []struct {
+		name, log string
+		want      findings
+	}{
+		{"nothing", "", findings{}},
+		{"all there", "10>a 11<a 20>b 21<b", findings{observed: 2, delivered: 2, gap: 1}},
+		{"lost", "10>a 20>b 21<b", findings{observed: 2, delivered: 1, lost: 1, gap: 11}},
+		{"lost for ever", "10>a", findings{observed: 1, lost: 1, gap: 990}},
+		{"on its way at the end", "10>a 11<a 950>b", findings{observed: 2, delivered: 1, gap: 1}},
+		{"on its way at the start", "10<z 20>a 21<a", findings{observed: 1, delivered: 2, gap: 1}},
+		{"twice", "10>a 11<a 12<a", findings{observed: 1, delivered: 2, duplicated: 1, gap: 1}},
+		{"sent twice", "10>a 11<a 20>a 22<a", findings{observed: 2, delivered: 2, gap: 2}},
+		{"flooded", "10>a+ 11<a 11<a", findings{observed: 1, delivered: 2, gap: 1}},
+		{"overtaken", "10>a 11>b 12<b 13<a", findings{observed: 2, delivered: 2, reordered: 1, gap: 2}},
+		{"gap", "10>a 11<a 20>b 30>c 90<b 91<c", findings{observed: 3, delivered: 3, gap: 70}},
+		{"idle is no gap", "10>a 11<a 800>b 801<b", findings{observed: 2, delivered: 2, gap: 1}},
+		{"segments", "10>0-100 11<0-100 12>100-400 13<100-400", findings{observed: 2, delivered: 2, gap: 1}},
+		{"split", "10>0-400 11<0-100 11<100-400", findings{observed: 1, delivered: 2, gap: 1}},
+		{"joined", "10>0-100 11>100-400 14<0-400", findings{observed: 2, delivered: 1, gap: 4}},
+		{"a piece is lost", "10>0-400 11<0-100 12<200-400", findings{observed: 1, delivered: 2, lost: 1, gap: 1}},
+		{"retransmitted", "10>0-100 20>100-200 21<100-200 50>0-100 51<0-100", findings{observed: 3, delivered: 2, lost: 1, gap: 11}},
+		{"needlessly retransmitted", "10>0-100 11<0-100 50>0-100 51<0-100", findings{observed: 2, delivered: 2, gap: 1}},
+		{"segment twice", "10>0-100 11<0-100 12<0-100", findings{observed: 1, delivered: 2, duplicated: 1, gap: 1}},
+		{"segment overtaken", "10>0-100 11>100-200 12<100-200 13<0-100", findings{observed: 2, delivered: 2, reordered: 1, gap: 2}},
+		{"segment from before", "10<500-600 20>0-100 21<0-100", findings{observed: 1, delivered: 2, gap: 1}},
+	} {
+		l := ledger{logs: []*log{nil, {records: parseLog(t, c.log)}}}
+		if got := l.join(w); got != c.want {
+			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)
+		}
+	}
+}
+
+// TestJoinDenied tells a leak from a frame that the appliance kept, and both from slow's blind spot.
+func TestJoinDenied(t *testing.T) {
+	inv := &firewall.Inventory{}
+	policy, err := firewall.Load("policy.yaml", []byte("default: drop\nrules: []\n"), inv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, log string
+		in        firewall.Placement
+		want      findings
+	}{
+		{"leak", "10>a 11<a", firewall.Fast, findings{observed: 1, delivered: 1, leaked: 1}},
+		{"nobody enforces", "10>a 11<a", firewall.Off, findings{observed: 1, delivered: 1}},
+		{"leak of the appliance", "10>a 11<a*", firewall.Slow, findings{observed: 1, delivered: 1, leaked: 1}},
+		{"within a segment", "10>a 11<a", firewall.Slow, findings{observed: 1, delivered: 1}},
+		{"kept by the appliance", "10>a", firewall.Slow, findings{observed: 1, denied: 1}},
+		{"drained", "10>a 11<a*", firewall.Off, findings{observed: 1, delivered: 1, drained: 1}},
+	} {
+		l := ledger{logs: []*log{{records: parseLog(t, c.log)}}}
+		for i := range l.logs[0].records {
+			l.logs[0].records[i].flow = flowKey{src: frame.Addr{15: 1}, dst: frame.Addr{15: 2}, proto: frame.ProtoUDP}
+		}
+		w := window{start: 1, end: 1000, grace: 100, policy: policy, placements: map[uint64]firewall.Placement{1: c.in}}
+		if got := l.join(w); got != c.want {
+			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package vswitch
+
+import (
+	"testing"
+	"time"
+
+	"sluice/vnic/frame"
+)
+
+const second = int64(time.Second)
+
+func mac(b byte) frame.MAC { return frame.MAC{2, 5: b} }
+
+// TestFDB walks through the life of an entry.
+func TestFDB(t *testing.T) {
+	f := newFDB()
+	if f.lookup(1, mac(1), 0) != 0 {
+		t.Error("an empty table knows a MAC")
+	}
+	f.learn(1, mac(1), 7, 2, 0)
+	if f.lookup(1, mac(1), macAge) != 7 || f.lookup(2, mac(1), 0) != 0 {
+		t.Error("not learnt, or learnt for another segment")
+	}
+	if f.lookup(1, mac(1), macAge+1) != 0 {
+		t.Error("not aged")
+	}
+	f.learn(1, mac(1), 7, 2, 200*second)
+	if f.lookup(1, mac(1), macAge+1) != 7 {
+		t.Error("a busy MAC has aged")
+	}
+	f.learn(1, mac(1), 8, 2, 201*second)
+	if f.lookup(1, mac(1), 201*second) != 8 || f.len(7) != 0 || f.len(8) != 1 {
+		t.Error("a MAC that moved is not counted where it is now")
+	}
+	f.removePort(8)
+	if f.lookup(1, mac(1), 201*second) != 0 || f.len(8) != 0 {
+		t.Error("a removed port is remembered")
+	}
+}
+
+// TestFDBLimit says that a full port gets no more, takes nothing from others, and is given room again by age.
+func TestFDBLimit(t *testing.T) {
+	f := newFDB()
+	f.learn(1, mac(100), 8, 1, 0)
+	for i := range byte(50) {
+		if got, want := f.learn(1, mac(i), 7, 3, 0), i < 3; got != want {
+			t.Errorf("MAC %d of a port with room for 3: %v", i, got)
+		}
+	}
+	if f.learn(1, mac(100), 7, 3, 0) || f.lookup(1, mac(100), 0) != 8 {
+		t.Error("a full port took over another's MAC")
+	}
+	if !f.learn(1, mac(60), 7, 3, macAge+2*second) || f.len(7) != 1 {
+		t.Errorf("no room after everything aged: %d entries", f.len(7))
+	}
+}
+
+// TestNeighbourTable says whom the gateway believes.
+func TestNeighbourTable(t *testing.T) {
+	key := neighbourKey{1, frame.Addr{15: 9}}
+	n := newNeighbours()
+	n.learn(key, mac(1), 7, 0)
+	n.learn(key, mac(2), 8, neighbourAge)
+	if e, _ := n.lookup(key, 0); e == nil || e.mac != mac(1) {
+		t.Error("an address in use was taken over")
+	}
+	if e, stale := n.lookup(key, neighbourFresh+1); e == nil || !stale {
+		t.Error("an old answer is not asked again")
+	}
+	n.learn(key, mac(2), 8, neighbourAge+1)
+	if e, _ := n.lookup(key, neighbourAge+1); e == nil || e.mac != mac(2) {
+		t.Error("a forgotten address cannot be taken")
+	}
+	n.removePort(8)
+	if e, _ := n.lookup(key, neighbourAge+1); e != nil {
+		t.Error("a removed port is remembered")
+	}
+	for i := range byte(100) {
+		n.learn(neighbourKey{1, frame.Addr{15: i}}, mac(3), 9, 0)
+	}
+	if got := len(*n.known.Load()); got != neighboursPerPort {
+		t.Errorf("one port made the gateway remember %d addresses", got)
+	}
+}
+
+// TestAsking says when the gateway asks, and when it gives up.
+func TestAsking(t *testing.T) {
+	n := newNeighbours()
+	key := neighbourKey{1, frame.Addr{15: 9}}
+	for _, c := range []struct {
+		at                int64
+		send, unreachable bool
+	}{
+		{0, true, false},
+		{second / 2, false, false},
+		{second, true, false},
+		{2 * second, true, false},
+		{2*second + 1, false, true},
+		{3 * second, true, true},
+		{100 * second, true, false},
+	} {
+		if send, unreachable := n.ask(key, c.at); send != c.send || unreachable != c.unreachable {
+			t.Errorf("at %v: asks %v, unreachable %v", time.Duration(c.at), send, unreachable)
+		}
+	}
+	for i := range 3 * maxAsked {
+		n.ask(neighbourKey{1, frame.Addr{14: byte(i >> 8), 15: byte(i)}}, 100*second)
+	}
+	if len(n.asked) > maxAsked {
+		t.Errorf("%d questions are remembered", len(n.asked))
+	}
+}
+
+// TestBucket says how many errors a second there are at most.
+func TestBucket(t *testing.T) {
+	var b bucket
+	n := 0
+	for at := int64(1); at <= second; at += second / 5000 {
+		if b.take(at) {
+			n++
+		}
+	}
+	if n < icmpPerSecond || n > icmpPerSecond+icmpBurst {
+		t.Errorf("%d in a second", n)
+	}
+}
+
+// TestEventsLost says that a slow reader loses events and is told, and that nobody waits for it.
+func TestEventsLost(t *testing.T) {
+	e := newEvents()
+	ch, stop := e.subscribe()
+	for range eventRoom + 10 {
+		e.tell("placed", "")
+	}
+	for range eventRoom {
+		<-ch
+	}
+	e.tell("placed", "after")
+	if ev := <-ch; ev.Kind != "lost" || ev.Detail != "10 events, read too slowly" {
+		t.Errorf("told %+v", ev)
+	}
+	if ev := <-ch; ev.Detail != "after" {
+		t.Errorf("told %+v", ev)
+	}
+	stop()
+	if _, open := <-ch; open {
+		t.Error("the channel is open after the end")
+	}
+}

@@ -1,0 +1,80 @@
+package user_test
+
+import (
+	"strings"
+	"testing"
+
+	"sluice/firewall"
+	"sluice/vswitch"
+)
+
+// TestTrace says what traces say, and that they change nothing.
+func TestTrace(t *testing.T) {
+	for _, c := range []struct {
+		to                    firewall.Placement
+		what                  string
+		verdict, rule, reason string
+		step                  string // part of the detail of some step
+	}{
+		{firewall.Off, "tcp from client to server port 23", "pass", "", "", "delivered to server"},
+		{firewall.Fast, "tcp from client to server port 80", "pass", "web", "", "10.10.2.10 is on dmz"},
+		{firewall.Fast, "tcp from client to fd00:10:2::10 port 80", "pass", "web", "", "fd00:10:2::10 is on dmz"},
+		{firewall.Fast, "icmp from client to server", "pass", "ping", "", "delivered to server"},
+		{firewall.Fast, "tcp from client to server port 23", "drop", "default", "default", "10.10.1.10"},
+		{firewall.Fast, "tcp from 10.10.1.10 from port 99 to server port 22", "reject", "shy", "reject", "port 99"},
+		{firewall.Fast, "udp from client to other port 9", "drop", "default", "default", "10.10.1.11"},
+		{firewall.Slow, "tcp from client to server port 80", "pass", "web", "", "delivered to server"},
+		{firewall.Slow, "tcp from client to server port 23", "drop", "default", "default", "nftables"},
+		{firewall.Slow, "tcp from client to server port 22", "reject", "shy", "reject", "nftables"},
+		{firewall.Slow, "udp from client to other port 9", "pass", "", "", "never sees it"},
+		{firewall.Off, "udp from client to 192.0.2.1 port 9", "drop", "", "no-route", "no-route"},
+	} {
+		r := newRig(t)
+		r.policy(referencePolicy)
+		r.place(c.to)
+		before := r.sw.Stats()
+		req, err := vswitch.ParseTrace(c.what)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := r.sw.Trace(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Verdict != c.verdict || res.Rule != c.rule || res.Reason != c.reason {
+			t.Errorf("%s, %s: verdict %q, rule %q, reason %q", c.to, c.what, res.Verdict, res.Rule, res.Reason)
+		}
+		text := ""
+		for _, s := range res.Steps {
+			text += s.Point + " " + s.What + ": " + s.Detail + "\n"
+		}
+		if !strings.Contains(text, c.step) {
+			t.Errorf("%s, %s: no step says %q:\n%s", c.to, c.what, c.step, text)
+		}
+		if after := r.sw.Stats(); after.In != before.In || after.Flows != before.Flows {
+			t.Errorf("%s, %s: a trace has changed the switch", c.to, c.what)
+		}
+	}
+}
+
+// TestParseTraceErrors says what is refused.
+func TestParseTraceErrors(t *testing.T) {
+	for _, s := range []string{
+		"", "tcp", "tcp from client", "tcp from client to server", "tcp from client to server port", "icmp from a to b port 3",
+		"tcp from a to b port 0", "tcp from a to b port 65536", "sctp from a to b port 3", "tcp by a to b port 3", "from a to b",
+	} {
+		if r, err := vswitch.ParseTrace(s); err == nil {
+			t.Errorf("%q is %+v", s, r)
+		}
+	}
+	r := newRig(t)
+	for _, s := range []string{"icmp from nobody to server", "icmp from 192.0.2.1 to server", "icmp from client to nobody"} {
+		req, err := vswitch.ParseTrace(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res, err := r.sw.Trace(req); err == nil {
+			t.Errorf("%q is %+v", s, res)
+		}
+	}
+}
