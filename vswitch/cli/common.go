@@ -23,14 +23,30 @@ func Dial(cmd *cobra.Command) (*control.Client, error) {
 	return control.Dial(cmd.Context(), LabOf(cmd))
 }
 
+// labRun is a command's work, once it has its output and its lab.
+type labRun func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error
+
 // withLab is what most commands begin with: their output, and the lab.
-func withLab(run func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error) func(*cobra.Command, []string) error {
+func withLab(run labRun) func(*cobra.Command, []string) error { return withLabBy(Dial, run) }
+
+// withPolicyLab is withLab for what reads a policy file: it says why that needs a lab.
+func withPolicyLab(run labRun) func(*cobra.Command, []string) error {
+	return withLabBy(func(cmd *cobra.Command) (*control.Client, error) {
+		c, err := Dial(cmd)
+		if err != nil {
+			return nil, control.Errorf(control.ClassOf(err), "a policy names the guests and segments of a running lab: %w", err)
+		}
+		return c, nil
+	}, run)
+}
+
+func withLabBy(dial func(*cobra.Command) (*control.Client, error), run labRun) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		o, err := OutputOf(cmd)
 		if err != nil {
 			return err
 		}
-		c, err := Dial(cmd)
+		c, err := dial(cmd)
 		if err != nil {
 			return err
 		}

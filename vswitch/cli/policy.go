@@ -53,7 +53,7 @@ func policyApply() *cobra.Command {
 		Use:   "apply FILE",
 		Short: "Put a policy in force, in the engine and in the appliance; - is stdin",
 		Args:  cobra.ExactArgs(1),
-		RunE: withLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {
+		RunE: withPolicyLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {
 			text, err := readPolicy(cmd, args[0])
 			if err != nil {
 				return err
@@ -78,7 +78,7 @@ func policyLint() *cobra.Command {
 		Use:   "lint FILE",
 		Short: "Say what is wrong in a policy, and what looks wrong; - is stdin",
 		Args:  cobra.ExactArgs(1),
-		RunE: withLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {
+		RunE: withPolicyLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {
 			text, err := readPolicy(cmd, args[0])
 			if err != nil {
 				return err
@@ -118,7 +118,7 @@ func policyRender() *cobra.Command {
 	}
 	to := cmd.Flags().String("to", "nft", "the language: nft")
 	cmd.RegisterFlagCompletionFunc("to", fixedFlag("nft\tnftables, as the appliance has it"))
-	cmd.RunE = withLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {
+	cmd.RunE = withPolicyLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {
 		if *to != "nft" {
 			return control.Errorf(control.BadInput, "no language %q to render to: nft", *to)
 		}

@@ -62,12 +62,19 @@ type Error struct {
 	Err     error   // the cause, on the side where it happened
 }
 
+// shownFaults is how many faults an error's text tells of: more would hide the first ones, and often follow from them.
+const shownFaults = 5
+
 func (e *Error) Error() string {
-	lines := make([]string, 0, 1+len(e.Faults))
+	var lines []string
 	if e.Message != "" {
 		lines = append(lines, e.Message)
 	}
-	for _, f := range e.Faults {
+	for i, f := range e.Faults {
+		if i == shownFaults {
+			lines = append(lines, fmt.Sprintf("and %d more like these", len(e.Faults)-i))
+			break
+		}
 		lines = append(lines, f.String())
 	}
 	return strings.Join(lines, "\n")
@@ -81,13 +88,14 @@ func Errorf(class Class, format string, args ...any) *Error {
 	return &Error{Class: class, Message: err.Error(), Err: errors.Unwrap(err)}
 }
 
-// ClassOf is the class of an error. What is wrong in a user's file is bad input; an error that does not say is Failed.
+// ClassOf is the class of an error. What is wrong in a user's file, or asks for what is not built, is bad input; an error
+// that does not say is Failed.
 func ClassOf(err error) Class {
 	var e *Error
 	if errors.As(err, &e) && e.Class >= Failed && e.Class <= Lacks {
 		return e.Class
 	}
-	if len(faultsIn(err)) > 0 {
+	if len(faultsIn(err)) > 0 || errors.Is(err, errors.ErrUnsupported) {
 		return BadInput
 	}
 	return Failed

@@ -24,10 +24,10 @@ type limits struct {
 	header time.Duration // until its header is there
 	body   time.Duration // until its body is
 	answer time.Duration // for the work, and once more for writing the answer; streams have no such limit
-	place  time.Duration // the same, for a change: it waits for the appliance and for what is still in it
+	change time.Duration // the same, for what reads a policy or waits for the appliance and for what is still in it
 }
 
-var usualLimits = limits{header: 5 * time.Second, body: 10 * time.Second, answer: 30 * time.Second, place: 2 * time.Minute}
+var usualLimits = limits{header: 5 * time.Second, body: 10 * time.Second, answer: 30 * time.Second, change: 2 * time.Minute}
 
 func init() { huma.NewError = newProblem }
 
@@ -75,12 +75,11 @@ func get[I, O any](r router, path, summary string, h handler[I, O]) {
 }
 
 func post[I, O any](r router, path, summary string, body int64, h handler[I, O]) {
-	register(r, http.MethodPost, path, summary, body, r.limits.answer, h)
+	register(r, http.MethodPost, path, summary, body, r.limits.change, h)
 }
 
-// put registers a change.
 func put[I, O any](r router, path, summary string, body int64, h handler[I, O]) {
-	register(r, http.MethodPut, path, summary, body, r.limits.place, h)
+	register(r, http.MethodPut, path, summary, body, r.limits.change, h)
 }
 
 func register[I, O any](r router, method, path, summary string, body int64, limit time.Duration, h handler[I, O]) {

@@ -97,7 +97,7 @@ func TestProblemsKeepTheirPlaceInTheFile(t *testing.T) {
 
 func TestSlowClientsAreCutOff(t *testing.T) {
 	root := tempState(t)
-	startLab(t, "lab", &fakeLab{}, limits{header: 50 * time.Millisecond, body: 50 * time.Millisecond, answer: patience, place: patience})
+	startLab(t, "lab", &fakeLab{}, limits{header: 50 * time.Millisecond, body: 50 * time.Millisecond, answer: patience, change: patience})
 	for what, sent := range map[string]string{
 		"half a header": "GET /v1/lab HTTP/1.1\r\nHost: ",
 		"half a body":   "PUT /v1/placement HTTP/1.1\r\nHost: lab\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
