@@ -15,33 +15,44 @@ stop() {
 	exit 3
 }
 
-# need PACKAGE...: installs those of the Debian packages that are missing.
-need() {
-	local package missing=()
+# lacking PACKAGE...: prints those of the Debian packages that are not installed.
+lacking() {
+	local package
 	for package in "$@"; do
-		dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+		dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || echo "$package"
 	done
-	[ ${#missing[@]} -eq 0 ] && return
-	command -v apt-get >/dev/null || stop "missing, and no apt-get here to install them: ${missing[*]}"
-	[ "$(id -u)" = 0 ] || stop "missing: ${missing[*]}; as root: apt-get install ${missing[*]}"
-	say "installing ${missing[*]}"
+}
+
+# install PACKAGE...: installs Debian packages; false, and why, if that cannot be done.
+install() {
 	local log
+	command -v apt-get >/dev/null || { say "no apt-get here to install $*"; return 1; }
+	[ "$(id -u)" = 0 ] || { say "as root: apt-get install $*"; return 1; }
+	say "installing $*"
 	log=$(mktemp)
-	if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"; } \
+	if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; } \
 		>"$log" 2>&1 </dev/null; then
 		tail -n 20 "$log" >&2
-		stop "apt-get could not install ${missing[*]}; its whole output is in $log"
+		say "apt-get could not install $*; its whole output is in $log"
+		return 1
 	fi
 	rm -f "$log"
+}
+
+# need PACKAGE...: installs those of the Debian packages that are missing.
+need() {
+	local missing
+	mapfile -t missing < <(lacking "$@")
+	[ ${#missing[@]} -eq 0 ] || install "${missing[@]}" || stop "missing: ${missing[*]}"
 }
 
 need_go() {
 	command -v go >/dev/null || stop "Go is missing: see https://go.dev/doc/install (the version is in go.mod)"
 }
 
-# What labs run on and with, and what goes into the guest image.
+# What guests run on, and what goes into their image.
 # shellcheck disable=SC2034  # for those who source this
-lab_packages=(qemu-system-x86 nftables iperf3 conntrack tcpdump iproute2 busybox-static wget traceroute)
+vm_packages=(qemu-system-x86) image_packages=(nftables iperf3 conntrack tcpdump iproute2 busybox-static wget traceroute)
 
 build() {
 	need_go
