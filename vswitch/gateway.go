@@ -12,14 +12,14 @@ func (w *Walker) routeIP(f *frame.Frame, k *frame.Key, p *Port, seg *Segment) fr
 	if k.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0 || neighbourTalk(k) {
 		return w.because("gateway", frame.ReasonOwnGateway)
 	}
-	if w.plan.own[k.Dst] {
+	to, h, known := w.plan.route(k.Dst)
+	if known && h.port == 0 {
 		w.local(f, k)
 		return w.because("gateway", frame.ReasonOwnGateway)
 	}
 	if isGroup(k.Dst) || linkLocal(k.Dst) || linkLocal(k.Src) || unspecified(k.Src) {
 		return w.because("route", frame.ReasonNoRoute) // these stay on their segment (RFC 4291 2.5.6, RFC 1812 5.3.7)
 	}
-	to, h, known := w.plan.route(k.Dst)
 	if to == 0 {
 		w.complain(f, k, noRoute, 0)
 		return w.because("route", frame.ReasonNoRoute)

@@ -32,14 +32,16 @@ type findings struct {
 // join compares what entered with what was delivered, flow by flow.
 func (l *ledger) join(w window) findings {
 	var total findings
+	if at := l.full(); at != 0 {
+		total.overflow, w.end = true, min(w.end, at) // from then on, what one log has another may lack
+	}
 	flows := map[flowKey][]record{}
 	for _, log := range l.logs {
 		if log == nil {
 			continue
 		}
-		total.overflow = total.overflow || log.overflow
 		for _, r := range log.records {
-			if r.at != 0 {
+			if r.at != 0 && r.at <= w.end {
 				flows[r.flow] = append(flows[r.flow], r)
 			}
 		}
@@ -54,6 +56,16 @@ func (l *ledger) join(w window) findings {
 		total.addFlow(joinFlow(key, records, w))
 	}
 	return total
+}
+
+// full is when the first log had no more room; 0 is never.
+func (l *ledger) full() (first int64) {
+	for _, log := range l.logs {
+		if log != nil && log.full != 0 && (first == 0 || log.full < first) {
+			first = log.full
+		}
+	}
+	return first
 }
 
 // before puts what entered before what was delivered at the same moment.

@@ -12,7 +12,7 @@ import (
 const (
 	ledgerRecords = 1 << 20
 	logRecordsMin = 1 << 10
-	logRecordsMax = 1 << 17
+	logRecordsMax = 1 << 16
 )
 
 // ledger is what a change of placement is measured by: while it is part of the plan, each walker notes the IP frames
@@ -24,9 +24,9 @@ type ledger struct {
 
 // log is one walker's part of the ledger. Only that walker writes.
 type log struct {
-	seed     maphash.Seed
-	records  []record // of fixed capacity
-	overflow bool
+	seed    maphash.Seed
+	records []record // of fixed capacity
+	full    int64    // monotonic ns: when the first record found no room; 0 is never
 }
 
 // record is one frame at an insertion point.
@@ -58,8 +58,8 @@ type print struct {
 
 const noMark int32 = -1
 
-// newLedger reserves the logs of a plan's ports.
-func newLedger(p *Plan) *ledger {
+// newLedger reserves the logs of a plan's ports. It takes over the memory of an older ledger, which nobody uses any more.
+func newLedger(p *Plan, old *ledger) *ledger {
 	l := &ledger{seed: maphash.MakeSeed(), logs: make([]*log, len(p.Ports))}
 	ports := 0
 	for _, q := range p.Ports {
@@ -68,10 +68,17 @@ func newLedger(p *Plan) *ledger {
 		}
 	}
 	for _, q := range p.Ports {
-		if q.ID != 0 {
-			n := min(logRecordsMax, max(logRecordsMin, ledgerRecords/ports))
-			l.logs[q.ID] = &log{seed: l.seed, records: make([]record, 0, n)}
+		if q.ID == 0 {
+			continue
 		}
+		n := min(logRecordsMax, max(logRecordsMin, ledgerRecords/ports))
+		var records []record
+		if was := old.logOf(q.ID); was != nil && cap(was.records) == n {
+			records = was.records[:0]
+		} else {
+			records = make([]record, 0, n)
+		}
+		l.logs[q.ID] = &log{seed: l.seed, records: records}
 	}
 	return l
 }
@@ -89,7 +96,7 @@ func (l *log) entered(cx *firewall.Context, p *Plan, f *frame.Frame, k *frame.Ke
 	if l == nil || !observable(k) {
 		return noMark
 	}
-	return l.add(record{at: cx.Now, epoch: p.Epoch, flow: flowOf(k), print: l.printOf(f, k)})
+	return l.add(cx.Now, record{at: cx.Now, epoch: p.Epoch, flow: flowOf(k), print: l.printOf(f, k)})
 }
 
 // leaving notes a frame that is on its way to a port, and returns the mark by which delivered says that it got there.
@@ -109,7 +116,7 @@ func (l *log) leaving(in int32, cx *firewall.Context, p *Plan, from frame.PortID
 	} else {
 		r.print = l.printOf(f, k)
 	}
-	return l.add(r)
+	return l.add(cx.Now, r)
 }
 
 // delivered notes that outputs were sent.
@@ -128,9 +135,11 @@ func (l *log) unmark(m int32) {
 	}
 }
 
-func (l *log) add(r record) int32 {
+func (l *log) add(now int64, r record) int32 {
 	if len(l.records) == cap(l.records) {
-		l.overflow = true
+		if l.full == 0 {
+			l.full = now
+		}
 		return noMark
 	}
 	l.records = append(l.records, r)

@@ -12,19 +12,21 @@ import (
 )
 
 const (
-	// watchBefore is how long the ledger runs before a change, so that it sees what a stream is like without one.
+	// watchBefore is how long the ledger runs before a change, so that it sees what a stream is like without one, and
+	// watchAfter how long at least after it.
 	watchBefore = 20 * time.Millisecond
-	// watchAfter is how long it runs after a change at least, and drainAtMost how long at most, if the appliance goes
-	// on to deliver what it had been given.
 	watchAfter  = 100 * time.Millisecond
-	drainAtMost = time.Second
-	// drainStep is how often the appliance's ports are looked at, and graceAppliance how long a frame may be in it.
-	drainStep      = 20 * time.Millisecond
-	graceAppliance = 80 * time.Millisecond
-	// readyAtMost and carryAtMost bound what the appliance is waited for, so that a hung one fails a change, and does not
-	// hold frames for longer.
-	readyAtMost = 10 * time.Second
-	carryAtMost = 5 * time.Second
+	// How long a frame may be on its way before it counts as lost: in the engine, or through an appliance that may be
+	// emulated and have to share its processor. An appliance that delivers nothing for so long is empty.
+	graceEngine    = 10 * time.Millisecond
+	graceAppliance = 250 * time.Millisecond
+	// drainStep is how often the appliance's ports are looked at, and drainAtMost how long in all.
+	drainStep   = 20 * time.Millisecond
+	drainAtMost = 2 * time.Second
+	// applianceAtMost and carryAtMost bound what the appliance is waited for, so that a hung one fails a change, and does
+	// not hold frames for longer.
+	applianceAtMost = 10 * time.Second
+	carryAtMost     = 5 * time.Second
 )
 
 var errNoAppliance = errors.New("this lab has no appliance: slow needs one")
@@ -137,7 +139,7 @@ func (c *change) prepare(ctx context.Context) (err error) {
 	if c.to != firewall.Slow {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, readyAtMost)
+	ctx, cancel := context.WithTimeout(ctx, applianceAtMost)
 	defer cancel()
 	if err := c.s.appliance.Ready(ctx); err != nil {
 		return fmt.Errorf("the appliance is not ready: %w", err)
@@ -152,10 +154,10 @@ func (c *change) move(ctx context.Context) error {
 	c.began = s.books()
 	s.mu.Unlock()
 	watched := s.newPlan(c.old)
-	c.ledger = newLedger(watched)
-	watched.ledger = c.ledger
+	c.ledger = newLedger(watched, s.lastLedger)
+	s.lastLedger, watched.ledger = c.ledger, c.ledger
 	c.window = window{
-		start: s.core.Now(), grace: int64(graceAppliance), policy: s.policy,
+		start: s.core.Now(), grace: int64(c.grace(c.to)), policy: s.policy,
 		placements: map[uint64]firewall.Placement{watched.Epoch: c.from},
 	}
 	if err := s.apply(ctx, watched); err != nil {
@@ -206,22 +208,28 @@ func (c *change) commit() {
 	}
 }
 
-// drain watches on, and where the old way led through the appliance, until nothing comes out of it any more.
+// grace is how long a frame may be on its way in a placement.
+func (c *change) grace(p firewall.Placement) time.Duration {
+	if p == firewall.Slow {
+		return graceAppliance
+	}
+	return graceEngine
+}
+
+// drain watches on: for long enough to tell what is lost from what is on its way, and where the old way led through the
+// appliance, until nothing comes out of it any more.
 func (c *change) drain(ctx context.Context) {
-	least := time.Now().Add(watchAfter)
-	most := time.Now().Add(drainAtMost)
-	quiet := 0
-	for last := c.fromAppliance(); time.Now().Before(most); {
+	began := time.Now()
+	last, changed := c.fromAppliance(), began
+	for time.Since(began) < drainAtMost {
 		if pause(ctx, drainStep) != nil {
 			return
 		}
-		now := c.fromAppliance()
-		if quiet++; now != last {
-			quiet = 0
+		if now := c.fromAppliance(); now != last {
+			last, changed = now, time.Now()
 		}
-		last = now
-		calm := c.from != firewall.Slow || c.to == firewall.Slow || time.Duration(quiet)*drainStep >= graceAppliance
-		if calm && time.Now().After(least) {
+		empty := c.from != firewall.Slow || c.to == firewall.Slow || time.Since(changed) >= graceAppliance
+		if empty && time.Since(began) >= watchAfter+c.grace(c.to) {
 			return
 		}
 	}

@@ -22,8 +22,7 @@ type Plan struct {
 	Hold <-chan struct{}
 
 	net      []network           // by SegmentID
-	hosts    map[frame.Addr]host // static neighbours
-	own      map[frame.Addr]bool // the gateways' addresses
+	hosts    map[frame.Addr]host // by address: the guests' own, and the gateways'
 	counters []*counters         // by PortID; 0 is the switch itself
 	ledger   *ledger             // nil when no change is watched
 }
@@ -59,7 +58,7 @@ type network struct {
 	gateway6 frame.Addr
 }
 
-// host is a guest whose address is known from the plan.
+// host is who has an address by the plan: a guest, or the gateway of a segment, which has no port.
 type host struct {
 	port    frame.PortID
 	segment frame.SegmentID
@@ -70,10 +69,9 @@ type host struct {
 func (p *Plan) derive() {
 	p.net = make([]network, len(p.Segments))
 	p.hosts = map[frame.Addr]host{}
-	p.own = map[frame.Addr]bool{}
 	for i, s := range p.Segments {
 		for _, a := range s.Gateways {
-			p.own[frame.AddrFrom(a)] = true
+			p.hosts[frame.AddrFrom(a)] = host{segment: s.ID, mac: s.GatewayMAC}
 			if a.Is4() {
 				p.net[i].gateway4 = frame.AddrFrom(a)
 			} else {

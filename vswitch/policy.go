@@ -42,6 +42,8 @@ func (s *Switch) setPolicy(ctx context.Context, p *firewall.Policy) (PolicyResul
 	if err != nil {
 		return PolicyResult{}, fmt.Errorf("compile: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, applianceAtMost)
+	defer cancel()
 	old, oldPolicy := s.plan.Load().Program, s.policy
 	if s.placement == firewall.Slow {
 		if err := s.sendPolicy(ctx, p, s.generation+1); err != nil {

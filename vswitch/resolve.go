@@ -78,7 +78,7 @@ func putND(m []byte, typ uint8, flags uint32, src, dst, target frame.Addr, mac f
 
 // meet notes who has an address of the segment, if nobody has it by the plan.
 func (w *Walker) meet(a frame.Addr, mac frame.MAC, p *Port) {
-	if w.dry || unspecified(a) || w.plan.own[a] {
+	if w.dry || unspecified(a) {
 		return
 	}
 	if seg, _, known := w.plan.route(a); known || seg != p.Segment {

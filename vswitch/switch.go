@@ -69,6 +69,7 @@ type Switch struct {
 	history    []Receipt
 	shareFrom  share // what was counted when the placement changed last
 	placing    atomic.Bool
+	lastLedger *ledger // its memory serves again
 
 	closed   chan struct{}
 	closing  sync.Once
