@@ -119,6 +119,11 @@ func (s addrSet) key() string {
 	return string(b)
 }
 
+func isIPv4(a *frame.Addr) bool {
+	high, low := words(a)
+	return high == 0 && low>>32 == 0xffff
+}
+
 // words is an address as two numbers, which compare as the address does.
 func words(a *frame.Addr) (high, low uint64) {
 	return binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(a[8:])

@@ -82,7 +82,7 @@ func ruleGen() *rapid.Generator[Rule] {
 func TestClassifierEqualsLinear(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rules := rapid.SliceOfN(ruleGen(), 0, 30).Draw(t, "rules")
-		c := newClassifier(rules)
+		c := newClassifier(rules, rapid.SampledFrom([]uint32{0, 1, 2, fewCells}).Draw(t, "few"))
 		for range 50 {
 			pt := Point{frame.PortID(rapid.IntRange(0, 5).Draw(t, "port")), Dir(rapid.IntRange(0, 1).Draw(t, "dir"))}
 			src, dst := frame.AddrFrom(addrGen().Draw(t, "src")), frame.AddrFrom(addrGen().Draw(t, "dst"))

@@ -75,7 +75,7 @@ func (p *Policy) finish() {
 			}
 		}
 	}
-	p.classes = newClassifier(p.Rules)
+	p.classes = newClassifier(p.Rules, fewCells)
 	p.content = p.hash()
 	p.counters = make([]counter, len(p.Rules)+1)
 }

@@ -1,0 +1,224 @@
+package firewall
+
+import (
+	"encoding/binary"
+	"slices"
+	"unsafe"
+
+	"sluice/vnic/frame"
+)
+
+// builder makes a classifier.
+type builder struct {
+	c        *classifier
+	src, dst interned
+	scopes   map[string]uint32
+	scopeOf  []scope
+	cells    map[[3]uint32][]uint32 // rules in order
+	order    [][3]uint32            // the cells, in the order of their first rule: the same policy, the same program
+	few      uint32                 // see fewCells
+}
+
+type scope struct {
+	dirs  uint8
+	ports []frame.PortID
+	first uint32
+}
+
+// interned numbers equal address sets once, from 1.
+type interned struct {
+	byPointer map[*addrRange]uint32
+	byContent map[string]uint32
+	sets      []addrSet
+	first     []uint32 // the lowest rule that uses the set
+	count     []uint32 // of its cells
+}
+
+func newInterned() interned {
+	return interned{byPointer: map[*addrRange]uint32{}, byContent: map[string]uint32{}}
+}
+
+func (in *interned) number(s addrSet, rule uint32) uint32 {
+	at := unsafe.SliceData(s) // rules that name one group share one slice
+	if n, ok := in.byPointer[at]; ok && len(in.sets[n-1]) == len(s) {
+		return n
+	}
+	k := s.key()
+	n, ok := in.byContent[k]
+	if !ok {
+		in.sets, in.first, in.count = append(in.sets, s), append(in.first, rule), append(in.count, 0)
+		n = uint32(len(in.sets))
+		in.byContent[k] = n
+	}
+	if at != nil {
+		in.byPointer[at] = n
+	}
+	return n
+}
+
+// newClassifier builds the classifier of a policy's rules.
+func newClassifier(rules []Rule, few uint32) *classifier {
+	b := &builder{
+		c: &classifier{}, src: newInterned(), dst: newInterned(), few: few,
+		scopes: map[string]uint32{}, cells: make(map[[3]uint32][]uint32, len(rules)),
+	}
+	for i := range rules {
+		b.add(&rules[i], uint32(i))
+	}
+	b.buildScopes()
+	b.buildCells(rules)
+	return b.c
+}
+
+func (b *builder) add(r *Rule, i uint32) {
+	if len(r.from) == 0 || len(r.to) == 0 || len(r.svc) == 0 || r.ports != nil && len(r.ports) == 0 {
+		return // an empty group matches nothing
+	}
+	k := [3]uint32{b.scope(r, i), b.src.number(r.from, i), b.dst.number(r.to, i)}
+	if b.cells[k] == nil {
+		b.order = append(b.order, k)
+		b.src.count[k[1]-1]++
+		b.dst.count[k[2]-1]++
+	}
+	b.cells[k] = append(b.cells[k], i)
+}
+
+func (b *builder) scope(r *Rule, i uint32) uint32 {
+	k := []byte{r.dirs, 0}
+	if r.ports != nil {
+		k[1] = 1
+	}
+	for _, p := range r.ports {
+		k = binary.BigEndian.AppendUint16(k, uint16(p))
+	}
+	n, ok := b.scopes[string(k)]
+	if !ok {
+		b.scopeOf = append(b.scopeOf, scope{r.dirs, r.ports, i})
+		n = uint32(len(b.scopeOf))
+		b.scopes[string(k)] = n
+	}
+	return n
+}
+
+// buildScopes lists the scopes of each insertion point.
+func (b *builder) buildScopes() {
+	last := frame.PortID(0)
+	for _, s := range b.scopeOf {
+		for _, p := range s.ports {
+			last = max(last, p)
+		}
+	}
+	for port := range last + 1 {
+		for _, dir := range []Dir{FromGuest, ToGuest} {
+			l := scopeList{start: uint32(len(b.c.scopeSets))}
+			for i, s := range b.scopeOf {
+				if s.dirs&(1<<dir) != 0 && (s.ports == nil || slices.Contains(s.ports, port)) {
+					b.c.scopeSets = append(b.c.scopeSets, uint32(i+1))
+				}
+			}
+			l.end = uint32(len(b.c.scopeSets))
+			b.c.points = append(b.c.points, uint32(len(b.c.scopes)))
+			b.c.scopes = append(b.c.scopes, l)
+		}
+	}
+}
+
+// buildCells decides every cell, gives each to a set that has few, or to the table, and builds both sides.
+func (b *builder) buildCells(rules []Rule) {
+	src, dst := make([]node, len(b.src.sets)), make([]node, len(b.dst.sets))
+	srcCells, dstCells := make([][]cell, len(src)), make([][]cell, len(dst))
+	var table []tableCell
+	for _, k := range b.order {
+		l := b.decided(rules, k)
+		s, d := k[1], k[2]
+		fewSrc, fewDst := b.src.count[s-1] <= b.few, b.dst.count[d-1] <= b.few
+		switch {
+		case fewSrc:
+			l.other = d
+			srcCells[s-1] = append(srcCells[s-1], l)
+			src[s-1].mask |= maskBit(d)
+		case fewDst:
+			l.other = s
+			dstCells[d-1] = append(dstCells[d-1], l)
+			dst[d-1].mask |= maskBit(s)
+		default:
+			l.other = d
+			table = append(table, tableCell{s, l})
+			src[s-1].mask |= maskBit(d)
+			dst[d-1].mask |= maskBit(s)
+		}
+	}
+	b.buildTable(table)
+	b.c.src = buildSide(&b.src, src, srcCells)
+	b.c.dst = buildSide(&b.dst, dst, dstCells)
+}
+
+func (b *builder) buildTable(cells []tableCell) {
+	size := 2
+	for size < 2*len(cells)+1 {
+		size *= 2
+	}
+	b.c.table = make([]tableCell, size)
+	for _, l := range cells {
+		h := cellHash(l.scope, l.src, l.other)
+		for b.c.table[h&uint32(size-1)].src != 0 {
+			h++
+		}
+		b.c.table[h&uint32(size-1)] = l
+	}
+}
+
+// decided makes the cell of some rules; whose it is comes later.
+func (b *builder) decided(rules []Rule, k [3]uint32) cell {
+	list := b.cells[k]
+	l := cell{scope: k[0], first: list[0]}
+	if svc := rules[list[0]].svc; len(list) == 1 && len(svc) == 1 {
+		l.lo, l.hi = svc[0].lo, svc[0].hi
+		return l
+	}
+	l.lo = uint32(len(b.c.ranges)) | severalBit
+	b.paint(rules, list)
+	l.hi = uint32(len(b.c.ranges))
+	return l
+}
+
+// paint decides the whole line of services for the rules of one cell: each paints what no earlier one has painted.
+func (b *builder) paint(rules []Rule, list []uint32) {
+	cuts := []uint32{0}
+	for _, i := range list {
+		for _, r := range rules[i].svc {
+			cuts = append(cuts, r.lo, r.hi+1)
+		}
+	}
+	slices.Sort(cuts)
+	cuts = slices.Compact(cuts)
+	painted := make([]uint32, len(cuts))
+	next := make([]int, len(cuts)+1) // the next piece that is not painted
+	for i := range painted {
+		painted[i], next[i] = noRule, i
+	}
+	next[len(cuts)] = len(cuts)
+	for _, rule := range list {
+		for _, r := range rules[rule].svc {
+			at, _ := slices.BinarySearch(cuts, r.lo)
+			end, _ := slices.BinarySearch(cuts, r.hi+1)
+			for at = unpainted(next, at); at < end; at = unpainted(next, at) {
+				painted[at], next[at] = rule, at+1
+			}
+		}
+	}
+	for i := range cuts {
+		if cuts[i] <= lastService && (i == 0 || painted[i] != painted[i-1]) {
+			b.c.ranges, b.c.decisions = append(b.c.ranges, cuts[i]), append(b.c.decisions, painted[i])
+		}
+	}
+}
+
+// unpainted follows next from at, and shortens the way for who comes later.
+func unpainted(next []int, at int) int {
+	for next[at] != at {
+		next[at] = next[next[at]]
+		at = next[at]
+	}
+	return at
+}

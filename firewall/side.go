@@ -1,0 +1,228 @@
+package firewall
+
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+
+	"sluice/vnic/frame"
+)
+
+// hosts are two hash tables with open addressing: from an address to a node. A free slot has node 0: an address without a node needs none.
+type hosts struct {
+	v4 []uint64 // address << 32 | node; the length is a power of two
+	v6 []host6
+}
+
+type host6 struct {
+	high, low uint64
+	node      uint32
+}
+
+// lookup gives the first node of an address.
+func (s *side) lookup(a *frame.Addr) uint32 {
+	high, low := words(a)
+	if high == 0 && low>>32 == 0xffff {
+		if n := s.hosts.lookup4(uint32(low)); n != 0 {
+			return n
+		}
+		return s.trie.lookup(s.trie.root4, high, low)
+	}
+	if n := s.hosts.lookup6(high, low); n != 0 {
+		return n
+	}
+	return s.trie.lookup(s.trie.root6, high, low)
+}
+
+func hostHash(high, low uint64) uint32 {
+	return uint32((high*0x9e3779b97f4a7c15 ^ low) * 0xd6e8feb86659fd93 >> 32)
+}
+
+func (h *hosts) lookup4(a uint32) uint32 {
+	for i := hostHash(0, uint64(a)); ; i++ {
+		switch e := h.v4[i&uint32(len(h.v4)-1)]; {
+		case uint32(e) == 0:
+			return 0
+		case uint32(e>>32) == a:
+			return uint32(e)
+		}
+	}
+}
+
+func (h *hosts) lookup6(high, low uint64) uint32 {
+	for i := hostHash(high, low); ; i++ {
+		switch e := &h.v6[i&uint32(len(h.v6)-1)]; {
+		case e.node == 0:
+			return 0
+		case e.high == high && e.low == low:
+			return e.node
+		}
+	}
+}
+
+// newHosts builds the tables, half empty at least.
+func newHosts(b []boundary) (h hosts) {
+	n4, n6 := 2, 2
+	for _, e := range b {
+		if isIPv4(&e.at) {
+			n4 += 2
+		} else {
+			n6 += 2
+		}
+	}
+	h.v4, h.v6 = make([]uint64, powerOfTwo(n4)), make([]host6, powerOfTwo(n6))
+	for _, e := range b {
+		high, low := words(&e.at)
+		if isIPv4(&e.at) {
+			i := hostHash(0, uint64(uint32(low)))
+			for uint32(h.v4[i&uint32(len(h.v4)-1)]) != 0 {
+				i++
+			}
+			h.v4[i&uint32(len(h.v4)-1)] = low<<32 | uint64(e.node)
+			continue
+		}
+		i := hostHash(high, low)
+		for h.v6[i&uint32(len(h.v6)-1)].node != 0 {
+			i++
+		}
+		h.v6[i&uint32(len(h.v6)-1)] = host6{high, low, e.node}
+	}
+	return h
+}
+
+func powerOfTwo(atLeast int) int {
+	n := 1
+	for n < atLeast {
+		n *= 2
+	}
+	return n
+}
+
+// buildSide divides all addresses by the sets that they are in. sets has what is known of each but for its place.
+func buildSide(in *interned, sets []node, cells [][]cell) (s side) {
+	s.nodes = []node{{}}
+	for i := range sets {
+		sets[i].set, sets[i].first = uint32(i+1), in.first[i]
+		sets[i].cells, sets[i].count = uint32(len(s.cells)), uint32(len(cells[i]))
+		s.cells = append(s.cells, cells[i]...)
+	}
+	w := chains{side: &s, sets: sets, rank: widest(in.sets), seen: map[[2]uint32]uint32{}}
+	bounds := []boundary{{}}
+	events := edges(in.sets)
+	for i := 0; i < len(events); {
+		at := events[i].at
+		for ; i < len(events) && events[i].at == at; i++ {
+			w.change(events[i].set, events[i].end)
+		}
+		b := boundary{at, w.head()}
+		if at == (frame.Addr{}) {
+			bounds[0] = b
+			continue
+		}
+		bounds = append(bounds, b)
+	}
+	single, rest := singles(bounds)
+	s.hosts, s.trie = newHosts(single), newTrie(rest)
+	return s
+}
+
+// singles takes out of a division what concerns single addresses in the midst of others.
+func singles(b []boundary) (single, rest []boundary) {
+	rest = b[:1]
+	for i := 1; i < len(b); {
+		base, j := rest[len(rest)-1].node, i
+		for j+1 < len(b) && b[j].node != base && b[j].node != 0 && b[j+1].at == after(b[j].at) {
+			j++
+		}
+		if j > i && b[j].node == base {
+			single = append(single, b[i:j]...)
+			i = j + 1
+			continue
+		}
+		rest = append(rest, b[i])
+		i++
+	}
+	return single, rest
+}
+
+// edge is where a set begins, or has ended.
+type edge struct {
+	at  frame.Addr
+	set uint32
+	end bool
+}
+
+func edges(sets []addrSet) (out []edge) {
+	for i, s := range sets {
+		for _, r := range s {
+			out = append(out, edge{r.lo, uint32(i), false})
+			if next := after(r.hi); next != (frame.Addr{}) {
+				out = append(out, edge{next, uint32(i), true})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b edge) int { return compareAddr(a.at, b.at) })
+	return out
+}
+
+// widest ranks sets by how many addresses they have: 0 is the widest.
+func widest(sets []addrSet) (rank []uint32) {
+	size := make([]float64, len(sets))
+	order := make([]uint32, len(sets))
+	for i, s := range sets {
+		order[i] = uint32(i)
+		for _, r := range s {
+			size[i] += float64(binary.BigEndian.Uint64(r.hi[:8])-binary.BigEndian.Uint64(r.lo[:8]))*(1<<64) +
+				float64(binary.BigEndian.Uint64(r.hi[8:])) - float64(binary.BigEndian.Uint64(r.lo[8:]))
+		}
+	}
+	slices.SortStableFunc(order, func(a, b uint32) int { return cmp.Compare(size[b], size[a]) })
+	rank = make([]uint32, len(sets))
+	for i, set := range order {
+		rank[set] = uint32(i)
+	}
+	return rank
+}
+
+// chains makes lists of nodes that share their ends.
+type chains struct {
+	side   *side
+	sets   []node
+	rank   []uint32
+	active []uint32             // the sets of the present address, the widest first
+	heads  []uint32             // the list of the first so many of them; shorter where it must be made again
+	seen   map[[2]uint32]uint32 // the node of a set before a list
+}
+
+func (w *chains) change(set uint32, end bool) {
+	j, _ := slices.BinarySearchFunc(w.active, set, func(a, b uint32) int { return cmp.Compare(w.rank[a], w.rank[b]) })
+	if end {
+		w.active = slices.Delete(w.active, j, j+1)
+	} else {
+		w.active = slices.Insert(w.active, j, set)
+	}
+	w.heads = w.heads[:min(j, len(w.heads))]
+}
+
+// head is the list of what is active.
+func (w *chains) head() uint32 {
+	for i := len(w.heads); i < len(w.active); i++ {
+		k := [2]uint32{w.active[i], 0}
+		if i > 0 {
+			k[1] = w.heads[i-1]
+		}
+		n, ok := w.seen[k]
+		if !ok {
+			n = uint32(len(w.side.nodes))
+			w.seen[k] = n
+			e := w.sets[k[0]]
+			e.next = k[1]
+			w.side.nodes = append(w.side.nodes, e)
+		}
+		w.heads = append(w.heads, n)
+	}
+	if len(w.heads) == 0 {
+		return 0
+	}
+	return w.heads[len(w.heads)-1]
+}
