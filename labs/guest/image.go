@@ -34,8 +34,25 @@ func (o ImageOptions) progress(what string) {
 	}
 }
 
-// imagesKept is how many images stay in the cache: the one just used, and one to go back to.
-const imagesKept = 2
+// What stays in the cache: the two images used last, each that was used within the hour (somebody may be about to boot
+// it), and each that a machine holds.
+const (
+	imagesKept = 2
+	imageIdle  = time.Hour
+)
+
+// hold keeps an image from being pruned until the file is closed, or this process has died.
+func (img *Image) hold() (*os.File, error) {
+	dir, err := os.Open(filepath.Dir(img.Root))
+	if err != nil {
+		return nil, fmt.Errorf("hold the image: %w", err)
+	}
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
+		dir.Close()
+		return nil, fmt.Errorf("hold the image: %w", err)
+	}
+	return dir, nil
+}
 
 // EnsureImage returns the image for these options from the cache, and makes it if it is not there. Two processes may call
 // at once: one makes, the other waits. What the machine lacks is an ErrMissing that names Debian's package.
@@ -75,8 +92,10 @@ func EnsureImage(ctx context.Context, opts ImageOptions) (*Image, error) {
 		}
 	}
 	now := time.Now()
-	os.Chtimes(dir, now, now)
-	return img, prune(filepath.Join(opts.Cache, "images"), imagesKept)
+	if err := os.Chtimes(dir, now, now); err != nil {
+		return nil, noSpace(fmt.Errorf("mark the image as used: %w", err))
+	}
+	return img, prune(filepath.Dir(dir))
 }
 
 func (o *ImageOptions) complete() error {
@@ -156,26 +175,39 @@ func noSpace(err error) error {
 	return err
 }
 
-// prune removes all but the most recently used folders, and what crashed builds have left.
-func prune(dir string, keep int) error {
+// prune removes images that nobody has used lately, and what crashed builds have left. The cache is locked.
+func prune(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
-	used := func(e os.DirEntry) time.Time {
-		info, err := e.Info()
-		if err != nil || e.Name()[0] == '.' {
-			return time.Time{}
+	used := map[string]time.Time{} // the zero time for what was never finished
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && e.Name()[0] != '.' {
+			used[e.Name()] = info.ModTime()
 		}
-		return info.ModTime()
 	}
-	slices.SortFunc(entries, func(a, b os.DirEntry) int { return used(b).Compare(used(a)) })
+	slices.SortFunc(entries, func(a, b os.DirEntry) int { return used[b.Name()].Compare(used[a.Name()]) })
 	for i, e := range entries {
-		if i >= keep || used(e).IsZero() {
-			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
-				return fmt.Errorf("prune the cache: %w", err)
-			}
+		finished := e.Name()[0] != '.'
+		if finished && (i < imagesKept || time.Since(used[e.Name()]) < imageIdle) {
+			continue
+		}
+		if err := removeUnheld(filepath.Join(dir, e.Name())); err != nil {
+			return fmt.Errorf("prune the cache: %w", err)
 		}
 	}
 	return nil
+}
+
+func removeUnheld(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil // a machine holds it
+	}
+	return os.RemoveAll(dir)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ type process struct {
 
 	mu      sync.Mutex
 	state   State
+	image   *os.File // holds the image
 	cmd     *exec.Cmd
 	agent   *agent.Client
 	stopped bool // by Stop
@@ -75,6 +77,21 @@ func (p *process) Configure(ctx context.Context) error {
 	return nil
 }
 
+// begin is the first part of Boot: the machine's folder, and its image held.
+func (p *process) begin(folder string) error {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return noSpace(err)
+	}
+	held, err := p.spec.Image.hold()
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.image = held
+	return nil
+}
+
 var errStopped = errors.New("it was stopped")
 
 // running notes a process that has been started. It is refused once the machine has been stopped.
@@ -95,6 +112,18 @@ func (p *process) booted(a *agent.Client) {
 	p.agent, p.state = a, StateBooted
 }
 
+// replaceAgent notes a new line to the agent, unless the machine has ended.
+func (p *process) replaceAgent(a *agent.Client) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state == StateStopped {
+		a.Close()
+		return false
+	}
+	p.agent = a
+	return true
+}
+
 // ended notes that the machine is no more, for whatever reason.
 func (p *process) ended(err error) {
 	p.endOnce.Do(func() {
@@ -102,10 +131,13 @@ func (p *process) ended(err error) {
 		defer p.mu.Unlock()
 		p.state = StateStopped
 		if !p.stopped {
-			p.err = fmt.Errorf("guest %s ended by itself: %w", p.spec.Name, err)
+			p.err = err
 		}
 		if p.agent != nil {
 			p.agent.Close()
+		}
+		if p.image != nil {
+			p.image.Close()
 		}
 		close(p.done)
 	})

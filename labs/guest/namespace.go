@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -49,15 +50,17 @@ func (n *namespace) Boot(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, namespaceTimeout)
 	defer cancel()
 	if err := n.boot(ctx, cancel); err != nil {
-		return fmt.Errorf("boot guest %s: %w", n.spec.Name, err)
+		err = fmt.Errorf("boot guest %s: %w", n.spec.Name, err)
+		n.ended(err)
+		return err
 	}
 	return nil
 }
 
 func (n *namespace) boot(ctx context.Context, cancel func()) error {
 	root := filepath.Join(n.spec.Dir, "root")
-	if err := os.MkdirAll(root, 0o700); err != nil {
-		return noSpace(err)
+	if err := n.begin(root); err != nil {
+		return err
 	}
 	line, theirs, err := socketPair()
 	if err != nil {
@@ -91,7 +94,7 @@ func (n *namespace) boot(ctx context.Context, cancel func()) error {
 	n.booted(a)
 	go func() {
 		<-n.gone
-		n.ended(fmt.Errorf("the agent: %v: %s", exit, lastLines(said.String(), 5)))
+		n.ended(fmt.Errorf("guest %s ended by itself: its agent: %v: %s", n.spec.Name, exit, lastLines(said.String(), 5)))
 	}()
 	return nil
 }
@@ -183,8 +186,22 @@ func (n *namespace) PIDs() []int {
 
 func (n *namespace) CPUTime() (time.Duration, error) { return cpuTime(n.PIDs()) }
 
-// Pause stops every process of the guest.
-func (n *namespace) Pause(context.Context) error { return n.signal(syscall.SIGSTOP) }
+// Pause stops every process of the guest, and returns when they stand still.
+func (n *namespace) Pause(ctx context.Context) error {
+	if err := n.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for slices.ContainsFunc(n.PIDs(), moves) {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("guest %s: wait until it stands still: %w", n.spec.Name, context.Cause(ctx))
+		case <-tick.C:
+		}
+	}
+	return nil
+}
 
 // Resume lets them go on.
 func (n *namespace) Resume(context.Context) error { return n.signal(syscall.SIGCONT) }
@@ -213,7 +230,11 @@ func (n *namespace) Stop(context.Context) error {
 		n.ended(nil)
 	}
 	<-n.done
-	return errors.Join(removeNamespace(n.nsPath()), os.Remove(filepath.Join(n.spec.Dir, "root")))
+	err := os.Remove(filepath.Join(n.spec.Dir, "root"))
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(removeNamespace(n.nsPath()), err)
 }
 
 // tail keeps the end of what is written to it.

@@ -1,9 +1,11 @@
 package guest
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,17 +18,11 @@ const userHz = 100
 func cpuTime(pids []int) (time.Duration, error) {
 	var ticks uint64
 	for _, pid := range pids {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		fields, err := statFields(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil {
 			continue
 		}
-		_, rest, _ := strings.Cut(string(b[strings.LastIndexByte(string(b), ')'):]), " ")
-		fields := strings.Fields(rest) // from the state on: proc(5) field 3
-		const utime, stime = 14 - 3, 15 - 3
-		if len(fields) <= stime {
-			return 0, fmt.Errorf("/proc/%d/stat: %d fields", pid, len(fields))
-		}
-		for _, i := range []int{utime, stime} {
+		for _, i := range []int{statUser, statSystem} {
 			n, err := strconv.ParseUint(fields[i], 10, 64)
 			if err != nil {
 				return 0, fmt.Errorf("/proc/%d/stat: %w", pid, err)
@@ -35,6 +31,38 @@ func cpuTime(pids []int) (time.Duration, error) {
 		}
 	}
 	return time.Duration(ticks) * time.Second / userHz, nil
+}
+
+// Fields of /proc/PID/stat (proc(5)), counted from the state, the first after the name.
+const (
+	statState  = 0
+	statUser   = 14 - 3
+	statSystem = 15 - 3
+)
+
+// statFields reads a stat file. The name of the program may hold anything, so it is cut off by its last parenthesis.
+func statFields(path string) ([]string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(fields) <= statSystem {
+		return nil, fmt.Errorf("%s: %d fields", path, len(fields))
+	}
+	return fields, nil
+}
+
+// moves says whether any thread of a process may still run: it is neither stopped nor dead.
+func moves(pid int) bool {
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(stats, func(path string) bool {
+		fields, err := statFields(path)
+		return err == nil && !strings.Contains("TtZX", fields[statState])
+	})
 }
 
 // processes are the host's processes by their number, those of other users included.

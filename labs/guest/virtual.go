@@ -19,6 +19,8 @@ const bootTimeout = 60 * time.Second
 // bootAttempts is two, because an emulated machine hangs now and then on its way up.
 const bootAttempts = 2
 
+var errSilent = errors.New("its agent did not answer")
+
 // The sockets of a QEMU guest in its folder.
 const (
 	agentSocket   = "agent.sock"
@@ -40,20 +42,19 @@ func (v *virtual) NetNS() string { return "" }
 // Boot starts QEMU and returns when the agent in the guest has answered.
 func (v *virtual) Boot(ctx context.Context) error {
 	defer closeTAPs(v.spec.NICs)
-	if err := os.MkdirAll(v.spec.Dir, 0o700); err != nil {
-		return noSpace(fmt.Errorf("boot guest %s: %w", v.spec.Name, err))
-	}
-	var err error
-	for attempt := range bootAttempts {
+	err := v.begin(v.spec.Dir)
+	for attempt := 1; err == nil; attempt++ {
 		if err = v.bootOnce(ctx); err == nil {
 			return nil
 		}
-		if ctx.Err() != nil || errors.Is(err, ErrMissing) || errors.Is(err, errStopped) {
-			break
+		if errors.Is(err, errSilent) && attempt < bootAttempts && ctx.Err() == nil {
+			slog.Warn("guest did not boot, once more", "guest", v.spec.Name, "error", err)
+			err = nil
 		}
-		slog.Warn("guest did not boot", "guest", v.spec.Name, "attempt", attempt+1, "error", err)
 	}
-	return fmt.Errorf("boot guest %s: %w", v.spec.Name, err)
+	err = fmt.Errorf("boot guest %s: %w", v.spec.Name, err)
+	v.ended(err)
+	return err
 }
 
 func closeTAPs(nics []NIC) {
@@ -85,14 +86,15 @@ func (v *virtual) bootOnce(ctx context.Context) error {
 	a, err := v.dialAgent(ctx)
 	if err != nil {
 		kill(cmd, gone)
-		return fmt.Errorf("%w; QEMU: %v; its last words:\n%s", err, exit, v.lastWords())
+		return fmt.Errorf("%w: %w; QEMU: %v; its last words:\n%s", errSilent, err, exit, v.lastWords())
 	}
 	v.gone = gone
 	v.booted(a)
 	go func() {
 		<-gone
-		v.process.ended(fmt.Errorf("QEMU: %v; its last words:\n%s", exit, v.lastWords()))
+		v.ended(fmt.Errorf("guest %s ended by itself: QEMU: %v; its last words:\n%s", v.spec.Name, exit, v.lastWords()))
 	}()
+	go v.keepAgent()
 	return nil
 }
 
@@ -102,6 +104,32 @@ func (v *virtual) dialAgent(ctx context.Context) (*agent.Client, error) {
 		return nil, err
 	}
 	return agent.Dial(ctx, conn)
+}
+
+// redialEvery keeps a guest that breaks its line from keeping us busy.
+const redialEvery = time.Second
+
+// keepAgent takes up the line again whenever it has broken: it is there for as long as QEMU is.
+func (v *virtual) keepAgent() {
+	for {
+		select {
+		case <-v.done:
+			return
+		case <-v.Agent().Done():
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), bootTimeout)
+		a, err := v.dialAgent(ctx)
+		cancel()
+		if err == nil && !v.replaceAgent(a) {
+			return
+		}
+		select {
+		case <-v.done:
+			return
+		case <-time.After(redialEvery):
+			slog.Warn("the line to an agent broke", "guest", v.spec.Name, "redialled", err == nil, "error", err)
+		}
+	}
 }
 
 // lastWords is the end of the boot log, for an error's text: a guest wrote it.
@@ -142,12 +170,12 @@ func (v *virtual) Stop(ctx context.Context) error {
 	cmd, booted := v.cmd, v.agent != nil
 	v.mu.Unlock()
 	if cmd == nil {
-		v.process.ended(nil)
+		v.ended(nil)
 		return nil
 	}
 	if !booted {
 		cmd.Process.Kill() // Boot notices
-		v.process.ended(nil)
+		v.ended(nil)
 		return nil
 	}
 	asked, cancel := context.WithTimeout(ctx, stopGrace)

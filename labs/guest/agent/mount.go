@@ -75,7 +75,40 @@ func mountNamespace(root, image string) error {
 	}); err != nil {
 		return err
 	}
-	return errors.Join(makeDevices(filepath.Join(root, "dev")), copyFiles(filepath.Join(image, "etc"), filepath.Join(root, "etc")))
+	return errors.Join(
+		protectProc(filepath.Join(root, "proc")),
+		makeDevices(filepath.Join(root, "dev")),
+		os.CopyFS(filepath.Join(root, "etc"), os.DirFS(filepath.Join(image, "etc"))))
+}
+
+// What of /proc is the whole kernel's: root may write there by its number alone, without any capability. Of the sysctls
+// only the network's are the guest's own.
+var (
+	kernelsOwn = []string{"sys", "sysrq-trigger", "irq", "bus", "fs", "acpi"}
+	guestsOwn  = "sys/net"
+)
+
+func protectProc(proc string) error {
+	for _, name := range kernelsOwn {
+		at := filepath.Join(proc, name)
+		if _, err := os.Lstat(at); errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err := unix.Mount(at, at, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("protect /proc/%s: %w", name, err)
+		}
+	}
+	own := filepath.Join(proc, guestsOwn) // a mount of its own on the one that becomes read-only
+	if err := unix.Mount(own, own, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("keep /proc/%s: %w", guestsOwn, err)
+	}
+	for _, name := range kernelsOwn {
+		err := unix.Mount("", filepath.Join(proc, name), "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|plain, "")
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("protect /proc/%s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 func makeDevices(dev string) error {
@@ -90,6 +123,3 @@ func makeDevices(dev string) error {
 	}
 	return os.Symlink("pts/ptmx", filepath.Join(dev, "ptmx"))
 }
-
-// copyFiles copies a folder of small files.
-func copyFiles(from, to string) error { return os.CopyFS(to, os.DirFS(from)) }

@@ -1,0 +1,142 @@
+package guest
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// cacheWithKernel is a cache of the test's own that has the kernel already.
+func cacheWithKernel(t *testing.T, dir string) string {
+	t.Helper()
+	kernel := filepath.Dir(filepath.Dir(testImage(t).Kernel))
+	if err := os.Symlink(kernel, filepath.Join(dir, "kernel")); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// TestImageOnce has several make the same image at once: one makes it, and later ones find it.
+func TestImageOnce(t *testing.T) {
+	cache := cacheWithKernel(t, t.TempDir())
+	var mu sync.Mutex
+	made := 0
+	ensure := func() *Image {
+		img, err := EnsureImage(t.Context(), ImageOptions{Cache: cache, Progress: func(string) {
+			mu.Lock()
+			defer mu.Unlock()
+			made++
+		}})
+		if err != nil {
+			t.Error(err)
+			return &Image{}
+		}
+		return img
+	}
+	var all sync.WaitGroup
+	for range 3 {
+		all.Go(func() { ensure() })
+	}
+	all.Wait()
+	img := ensure()
+	if made != 1 {
+		t.Errorf("made %d times, want once", made)
+	}
+	for _, p := range []string{img.Kernel, img.Initrd, filepath.Join(img.Root, "sbin/sluice"), filepath.Join(img.Root, "usr/sbin/nft")} {
+		if info, err := os.Stat(p); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", p, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(img.Root, "lib/modules", img.Release, "modules.dep")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestImageErrors says what each lack looks like.
+func TestImageErrors(t *testing.T) {
+	small := t.TempDir()
+	needRoot(t)
+	if err := unix.Mount("none", small, "tmpfs", 0, "size=20m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(small, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	cacheWithKernel(t, small)
+	text := filepath.Join(t.TempDir(), "text")
+	if err := os.WriteFile(text, []byte(strings.Repeat("no program\n", 10)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, path string
+		opts       ImageOptions
+		missing    bool
+		want       string
+	}{
+		{"no space", os.Getenv("PATH"), ImageOptions{Cache: small}, true, "no space left"},
+		{"no apt", "/nowhere", ImageOptions{Cache: t.TempDir()}, true, "apt-cache"},
+		{"no programs", "/nowhere", ImageOptions{Cache: cacheWithKernel(t, t.TempDir())}, true, "apt-get install busybox-static"},
+		{"no ELF", os.Getenv("PATH"), ImageOptions{Cache: cacheWithKernel(t, t.TempDir()), Binary: text}, false, "bad magic"},
+		{"no binary", os.Getenv("PATH"), ImageOptions{Cache: cacheWithKernel(t, t.TempDir()), Binary: "/no/such"}, false, "no such file"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Setenv("PATH", c.path)
+			_, err := EnsureImage(t.Context(), c.opts)
+			if err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, ErrMissing) != c.missing {
+				t.Errorf("error %v, want %q in it; missing %v", err, c.want, c.missing)
+			}
+			if left, _ := filepath.Glob(filepath.Join(c.opts.Cache, "images", "*")); len(left) > 0 {
+				t.Errorf("%v is left", left)
+			}
+		})
+	}
+}
+
+// TestPrune says which images stay.
+func TestPrune(t *testing.T) {
+	dir := t.TempDir()
+	ages := map[string]time.Duration{
+		"now": 0, "minutes": imageIdle / 2, "old": 2 * imageIdle, "older": 3 * imageIdle, "held": 4 * imageIdle, ".making-1": 0,
+	}
+	for name, age := range ages {
+		p := filepath.Join(dir, name)
+		when := time.Now().Add(-age)
+		if err := errors.Join(os.Mkdir(p, 0o755), os.Chtimes(p, when, when)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held, err := (&Image{Root: filepath.Join(dir, "held", "root")}).hold()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	if err := prune(dir); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"now": true, "minutes": true, "old": false, "older": false, "held": true, ".making-1": false} {
+		if _, err := os.Stat(filepath.Join(dir, name)); (err == nil) != want {
+			t.Errorf("%s: %v, want it kept: %v", name, err, want)
+		}
+	}
+}
+
+// TestModules has modules.dep name each module's needs so that loading them backwards works.
+func TestModules(t *testing.T) {
+	mods := map[string]*module{
+		"a": {file: "a.ko", depends: []string{"b", "c"}}, "b": {file: "b.ko", depends: []string{"d"}},
+		"c": {file: "c.ko", depends: []string{"b"}}, "d": {file: "d.ko"},
+	}
+	for name, want := range map[string]string{"a": "c b d", "b": "d", "c": "b d", "d": ""} {
+		if got := strings.Join(deepDepends(mods, name), " "); got != want {
+			t.Errorf("%s needs %q, want %q", name, got, want)
+		}
+	}
+}

@@ -1,0 +1,255 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/labs/guest/agent"
+)
+
+// boot boots and configures a guest, and stops it after the test.
+func boot(t *testing.T, spec Spec) Machine {
+	t.Helper()
+	m, err := New(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := m.Boot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Configure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// TestMachine walks through the life of a guest of each kind.
+func TestMachine(t *testing.T) {
+	both(t, "life", func(t *testing.T, m Machine) {
+		if m.State() != StateReady {
+			t.Errorf("state %s, want ready", m.State())
+		}
+		t.Run("confined", func(t *testing.T) { testConfined(t, m) })
+		t.Run("pause", func(t *testing.T) { testPause(t, m) })
+		t.Run("time", func(t *testing.T) {
+			if used, err := m.CPUTime(); err != nil || m.Kind() == QEMU && used == 0 {
+				t.Errorf("CPU time %v, %v", used, err)
+			}
+		})
+		pids := m.PIDs()
+		if err := m.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := m.Stop(t.Context()); err != nil {
+			t.Errorf("a second stop: %v", err)
+		}
+		<-m.Done()
+		if m.Err() != nil || m.State() != StateStopped || len(m.PIDs()) != 0 {
+			t.Errorf("after Stop: error %v, state %s, processes %v", m.Err(), m.State(), m.PIDs())
+		}
+		if m.NetNS() != "" {
+			if _, err := os.Lstat(m.NetNS()); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the namespace's name is left: %v", err)
+			}
+		}
+		for _, pid := range pids {
+			if unix.Kill(pid, 0) == nil && namespaceOf(pid, "net") != "" {
+				t.Errorf("process %d is left", pid)
+			}
+		}
+	})
+}
+
+// testConfined sees that what runs on the host for a guest has no rights there.
+func testConfined(t *testing.T, m Machine) {
+	pids := m.PIDs()
+	if len(pids) == 0 {
+		t.Fatal("no processes")
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pids[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := map[string]string{}
+	for line := range strings.Lines(string(b)) {
+		k, v, _ := strings.Cut(line, ":")
+		status[k] = strings.Join(strings.Fields(v), " ")
+	}
+	if m.Kind() == QEMU {
+		for key, want := range map[string]string{"CapEff": "0000000000000000", "Seccomp": "2", "NoNewPrivs": "1", "Groups": ""} {
+			if status[key] != want {
+				t.Errorf("QEMU has %s %q, want %q", key, status[key], want)
+			}
+		}
+		if strings.HasPrefix(status["Uid"], "0 ") {
+			t.Errorf("QEMU runs as user %s", status["Uid"])
+		}
+		return
+	}
+	if status["CapEff"] != status["CapBnd"] || status["CapInh"] != "0000000000000000" {
+		t.Errorf("a namespace guest has capabilities %s, bound %s", status["CapEff"], status["CapBnd"])
+	}
+	for _, forbidden := range []string{
+		"mount -t tmpfs none /mnt", "mknod /tmp/sda b 8 0", "date -s 2001-01-01; date +%Y | grep 2001", "touch /usr/x", "dmesg -c", "cat /host*",
+		"echo 0 > /proc/sys/kernel/panic", "echo h > /proc/sysrq-trigger", "insmod /lib/modules/*/kernel/net/bridge/bridge.ko", "nsenter -t 1 -m -p true",
+	} {
+		code, err := m.Agent().Exec(t.Context(), agent.Command{Args: []string{"sh", "-c", forbidden}})
+		if err != nil || code == 0 {
+			t.Errorf("%s: code %d, %v; want a refusal", forbidden, code, err)
+		}
+	}
+}
+
+// testPause stops a guest and lets it go on: while it is paused it does not answer, and after it the line is whole.
+func testPause(t *testing.T, m Machine) {
+	if err := m.Pause(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := m.Agent().Info(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a paused guest answers: %v", err)
+	}
+	if err := m.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Agent().Info(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestEndsByItself kills a guest's main process behind its machine's back.
+func TestEndsByItself(t *testing.T) {
+	both(t, "dies", func(t *testing.T, m Machine) {
+		if err := unix.Kill(m.PIDs()[0], unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		<-m.Done()
+		if m.Err() == nil || m.State() != StateStopped {
+			t.Errorf("error %v, state %s; want that it ended by itself", m.Err(), m.State())
+		}
+		if _, err := m.Agent().Info(t.Context()); err == nil {
+			t.Error("its agent still answers")
+		}
+	})
+}
+
+// TestLineBreaks has the line to a QEMU guest's agent break: it is taken up again.
+func TestLineBreaks(t *testing.T) {
+	m := boot(t, Spec{Lab: "sl-guest-line", Name: "g", Kind: QEMU, Dir: t.TempDir(), Image: testImage(t), Accel: TCG})
+	old := m.Agent()
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; {
+		if a := m.Agent(); a != old {
+			if _, err := a.Info(t.Context()); err != nil {
+				t.Error(err)
+			}
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the line was not taken up again")
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// TestReap leaves a lab's guests to nobody, with processes of their own, and removes them by the lab's name alone.
+func TestReap(t *testing.T) {
+	const lab, other = "sl-guest-reap", "sl-guest-reap-b"
+	img := testImage(t)
+	m := boot(t, Spec{Lab: lab, Name: "g", Kind: NetNS, Dir: t.TempDir(), Image: img})
+	bystander := boot(t, Spec{Lab: other, Name: "g", Kind: NetNS, Dir: t.TempDir(), Image: img})
+	go m.Agent().Exec(t.Context(), agent.Command{Args: []string{"sleep", "1000"}})
+	path := m.NetNS()
+	// What a crash between the two steps of naming leaves.
+	half := filepath.Join(nsDir, NSName(lab, "half"))
+	if err := os.WriteFile(half, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := Reap(lab); err != nil {
+			t.Fatal(err)
+		}
+		<-m.Done()
+		for _, p := range []string{path, half} {
+			if _, err := os.Lstat(p); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("%s is left: %v", p, err)
+			}
+		}
+	}
+	if bystander.State() != StateReady {
+		t.Errorf("the guest of lab %s is %s", other, bystander.State())
+	}
+	if _, err := bystander.Agent().Info(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := Reap("sl-guest-never-was"); err != nil {
+		t.Errorf("a lab that never was: %v", err)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		spec Spec
+	}{
+		{"no image", Spec{Kind: QEMU}},
+		{"no kind", Spec{Image: &Image{}}},
+		{"another kind", Spec{Image: &Image{}, Kind: "docker"}},
+	} {
+		if _, err := New(c.spec); err == nil {
+			t.Errorf("%s: no error", c.name)
+		}
+	}
+}
+
+// TestBootFails boots what cannot boot: the error says why, and nothing is left.
+func TestBootFails(t *testing.T) {
+	needRoot(t)
+	img := testImage(t)
+	noInit := *img
+	noInit.Root = t.TempDir()
+	noKernel := *img
+	noKernel.Kernel = os.Args[0]
+	for _, c := range []struct {
+		name, want string
+		spec       Spec
+	}{
+		{"no agent in the image", "no such file", Spec{Kind: NetNS, Image: &noInit}},
+		{"no kernel", "kernel", Spec{Kind: QEMU, Image: &noKernel}},
+		{"a vNIC without TAP", "no TAP", Spec{Kind: QEMU, Image: img, NICs: []NIC{{Name: "eth0"}}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.spec.Lab, c.spec.Name, c.spec.Dir, c.spec.Accel = "sl-guest-fails", "g", t.TempDir(), TCG
+			m, err := New(c.spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = m.Boot(t.Context())
+			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "guest g") {
+				t.Errorf("error %v, want %q in it", err, c.want)
+			}
+			if m.State() != StateStopped || m.Agent() != nil {
+				t.Errorf("state %s", m.State())
+			}
+			if _, err := os.Lstat(filepath.Join(nsDir, NSName("sl-guest-fails", "g"))); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("a namespace is left: %v", err)
+			}
+		})
+	}
+}
