@@ -8,76 +8,53 @@ import (
 	"sluice/vnic/frame"
 )
 
-// mmsghdr is struct mmsghdr of recvmmsg(2), which x/sys/unix lacks.
+// mmsghdr is struct mmsghdr of sendmmsg(2), which x/sys/unix lacks.
 type mmsghdr struct {
 	hdr unix.Msghdr
 	n   uint32
 }
 
-// slotSize is the distance in bytes between the buffers of a receive queue. It is an odd number of cache lines: with a power of
-// two, the first line of every buffer would fall into the same set of the processor's caches.
-const slotSize = (frame.Headroom+frame.MaxLen+63)/64*64 | 64
+// longSlot is the distance in bytes between the buffers of longFrames. It is an odd number of cache lines: with a power
+// of two, the first line of every buffer would fall into the same set of the processor's caches.
+const longSlot = (frame.Headroom+frame.MaxLen+63)/64*64 | 64
 
-// rxQueue is a batch of receive buffers: memory of its own, mapped and not yet touched, so that an idle port costs
-// nothing but addresses.
-type rxQueue struct {
-	mem   []byte
-	iovs  [frame.BatchSize]unix.Iovec
-	msgs  [frame.BatchSize]mmsghdr
-	limit int
+// longFrames is a batch of buffers for frames that no ring slot holds: mapped at the first such frame and not touched before they
+// are used, so that a port without GSO costs nothing but addresses.
+type longFrames struct {
+	mem  []byte
+	used int
+	iov  unix.Iovec
+	msg  [1]mmsghdr
 }
 
-func (q *rxQueue) init() (err error) {
-	q.mem, err = unix.Mmap(-1, 0, slotSize*frame.BatchSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
-	if err != nil {
-		return err
-	}
-	q.limit = frame.BatchSize
-	for i := range q.msgs {
-		q.iovs[i].Base = &q.slot(i)[frame.Headroom-frame.VnetLen]
-		q.iovs[i].SetLen(frame.VnetLen + frame.MaxLen)
-		q.msgs[i].hdr.Iov = &q.iovs[i]
-		q.msgs[i].hdr.SetIovlen(1)
-	}
-	return nil
-}
-
-func (q *rxQueue) slot(i int) []byte { return q.mem[i*slotSize : (i+1)*slotSize : (i+1)*slotSize] }
-
-func (q *rxQueue) free() {
-	if q.mem != nil {
-		unix.Munmap(q.mem)
-		q.mem = nil
-	}
-}
-
-// hand lends the first n messages to b, and says how many were left out because they did not fit.
-func (q *rxQueue) hand(b *frame.Batch, n int) (cut int) {
-	b.N = 0
-	for i := range n {
-		m := &q.msgs[i]
-		if m.hdr.Flags&unix.MSG_TRUNC != 0 || m.n < frame.VnetLen {
-			cut++
-			continue
+// read takes the next frame from the socket's own queue. It never waits: the ring has said that the frame is there.
+func (l *longFrames) read(fd int) (f frame.Frame, ok bool) {
+	if l.mem == nil {
+		const flags = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_NORESERVE
+		mem, err := unix.Mmap(-1, 0, longSlot*frame.BatchSize, unix.PROT_READ|unix.PROT_WRITE, flags)
+		if err != nil {
+			return f, false
 		}
-		b.Frames[b.N] = frame.Frame{Buf: q.slot(i), Off: frame.Headroom, Len: int(m.n) - frame.VnetLen}
-		b.N++
+		l.mem = mem
+		l.msg[0].hdr.Iov = &l.iov
+		l.msg[0].hdr.SetIovlen(1)
 	}
-	q.limit = nextLimit(b)
-	return cut
+	buf := l.mem[l.used*longSlot : (l.used+1)*longSlot : (l.used+1)*longSlot]
+	l.iov.Base = &buf[frame.Headroom-frame.VnetLen]
+	l.iov.SetLen(frame.VnetLen + frame.MaxLen)
+	n, errno := mmsg(unix.SYS_RECVMMSG, fd, l.msg[:])
+	if errno != 0 || n != 1 || l.msg[0].hdr.Flags&unix.MSG_TRUNC != 0 || l.msg[0].n < frame.VnetLen {
+		return f, false
+	}
+	l.used++
+	return frame.Frame{Buf: buf, Off: frame.Headroom, Len: int(l.msg[0].n) - frame.VnetLen}, true
 }
 
-// batchBytes is about how many bytes a batch should hold at most: what stays in a core's own cache until it is sent. A batch of 64
-// GSO frames would be 4 MiB, and each byte would go to memory and back between the two copies that the kernel makes.
-const batchBytes = 512 << 10
-
-// nextLimit guesses from a batch how many frames the next should have.
-func nextLimit(b *frame.Batch) int {
-	total := 1
-	for i := range b.N {
-		total += b.Frames[i].Len
+func (l *longFrames) close() {
+	if l.mem != nil {
+		unix.Munmap(l.mem)
+		l.mem = nil
 	}
-	return min(max(b.N*batchBytes/total, 1), frame.BatchSize)
 }
 
 // txQueue is a batch of messages to send.
@@ -101,12 +78,8 @@ func (q *txQueue) load(frames []*frame.Frame) {
 	}
 }
 
-func recvmmsg(fd uintptr, msgs []mmsghdr) (int, unix.Errno) {
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&msgs[0])), uintptr(len(msgs)), unix.MSG_DONTWAIT, 0, 0)
-	return int(n), errno
-}
-
-func sendmmsg(fd int, msgs []mmsghdr) (int, unix.Errno) {
-	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&msgs[0])), uintptr(len(msgs)), unix.MSG_DONTWAIT, 0, 0)
+// mmsg is sendmmsg or recvmmsg, without waiting.
+func mmsg(call uintptr, fd int, msgs []mmsghdr) (int, unix.Errno) {
+	n, _, errno := unix.Syscall6(call, uintptr(fd), uintptr(unsafe.Pointer(&msgs[0])), uintptr(len(msgs)), unix.MSG_DONTWAIT, 0, 0)
 	return int(n), errno
 }

@@ -1,0 +1,78 @@
+package vnic
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A guest can stop its ring. When a frame comes whose kind of GSO no virtio_net_hdr can say (UFO), the kernel drops it, but leaves its
+// slot marked as being written (tpacket_rcv in net/packet/af_packet.c sets rx_owner_map before it looks at the header).
+// From then on it drops every frame, and wakes nobody. So each NIC looks once in stuckAfter: where frames came and all were
+// dropped, its reader is called, and makes the ring anew unless frames are there. Only that guest has lost anything.
+const stuckAfter = time.Second
+
+// watch looks at the statistics now and then, until Close.
+func (p *packet) watch() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	p.look()
+	if p.lost > 0 && p.came == p.lost {
+		p.file.SetReadDeadline(time.Unix(1, 0)) // in the past: a waiting ReadBatch wakes, and else the next one does
+	}
+	p.came, p.lost = 0, 0
+	p.watchdog.Reset(stuckAfter)
+}
+
+// look reads the socket's statistics, which also sets them to zero. The caller holds mu.
+func (p *packet) look() {
+	s, err := unix.GetsockoptTpacketStats(p.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+	if err != nil {
+		return
+	}
+	p.came += s.Packets
+	p.lost += s.Drops
+	p.drops.Add(uint64(s.Drops))
+}
+
+// unstick is called when a read ended with err, and says whether to read again.
+func (p *packet) unstick(err error) (again bool, _ error) {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false, err
+	}
+	if err := p.file.SetReadDeadline(time.Time{}); err != nil {
+		return false, err
+	}
+	if p.rx.ring.waiting() {
+		return true, nil
+	}
+	return true, p.renew()
+}
+
+// renew makes the ring anew. Meanwhile the socket hears nothing: a frame that came in between would lie in the socket's
+// own queue without a slot that says so. Writers wait, because the socket is bound to nothing for a moment.
+func (p *packet) renew() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return os.ErrClosed
+	}
+	if err := p.bind(0); err != nil {
+		return err
+	}
+	for p.rx.long.used = 0; ; p.rx.long.used = 0 {
+		if _, ok := p.rx.long.read(p.fd); !ok {
+			break
+		}
+		p.drops.Add(1)
+	}
+	if err := p.rx.ring.renew(p.fd); err != nil {
+		return err
+	}
+	return p.bind(unix.ETH_P_ALL)
+}
