@@ -166,7 +166,12 @@ func TestSessionRefusesWhatIsNoInput(t *testing.T) {
 // FuzzSession plays a client that sends anything: the session must end, and the command with it.
 func FuzzSession(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
-	f.Add([]byte{0, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0}) // a yamux window update that opens a stream
+	var opened []byte // the four streams of a session: yamux window updates that begin one each
+	for id := byte(1); id <= 7; id += 2 {
+		opened = append(opened, 0, 1, 0, 1, 0, 0, 0, id, 0, 0, 0, 0)
+	}
+	f.Add(opened)
+	f.Add(append(opened, 0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0, 2, 'h', 'i')) // the last frame on stdin
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		client, server := connPair(t)
 		var wg sync.WaitGroup
