@@ -49,8 +49,8 @@ func (p page) write(text string) error {
 func (r *Report) markdown() string {
 	var b strings.Builder
 	m := r.Machine
-	fmt.Fprintf(&b, "\n`%s`, %s, %d rounds, medians; ratios are medians of each round's own ratio.\n\n",
-		r.Command, r.Date.Format("2 January 2006 15:04 UTC"), r.plan.Rounds)
+	fmt.Fprintf(&b, "\n`%s`, %s, %.0f minutes; rounds: %d, of which medians; ratios are medians of each round's own ratio.\n\n",
+		r.Command, r.Date.Format("2 January 2006 15:04 UTC"), r.Minutes, r.plan.Rounds)
 	fmt.Fprintf(&b, "%s, %d cores; kernel %s; %s; Go %s", m.CPU, m.Cores, m.Kernel, m.System, m.Go)
 	for _, name := range slices.Sorted(maps.Keys(m.Packages)) {
 		fmt.Fprintf(&b, "; %s %s", name, m.Packages[name])
@@ -59,10 +59,10 @@ func (r *Report) markdown() string {
 	for _, w := range r.plan.Wirings {
 		mdTable(&b, r.rows(w))
 	}
-	targets := [][]string{{"target", "wiring", "wanted", "measured", ""}}
+	targets := [][]string{{"target", "wiring", "wanted", "median", "rounds", ""}}
 	for _, t := range r.Targets {
 		targets = append(targets, []string{fmt.Sprintf("%s, %s over %s", t.What, t.Of, t.To), string(t.Wiring),
-			fmt.Sprintf("%.1f", t.Want), fmt.Sprintf("%.2f", t.Got), t.verdict()})
+			fmt.Sprintf("%.1f", t.Want), fmt.Sprintf("%.2f", t.Got), fmt.Sprintf("%.2f to %.2f", t.Low, t.High), t.verdict()})
 	}
 	mdTable(&b, targets)
 	subjects := [][]string{{"subject", "is"}}

@@ -68,16 +68,16 @@ func TestRatios(t *testing.T) {
 		name   string
 		a, b   *Series
 		want   float64
-		wantOK bool
+		rounds int
 	}{
-		{"odd", rounds(2, 30, 4), rounds(1, 3, 2), 2, true},
-		{"even", rounds(2, 4), rounds(1, 1), 3, true},
-		{"a failed round is left out", rounds(2, 0, 3), rounds(1, 1, 1), 2.5, true},
-		{"no round in common", rounds(1, 0), rounds(0, 1), 0, false},
-		{"not measured", rounds(1), nil, 0, false},
+		{"odd", rounds(2, 30, 4), rounds(1, 3, 2), 2, 3},
+		{"even", rounds(2, 4), rounds(1, 1), 3, 2},
+		{"a failed round is left out", rounds(2, 0, 3), rounds(1, 1, 1), 2.5, 2},
+		{"no round in common", rounds(1, 0), rounds(0, 1), 0, 0},
+		{"not measured", rounds(1), nil, 0, 0},
 	} {
-		if got, ok := ratio(c.a, c.b, Peak); got != c.want || ok != c.wantOK {
-			t.Errorf("%s: %v, %t; want %v, %t", c.name, got, ok, c.want, c.wantOK)
+		if got := ratios(c.a, c.b, Peak); median(got) != c.want || len(got) != c.rounds {
+			t.Errorf("%s: median of %v, want %v of %d rounds", c.name, got, c.want, c.rounds)
 		}
 	}
 }

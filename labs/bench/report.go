@@ -80,20 +80,19 @@ func (s *Series) median(m Metric) (v float64, ok bool) {
 	return median(all), len(all) > 0
 }
 
-// ratio is the median over the rounds of one subject's value over the other's in the same round.
-func ratio(a, b *Series, m Metric) (v float64, ok bool) {
+// ratios are one subject's values over another's, each from one round; rounds in which one has none are left out.
+func ratios(a, b *Series, m Metric) (out []float64) {
 	if a == nil || b == nil {
-		return 0, false
+		return nil
 	}
-	var all []float64
 	for i := range a.Rounds {
 		x, xok := a.Rounds[i][m]
 		y, yok := b.Rounds[i][m]
 		if xok && yok && y > 0 {
-			all = append(all, x/y)
+			out = append(out, x/y)
 		}
 	}
-	return median(all), len(all) > 0
+	return out
 }
 
 func median(v []float64) float64 {
