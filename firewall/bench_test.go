@@ -139,8 +139,11 @@ func BenchmarkKnownFlow(b *testing.B) {
 			cx := &Context{Flows: NewFlows(FlowsConfig{PerPort: 1 << 20})}
 			keys := keysFor(randomRules(1000, r), n, r)
 			for i := range keys {
-				keys[i].Proto = frame.ProtoUDP
-				g.Check(cx, Point{1, FromGuest}, &keys[i])
+				k := &keys[i]
+				k.Proto = frame.ProtoUDP
+				g.Check(cx, Point{1, FromGuest}, k)
+				reply := frame.Key{Src: k.Dst, Dst: k.Src, SrcPort: k.DstPort, DstPort: k.SrcPort, Proto: k.Proto, Flags: k.Flags}
+				g.Check(cx, Point{2, FromGuest}, &reply)
 			}
 			b.ReportAllocs()
 			reportCPU(b)

@@ -7,8 +7,8 @@ import (
 // Check says what an insertion point does with a frame. It never allocates. In placements where the engine does not
 // enforce, it passes everything, but keeps the flow table.
 //
-// The way of a frame: what is not IP, then ICMP's own ways (icmp.go), then the flow table; what no flow explains goes to the rules,
-// and begins a flow where they allow it.
+// The way of a frame: what is not IP; ICMP's own ways (icmp.go); the flow table; and what no flow explains goes to the rules, and
+// begins a flow where they allow it.
 func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
 	if k.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0 {
 		return p.checkOther(cx, k)
@@ -17,10 +17,29 @@ func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
 		return p.refuse(cx, frame.ReasonFragment, "a later fragment: it has no ports to ask the rules about")
 	}
 	id, swapped := identify(k)
-	if k.Has(frame.KeyL4) && (k.Proto == frame.ProtoICMP || k.Proto == frame.ProtoICMPv6) {
-		return p.checkICMP(cx, pt, k, id, swapped)
+	mayBegin := true
+	if k.Proto == frame.ProtoICMP || k.Proto == frame.ProtoICMPv6 {
+		var v Verdict
+		var done bool
+		if v, mayBegin, done = p.checkICMP(cx, pt, k, &id, swapped); done {
+			return v
+		}
 	}
-	return p.checkFlow(cx, pt, k, &id, swapped, true)
+	hash := id.hash()
+	s := cx.Flows.shard(hash)
+	ms := milliseconds(cx.Now)
+	s.mu.Lock()
+	e := s.find(&id, hash)
+	if e != nil {
+		if flags, ok := p.settled(cx, pt, k, e, swapped, ms); ok {
+			v := Verdict{Action: Pass, Flags: flags, Rule: e.rule}
+			s.mu.Unlock()
+			return v
+		}
+	}
+	v := p.judge(cx, pt, k, s, e, &id, hash, swapped, mayBegin, ms)
+	s.mu.Unlock()
+	return v
 }
 
 // checkOther is for frames that are not IP. ARP is no matter of policy; what else there is matches no rule.
@@ -45,22 +64,37 @@ func (p *Program) refuse(cx *Context, r frame.Reason, why string) Verdict {
 	return Verdict{Reason: r}
 }
 
-// checkFlow asks the flow table. begin says whether the frame may begin a flow; TCP is judged by its flags besides.
-func (p *Program) checkFlow(cx *Context, pt Point, k *frame.Key, id *flowID, swapped, begin bool) Verdict {
-	hash := id.hash()
-	s := cx.Flows.shard(hash)
-	ms := milliseconds(cx.Now)
-	s.mu.Lock()
-	if e := s.find(id, hash); e != nil && !e.expired(ms) && !reopens(e, k) {
-		v := p.known(cx, pt, k, s, e, swapped, ms)
-		s.mu.Unlock()
-		return v
-	} else if e != nil && !cx.Dry {
+// judge says what becomes of a frame for which the flow table has e, or nothing.
+func (p *Program) judge(cx *Context, pt Point, k *frame.Key, s *shard, e *flow, id *flowID, hash uint64, swapped, mayBegin bool, ms uint32) Verdict {
+	if e != nil && !e.expired(ms) && !reopens(e, k) {
+		return p.known(cx, pt, k, s, e, swapped, ms)
+	}
+	if e != nil && !cx.Dry {
 		cx.Flows.remove(s, e)
 	}
-	v := p.begin(cx, pt, k, s, id, hash, swapped, begin, ms)
-	s.mu.Unlock()
-	return v
+	return p.begin(cx, pt, k, s, id, hash, swapped, mayBegin, ms)
+}
+
+// settled is the short way for nearly all frames: of a flow that is answered, at a point that has accepted it, and that change nothing
+// but counters. It must say what known would say.
+func (p *Program) settled(cx *Context, pt Point, k *frame.Key, e *flow, swapped bool, ms uint32) (flags VerdictFlag, ok bool) {
+	const handshake = frame.TCPSyn | frame.TCPFin | frame.TCPRst | frame.TCPAck
+	steady := e.state == datagramMultiple || e.state == tcpEstablished && k.TCPFlags&handshake == frame.TCPAck
+	side := pt.Dir
+	flags = VerdictKnown
+	if swapped != e.swapped() {
+		side = 1 - side
+		flags |= VerdictReply
+	}
+	if !steady || p.enforce && (e.gen != p.generation || e.points[side&1] != pt.Port) || e.expired(ms) || cx.Dry || cx.Rec != nil {
+		return 0, false
+	}
+	if pt.Dir == FromGuest {
+		e.frames[side&1]++
+		e.bytes[side&1] += uint64(k.L3Len)
+	}
+	e.seen = ms
+	return flags, true
 }
 
 // reopens says whether a SYN begins a connection anew where an old one with the same ports has ended.
@@ -159,13 +193,13 @@ func (p *Policy) owns(at Point, first *firstPacket) bool {
 }
 
 // begin judges a frame that belongs to no known flow.
-func (p *Program) begin(cx *Context, pt Point, k *frame.Key, s *shard, id *flowID, hash uint64, swapped, may bool, ms uint32) Verdict {
+func (p *Program) begin(cx *Context, pt Point, k *frame.Key, s *shard, id *flowID, hash uint64, swapped, mayBegin bool, ms uint32) Verdict {
 	start := datagramFirst
 	if k.Proto == frame.ProtoTCP {
 		start = tcpFirst
-		may = segmentOf(k.TCPFlags) == segmentSyn
+		mayBegin = segmentOf(k.TCPFlags) == segmentSyn
 	}
-	if !may {
+	if !mayBegin {
 		return p.refuse(cx, frame.ReasonState, "no flow is known, and this may not begin one")
 	}
 	v := Verdict{Action: Pass}

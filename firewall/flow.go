@@ -39,36 +39,50 @@ const (
 // tell requests apart: two guests may ask each other with the same identifier.
 type flowID struct {
 	aHigh, aLow, bHigh, bLow uint64
-	ports                    uint32 // of a and b
-	kind                     uint16 // ICMP: type and code of the request
-	proto                    uint8
-	way                      uint8 // ICMP: 1 where end b asks, 2 where a does
+	rest                     uint64 // a's port 16 | b's port 16 | kind 16 | protocol 8 | way 8 bits
 }
+
+// The ways of an ICMP request.
+const (
+	wayFromB = 1
+	wayFromA = 2
+)
+
+func rest(aPort, bPort uint16, proto uint8) uint64 {
+	return uint64(aPort)<<48 | uint64(bPort)<<32 | uint64(proto)<<8
+}
+
+func (id *flowID) aPort() uint16 { return uint16(id.rest >> 48) }
+func (id *flowID) bPort() uint16 { return uint16(id.rest >> 32) }
+func (id *flowID) kind() uint16  { return uint16(id.rest >> 16) } // ICMP: type and code of the request
+func (id *flowID) proto() uint8  { return uint8(id.rest >> 8) }
 
 // identify gives a frame's flow, and whether its source is end b.
 func identify(k *frame.Key) (id flowID, swapped bool) {
 	sh, sl := words(&k.Src)
 	dh, dl := words(&k.Dst)
-	id = flowID{sh, sl, dh, dl, uint32(k.SrcPort)<<16 | uint32(k.DstPort), 0, k.Proto, 0}
 	if sh > dh || sh == dh && (sl > dl || sl == dl && k.SrcPort > k.DstPort) {
-		return id.swap(), true
+		return flowID{dh, dl, sh, sl, rest(k.DstPort, k.SrcPort, k.Proto)}, true
 	}
-	return id, false
+	return flowID{sh, sl, dh, dl, rest(k.SrcPort, k.DstPort, k.Proto)}, false
 }
 
-// ask makes id that of an ICMP request, or of the reply to one.
-func (id *flowID) ask(request, code uint8, fromB bool) {
-	id.kind = uint16(request)<<8 | uint16(code)
-	id.way = 2
+// is says whether two flows are the same; what differs most often comes first.
+func (id *flowID) is(o *flowID) bool {
+	return id.rest == o.rest && id.aLow == o.aLow && id.bLow == o.bLow && id.aHigh == o.aHigh && id.bHigh == o.bHigh
+}
+
+// ask makes id that of an ICMP request, or of the reply to one. identifier is what echoes have in place of ports.
+func (id *flowID) ask(identifier uint16, request, code uint8, fromB bool) {
+	way := uint64(wayFromA)
 	if fromB {
-		id.way = 1
+		way = wayFromB
 	}
+	id.rest = rest(identifier, identifier, id.proto()) | uint64(request)<<24 | uint64(code)<<16 | way
 }
 
 func (id flowID) swap() flowID {
-	id.aHigh, id.aLow, id.bHigh, id.bLow = id.bHigh, id.bLow, id.aHigh, id.aLow
-	id.ports = bits.RotateLeft32(id.ports, 16)
-	return id
+	return flowID{id.bHigh, id.bLow, id.aHigh, id.aLow, rest(id.bPort(), id.aPort(), id.proto()) | id.rest&0xffff00ff}
 }
 
 // Seeds of the hash; they differ in each process, so that no guest can aim its flows at one bucket.
@@ -82,7 +96,7 @@ func fold(a, b uint64) uint64 {
 
 func (id *flowID) hash() uint64 {
 	h := fold(id.aHigh^seeds[0], id.aLow^seeds[1]) ^ bits.RotateLeft64(fold(id.bHigh^seeds[2], id.bLow^seeds[3]), 29)
-	return fold(h^uint64(id.ports)^uint64(id.proto)<<32^uint64(id.kind)<<40^uint64(id.way)<<56, seeds[4])
+	return fold(h^id.rest, seeds[4])
 }
 
 // firstPacket is what the rules are asked about: the flow's first packet.
@@ -100,7 +114,7 @@ func (id flowID) first(swapped bool) (p firstPacket) {
 	binary.BigEndian.PutUint64(p.src[8:], id.aLow)
 	binary.BigEndian.PutUint64(p.dst[:], id.bHigh)
 	binary.BigEndian.PutUint64(p.dst[8:], id.bLow)
-	p.service = serviceNumber(id.proto, uint16(id.ports), uint8(id.kind>>8), uint8(id.kind))
+	p.service = serviceNumber(id.proto(), id.bPort(), uint8(id.kind()>>8), uint8(id.kind()))
 	return p
 }
 
@@ -123,15 +137,15 @@ func (f *flow) record(ms uint32, p *Program) FlowRecord {
 	}
 	idle := max(0, int32(ms-f.seen))
 	r := FlowRecord{
-		Proto:   f.proto,
-		Src:     netip.AddrPortFrom(first.src.IP(), uint16(id.ports>>16)),
-		Dst:     netip.AddrPortFrom(first.dst.IP(), uint16(id.ports)),
+		Proto:   f.proto(),
+		Src:     netip.AddrPortFrom(first.src.IP(), id.aPort()),
+		Dst:     netip.AddrPortFrom(first.dst.IP(), id.bPort()),
 		State:   f.state.String(),
 		Replied: f.flags&flowReplied != 0,
 		Timeout: int(max(0, int64(timeouts[f.state])-int64(idle)) / second),
 		Frames:  [2]uint64{uint64(f.frames[0]), uint64(f.frames[1])},
 		Bytes:   f.bytes,
-		Service: serviceName(f.proto, uint16(id.ports)),
+		Service: serviceName(f.proto(), id.bPort()),
 	}
 	if p != nil && f.gen == p.generation {
 		r.Rule = p.RuleName(f.rule)

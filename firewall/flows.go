@@ -89,7 +89,7 @@ func (f *Flows) shard(hash uint64) *shard { return &f.shards[hash>>58] }
 func (s *shard) find(id *flowID, hash uint64) *flow {
 	for i := s.heads[uint32(hash)&uint32(len(s.heads)-1)]; i != 0; {
 		e := &s.entries[i-1]
-		if e.flowID == *id {
+		if e.is(id) {
 			return e
 		}
 		i = e.next

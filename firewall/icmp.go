@@ -55,23 +55,27 @@ func icmpKindOf(k *frame.Key) (kind icmpKind, request uint8) {
 	return icmpStray, 0
 }
 
-// checkICMP judges a whole ICMP or ICMPv6 message.
-func (p *Program) checkICMP(cx *Context, pt Point, k *frame.Key, id flowID, swapped bool) Verdict {
+// checkICMP judges ICMP and ICMPv6 messages that the flow table does not know; done says so. For others it completes the flow's
+// identity, and says whether they may begin one.
+func (p *Program) checkICMP(cx *Context, pt Point, k *frame.Key, id *flowID, swapped bool) (v Verdict, mayBegin, done bool) {
+	if !k.Has(frame.KeyL4) {
+		return v, true, false // one family's ICMP in the other: a protocol like any that we do not know
+	}
 	kind, request := icmpKindOf(k)
 	switch kind {
 	case icmpError:
-		return p.checkError(cx, pt, k)
+		return p.checkError(cx, pt, k), false, true
 	case icmpHousekeeping:
-		return p.checkHousekeeping(cx, pt, k, &id, swapped)
+		return p.checkHousekeeping(cx, pt, k, id, swapped), false, true
 	case icmpStray:
-		return p.refuse(cx, frame.ReasonState, "this ICMP type neither asks nor answers")
+		return p.refuse(cx, frame.ReasonState, "this ICMP type neither asks nor answers"), false, true
 	}
-	if id.ports == 0 && len(cx.Eth) >= int(k.L4)+8 {
-		n := uint32(binary.BigEndian.Uint16(cx.Eth[k.L4+4:])) // other messages than echoes have identifiers in the same place
-		id.ports = n<<16 | n
+	identifier := k.SrcPort
+	if identifier == 0 && len(cx.Eth) >= int(k.L4)+8 {
+		identifier = binary.BigEndian.Uint16(cx.Eth[k.L4+4:]) // other messages than echoes have theirs in the same place
 	}
-	id.ask(request, k.ICMPCode, swapped == (kind == icmpRequest))
-	return p.checkFlow(cx, pt, k, &id, swapped, kind == icmpRequest)
+	id.ask(identifier, request, k.ICMPCode, swapped == (kind == icmpRequest))
+	return v, kind == icmpRequest, false
 }
 
 // checkHousekeeping passes neighbour discovery and group membership that stay on their segment: no policy is about them, and without
@@ -86,7 +90,7 @@ func (p *Program) checkHousekeeping(cx *Context, pt Point, k *frame.Key, id *flo
 		cx.tell("nd", "neighbour discovery and group membership on the segment are housekeeping: no rule is asked")
 		return Verdict{Action: Pass}
 	}
-	id.ask(k.ICMPType, k.ICMPCode, swapped)
+	id.ask(0, k.ICMPType, k.ICMPCode, swapped)
 	first := id.first(swapped)
 	return p.evaluate(cx, pt, &first, k.L3Len)
 }
@@ -113,7 +117,7 @@ func (p *Program) checkError(cx *Context, pt Point, k *frame.Key) Verdict {
 		if kind != icmpRequest && kind != icmpReply {
 			return p.refuse(cx, frame.ReasonState, "an ICMP error about ICMP that is no flow")
 		}
-		id.ask(request, inner.ICMPCode, swapped == (kind == icmpRequest))
+		id.ask(inner.SrcPort, request, inner.ICMPCode, swapped == (kind == icmpRequest))
 	}
 	hash := id.hash()
 	s := cx.Flows.shard(hash)

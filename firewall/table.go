@@ -109,9 +109,9 @@ func (f *Flows) importOne(ms uint32, r *FlowRecord) bool {
 	id, swapped := identify(&k)
 	switch r.Proto {
 	case frame.ProtoICMP:
-		id.ask(icmpEcho, 0, swapped)
+		id.ask(r.Src.Port(), icmpEcho, 0, swapped)
 	case frame.ProtoICMPv6:
-		id.ask(icmp6Echo, 0, swapped)
+		id.ask(r.Src.Port(), icmp6Echo, 0, swapped)
 	}
 	h := id.hash()
 	s := f.shard(h)
