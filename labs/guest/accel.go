@@ -44,22 +44,29 @@ func ProbeAccel(ctx context.Context, img *Image) (accel Accel, why string, err e
 	if err != nil {
 		return TCG, "", err
 	}
-	cache := filepath.Dir(filepath.Dir(filepath.Dir(img.Initrd)))
+	p, err := ask(ctx, filepath.Dir(filepath.Dir(filepath.Dir(img.Initrd))), host, func() (probed, error) { return probe(ctx, img) })
+	return p.Accel, p.Why, err
+}
+
+// ask answers from the cache, or finds out.
+func ask(ctx context.Context, cache, host string, find func() (probed, error)) (probed, error) {
+	p := probed{Accel: TCG}
 	unlock, err := lockFile(ctx, filepath.Join(cache, "accel.lock"))
 	if err != nil {
-		return TCG, "", err
+		return p, err
 	}
 	defer unlock()
 	file := filepath.Join(cache, "accel.json")
-	var p probed
-	if b, err := os.ReadFile(file); err == nil && json.Unmarshal(b, &p) == nil && p.Host == host {
-		return p.Accel, p.Why, nil
+	var known probed
+	if b, err := os.ReadFile(file); err == nil && json.Unmarshal(b, &known) == nil && known.Host == host {
+		return known, nil
 	}
-	if p, err = probe(ctx, img); err != nil {
-		return TCG, "", err
+	found, err := find()
+	if err != nil {
+		return p, err
 	}
-	p.Host = host
-	return p.Accel, p.Why, writeJSON(file, p)
+	found.Host = host
+	return found, writeJSON(file, found)
 }
 
 // probe boots a guest with KVM.
@@ -81,8 +88,8 @@ func probe(ctx context.Context, img *Image) (probed, error) {
 	case errors.Is(err, ErrMissing), ctx.Err() != nil:
 		return probed{}, fmt.Errorf("probe KVM: %w", err)
 	}
-	first, _, _ := strings.Cut(err.Error(), "\n")
-	return probed{Accel: TCG, Why: fmt.Sprintf("no guest boots with KVM within %v: %.200s", probeTimeout, first)}, nil
+	why := strings.Join(strings.Fields(err.Error()), " ")
+	return probed{Accel: TCG, Why: fmt.Sprintf("no guest boots with KVM within %v: %.400s", probeTimeout, why)}, nil
 }
 
 // describeHost is everything that an answer depends on.

@@ -102,6 +102,8 @@ func TestExec(t *testing.T) {
 		{"http", "wget -qO- http://127.0.0.1/bytes/1000000 | wc -c", nil, 0, "1000000\n", ""},
 		{"http on IPv6", "wget -qO- http://[::1]/bytes/5 | wc -c", nil, 0, "5\n", ""},
 		{"echo", "echo hi | nc 127.0.0.1 7777 -w 5", nil, 0, "hi\n", ""},
+		{"orphans are buried", `for i in 1 2 3 4 5; do (true &); done
+			n=0; while ps -o stat | grep -q Z && [ $n -lt 100 ]; do n=$((n+1)); sleep 0.05; done; ps -o stat | grep -c Z`, nil, 1, "0\n", ""},
 		{"iperf3", "iperf3 -c 127.0.0.1 -t 1 >/dev/null", nil, 0, "", ""},
 		{"tools", "nft --version >/dev/null && tcpdump --version >/dev/null 2>&1 && conntrack --version >/dev/null && ip link >/dev/null", nil, 0, "", ""},
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -176,6 +177,22 @@ func TestReap(t *testing.T) {
 	bystander := boot(t, Spec{Lab: other, Name: "g", Kind: NetNS, Dir: t.TempDir(), Image: img})
 	go m.Agent().Exec(t.Context(), agent.Command{Args: []string{"sleep", "1000"}})
 	path := m.NetNS()
+	// The lab's own namespace, and in it what QEMU would be.
+	own := NSName(lab, "")
+	if out, err := exec.Command("ip", "netns", "add", own).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	inside := exec.Command("ip", "netns", "exec", own, "sh", "-c", "echo in; exec sleep 1000")
+	said, err := inside.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := inside.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := said.Read(make([]byte, 8)); err != nil {
+		t.Fatal(err)
+	}
 	// What a crash between the two steps of naming leaves.
 	half := filepath.Join(nsDir, NSName(lab, "half"))
 	if err := os.WriteFile(half, nil, 0o600); err != nil {
@@ -186,11 +203,14 @@ func TestReap(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-m.Done()
-		for _, p := range []string{path, half} {
+		for _, p := range []string{path, half, filepath.Join(nsDir, own)} {
 			if _, err := os.Lstat(p); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("%s is left: %v", p, err)
 			}
 		}
+	}
+	if err := inside.Wait(); err == nil || inside.ProcessState.Success() {
+		t.Errorf("a process in the lab's namespace was left alone: %v", err)
 	}
 	if bystander.State() != StateReady {
 		t.Errorf("the guest of lab %s is %s", other, bystander.State())

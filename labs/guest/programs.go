@@ -29,6 +29,8 @@ var programs = []program{
 	{"conntrack", "conntrack", "usr/sbin"},
 	{"tcpdump", "tcpdump", "usr/bin"},
 	{"iperf3", "iperf3", "usr/bin"},
+	{"wget", "wget", "usr/bin"},             // busybox 1.35's crashes where a time-out is given (-T)
+	{"traceroute", "traceroute", "usr/bin"}, // busybox's has no ICMP mode (-I)
 }
 
 // libraryFolders is where the dynamic linker looks on Debian amd64.

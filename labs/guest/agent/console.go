@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"bufio"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -25,12 +27,20 @@ func (g *guest) runConsole() {
 	}
 }
 
+// runShell waits for somebody who types before it starts a shell: most guests are never visited this way, and a shell
+// that nobody uses would cost each of them some of its boot.
 func (g *guest) runShell() error {
 	tty, err := os.OpenFile(consolePath, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
 	defer tty.Close()
+	if _, err := io.WriteString(tty, "\nEnter starts a shell.\n"); err != nil {
+		return err
+	}
+	if _, err := bufio.NewReader(tty).ReadSlice('\n'); err != nil {
+		return err
+	}
 	cmd := exec.Command(Shell, "-l")
 	cmd.Dir = "/root"
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
