@@ -43,7 +43,8 @@ func execArgs(cmd *cobra.Command, args []string) error {
 	case len(args) == 1:
 		return control.Errorf(control.BadInput, "which command? sluice exec %s -- CMD [ARG...]", args[0])
 	case cmd.ArgsLenAtDash() != 1:
-		return control.Errorf(control.BadInput, "put -- between the guest and the command: sluice exec %s -- %s", args[0], joinArgs(args[1:]))
+		return control.Errorf(control.BadInput, "put -- between the guest and the command: sluice exec %s -- %s",
+			args[0], joinArgs(args[1:]))
 	}
 	return nil
 }

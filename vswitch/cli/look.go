@@ -111,7 +111,8 @@ func statsCommand() *cobra.Command {
 }
 
 func writeStats(w io.Writer, o *Output, st vswitch.Stats) {
-	fmt.Fprintf(w, "fast share %s: of the guests' frames, what the engine alone has handled\n", o.Paint(Bold, strconv.FormatFloat(st.FastShare, 'f', 2, 64)))
+	share := o.Paint(Bold, strconv.FormatFloat(st.FastShare, 'f', 2, 64))
+	fmt.Fprintf(w, "fast share %s: of the guests' frames, what the engine alone has handled\n", share)
 	fmt.Fprintf(w, "placement %s, epoch %d, %d flows\n", st.Placement, st.Epoch, st.Flows)
 	var dropped uint64
 	for _, n := range st.Dropped {

@@ -14,6 +14,8 @@ import (
 // placements are those that a switch can be asked for.
 var placements = []string{"off\tnobody enforces the policy", "fast\tthe engine does", "slow\tthe appliance does"}
 
+var handovers = []string{"carry\tthey live on", "keep\tthey end where they began", "cut\tthey are forgotten"}
+
 func placeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "place [PLACEMENT]",
@@ -26,9 +28,9 @@ between the segments). A change is measured, and prints what it cost: a receipt.
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: fixed(placements...),
 	}
-	handover := cmd.Flags().String("handover", "", "what becomes of running flows: carry, keep or cut (default: what the lab says, else carry)")
+	handover := cmd.Flags().String("handover", "", "what becomes of running flows: carry, keep or cut (default: as the lab says)")
 	history := cmd.Flags().Bool("history", false, "show the receipts of the latest changes, oldest first")
-	cmd.RegisterFlagCompletionFunc("handover", fixedFlag("carry\tthey live on", "keep\tthey end where they began", "cut\tthey are forgotten"))
+	cmd.RegisterFlagCompletionFunc("handover", fixedFlag(handovers...))
 	cmd.RunE = withLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {
 		if len(args) == 0 {
 			return showPlacement(cmd, o, c, *history)
@@ -84,15 +86,16 @@ func showPlacement(cmd *cobra.Command, o *Output, c *control.Client, history boo
 
 // WriteReceipt writes a receipt as a class reads it: a word, a figure, and what it means.
 func WriteReceipt(w io.Writer, o *Output, r vswitch.Receipt) {
-	fmt.Fprintf(w, "%s, epoch %d, handover %s, %s ms\n", o.Paint(Bold, fmt.Sprintf("%s -> %s", r.From, r.To)), r.Epoch, r.Handover, decimals(r.DurationMS, 1))
+	change := o.Paint(Bold, fmt.Sprintf("%s -> %s", r.From, r.To))
+	fmt.Fprintf(w, "%s, epoch %d, handover %s, %s ms\n", change, r.Epoch, r.Handover, decimals(r.DurationMS, 1))
 	g := NewGrid("", ">", "")
-	line := func(what, figure, meaning string) { g.Row(what, figure, meaning) }
-	line("gap", decimals(r.GapMS, 2)+" ms", "longest wait of a flow that had frames waiting")
-	line("lost", fmt.Sprint(r.Lost), fmt.Sprintf("of %d allowed frames that came while it changed", r.Observed))
-	line("duplicated", fmt.Sprint(r.Duplicated), "")
-	line("reordered", fmt.Sprint(r.Reordered), "")
-	line("leaked", fmt.Sprint(r.Leaked), "denied by the policy, and delivered all the same")
-	line("flows carried", fmt.Sprint(r.FlowsCarried), "")
+	g.Row("gap", decimals(r.GapMS, 2), "ms, the longest wait of a flow that had frames waiting")
+	g.Row("lost", r.Lost, fmt.Sprintf("of %d frames that entered while it was watched", r.Observed))
+	g.Row("duplicated", r.Duplicated, "")
+	g.Row("reordered", r.Reordered, "")
+	g.Row("leaked", r.Leaked, "denied by the policy, and delivered all the same")
+	g.Row("drained", r.Drained, "came out of the appliance after the change")
+	g.Row("flows carried", r.FlowsCarried, "")
 	g.Write(w, "  ")
 	fmt.Fprintf(w, "  dropped by reason: %s\n", byReason(r.Dropped))
 	if r.Overflow {
@@ -105,9 +108,11 @@ func writeHistory(w io.Writer, receipts []vswitch.Receipt) {
 		fmt.Fprintln(w, "The placement has not been changed yet.")
 		return
 	}
-	g := NewGrid(">EPOCH", "FROM", "TO", "HANDOVER", ">GAP ms", ">LOST", ">DUPLICATED", ">REORDERED", ">LEAKED", ">FLOWS CARRIED", "DROPPED")
+	g := NewGrid(">EPOCH", "FROM", "TO", "HANDOVER", ">GAP ms", ">LOST", ">DUPLICATED", ">REORDERED", ">LEAKED",
+		">FLOWS CARRIED", "DROPPED")
 	for _, r := range receipts {
-		g.Row(r.Epoch, r.From, r.To, r.Handover, decimals(r.GapMS, 2), r.Lost, r.Duplicated, r.Reordered, r.Leaked, r.FlowsCarried, byReason(r.Dropped))
+		g.Row(r.Epoch, r.From, r.To, r.Handover, decimals(r.GapMS, 2), r.Lost, r.Duplicated, r.Reordered, r.Leaked,
+			r.FlowsCarried, byReason(r.Dropped))
 	}
 	g.Write(w, "")
 }

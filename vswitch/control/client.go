@@ -73,7 +73,8 @@ func onlyLab() (string, error) {
 	case len(running) > 1:
 		return "", Errorf(BadInput, "%d labs run; say which with --lab: %s", len(running), listNames(running))
 	case len(all) > 0:
-		return "", Errorf(BadInput, "no lab runs; the process of %s has ended: clean up with `sluice lab destroy %s`", listNames(all), all[0])
+		return "", Errorf(BadInput, "no lab runs; the process of %s has ended: clean up with `sluice lab destroy %s`",
+			listNames(all), all[0])
 	}
 	return "", Errorf(BadInput, "no lab runs; start one with `sluice lab deploy LAB` (`sluice lab ls` lists them)")
 }
@@ -95,12 +96,14 @@ func Running(lab string) bool {
 func dialError(lab, dir string, err error) error {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return Errorf(BadInput, "lab %s is dead: its process has ended but left its socket; clean up with `sluice lab destroy %s`", lab, lab)
+		return Errorf(BadInput, "lab %[1]s is dead: its process has ended but left its socket; "+
+			"clean up with `sluice lab destroy %[1]s`", lab)
 	case errors.Is(err, fs.ErrPermission):
 		return Errorf(BadInput, "lab %s belongs to another user: only they and root may use it", lab)
 	case errors.Is(err, fs.ErrNotExist):
 		if _, statErr := filepath.EvalSymlinks(dir); statErr == nil {
-			return Errorf(BadInput, "lab %s does not answer: it is still being deployed, or its process has ended (then: `sluice lab destroy %s`)", lab, lab)
+			return Errorf(BadInput, "lab %[1]s does not answer: it is still being deployed, or its process has ended "+
+				"(then: `sluice lab destroy %[1]s`)", lab)
 		}
 		return Errorf(BadInput, "no lab %s runs; start it with `sluice lab deploy %s` (`sluice lab ls` lists labs)", lab, lab)
 	}
@@ -131,8 +134,8 @@ func (c *Client) Placement(ctx context.Context) (out PlacementInfo, err error) {
 }
 
 // Place changes where the policy is enforced. An empty handover is the default.
-func (c *Client) Place(ctx context.Context, to firewall.Placement, handover vswitch.Handover) (out vswitch.Receipt, err error) {
-	in := PlaceRequest{To: to.String(), Handover: string(handover)}
+func (c *Client) Place(ctx context.Context, to firewall.Placement, h vswitch.Handover) (out vswitch.Receipt, err error) {
+	in := PlaceRequest{To: to.String(), Handover: string(h)}
 	return out, c.call(ctx, http.MethodPut, "/v1/placement", in, &out)
 }
 
@@ -233,8 +236,10 @@ func (c *Client) broken(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNREFUSED) {
-		return Errorf(Failed, "lab %s ended before it answered", c.lab)
+	for _, gone := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.ECONNREFUSED} {
+		if errors.Is(err, gone) {
+			return Errorf(Failed, "lab %s ended before it answered", c.lab)
+		}
 	}
 	return Errorf(Failed, "ask lab %s: %w", c.lab, err)
 }

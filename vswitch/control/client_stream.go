@@ -32,7 +32,8 @@ func (c *Client) session(ctx context.Context, guest, kind string, req ExecReques
 	conn, ok := resp.Body.(io.ReadWriteCloser)
 	if !ok || resp.StatusCode != http.StatusSwitchingProtocols {
 		resp.Body.Close()
-		return 0, Errorf(Failed, "lab %s answered %s where a session should begin: is it of another version of sluice?", c.lab, resp.Status)
+		return 0, Errorf(Failed, "lab %s answered %s where a session should begin: is it of another version of sluice?",
+			c.lab, resp.Status)
 	}
 	return joinSession(ctx, conn, s)
 }

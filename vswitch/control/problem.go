@@ -13,7 +13,7 @@ type Problem struct {
 	Title  string  `json:"title"`
 	Status int     `json:"status" doc:"The HTTP status"`
 	Detail string  `json:"detail"`
-	Class  Class   `json:"class" enum:"1,2,3" doc:"Exit code for the command that asked: 1 failed, 2 bad input, 3 this machine lacks something"`
+	Class  Class   `json:"class" enum:"1,2,3" doc:"Exit code for the command: 1 failed, 2 bad input, 3 this machine lacks something"`
 	Faults []Fault `json:"faults,omitempty" doc:"What is wrong where, if it is about a file"`
 }
 

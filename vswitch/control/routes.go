@@ -46,7 +46,7 @@ func (s *Server) routes() {
 	put(r, "/v1/placement", "Change where the policy is enforced; the answer is a receipt", maxBody, s.putPlacement)
 	get(r, "/v1/policy", "The policy in force", s.getPolicy)
 	put(r, "/v1/policy", "Put a policy in force", maxPolicyBody, s.putPolicy)
-	post(r, "/v1/policy/lint", "Read a policy as PUT would, and say what looks wrong; changes nothing", maxPolicyBody, s.lintPolicy)
+	post(r, "/v1/policy/lint", "Read a policy as PUT would, and say what looks wrong", maxPolicyBody, s.lintPolicy)
 	get(r, "/v1/policy/render", "The policy in force, in another language", s.renderPolicy)
 	post(r, "/v1/policy/render", "A policy that is not in force, in another language", maxPolicyBody, s.renderText)
 	get(r, "/v1/flows", "The flows", s.getFlows)
@@ -131,7 +131,7 @@ func (s *Server) getPlacement(context.Context, *struct{}) (PlacementInfo, error)
 // PlaceRequest asks for a change of placement.
 type PlaceRequest struct {
 	To       string `json:"to" doc:"A placement"`
-	Handover string `json:"handover,omitempty" enum:"carry,keep,cut" doc:"What becomes of running flows; what the lab file says if left out, else carry"`
+	Handover string `json:"handover,omitempty" enum:"carry,keep,cut" doc:"What becomes of running flows; if left out, as the lab file says"`
 }
 
 func (s *Server) putPlacement(ctx context.Context, in *ask[PlaceRequest]) (vswitch.Receipt, error) {

@@ -54,7 +54,7 @@ type labRun func(context.Context, string, ExecRequest, Streams) (int, error)
 // is said at the session's end.
 func (s *Server) sessionRoute(api huma.API, path, summary string, needsCommand bool, run labRun) {
 	op := operation(http.MethodPost, path, summary)
-	op.Description = "The connection is upgraded to " + sessionProtocol + ": yamux with the streams control, stdin, stdout and stderr."
+	op.Description = "The connection becomes " + sessionProtocol + ": yamux with the streams control, stdin, stdout and stderr."
 	op.MaxBodyBytes = maxExecBody
 	op.BodyReadTimeout = s.limits.body
 	huma.Register(api, op, func(_ context.Context, in *sessionInputs) (*huma.StreamResponse, error) {
@@ -87,14 +87,16 @@ func (s *Server) knowGuest(name string) error {
 func (s *Server) session(w http.ResponseWriter, r *http.Request, run runFunc) {
 	if r.Header.Get("Upgrade") != sessionProtocol {
 		w.Header().Set("Upgrade", sessionProtocol)
-		writeProblem(w, http.StatusUpgradeRequired, Errorf(BadInput, "this needs an upgrade of the connection to %s", sessionProtocol))
+		err := Errorf(BadInput, "this needs an upgrade of the connection to %s", sessionProtocol)
+		writeProblem(w, http.StatusUpgradeRequired, err)
 		return
 	}
 	select {
 	case s.sessions <- struct{}{}:
 		defer func() { <-s.sessions }()
 	default:
-		writeProblem(w, http.StatusServiceUnavailable, Errorf(Failed, "%d commands run in this lab's guests already; end one first", maxSessions))
+		err := Errorf(Failed, "%d commands run in this lab's guests already; end one first", maxSessions)
+		writeProblem(w, http.StatusServiceUnavailable, err)
 		return
 	}
 	conn, buffered, err := http.NewResponseController(w).Hijack()

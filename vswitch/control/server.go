@@ -117,7 +117,8 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		uid, known := r.Context().Value(peerKey{}).(uint32)
 		if !known || uid != owner && uid != 0 {
-			writeProblem(w, http.StatusForbidden, Errorf(BadInput, "this lab belongs to user %d: only they and root may use it", owner))
+			err := Errorf(BadInput, "this lab belongs to user %d: only they and root may use it", owner)
+			writeProblem(w, http.StatusForbidden, err)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -227,9 +227,9 @@ func TestOpenAPI(t *testing.T) {
 	}
 }
 
-// TestOnlyTheOwner runs this test's own program as another user, on a socket whose mode would let them in: the server
+// TestRootOnlyTheOwner runs this test's own program as another user, on a socket whose mode would let them in: the server
 // must look who it is.
-func TestOnlyTheOwner(t *testing.T) {
+func TestRootOnlyTheOwner(t *testing.T) {
 	if path := os.Getenv("SLUICE_TEST_STRANGER"); path != "" {
 		stranger(path)
 		return
@@ -261,7 +261,7 @@ func TestOnlyTheOwner(t *testing.T) {
 	if err := os.WriteFile(program, self, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program, "-test.run=^TestOnlyTheOwner$")
+	cmd := exec.Command(program, "-test.run=^TestRootOnlyTheOwner$")
 	cmd.Env = append(os.Environ(), "SLUICE_TEST_STRANGER="+socket)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	out, err := cmd.CombinedOutput()

@@ -218,8 +218,10 @@ func sessionError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, yamux.ErrSessionShutdown) || errors.Is(err, yamux.ErrConnectionReset) || errors.Is(err, net.ErrClosed) {
-		return errSessionCut
+	for _, gone := range []error{io.EOF, net.ErrClosed, yamux.ErrSessionShutdown, yamux.ErrConnectionReset} {
+		if errors.Is(err, gone) {
+			return errSessionCut
+		}
 	}
 	return err
 }

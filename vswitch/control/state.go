@@ -35,7 +35,8 @@ func StateRoot() (string, error) {
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		return filepath.Join(dir, "sluice"), nil
 	}
-	return "", Errorf(Lacks, "no folder for running labs: XDG_RUNTIME_DIR is not set (log in through systemd, or set it to a folder of your own)")
+	return "", Errorf(Lacks, "no folder for running labs: XDG_RUNTIME_DIR is not set "+
+		"(log in through systemd, or set it to a folder of your own)")
 }
 
 // LabDir is the state folder of a lab, whether it is there or not.
