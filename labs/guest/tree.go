@@ -36,12 +36,12 @@ var fixedFiles = map[string]string{
 	"etc/group":         "root:x:0:\ntty:x:5:\ntcpdump:x:72:\nnogroup:x:65534:\n",
 	"etc/nsswitch.conf": "hosts: files\n",
 	// A lesson does not wait 20 times for what is denied.
-	"etc/wgetrc": "tries = 1\ntimeout = 10\n",
-	"etc/hosts":         "127.0.0.1 localhost\n::1 localhost\n",
-	"etc/profile":       "export PS1='\\h:\\w\\$ '\nalias ll='ls -l'\n",
-	"etc/protocols":     "icmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\nipv6-icmp 58 IPv6-ICMP\n",
-	"etc/services":      "telnet 23/tcp\nhttp 80/tcp\n",
-	"etc/shells":        "/bin/sh\n",
+	"etc/wgetrc":    "tries = 1\ntimeout = 10\n",
+	"etc/hosts":     "127.0.0.1 localhost\n::1 localhost\n",
+	"etc/profile":   "export PS1='\\h:\\w\\$ '\nalias ll='ls -l'\n",
+	"etc/protocols": "icmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\nipv6-icmp 58 IPv6-ICMP\n",
+	"etc/services":  "telnet 23/tcp\nhttp 80/tcp\n",
+	"etc/shells":    "/bin/sh\n",
 }
 
 var folders = []string{"proc", "sys", "dev", "tmp", "run", "root", "var", "var/log", "etc", "mnt", "usr/lib", "usr/lib64"}
