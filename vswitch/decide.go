@@ -70,9 +70,8 @@ func reservedGroup(m frame.MAC) bool {
 
 // admit is what a guest's frame must pass before it goes anywhere.
 func (w *Walker) admit(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
-	seg := &w.plan.Segments[p.Segment]
-	if k.SrcMAC == seg.GatewayMAC {
-		return w.because("spoof", frame.ReasonSpoof) // whoever pretends to be the gateway would be sent its frames
+	if k.SrcMAC != p.MAC && w.pretends(k, p) {
+		return w.because("spoof", frame.ReasonSpoof)
 	}
 	if v := w.check(f, k, p, firewall.FromGuest); v.Action != firewall.Pass {
 		if v.Flags&firewall.VerdictReject != 0 {
@@ -84,6 +83,16 @@ func (w *Walker) admit(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
 		return frame.ReasonLearnLimit
 	}
 	return frame.ReasonNone
+}
+
+// pretends says whether a guest sends as the gateway, or as another guest whose MAC the plan knows: it would be sent their
+// frames. Any other MAC may be its own, or that of a guest behind it.
+func (w *Walker) pretends(k *frame.Key, p *Port) bool {
+	if k.SrcMAC == w.plan.Segments[p.Segment].GatewayMAC {
+		return true
+	}
+	owner, known := w.plan.macs[fdbKey(p.Segment, k.SrcMAC)]
+	return known && owner != p.ID
 }
 
 // check asks the program at an insertion point.
@@ -121,7 +130,7 @@ func (w *Walker) forward(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
 	switch {
 	case k.Has(frame.KeyGroup):
 		return w.flood(f, k, p)
-	case k.DstMAC != seg.GatewayMAC:
+	case k.DstMAC != seg.GatewayMAC || len(seg.Gateways) == 0:
 		return w.unicast(f, k, p)
 	case p.Service:
 		return frame.ReasonSamePort

@@ -20,7 +20,7 @@ func (w *Walker) routeIP(f *frame.Frame, k *frame.Key, p *Port, seg *Segment) fr
 	if isGroup(k.Dst) || linkLocal(k.Dst) || linkLocal(k.Src) || unspecified(k.Src) {
 		return w.because("route", frame.ReasonNoRoute) // these stay on their segment (RFC 4291 2.5.6, RFC 1812 5.3.7)
 	}
-	if to == 0 {
+	if to == 0 || len(w.plan.Segments[to].Gateways) == 0 { // none, or one that keeps to itself
 		w.complain(f, k, noRoute, 0)
 		return w.because("route", frame.ReasonNoRoute)
 	}

@@ -21,10 +21,11 @@ type Plan struct {
 	// in force by then. It is nil in every plan but the one between two placements.
 	Hold <-chan struct{}
 
-	net      []network           // by SegmentID
-	hosts    map[frame.Addr]host // by address: the guests' own, and the gateways'
-	counters []*counters         // by PortID; 0 is the switch itself
-	ledger   *ledger             // nil when no change is watched
+	net      []network               // by SegmentID
+	hosts    map[frame.Addr]host     // by address: the guests' own, and the gateways'
+	macs     map[uint64]frame.PortID // by fdbKey: the guests' own
+	counters []*counters             // by PortID; 0 is the switch itself
+	ledger   *ledger                 // nil when no change is watched
 }
 
 // Segment is one broadcast domain.
@@ -68,7 +69,7 @@ type host struct {
 // derive works out what the walk looks up.
 func (p *Plan) derive() {
 	p.net = make([]network, len(p.Segments))
-	p.hosts = map[frame.Addr]host{}
+	p.hosts, p.macs = map[frame.Addr]host{}, map[uint64]frame.PortID{}
 	for i, s := range p.Segments {
 		for _, a := range s.Gateways {
 			p.hosts[frame.AddrFrom(a)] = host{segment: s.ID, mac: s.GatewayMAC}
@@ -84,6 +85,7 @@ func (p *Plan) derive() {
 			continue
 		}
 		p.net[q.Segment].flood = append(p.net[q.Segment].flood, q.ID)
+		p.macs[fdbKey(q.Segment, q.MAC)] = q.ID
 		for _, a := range q.Addrs {
 			p.hosts[frame.AddrFrom(a)] = host{port: q.ID, segment: q.Segment, mac: q.MAC}
 		}

@@ -80,12 +80,14 @@ func TestServicePorts(t *testing.T) {
 	r.client.next("the appliance's question", func(k *frame.Key) bool { return k.Has(frame.KeyARP) && k.SrcMAC == gatewayMAC })
 }
 
-// TestNoPretenders drops frames that claim to come from the gateway, and reserved groups.
+// TestNoPretenders drops frames that claim to come from the gateway or from another guest, and reserved groups.
 func TestNoPretenders(t *testing.T) {
 	r := newRig(t)
-	r.client.send(plain(r.other.port.MAC, gatewayMAC, 0))
+	r.client.send(plain(r.server.port.MAC, gatewayMAC, 0))
+	r.client.send(plain(r.server.port.MAC, r.other.port.MAC, 0))
+	r.client.send(plain(r.server.port.MAC, frame.MAC{2, 9}, 0)) // a guest behind a guest: flooded
 	r.client.send(plain(frame.MAC{1, 0x80, 0xc2, 0, 0, 0}, r.client.port.MAC, 0))
-	if d := r.balanced().Dropped; d["spoofguard"] != 1 || d["reserved"] != 1 {
+	if d := r.balanced().Dropped; d["spoofguard"] != 2 || d["reserved"] != 1 || len(d) != 2 {
 		t.Errorf("dropped %v", d)
 	}
 }

@@ -28,6 +28,7 @@ type fakeAppliance struct {
 	forwards int
 
 	failPut atomic.Bool // PutFlows says errFull
+	onPut   func()      // called by PutFlows, after it has done its work
 }
 
 type fakeFlow struct {
@@ -142,6 +143,9 @@ func (a *fakeAppliance) PutFlows(_ context.Context, recs []firewall.FlowRecord) 
 	}
 	for _, r := range recs {
 		a.flows[fakeFlow{r.Proto, r.Src, r.Dst}] = true
+	}
+	if a.onPut != nil {
+		a.onPut()
 	}
 	return len(recs), nil
 }

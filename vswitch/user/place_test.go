@@ -189,6 +189,42 @@ func TestHandover(t *testing.T) {
 	}
 }
 
+// TestCarryWhileConnectionsBegin opens one connection while the flows are copied, which the second copy must carry, and
+// one during that, which must be held until the appliance sees its SYN.
+func TestCarryWhileConnectionsBegin(t *testing.T) {
+	r := newRig(t)
+	r.policy(referencePolicy)
+	r.place(firewall.Fast)
+	open := func(port uint16) {
+		r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoTCP, sport: port, dport: 80, flags: frame.TCPSyn}).build())
+	}
+	arrived := func(port uint16) func(*frame.Key) bool {
+		return func(k *frame.Key) bool { return k.SrcPort == port }
+	}
+	open(1000)
+	r.server.next("first SYN", arrived(1000))
+	copies := 0
+	r.fw.onPut = func() {
+		switch copies++; copies {
+		case 1:
+			open(2000)
+			r.server.next("second SYN", arrived(2000))
+		case 2:
+			open(3000)
+		}
+	}
+	r.place(firewall.Slow)
+	if copies != 2 {
+		t.Fatalf("flows were copied %d times", copies)
+	}
+	r.server.next("held SYN", arrived(3000))
+	for _, port := range []uint16{1000, 2000, 3000} {
+		r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoTCP, sport: port, dport: 80, flags: frame.TCPAck, seq: 1, payload: []byte("x")}).build())
+		r.server.next("data", arrived(port))
+	}
+	r.balanced()
+}
+
 // TestCarryFails says that an appliance that falls ill while flows are carried leaves everything as it was.
 func TestCarryFails(t *testing.T) {
 	r := newRig(t)

@@ -64,6 +64,7 @@ func newRig(t testing.TB) *rig {
 	r := &rig{t: t, inv: &firewall.Inventory{Segments: []firewall.InvSegment{
 		{Name: "lan", ID: 1, Prefixes: prefixes("10.10.1.0/24", "fd00:10:1::/64")},
 		{Name: "dmz", ID: 2, Prefixes: prefixes("10.10.2.0/24", "fd00:10:2::/64")},
+		{Name: "island", ID: 3, Prefixes: prefixes("10.10.3.0/24", "fd00:10:3::/64")},
 	}}}
 	sw, err := vswitch.New(vswitch.Config{Name: "test", Log: slog.New(slog.DiscardHandler), Segments: r.segments()})
 	if err != nil {
@@ -83,10 +84,10 @@ func newRig(t testing.TB) *rig {
 	return r
 }
 
-// segments are lan and dmz, each with a gateway of both families.
+// segments are lan and dmz, each with a gateway of both families, and an island without one.
 func (r *rig) segments() []vswitch.Segment {
-	segs := make([]vswitch.Segment, 2)
-	gateways := [][]netip.Addr{{lan4, lan6}, {dmz4, dmz6}}
+	segs := make([]vswitch.Segment, 3)
+	gateways := [][]netip.Addr{{lan4, lan6}, {dmz4, dmz6}, nil}
 	for i, s := range r.inv.Segments {
 		segs[i] = vswitch.Segment{Name: s.Name, Prefixes: s.Prefixes, Gateways: gateways[i], GatewayMAC: gatewayMAC, MTU: 1500}
 	}
