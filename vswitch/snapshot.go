@@ -1,4 +1,0 @@
-package vswitch
-
-// Snapshot is an engine's counters at one moment.
-type Snapshot struct{}
