@@ -139,6 +139,9 @@ func (w *Walker) forward(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
 		w.deliver(f, k, seg.GatewayPort)
 		return frame.ReasonNone
 	}
+	if w.plan.net[p.Segment].orphan {
+		return w.because("forward", frame.ReasonFailed)
+	}
 	return w.routeIP(f, k, p, seg)
 }
 

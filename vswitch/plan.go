@@ -57,6 +57,9 @@ type network struct {
 	flood    []frame.PortID // the guests' ports
 	gateway4 frame.Addr     // zero where the segment has no IPv4 gateway
 	gateway6 frame.Addr
+	// orphan says that the appliance should serve the gateway, but has no port here: nothing is routed, since what the
+	// switch routes in this placement nobody checks.
+	orphan bool
 }
 
 // host is who has an address by the plan: a guest, or the gateway of a segment, which has no port.
@@ -71,6 +74,7 @@ func (p *Plan) derive() {
 	p.net = make([]network, len(p.Segments))
 	p.hosts, p.macs = map[frame.Addr]host{}, map[uint64]frame.PortID{}
 	for i, s := range p.Segments {
+		p.net[i].orphan = p.Placement == firewall.Slow && s.GatewayPort == 0
 		for _, a := range s.Gateways {
 			p.hosts[frame.AddrFrom(a)] = host{segment: s.ID, mac: s.GatewayMAC}
 			if a.Is4() {

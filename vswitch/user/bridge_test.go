@@ -117,6 +117,20 @@ func TestRemovePort(t *testing.T) {
 	}
 }
 
+// TestOrphans takes the appliance's port away in slow: the switch does not begin to route what nobody checks.
+func TestOrphans(t *testing.T) {
+	r := newRig(t)
+	r.policy(referencePolicy)
+	r.place(firewall.Slow)
+	if err := r.sw.RemovePort(context.Background(), portLAN); err != nil {
+		t.Fatal(err)
+	}
+	r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoUDP, dport: deniedPort}).build())
+	if d := r.balanced().Dropped; d["failed"] != 1 {
+		t.Errorf("dropped %v", d)
+	}
+}
+
 // TestBooks hammers the switch from every port with good frames, damaged ones and noise, while the placement changes.
 func TestBooks(t *testing.T) {
 	const frames = 20000
