@@ -211,6 +211,11 @@ func TestCarryWhileConnectionsBegin(t *testing.T) {
 			r.server.next("second SYN", arrived(2000))
 		case 2:
 			open(3000)
+			select { // too short a wait could only miss an error, not make one
+			case <-r.server.got:
+				t.Error("a frame was not held")
+			case <-time.After(20 * time.Millisecond):
+			}
 		}
 	}
 	r.place(firewall.Slow)
