@@ -63,15 +63,27 @@ func (m *meter) all(ctx context.Context, gso bool) error {
 	return nil
 }
 
-// try plays one trial and notes when what arrived is not what was sent.
+// try plays one trial, and notes when what arrived is not what was sent.
 func (m *meter) try(ctx context.Context, a Ask) (Trial, error) {
-	t, err := m.play(ctx, a)
-	fmt.Fprintf(m.plan.Trials, "%8s: asked %.0f, offered %.0f, received %.0f frames/s, lost %.3f %%, player %.2f s of CPU\n",
-		a.Shape, a.Rate, t.Offered, t.Rate, 100*t.Loss(), t.CPU)
-	if err == nil && m.sound == nil {
+	t, _, err := m.costing(ctx, a)
+	return t, err
+}
+
+// costing plays one trial and says what CPU time it took.
+func (m *meter) costing(ctx context.Context, a Ask) (t Trial, c cost, err error) {
+	c, err = m.spending(func() (err error) {
+		t, err = m.play(ctx, a)
+		return err
+	})
+	if err != nil {
+		return t, c, err
+	}
+	if m.sound == nil {
 		m.sound = t.Sound()
 	}
-	return t, err
+	fmt.Fprintf(m.plan.Trials, "%9s: asked for %7.0f, sent %7.0f, received %7.0f frames/s, lost %6.3f %%; CPU: switch %.3f s, all %.2f s\n",
+		a.Shape, a.Rate, t.Offered, t.Rate, 100*t.Loss(), c.own, c.machine)
+	return t, c, nil
 }
 
 // ladder offers as much as the sender can, then less by steps, and gives the best rate received. A switch in user space
@@ -118,9 +130,12 @@ func (m *meter) frames(ctx context.Context, s Shape) error {
 
 // steady measures what a frame costs, and latency, at a rate that the subject carries with ease.
 func (m *meter) steady(ctx context.Context, s Shape, rate float64) error {
-	cost, t, err := m.costing(ctx, Ask{Shape: s, Rate: rate, For: m.plan.SteadyTime})
+	t, cost, err := m.costing(ctx, Ask{Shape: s, Rate: rate, For: m.plan.SteadyTime})
 	if err != nil {
 		return err
+	}
+	if t.Received == 0 {
+		return errNothing
 	}
 	m.got[FrameSwitch] = cost.own / float64(t.Received) * 1e6
 	m.got[FrameAll] = cost.machine / float64(t.Received) * 1e6
@@ -140,29 +155,22 @@ func (m *meter) bulk(ctx context.Context, s Shape) error {
 	}
 	gbit := float64(s.Size) * 8 / 1e9
 	m.got[GSORate], m.got[GSOGbit] = best.Rate, best.Rate*gbit
-	cost, t, err := m.costing(ctx, Ask{Shape: s, Rate: best.Rate / 2, For: m.plan.SteadyTime})
+	t, cost, err := m.costing(ctx, Ask{Shape: s, Rate: best.Rate / 2, For: m.plan.SteadyTime})
 	if err != nil {
 		return err
+	}
+	if t.Received == 0 {
+		return errNothing
 	}
 	m.got[GSOSwitch] = cost.own / float64(t.Received) / gbit
 	m.got[GSOAll] = cost.machine / float64(t.Received) / gbit
 	return nil
 }
 
+var errNothing = errors.New("no frame arrived")
+
 // cost is CPU time in seconds.
 type cost struct{ own, machine float64 }
-
-// costing plays one trial and says what CPU time it took.
-func (m *meter) costing(ctx context.Context, a Ask) (c cost, t Trial, err error) {
-	c, err = m.spending(func() (err error) {
-		t, err = m.try(ctx, a)
-		return err
-	})
-	if err == nil && t.Received == 0 {
-		err = errors.New("no frame arrived")
-	}
-	return c, t, err
-}
 
 // spending runs fn and says what CPU time it took: of the switch's processes, and of the whole machine.
 func (m *meter) spending(fn func() error) (cost, error) {

@@ -39,7 +39,7 @@ func TestSearch(t *testing.T) {
 		{"carries little", 1e4, 1e4, 1e6, 1e4, 1e4},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := &meter{play: fake(c.carries, c.overloaded, c.most), plan: Plan{Trials: io.Discard, TrialTime: time.Second}}
+			m := &meter{bed: &bed{}, play: fake(c.carries, c.overloaded, c.most), plan: Plan{Trials: io.Discard, TrialTime: time.Second}}
 			best, err := m.ladder(t.Context(), Shape{Size: 60})
 			if err != nil || !near(best.Rate, c.peak, 0.001) {
 				t.Errorf("ladder: %.0f, %v; want %.0f", best.Rate, err, c.peak)
