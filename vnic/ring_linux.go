@@ -18,14 +18,19 @@ import (
 const (
 	ringSlot  = 2048
 	ringBlock = 64 << 10
-	// ringSlots is how many short frames may wait: what comes in 4 ms at 500,000 a second, while the reader's thread waits for a
-	// processor. That is 4 MiB for each port; where the kernel has no more, halves will do, down to ringLeast.
+	// ringSlots is how many short frames may wait: what comes in 4 ms at 500,000 a second, while the reader's thread waits
+	// for a processor. That is 4 MiB that nobody else can use. So where there are more than manyRings, the others get
+	// ringLeast slots, which is 1 MiB; and so they do where the kernel has no more.
 	ringSlots = 2048
-	ringLeast = 256
+	ringLeast = 512
+	manyRings = 64
 	// ringReserve is what the kernel leaves free before a frame so that frame.Headroom bytes lie before its Ethernet
 	// header, none of them in the part of the slot that the two sides talk through.
 	ringReserve = 96
 )
+
+// openRings is how many rings this process has.
+var openRings atomic.Int32
 
 type ring struct {
 	mem   []byte
@@ -48,15 +53,14 @@ func (r *ring) open(fd int) error {
 			return fmt.Errorf("set %s: %w", o.what, err)
 		}
 	}
-	var err error
-	for r.slots = ringSlots; r.slots >= ringLeast; r.slots /= 2 {
-		req := unix.TpacketReq{
-			Block_size: ringBlock, Block_nr: uint32(r.slots * ringSlot / ringBlock),
-			Frame_size: ringSlot, Frame_nr: uint32(r.slots),
-		}
-		if err = unix.SetsockoptTpacketReq(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &req); err != unix.ENOMEM {
-			break
-		}
+	r.slots = ringSlots
+	if openRings.Load() >= manyRings {
+		r.slots = ringLeast
+	}
+	err := r.allocate(fd)
+	if err == unix.ENOMEM {
+		r.slots = ringLeast
+		err = r.allocate(fd)
 	}
 	if err == nil {
 		r.mem, err = unix.Mmap(fd, 0, r.slots*ringSlot, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
@@ -64,7 +68,15 @@ func (r *ring) open(fd int) error {
 	if err != nil {
 		return fmt.Errorf("make ring: %w", err)
 	}
+	openRings.Add(1)
 	return nil
+}
+
+func (r *ring) allocate(fd int) error {
+	return unix.SetsockoptTpacketReq(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq{
+		Block_size: ringBlock, Block_nr: uint32(r.slots * ringSlot / ringBlock),
+		Frame_size: ringSlot, Frame_nr: uint32(r.slots),
+	})
 }
 
 // renew makes the ring anew on the same socket. Nothing of it may be borrowed.
@@ -79,6 +91,7 @@ func (r *ring) renew(fd int) error {
 func (r *ring) close() {
 	if r.mem != nil {
 		unix.Munmap(r.mem)
+		openRings.Add(-1)
 	}
 	*r = ring{}
 }
