@@ -7,15 +7,23 @@ import (
 // Check says what an insertion point does with a frame. It never allocates. In placements where the engine does not
 // enforce, it passes everything, but keeps the flow table.
 //
-// The way of a frame: what is not IP; ICMP's own ways (icmp.go); the flow table; and what no flow explains goes to the rules, and
-// begins a flow where they allow it.
+// The way of a frame: what is not IP; fragments (fragments.go); ICMP's own ways (icmp.go); the flow table; and what no flow explains
+// goes to the rules, and begins a flow where they allow it.
 func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
 	if k.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0 {
 		return p.checkOther(cx, k)
 	}
 	if k.Has(frame.KeyLater) {
-		return p.refuse(cx, frame.ReasonFragment, "a later fragment: it has no ports to ask the rules about")
+		return p.checkLater(cx, pt, k)
 	}
+	if k.Has(frame.KeyFragment) {
+		return p.checkFirst(cx, pt, k)
+	}
+	return p.checkWhole(cx, pt, k)
+}
+
+// checkWhole judges a packet with all its headers.
+func (p *Program) checkWhole(cx *Context, pt Point, k *frame.Key) Verdict {
 	id, swapped := identify(k)
 	mayBegin := true
 	if k.Proto == frame.ProtoICMP || k.Proto == frame.ProtoICMPv6 {

@@ -42,6 +42,12 @@ func TestSessions(t *testing.T) {
 		{"error to whom it does not concern", "client > server udp 4000 5201; server > other unreachable client > server udp 4000 5201", "pass; state-mismatch from-guest"},
 		{"error about an echo", "client > server echo 7; server > client unreachable client > server echo 7", "pass; pass"},
 		{"error about a reply", "client > server udp 4000 5201; client > server unreachable server > client udp 5201 4000", "pass; pass"},
+		{"fragments", "client > server udp 1 5201 first; client > server udp 1 5201 later", "pass; pass"},
+		{"fragments, IPv6", "client6 > server6 udp 1 5201 first; client6 > server6 udp 1 5201 later", "pass; pass"},
+		{"later fragment alone", "client > server udp 1 5201 later", "fragment from-guest"},
+		{"fragments, denied", "client > server udp 1 53 first; client > server udp 1 53 later", "default from-guest; fragment from-guest"},
+		{"later fragment of another", "client > server udp 1 5201 first; other > server udp 1 5201 later", "pass; fragment from-guest"},
+		{"fragments of a known flow", "client > server udp 1 5201; server > client udp 5201 1; client > server udp 1 5201 first; client > server udp 1 5201 later", "pass; pass; pass; pass"},
 		{"other protocol", "client > server proto 47", "default from-guest"},
 		{"neighbour solicitation from far", "client6 > server6 ns", "default from-guest"},
 	} {
@@ -171,6 +177,8 @@ func TestCheckDoesNotAllocate(t *testing.T) {
 		{"known", "client > server tcp 2 80 S"},
 		{"echo", "client > server echo 3"},
 		{"error", "server > client unreachable client > server echo 3"},
+		{"first fragment", "client > server udp 9 5201 first"},
+		{"later fragment", "client > server udp 9 5201 later"},
 	} {
 		f, k := parsePacket(c.packet).frame(t)
 		w.cx.Eth = f.Eth()

@@ -20,6 +20,8 @@ type Flows struct {
 	ports   []atomic.Int32
 	sweep   atomic.Uint32 // where Expire goes on
 	shards  [shardCount]shard
+
+	fragments fragments
 }
 
 const shardCount = 64
@@ -63,13 +65,16 @@ func NewFlows(c FlowsConfig) *Flows {
 	if c.PerPort == 0 {
 		f.perPort = int32(total / 4)
 	}
-	mem, err := unix.Mmap(-1, 0, total*(flowBytes+headBytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	mem, err := unix.Mmap(-1, 0, total*(flowBytes+headBytes)+hugePage, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
 		panic(fmt.Sprintf("reserve memory for %d flows: %v", total, err))
 	}
-	// Not from Go's heap: a page costs nothing before its first flow, and the collector does not let garbage grow in proportion.
-	entries := unsafe.Slice((*flow)(unsafe.Pointer(&mem[0])), total)
-	heads := unsafe.Slice((*uint32)(unsafe.Pointer(&mem[total*flowBytes])), total)
+	// Not from Go's heap: a page costs nothing before its first flow, and the collector does not let garbage grow in proportion. The
+	// buckets are few and hit at random, so they are worth huge pages; where there are none, it only is slower.
+	aligned := mem[-uintptr(unsafe.Pointer(&mem[0]))%hugePage:]
+	_ = unix.Madvise(aligned[:total*headBytes], unix.MADV_HUGEPAGE)
+	heads := unsafe.Slice((*uint32)(unsafe.Pointer(&aligned[0])), total)
+	entries := unsafe.Slice((*flow)(unsafe.Pointer(&aligned[total*headBytes])), total)
 	for i := range f.shards {
 		f.shards[i].entries = entries[i*each : (i+1)*each]
 		f.shards[i].heads = heads[i*each : (i+1)*each]
@@ -77,6 +82,9 @@ func NewFlows(c FlowsConfig) *Flows {
 	runtime.AddCleanup(f, func(m []byte) { _ = unix.Munmap(m) }, mem)
 	return f
 }
+
+// hugePage is the size in bytes of a huge page on the machines that Sluice is for.
+const hugePage = 2 << 20
 
 const (
 	flowBytes = int(unsafe.Sizeof(flow{}))

@@ -19,10 +19,16 @@ type packet struct {
 	src, dst netip.Addr
 	kind     string // tcp, udp, echo, echo-reply, unreachable, or proto
 	args     []string
+	fragment string // first or later, of a packet with identification 77
 }
 
 func parsePacket(s string) packet {
 	w := strings.Fields(s)
+	if last := w[len(w)-1]; last == "first" || last == "later" {
+		p := parsePacket(strings.Join(w[:len(w)-1], " "))
+		p.fragment = last
+		return p
+	}
 	return packet{src: guestAddr(w[0]), dst: guestAddr(w[2]), kind: w[3], args: w[4:]}
 }
 
@@ -73,9 +79,27 @@ func (p packet) bytes() []byte {
 		l, proto = p.icmp(ip)
 	}
 	ip4.Protocol, ip6.NextHeader = proto, proto
+	switch p.fragment {
+	case "first":
+		ip4.Id, ip4.Flags = 77, layers.IPv4MoreFragments
+		l = append([]gopacket.SerializableLayer{p.fragmentHeader(ip6, 1)}, l...)
+	case "later":
+		ip4.Id, ip4.FragOffset = 77, 64
+		l = []gopacket.SerializableLayer{p.fragmentHeader(ip6, 64<<3)}
+	}
 	l = append([]gopacket.SerializableLayer{ip.(gopacket.SerializableLayer)}, l...)
 	l = append(l, gopacket.Payload("payload of a test"))
 	return serialize(l)
+}
+
+// fragmentHeader is IPv6's, which gopacket only reads; nothing for IPv4.
+func (p packet) fragmentHeader(ip *layers.IPv6, offset uint16) gopacket.Payload {
+	if p.src.Is4() {
+		return nil
+	}
+	next := byte(ip.NextHeader)
+	ip.NextHeader = layers.IPProtocolIPv6Fragment
+	return gopacket.Payload{next, 0, byte(offset >> 8), byte(offset), 0, 0, 0, 77}
 }
 
 func serialize(l []gopacket.SerializableLayer) []byte {

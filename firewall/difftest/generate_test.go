@@ -1,10 +1,12 @@
 package difftest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/google/gopacket"
@@ -83,7 +85,9 @@ type sent struct {
 	segment int // where it enters
 	from    host
 	to      host
+	whole   []byte // the frame, before it was fragmented
 	eth     []byte
+	rest    []byte // the second fragment, where eth is only the first
 }
 
 // magic marks a packet's payload; after it comes its number in 4 bytes.
@@ -109,13 +113,49 @@ func (g *generator) packet(number uint32) sent {
 	}
 	s.segment = s.from.segment
 	mark := binary.BigEndian.AppendUint32(append([]byte{}, magic...), number)
+	fragmented := g.IntN(12) == 0
+	if fragmented {
+		mark = append(make([]byte, splitAt), mark...) // the mark is in the second fragment
+	}
 	ip, rest := g.ip(s.from.addr, s.to.addr, mark)
 	eth := &layers.Ethernet{SrcMAC: g.rig.mac[s.segment][:], DstMAC: g.rig.gw[s.segment][:], EthernetType: layers.EthernetTypeIPv4}
 	if s.from.addr.Is6() {
 		eth.EthernetType = layers.EthernetTypeIPv6
 	}
-	s.eth = serialize(append([]gopacket.SerializableLayer{eth, ip}, rest...))
+	s.whole = serialize(append([]gopacket.SerializableLayer{eth, ip}, rest...))
+	s.eth = s.whole
+	if fragmented {
+		s.eth, s.rest = split(s.eth, number)
+	}
 	return s
+}
+
+// splitAt is where packets are fragmented, in bytes of IP payload.
+const splitAt = 64
+
+// split makes two fragments of a frame.
+func split(eth []byte, id uint32) (first, second []byte) {
+	const head4, head6 = 14 + 20, 14 + 40
+	if eth[12] == 8 {
+		first, second = bytes.Clone(eth[:head4+splitAt]), append(bytes.Clone(eth[:head4]), eth[head4+splitAt:]...)
+		for i, f := range [][]byte{first, second} {
+			binary.BigEndian.PutUint16(f[16:], uint16(len(f)-14))
+			binary.BigEndian.PutUint16(f[18:], uint16(id))
+			binary.BigEndian.PutUint16(f[20:], []uint16{1 << 13, splitAt / 8}[i])
+			frame.SetIPv4Checksum(f[14:])
+		}
+		return first, second
+	}
+	header := []byte{eth[20], 0, 0, 1, 0, 0, 0, 0}
+	binary.BigEndian.PutUint32(header[4:], id)
+	first = slices.Concat(eth[:head6], header, eth[head6:head6+splitAt])
+	binary.BigEndian.PutUint16(header[2:], splitAt)
+	second = slices.Concat(eth[:head6], header, eth[head6+splitAt:])
+	for _, f := range [][]byte{first, second} {
+		f[20] = 44
+		binary.BigEndian.PutUint16(f[18:], uint16(len(f)-head6))
+	}
+	return first, second
 }
 
 func serialize(l []gopacket.SerializableLayer) []byte {

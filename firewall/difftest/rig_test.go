@@ -174,6 +174,9 @@ func (r *rig) exchange(out []sent) (frames [][]byte) {
 	r.t.Helper()
 	for _, s := range out {
 		r.write(s.segment, s.eth)
+		if s.rest != nil {
+			r.write(s.segment, s.rest)
+		}
 	}
 	r.write(0, r.arpRequest())
 	deadline := time.Now().Add(5 * time.Second)

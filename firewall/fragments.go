@@ -1,0 +1,120 @@
+package firewall
+
+import (
+	"encoding/binary"
+	"sync"
+
+	"sluice/vnic/frame"
+)
+
+// fragments remembers at which insertion points the first fragment of a packet has passed, so that the later ones, which have no ports,
+// may follow. It is stricter than a reassembly: a fragment that overtakes the first is dropped. What could overwrite a header that was
+// judged is dropped by frame.Parse before. Each port has a bounded part of it, so that none can push out another's.
+type fragments struct {
+	mu    sync.Mutex
+	slots [fragmentParts][fragmentSlots]fragmentSlot
+}
+
+const (
+	fragmentParts = 128
+	fragmentSlots = 32
+	// fragmentTime is how long the rest of a packet may take: as in Linux (net.ipv4.ipfrag_time).
+	fragmentTime = 30 * second
+)
+
+// fragmentSlot holds a hash of 64 bits with secret seeds in place of the packet's addresses: a collision is as likely as guessing it.
+type fragmentSlot struct {
+	packet uint64
+	until  uint32 // ms
+	used   bool
+}
+
+// fragmentID finds what all fragments of a packet have in common.
+func fragmentID(cx *Context, pt Point, k *frame.Key) (packet uint64, ok bool) {
+	var id flowID
+	id.aHigh, id.aLow = words(&k.Src)
+	id.bHigh, id.bLow = words(&k.Dst)
+	id.rest = uint64(pt.Port)<<48 | uint64(pt.Dir)<<40
+	switch {
+	case k.Has(frame.KeyIPv4) && len(cx.Eth) >= int(k.L3)+6:
+		id.rest |= uint64(k.Proto)<<32 | uint64(binary.BigEndian.Uint16(cx.Eth[k.L3+4:]))
+	case k.Has(frame.KeyIPv6) && len(cx.Eth) >= int(k.L3)+40:
+		n, ok := fragmentHeader(cx.Eth[k.L3:])
+		if !ok {
+			return 0, false
+		}
+		id.rest |= uint64(n)
+	default:
+		return 0, false
+	}
+	return id.hash(), true
+}
+
+// fragmentHeader finds the identification in an IPv6 packet's fragment header.
+func fragmentHeader(b []byte) (identification uint32, ok bool) {
+	next, at := b[6], 40
+	for range 8 {
+		if len(b) < at+8 {
+			return 0, false
+		}
+		switch next {
+		case 0, 43, 60, 135, 139, 140: // as frame.Parse
+			next, at = b[at], at+8+int(b[at+1])*8
+		case 51:
+			next, at = b[at], at+8+int(b[at+1])*4
+		case 44:
+			return binary.BigEndian.Uint32(b[at+4:]), true
+		default:
+			return 0, false
+		}
+	}
+	return 0, false
+}
+
+// passed notes that a packet's first fragment has passed at a point.
+func (f *fragments) passed(packet uint64, port frame.PortID, ms uint32) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	part := &f.slots[port%fragmentParts]
+	slot := &part[packet%fragmentSlots]
+	for i := range part {
+		if s := &part[i]; !s.used || int32(ms-s.until) > 0 {
+			slot = s
+			break
+		}
+	}
+	*slot = fragmentSlot{packet, ms + fragmentTime, true}
+}
+
+// has says whether a packet's first fragment has passed.
+func (f *fragments) has(packet uint64, port frame.PortID, ms uint32) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	part := &f.slots[port%fragmentParts]
+	for i := range part {
+		if s := &part[i]; s.used && s.packet == packet && int32(ms-s.until) <= 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// checkLater judges a fragment that is not the first.
+func (p *Program) checkLater(cx *Context, pt Point, k *frame.Key) Verdict {
+	if packet, ok := fragmentID(cx, pt, k); ok && cx.Flows.fragments.has(packet, pt.Port, milliseconds(cx.Now)) {
+		cx.tell("fragment", "the packet's first fragment has passed here")
+		return Verdict{Action: Pass, Flags: VerdictKnown}
+	}
+	return p.refuse(cx, frame.ReasonFragment, "a later fragment, and no first one has passed here")
+}
+
+// checkFirst judges a first fragment as if it were whole, and notes that it passed, so that the later ones follow.
+func (p *Program) checkFirst(cx *Context, pt Point, k *frame.Key) Verdict {
+	v := p.checkWhole(cx, pt, k)
+	if v.Action == Pass && p.enforce && !cx.Dry {
+		if packet, ok := fragmentID(cx, pt, k); ok {
+			cx.Flows.fragments.passed(packet, pt.Port, milliseconds(cx.Now))
+		}
+	}
+	return v
+}
