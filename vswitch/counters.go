@@ -46,26 +46,3 @@ func (t *tally) flush(c *counters) {
 	}
 	t.frames, t.bytes, t.copies = 0, 0, 0
 }
-
-// add adds what another port counted, for the books of ports that are gone.
-func (c *counters) add(o *counters) {
-	c.inFrames.Add(o.inFrames.Load())
-	c.inBytes.Add(o.inBytes.Load())
-	c.outFrames.Add(o.outFrames.Load())
-	c.outBytes.Add(o.outBytes.Load())
-	c.copies.Add(o.copies.Load())
-	for r := range o.dropped {
-		c.dropped[r].Add(o.dropped[r].Load())
-	}
-}
-
-// drops lists the reasons that occurred.
-func (c *counters) drops() map[string]uint64 {
-	m := map[string]uint64{}
-	for r := range c.dropped {
-		if n := c.dropped[r].Load(); n > 0 {
-			m[frame.Reason(r).String()] = n
-		}
-	}
-	return m
-}

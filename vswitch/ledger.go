@@ -100,7 +100,9 @@ func (l *log) entered(cx *firewall.Context, p *Plan, f *frame.Frame, k *frame.Ke
 }
 
 // leaving notes a frame that is on its way to a port, and returns the mark by which delivered says that it got there.
-func (l *log) leaving(in int32, cx *firewall.Context, p *Plan, from frame.PortID, to *Port, f *frame.Frame, k *frame.Key) int32 {
+func (l *log) leaving(
+	in int32, cx *firewall.Context, p *Plan, from frame.PortID, to *Port, f *frame.Frame, k *frame.Key,
+) int32 {
 	if l == nil || !observable(k) {
 		return noMark
 	}

@@ -97,7 +97,8 @@ func (c *change) check() error {
 	case c.to != firewall.Off && c.to != firewall.Fast && c.to != firewall.Slow:
 		return fmt.Errorf("this placement is not built yet: %w", errors.ErrUnsupported)
 	case c.handover == Keep:
-		return fmt.Errorf("handover keep is not built yet (a flow cannot be pinned to the old side): carry or cut: %w", errors.ErrUnsupported)
+		const why = "handover keep is not built yet: a flow cannot be pinned to the side it began on; take carry or cut: %w"
+		return fmt.Errorf(why, errors.ErrUnsupported)
 	case c.handover != Carry && c.handover != Cut:
 		return fmt.Errorf("no handover %q: carry, keep or cut", c.handover)
 	case s.engine == nil:

@@ -23,7 +23,7 @@ type Receipt struct {
 	Drained      int                `json:"drained" doc:"Frames that still came out of the appliance after the change"`
 	FlowsCarried int                `json:"flows_carried"`
 	Dropped      map[string]uint64  `json:"dropped" doc:"Frames by reason, in the whole switch, while the change ran"`
-	Overflow     bool               `json:"overflow" doc:"More frames than the logs hold: the counts above are of the first ones only"`
+	Overflow     bool               `json:"overflow" doc:"More frames than the logs hold: only the first ones are counted"`
 }
 
 // Handover says what becomes of the flows that run while the placement changes.

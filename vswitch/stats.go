@@ -7,30 +7,45 @@ import (
 	"sluice/vnic/frame"
 )
 
-// books are sums of counters.
+// books are what counters said at one moment, or a sum of such.
 type books struct {
-	in, copies, out uint64
-	dropped         [frame.Reasons]uint64
+	in, inBytes   uint64
+	copies        uint64
+	out, outBytes uint64
+	dropped       [frame.Reasons]uint64
 }
 
-func (b *books) add(c *counters) {
-	b.in += c.inFrames.Load()
-	b.copies += c.copies.Load()
-	b.out += c.outFrames.Load()
+// read reads each counter once.
+func (c *counters) read() (b books) {
+	b.in, b.inBytes = c.inFrames.Load(), c.inBytes.Load()
+	b.copies = c.copies.Load()
+	b.out, b.outBytes = c.outFrames.Load(), c.outBytes.Load()
 	for r := range c.dropped {
-		b.dropped[r] += c.dropped[r].Load()
+		b.dropped[r] = c.dropped[r].Load()
+	}
+	return b
+}
+
+func (b *books) add(o books) {
+	b.in += o.in
+	b.inBytes += o.inBytes
+	b.copies += o.copies
+	b.out += o.out
+	b.outBytes += o.outBytes
+	for r, n := range o.dropped {
+		b.dropped[r] += n
 	}
 }
 
 // books sums up all ports, those that are gone included. The caller has the mutex.
-func (s *Switch) books() (b books) {
-	b.add(&s.gone)
+func (s *Switch) books() books {
+	sum := s.gone
 	for _, c := range s.counters {
 		if c != nil {
-			b.add(c)
+			sum.add(c.read())
 		}
 	}
-	return b
+	return sum
 }
 
 // since names the drops beyond those of an earlier moment.
@@ -78,26 +93,19 @@ func (s *Switch) Stats() Stats {
 	plan := s.plan.Load()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b := s.books()
 	st := Stats{
-		Placement: plan.Placement, Epoch: plan.Epoch,
-		In: b.in, Copies: b.copies, Out: b.out, Dropped: b.since(books{}),
-		FastShare: s.share().fast(s.shareFrom),
-		Flows:     s.core.flows.Len(),
-		Ports:     []PortStats{portStats(s.counters[0], Port{Name: "switch"}, "")},
-		Rules:     []RuleStats{},
+		Placement: plan.Placement, Epoch: plan.Epoch, FastShare: s.share().fast(s.shareFrom), Flows: s.core.flows.Len(),
+		Ports: []PortStats{}, Rules: []RuleStats{},
 	}
-	for id, p := range s.ports {
-		if p.ID == 0 {
-			continue
+	sum := s.gone
+	for id, c := range s.counters {
+		if c != nil {
+			b := c.read()
+			sum.add(b)
+			st.Ports = append(st.Ports, s.portStats(frame.PortID(id), b))
 		}
-		ps := portStats(s.counters[id], p, s.segments[p.Segment].Name)
-		ps.MACs = s.core.fdb.len(p.ID)
-		if n, ok := s.nics[id].(interface{ Drops() uint64 }); ok {
-			ps.NICDrops = n.Drops()
-		}
-		st.Ports = append(st.Ports, ps)
 	}
+	st.In, st.Copies, st.Out, st.Dropped = sum.in, sum.copies, sum.out, sum.since(books{})
 	if plan.Program != nil {
 		for _, r := range plan.Program.Rules() {
 			st.Rules = append(st.Rules, RuleStats{Rule: r.Name, Frames: r.Hits, Bytes: r.Bytes})
@@ -106,13 +114,21 @@ func (s *Switch) Stats() Stats {
 	return st
 }
 
-func portStats(c *counters, p Port, segment string) PortStats {
-	return PortStats{
-		Name: p.Name, ID: p.ID, Segment: segment, Up: !c.down.Load(),
-		InFrames: c.inFrames.Load(), InBytes: c.inBytes.Load(),
-		OutFrames: c.outFrames.Load(), OutBytes: c.outBytes.Load(),
-		Copies: c.copies.Load(), Dropped: c.drops(),
+// portStats are those of one port, with what its counters said. The caller has the mutex.
+func (s *Switch) portStats(id frame.PortID, b books) PortStats {
+	p := s.ports[id]
+	ps := PortStats{
+		Name: p.Name, ID: id, Segment: s.segments[p.Segment].Name, Up: !s.counters[id].down.Load(),
+		InFrames: b.in, InBytes: b.inBytes, OutFrames: b.out, OutBytes: b.outBytes,
+		Copies: b.copies, Dropped: b.since(books{}), MACs: s.core.fdb.len(id),
 	}
+	if id == 0 {
+		ps.Name = "switch"
+	}
+	if n, ok := s.nics[id].(interface{ Drops() uint64 }); ok {
+		ps.NICDrops = n.Drops()
+	}
+	return ps
 }
 
 // Status is how the switch is now.

@@ -61,7 +61,7 @@ type Switch struct {
 	ports      []Port
 	nics       []vnic.NIC // by PortID
 	counters   []*counters
-	gone       counters // of ports that were removed
+	gone       books // of ports that were removed
 	policy     *firewall.Policy
 	generation uint64
 	placement  firewall.Placement
