@@ -49,6 +49,22 @@ func TestVerdictsByPlacement(t *testing.T) {
 	}
 }
 
+// TestToGuest drops at the receiver's insertion point what the sender's lets through, and counts it there.
+func TestToGuest(t *testing.T) {
+	r := newRig(t)
+	r.policy("services: {web: {tcp: 80}}\ndefault: allow\n" +
+		"rules:\n  - {name: shut, from: any, to: server, service: web, direction: in, action: drop}\n")
+	r.place(firewall.Fast)
+	r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoTCP, dport: 80, flags: frame.TCPSyn}).build())
+	s := r.balanced()
+	for _, p := range s.Ports {
+		if want := p.ID == portServer; (p.Dropped["rule"] == 1) != want {
+			t.Errorf("%s: dropped %v", p.Name, p.Dropped)
+		}
+	}
+	r.server.none("what its own insertion point denies", isProto(frame.ProtoTCP, 80))
+}
+
 // TestPlaceRefused says what Place refuses, and that nothing has changed then.
 func TestPlaceRefused(t *testing.T) {
 	sick := errors.New("the appliance is asleep")
