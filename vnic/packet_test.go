@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -45,6 +46,9 @@ func TestRootCloseEndsRead(t *testing.T) {
 		var b frame.Batch
 		ended <- nic.ReadBatch(&b)
 	}()
+	for nic.(*packet).owner.Load() != ownerReader {
+		runtime.Gosched()
+	}
 	must(t, nic.Close())
 	must(t, nic.Close())
 	select {
@@ -147,6 +151,37 @@ func TestRootDropsAreCounted(t *testing.T) {
 		t.Fatalf("%d written, %d dropped, %d read", written, drops.Drops(), got)
 	}
 	t.Logf("the socket held %d frames", want)
+}
+
+// A long frame that the socket's queue cannot hold leaves a slot with its beginning, which must not pass for a frame.
+func TestRootNoFrameIsCutShort(t *testing.T) {
+	inNamespace(t)
+	guest, nic := tapPort(t, "sl-vnic-a")
+	const long = 300
+	for range long {
+		_, err := guest.Write(tcpFrame(60000, 1448).Wire())
+		must(t, err)
+	}
+	_, err := guest.Write(tcpFrame(1, 0).Wire())
+	must(t, err)
+	whole := 0
+	var b frame.Batch
+	for done := false; !done; {
+		must(t, nic.ReadBatch(&b))
+		for i := range b.N {
+			switch b.Frames[i].Len {
+			case 60054:
+				whole++
+			case 55:
+				done = true
+			default:
+				t.Fatalf("a frame of %d bytes", b.Frames[i].Len)
+			}
+		}
+	}
+	if lost := nic.(Dropper).Drops(); lost == 0 || whole+int(lost) != long {
+		t.Fatalf("%d sent, %d read, %d dropped", long, whole, lost)
+	}
 }
 
 func TestRootBadFrameHurtsNobodyElse(t *testing.T) {
