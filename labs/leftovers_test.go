@@ -161,6 +161,32 @@ func kill(t *testing.T, pid int, sig syscall.Signal) {
 	}
 }
 
+// killGuest kills every process in a namespace guest, from outside.
+func killGuest(t *testing.T, lab, guest string) {
+	t.Helper()
+	spaces := spacesOf(t, lab+"."+guest)
+	procs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed := 0
+	for _, p := range procs {
+		var pid int
+		if ns, _ := os.Readlink(p + "/ns/net"); !spaces[ns] {
+			continue
+		}
+		if _, err := fmt.Sscan(filepath.Base(p), &pid); err != nil {
+			t.Fatal(err)
+		}
+		if syscall.Kill(pid, syscall.SIGKILL) == nil { // it may have gone with its init
+			killed++
+		}
+	}
+	if killed == 0 {
+		t.Fatalf("guest %s has no processes", guest)
+	}
+}
+
 // TestRootHalfDeploy ends the deploying command at different moments: interrupted, it cleans up by itself; killed, destroy
 // does.
 func TestRootHalfDeploy(t *testing.T) {
