@@ -15,9 +15,9 @@ import (
 // Devices are made in the network namespace of the calling thread: a lab's process lives wholly inside its lab's. A
 // caller that changes namespaces itself must hold its thread (runtime.LockOSThread).
 
-// NewTAP makes a TAP with virtio_net_hdr for a guest, up and sealed (see Seal). The file is the guest's end: QEMU inherits it, and the
-// TAP lives as long as anyone holds it. offloads is what the far end takes until it says otherwise; QEMU does, once its guest has
-// negotiated. The switch's end is OpenPacket(name).
+// NewTAP makes a TAP with virtio_net_hdr for a guest, up and sealed (see Seal). The file is the guest's end: QEMU
+// inherits it, and the TAP lives as long as anyone holds it. offloads is what the far end takes until it says
+// otherwise; QEMU does, once its guest has negotiated. The switch's end is OpenPacket(name).
 func NewTAP(name string, offloads frame.Offload) (*os.File, error) {
 	tap := &netlink.Tuntap{
 		LinkAttrs:  netlink.LinkAttrs{Name: name},
@@ -89,8 +89,8 @@ type VethPeer struct {
 	NetNS *os.File  // an open /proc/PID/ns/net or /run/netns/NAME; nil leaves the peer here
 }
 
-// NewVeth makes a veth for a guest with a kernel of its own (kind netns): name is the switch's end, up and sealed, and the
-// peer is moved to the guest's namespace, down, for the guest's agent to configure.
+// NewVeth makes a veth for a guest with a kernel of its own (kind netns): name is the switch's end, up and sealed, and
+// the peer is moved to the guest's namespace, down, for the guest's agent to configure.
 func NewVeth(name string, peer VethPeer) error {
 	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: peer.Name}
 	if peer.MAC != (frame.MAC{}) {

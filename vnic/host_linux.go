@@ -43,7 +43,8 @@ type host struct {
 	seg    frame.Segmenter
 }
 
-// hostSlot is the distance in bytes between read buffers. Without offloads a frame is no longer than the device's MTU allows.
+// hostSlot is the distance in bytes between read buffers. Without offloads a frame is no longer than the device's MTU
+// allows.
 const hostSlot = frame.Headroom + maxHostMTU + frame.MinLen + 22
 
 // maxHostMTU is the largest MTU in bytes that a host port may have: jumbo frames.
@@ -206,7 +207,8 @@ func (h *host) WriteBatch(frames []*frame.Frame) (int, error) {
 	return sent, nil
 }
 
-// write finishes one frame, in as many packets as it takes. A frame that Parse refuses, or that the kernel does, is not taken.
+// write finishes one frame, in as many packets as it takes. A frame that Parse refuses, or that the kernel does, is not
+// taken.
 func (h *host) write(f *frame.Frame) (taken bool, err error) {
 	if frame.Parse(f, &h.key) != frame.ReasonNone {
 		return false, nil

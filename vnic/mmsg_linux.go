@@ -18,8 +18,8 @@ type mmsghdr struct {
 // of two, the first line of every buffer would fall into the same set of the processor's caches.
 const longSlot = (frame.Headroom+frame.MaxLen+63)/64*64 | 64
 
-// longFrames is a batch of buffers for frames that no ring slot holds: mapped at the first such frame and not touched before they
-// are used, so that a port without GSO costs nothing but addresses.
+// longFrames is a batch of buffers for frames that no ring slot holds: mapped at the first such frame and not touched
+// before they are used, so that a port without GSO costs nothing but addresses.
 type longFrames struct {
 	mem  []byte
 	used int

@@ -15,7 +15,8 @@ type PipeOptions struct {
 }
 
 // Pipe is a pair of NICs in memory: what one writes the other reads. A test gives one end to the switch and plays the
-// guest at the other. Like any NIC it never blocks a writer: what the queue does not hold is not sent, and is counted by Drops.
+// guest at the other. Like any NIC it never blocks a writer: what the queue does not hold is not sent, and is counted
+// by Drops.
 func Pipe(name string, o PipeOptions) (sw, guest NIC) {
 	if o.Queue == 0 {
 		o.Queue = 256

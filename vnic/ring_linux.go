@@ -10,17 +10,18 @@ import (
 	"sluice/vnic/frame"
 )
 
-// A ring is memory shared with the kernel (packet_mmap, TPACKET_V2) into which it copies each frame as it comes, so that a short frame
-// costs the switch no system call. A slot holds a frame of the usual MTU; a longer one goes by the socket's own queue as
-// well, and its slot says so, which keeps the order. Slots for 64 KiB would be 30 times the memory, and pinned.
+// A ring is memory shared with the kernel (packet_mmap, TPACKET_V2) into which it copies each frame as it comes, so
+// that a short frame costs the switch no system call. A slot holds a frame of the usual MTU; a longer one goes by the
+// socket's own queue as well, and its slot says so, which keeps the order. Slots for 64 KiB would be 30 times the
+// memory, and pinned.
 //
 // A slot is: tpacket2_hdr | room | virtio_net_hdr | Ethernet.
 const (
 	ringSlot  = 2048
 	ringBlock = 64 << 10
-	// ringSlots is how many short frames may wait: what comes in 4 ms at 500,000 a second, while the reader's thread waits
-	// for a processor. That is 4 MiB that nobody else can use. So where there are more than manyRings, the others get
-	// ringLeast slots, which is 1 MiB; and so they do where the kernel has no more.
+	// ringSlots is how many short frames may wait: what comes in 4 ms at 500,000 a second, while the reader's thread
+	// waits for a processor. That is 4 MiB that nobody else can use. So where there are more than manyRings, the others
+	// get ringLeast slots, which is 1 MiB; and so they do where the kernel has no more.
 	ringSlots = 2048
 	ringLeast = 512
 	manyRings = 64

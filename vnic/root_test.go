@@ -13,8 +13,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// inNamespace gives the test's goroutine a thread in a network namespace of its own. The thread is never unlocked, so it ends with the
-// test, and the namespace with the last descriptor in it.
+// inNamespace gives the test's goroutine a thread in a network namespace of its own. The thread is never unlocked, so
+// it ends with the test, and the namespace with the last descriptor in it.
 func inNamespace(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {

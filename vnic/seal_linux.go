@@ -12,8 +12,8 @@ import (
 )
 
 // Seal keeps the namespace's own stack off a device: IPv6 is turned off, and a program of two instructions drops every
-// frame at ingress. Packet sockets see a frame before that, so the switch loses nothing; and the frame costs no walk through
-// the stack. The filter goes with the device, so nothing has to be undone.
+// frame at ingress. Packet sockets see a frame before that, so the switch loses nothing; and the frame costs no walk
+// through the stack. The filter goes with the device, so nothing has to be undone.
 func Seal(name string) error {
 	if err := seal(name); err != nil {
 		return fmt.Errorf("seal %s: %w", name, err)

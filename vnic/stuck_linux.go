@@ -8,10 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A guest can stop its ring. When a frame comes whose kind of GSO no virtio_net_hdr can say (UFO), the kernel drops it, but leaves its
-// slot marked as being written (tpacket_rcv in net/packet/af_packet.c sets rx_owner_map before it looks at the header).
-// From then on it drops every frame, and wakes nobody. So each NIC looks once in stuckAfter: where frames came and all were
-// dropped, its reader is called, and makes the ring anew unless frames are there. Only that guest has lost anything.
+// A guest can stop its ring. When a frame comes whose kind of GSO no virtio_net_hdr can say (UFO), the kernel drops it,
+// but leaves its slot marked as being written (tpacket_rcv in net/packet/af_packet.c sets rx_owner_map before it looks
+// at the header). From then on it drops every frame, and wakes nobody. So each NIC looks once in stuckAfter: where
+// frames came and all were dropped, its reader is called, and makes the ring anew unless frames are there. Only that
+// guest has lost anything.
 const stuckAfter = time.Second
 
 // watch looks at the statistics now and then, until Close.

@@ -5,8 +5,8 @@ import (
 	"math/bits"
 )
 
-// sum adds b, as big-endian 16-bit words, to a ones' complement sum (RFC 1071). It adds eight bytes at a time: the sum does not depend
-// on the width of the words, only the last fold does.
+// sum adds b, as big-endian 16-bit words, to a ones' complement sum (RFC 1071). It adds eight bytes at a time: the sum
+// does not depend on the width of the words, only the last fold does.
 func sum(b []byte, acc uint64) uint64 {
 	var carry uint64
 	for len(b) >= 32 {
@@ -43,8 +43,8 @@ func fold(acc uint64) uint16 {
 func Checksum(b []byte) uint16 { return fold(sum(b, 0)) }
 
 // L4Checksum is the checksum of an L4 packet (header and payload, its checksum field zero) with the pseudo-header of
-// IPv4 (RFC 9293 3.1, RFC 768) or IPv6 (RFC 8200 8.1). ICMP over IPv4 has no pseudo-header: use Checksum. The caller of UDP sends
-// 0xffff for 0.
+// IPv4 (RFC 9293 3.1, RFC 768) or IPv6 (RFC 8200 8.1). ICMP over IPv4 has no pseudo-header: use Checksum. The caller of
+// UDP sends 0xffff for 0.
 func L4Checksum(src, dst Addr, proto uint8, l4 []byte) uint16 {
 	return fold(sum(l4, pseudo(src, dst, proto, len(l4))))
 }

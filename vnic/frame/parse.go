@@ -5,9 +5,9 @@ import "encoding/binary"
 // maxExtensions bounds an IPv6 extension chain. RFC 8200 4.1 recommends an order of seven.
 const maxExtensions = 8
 
-// Parse reads a frame from a guest into k, and says ReasonNone or why the frame must be dropped. It believes nothing: every length
-// and offset is checked against the frame, and the virtio_net_hdr against what was read. Frames of other EtherTypes pass, with only the
-// Ethernet fields filled in. It does not allocate, and keeps nothing.
+// Parse reads a frame from a guest into k, and says ReasonNone or why the frame must be dropped. It believes nothing:
+// every length and offset is checked against the frame, and the virtio_net_hdr against what was read. Frames of other
+// EtherTypes pass, with only the Ethernet fields filled in. It does not allocate, and keeps nothing.
 func Parse(f *Frame, k *Key) Reason {
 	b := f.Eth()
 	*k = Key{}

@@ -17,7 +17,8 @@ type Segmenter struct {
 	n    uint16
 }
 
-// Split yields the packets of f, whose key is k and which Parse has accepted. A packet is borrowed until the next one. f is only read.
+// Split yields the packets of f, whose key is k and which Parse has accepted. A packet is borrowed until the next one.
+// f is only read.
 func (s *Segmenter) Split(f *Frame, k *Key) iter.Seq[*Frame] {
 	return func(yield func(*Frame) bool) {
 		s.reset(f, k)
