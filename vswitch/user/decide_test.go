@@ -3,6 +3,7 @@ package user_test
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"testing"
 
 	"sluice/firewall"
@@ -153,11 +154,14 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
-// BenchmarkPipes moves 64-byte frames from one guest's pipe to another's through the engine.
+// BenchmarkPipes moves 64-byte frames from one guest's pipe to another's through the engine. No more are on their way than
+// the queues hold, so that none is lost.
 func BenchmarkPipes(b *testing.B) {
+	const onTheWay = 512
 	r := newRig(b)
 	r.policy(referencePolicy)
 	r.place(firewall.Fast)
+	r.server.counting.Store(true)
 	f := r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 5, dport: 5201, payload: make([]byte, 22)}).build()
 	batch := make([]*frame.Frame, frame.BatchSize)
 	for i := range batch {
@@ -166,15 +170,17 @@ func BenchmarkPipes(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	for sent := 0; sent < b.N; {
-		n, err := r.client.nic.WriteBatch(batch[:min(len(batch), b.N-sent)])
+		n := min(len(batch), b.N-sent, onTheWay-(sent-int(r.server.received.Load())))
+		if n <= 0 {
+			runtime.Gosched()
+			continue
+		}
+		n, err := r.client.nic.WriteBatch(batch[:n])
 		if err != nil {
 			b.Fatal(err)
 		}
 		sent += n
 		r.client.sent.Add(uint64(n))
 	}
-	s := r.balanced()
-	b.StopTimer()
-	b.ReportMetric(float64(s.Out)/b.Elapsed().Seconds(), "delivered/s")
-	b.ReportMetric(100*float64(s.Dropped["full"])/float64(b.N), "full-%")
+	r.balanced()
 }
