@@ -125,7 +125,7 @@ func (p *Program) known(cx *Context, pt Point, k *frame.Key, s *shard, e *flow, 
 		p.tellFlow(cx, e, reply, ms)
 	}
 	if !fits {
-		if k.TCPFlags&frame.TCPRst != 0 && !reply && flags&flowReplied == 0 && !cx.Dry {
+		if segmentOf(k.TCPFlags) == segmentRst && !reply && flags&flowReplied == 0 && !cx.Dry {
 			cx.Flows.remove(s, e) // who began takes it back, as conntrack sees it too
 		}
 		return p.refuse(cx, frame.ReasonState, "these TCP flags do not fit the flow's state")

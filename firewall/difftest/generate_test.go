@@ -184,6 +184,9 @@ func (g *generator) ip(src, dst netip.Addr, mark []byte) (ipLayer, []gopacket.Se
 	switch g.IntN(10) {
 	case 0, 1, 2, 3:
 		t := g.tcp()
+		if mark[0] != 0 {
+			mark = append(make([]byte, splitAt), mark...) // all are of one length
+		}
 		t.Seq = 1000 // sequence numbers are those of a connection whose sides have each sent a SYN with such a payload
 		t.Ack = t.Seq + 1 + uint32(len(mark))
 		if !t.SYN {
