@@ -47,6 +47,7 @@ need() {
 }
 
 need_go() {
+	[ "$(id -u)" != 0 ] || need ca-certificates # for the module proxy
 	command -v go >/dev/null || stop "Go is missing: see https://go.dev/doc/install (the version is in go.mod)"
 }
 
