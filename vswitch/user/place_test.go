@@ -230,6 +230,34 @@ func TestCarryWhileConnectionsBegin(t *testing.T) {
 	r.balanced()
 }
 
+// TestDetachWhileHeld takes a port away whose frames are being held: nobody has to wait for the change.
+func TestDetachWhileHeld(t *testing.T) {
+	r := newRig(t)
+	r.policy(referencePolicy)
+	r.place(firewall.Fast)
+	open := func(port uint16) {
+		r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoTCP, sport: port, dport: 80, flags: frame.TCPSyn}).build())
+		r.server.next("SYN", func(k *frame.Key) bool { return k.SrcPort == port })
+	}
+	open(1000)
+	copies := 0
+	r.fw.onPut = func() {
+		if copies++; copies == 1 {
+			open(2000) // so that there is a second copy, with the frames held
+			return
+		}
+		r.other.send(plain(broadcast, r.other.port.MAC, 0))
+		time.Sleep(5 * time.Millisecond) // the port's goroutine most likely holds the frame by now; either way must work
+		if err := r.engine.Detach(portOther); err != nil {
+			t.Error(err)
+		}
+	}
+	r.place(firewall.Slow)
+	if copies != 2 {
+		t.Errorf("flows were copied %d times", copies)
+	}
+}
+
 // TestCarryFails says that an appliance that falls ill while flows are carried leaves everything as it was.
 func TestCarryFails(t *testing.T) {
 	r := newRig(t)

@@ -23,6 +23,7 @@ const patience = 10 * time.Second
 type rig struct {
 	t      testing.TB
 	sw     *vswitch.Switch
+	engine *user.Engine
 	inv    *firewall.Inventory
 	client *guest
 	other  *guest
@@ -70,7 +71,8 @@ func newRig(t testing.TB) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sw.Use(user.New(sw.Core()))
+	r.engine = user.New(sw.Core())
+	sw.Use(r.engine)
 	t.Cleanup(func() {
 		if err := sw.Close(); err != nil {
 			t.Error(err)
@@ -181,11 +183,11 @@ func (r *rig) balanced() vswitch.Stats {
 
 // guest plays a machine at the far end of a pipe.
 type guest struct {
-	t    testing.TB
-	nic  vnic.NIC
-	port vswitch.Port
-	got  chan *frame.Frame
-	done chan struct{}
+	t        testing.TB
+	nic      vnic.NIC
+	port     vswitch.Port
+	got      chan *frame.Frame
+	done     chan struct{}
 	sent     atomic.Uint64
 	received atomic.Uint64
 	counting atomic.Bool // frames are only counted, as a benchmark needs it
