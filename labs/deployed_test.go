@@ -15,29 +15,42 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/testscript"
+
 	"sluice/vswitch/control"
 )
 
 // These tests drive the real command, as a user does. One lab of each kind is deployed for all of them.
 
 func TestMain(m *testing.M) {
+	testscript.Main(tidy{m}, map[string]func(){"sluice": runSluice})
+}
+
+// tidy runs the tests and takes down the labs that they share.
+type tidy struct{ m *testing.M }
+
+func (x tidy) Run() int {
 	work, err := os.MkdirTemp("", "sluice-labs-test-")
 	if err != nil {
 		panic(err)
 	}
+	defer os.RemoveAll(work)
 	workDir = work
 	os.Setenv("SLUICE_STATE_DIR", filepath.Join(work, "state")) // so that no lab of the user's is seen
-	code := m.Run()
-	for _, kind := range []string{"netns", "qemu"} {
-		if dir := filepath.Join(work, "state", labName(kind)); exists(dir) {
-			if out, err := exec.Command(filepath.Join(work, "sluice"), "lab", "destroy", labName(kind)).CombinedOutput(); err != nil {
-				fmt.Fprintf(os.Stderr, "destroy: %s", out)
-				code = 1
-			}
+	code := x.m.Run()
+	for kind := range deployed {
+		path, err := binary()
+		if err == nil {
+			var out []byte
+			out, err = exec.Command(path, "lab", "destroy", labName(kind)).CombinedOutput()
+			fmt.Fprintf(os.Stderr, "%s", out)
+		}
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "destroy: %v\n", err)
+			code = 1
 		}
 	}
-	os.RemoveAll(work)
-	os.Exit(code)
+	return code
 }
 
 var workDir string
