@@ -147,8 +147,9 @@ func devices() []finding {
 		if !found[0].OK {
 			return nil // what follows would make devices in the host's own namespace
 		}
-		try("TAP", "modprobe tun; it also needs CONFIG_BPF and clsact", tryTAP)
+		try("TAP", "modprobe tun", tryTAP)
 		try("veth", "modprobe veth", func() error { return vnic.NewVeth("doctor-v", vnic.VethPeer{Name: "doctor-w"}) })
+		try("BPF", "it needs CONFIG_BPF_SYSCALL, and sch_ingress or clsact", func() error { return vnic.Seal("doctor-w") })
 		try("packet socket", "modprobe af_packet", tryPacket)
 		try("conntrack", "modprobe nf_conntrack_netlink", func() error {
 			_, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
