@@ -7,7 +7,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,17 +22,18 @@ const socketBuffer = 4 << 20
 // packet is a NIC on the switch's end of a TAP or veth, by a packet socket with virtio_net_hdr (packet(7)).
 type packet struct {
 	name  string
-	file  *os.File
-	raw   syscall.RawConn
 	fd    int
 	index int // of the device
 	drops atomic.Uint64
 
-	rx     receiver
-	owner  atomic.Int32          // of rx: who may free it
-	readFn func(fd uintptr) bool // made once: a closure made for each read would be an allocation
-	batch  *frame.Batch
-	err    error
+	waiter  waiter
+	closing atomic.Bool // tells the reader, once it is woken
+	stuck   atomic.Bool // the same: see watch
+
+	reading sync.Mutex // held within ReadBatch
+	rx      receiver
+	started bool // there is a reader; it has borrowed rx until its next call, and nobody else may free it
+	ended   bool // rx is freed
 
 	mu     sync.Mutex // writers, and closed
 	closed bool
@@ -43,13 +43,6 @@ type packet struct {
 
 	watchdog *time.Timer
 }
-
-// The owners of a packet's receive buffers. A batch is borrowed from them, so once there is a reader nobody else may.
-const (
-	ownerNobody = iota
-	ownerReader
-	ownerGone
-)
 
 // OpenPacket takes the switch's end of a TAP or veth that exists in this network namespace. What the far end does not
 // take, the kernel finishes: so frames may keep all their offloads. The NIC is also a Dropper.
@@ -71,17 +64,16 @@ func (p *packet) open() error {
 	if err != nil {
 		return err
 	}
-	p.file = os.NewFile(uintptr(p.fd), "packet:"+p.name)
-	if err = p.configure(dev.Index); err == nil {
-		p.raw, err = p.file.SyscallConn()
+	if p.waiter, err = newWaiter(p.fd); err == nil {
+		err = p.configure(dev.Index)
 	}
 	if err != nil {
 		p.rx.close()
-		p.file.Close()
+		p.waiter.close()
+		unix.Close(p.fd)
 		return err
 	}
 	p.tx.init()
-	p.readFn = p.receive
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.watchdog = time.AfterFunc(stuckAfter, p.watch)
@@ -132,45 +124,54 @@ func (p *packet) Drops() uint64 {
 
 func (p *packet) ReadBatch(b *frame.Batch) error {
 	b.N = 0
-	if p.owner.Load() != ownerReader && !p.owner.CompareAndSwap(ownerNobody, ownerReader) {
+	p.reading.Lock()
+	defer p.reading.Unlock()
+	if p.ended {
 		return os.ErrClosed
 	}
-	var err error
-	for again := true; again; {
-		p.batch, p.err = b, nil
-		if err = p.raw.Read(p.readFn); err == nil {
-			err = p.err
-		}
-		if err == nil {
-			return nil
-		}
-		again, err = p.unstick(err)
-		again = again && err == nil
+	p.started = true
+	err := p.receive(b)
+	if err == nil {
+		return nil
 	}
-	p.rx.close() // its only borrower has just come back
-	p.owner.Store(ownerGone)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
+	p.rx.close()
+	p.ended = true
+	if p.closing.Load() {
 		return os.ErrClosed
 	}
 	return fmt.Errorf("read %s: %w", p.name, err)
 }
 
-// receive is called by Go's poller when there may be something to read; false asks it to wait for more.
-func (p *packet) receive(fd uintptr) bool {
-	p.drops.Add(uint64(p.rx.take(int(fd), p.batch)))
-	if p.batch.N > 0 {
-		return true
+// receive fills b, and waits where there is nothing.
+func (p *packet) receive(b *frame.Batch) error {
+	for !p.closing.Load() {
+		if p.stuck.Swap(false) && !p.rx.ring.waiting() {
+			if err := p.renew(); err != nil {
+				return err
+			}
+		}
+		p.drops.Add(uint64(p.rx.take(p.fd, b)))
+		if b.N > 0 {
+			return nil
+		}
+		broken, err := p.waiter.wait()
+		if err == nil && broken {
+			err = p.broken()
+		}
+		if err != nil {
+			return err
+		}
 	}
-	errno, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
-	switch {
-	case err != nil:
-		p.err = err
-	case errno != 0:
-		p.err = unix.Errno(errno) // the device is down, or gone
+	return os.ErrClosed
+}
+
+// broken says what is wrong with the socket, once: its device is down, or gone.
+func (p *packet) broken() error {
+	errno, err := unix.GetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && errno != 0 {
+		err = unix.Errno(errno)
 	}
-	return p.err != nil
+	return err
 }
 
 func (p *packet) WriteBatch(frames []*frame.Frame) (int, error) {
@@ -218,16 +219,23 @@ func (p *packet) send(n int) (taken int, err error) {
 	return taken, nil
 }
 
+// Close waits for the reader and the writers to leave: a descriptor that is in use must not be closed, because its
+// number may be given to another at once.
 func (p *packet) Close() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
+	if p.closing.Swap(true) {
 		return nil
 	}
+	p.waiter.ring()
+	p.reading.Lock()
+	defer p.reading.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.closed = true
 	p.watchdog.Stop()
-	if p.owner.CompareAndSwap(ownerNobody, ownerGone) {
+	if !p.started {
 		p.rx.close()
+		p.ended = true
 	}
-	return p.file.Close()
+	p.waiter.close()
+	return unix.Close(p.fd)
 }

@@ -46,8 +46,8 @@ func TestRootCloseEndsRead(t *testing.T) {
 		var b frame.Batch
 		ended <- nic.ReadBatch(&b)
 	}()
-	for nic.(*packet).owner.Load() != ownerReader {
-		runtime.Gosched()
+	for p := nic.(*packet); p.reading.TryLock(); runtime.Gosched() { // until the reader has it
+		p.reading.Unlock()
 	}
 	must(t, nic.Close())
 	must(t, nic.Close())

@@ -1,7 +1,6 @@
 package vnic
 
 import (
-	"errors"
 	"os"
 	"time"
 
@@ -24,7 +23,8 @@ func (p *packet) watch() {
 	}
 	p.look()
 	if p.lost > 0 && p.came == p.lost {
-		p.file.SetReadDeadline(time.Unix(1, 0)) // in the past: a waiting ReadBatch wakes, and else the next one does
+		p.stuck.Store(true)
+		p.waiter.ring()
 	}
 	p.came, p.lost = 0, 0
 	p.watchdog.Reset(stuckAfter)
@@ -39,20 +39,6 @@ func (p *packet) look() {
 	p.came += s.Packets
 	p.lost += s.Drops
 	p.drops.Add(uint64(s.Drops))
-}
-
-// unstick is called when a read ended with err, and says whether to read again.
-func (p *packet) unstick(err error) (again bool, _ error) {
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		return false, err
-	}
-	if err := p.file.SetReadDeadline(time.Time{}); err != nil {
-		return false, err
-	}
-	if p.rx.ring.waiting() {
-		return true, nil
-	}
-	return true, p.renew()
 }
 
 // renew makes the ring anew. Meanwhile the socket hears nothing: a frame that came in between would lie in the socket's
