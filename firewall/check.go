@@ -11,7 +11,7 @@ import (
 // goes to the rules, and begins a flow where they allow it.
 func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
 	if k.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0 {
-		return p.checkOther(cx, k)
+		return p.checkOther(cx, pt, k)
 	}
 	if k.Has(frame.KeyLater) {
 		return p.checkLater(cx, pt, k)
@@ -51,22 +51,25 @@ func (p *Program) checkWhole(cx *Context, pt Point, k *frame.Key) Verdict {
 }
 
 // checkOther is for frames that are not IP. ARP is no matter of policy; what else there is matches no rule.
-func (p *Program) checkOther(cx *Context, k *frame.Key) Verdict {
+func (p *Program) checkOther(cx *Context, pt Point, k *frame.Key) Verdict {
 	switch {
 	case k.Has(frame.KeyARP):
 		cx.tell("arp", "ARP is housekeeping: no rule is asked")
-	case p.enforce && p.policy.Default != RuleAllow:
-		cx.tell("default", "neither IP nor ARP: no rule can match, and the default does not allow it")
-		return Verdict{Reason: frame.ReasonDefault}
+	case p.policy.Default != RuleAllow:
+		return p.refuse(cx, pt, frame.ReasonDefault, "neither IP nor ARP: no rule can match, and the default does not allow it")
 	}
 	return Verdict{Action: Pass}
 }
 
 // refuse drops what fits no flow and may not begin one, where the engine enforces.
-func (p *Program) refuse(cx *Context, r frame.Reason, why string) Verdict {
+func (p *Program) refuse(cx *Context, pt Point, r frame.Reason, why string) Verdict {
 	cx.tell("flow", why)
-	if !p.enforce {
+	switch {
+	case !p.enforce:
 		cx.tell("pass", "in this placement the engine enforces nothing")
+		return Verdict{Action: Pass}
+	case p.policy.excludes(pt.Port):
+		cx.tell("pass", "the policy excludes this vNIC")
 		return Verdict{Action: Pass}
 	}
 	return Verdict{Reason: r}
@@ -74,7 +77,7 @@ func (p *Program) refuse(cx *Context, r frame.Reason, why string) Verdict {
 
 // judge says what becomes of a frame for which the flow table has e, or nothing.
 func (p *Program) judge(cx *Context, pt Point, k *frame.Key, s *shard, e *flow, id *flowID, hash uint64, swapped, mayBegin bool, ms uint32) Verdict {
-	if e != nil && !e.expired(ms) && !reopens(e, k) {
+	if e != nil && !e.expired(ms, p.timeouts) && !reopens(e, k) {
 		return p.known(cx, pt, k, s, e, swapped, ms)
 	}
 	if e != nil && !cx.Dry {
@@ -94,7 +97,7 @@ func (p *Program) settled(cx *Context, pt Point, k *frame.Key, e *flow, swapped 
 		side = 1 - side
 		flags |= VerdictReply
 	}
-	if !steady || p.enforce && (e.gen != p.generation || e.points[side&1] != pt.Port) || e.expired(ms) || cx.Dry || cx.Rec != nil {
+	if !steady || p.enforce && (e.gen != p.generation || e.points[side&1] != pt.Port) || e.expired(ms, p.timeouts) || cx.Dry || cx.Rec != nil {
 		return 0, false
 	}
 	if pt.Dir == FromGuest {
@@ -128,7 +131,7 @@ func (p *Program) known(cx *Context, pt Point, k *frame.Key, s *shard, e *flow, 
 		if segmentOf(k.TCPFlags) == segmentRst && !reply && flags&flowReplied == 0 && !cx.Dry {
 			cx.Flows.remove(s, e) // who began takes it back, as conntrack sees it too
 		}
-		return p.refuse(cx, frame.ReasonState, "these TCP flags do not fit the flow's state")
+		return p.refuse(cx, pt, frame.ReasonState, "these TCP flags do not fit the flow's state")
 	}
 	v := Verdict{Action: Pass, Flags: VerdictKnown, Rule: e.rule}
 	side := 0
@@ -204,11 +207,10 @@ func (p *Policy) owns(at Point, first *firstPacket) bool {
 func (p *Program) begin(cx *Context, pt Point, k *frame.Key, s *shard, id *flowID, hash uint64, swapped, mayBegin bool, ms uint32) Verdict {
 	start := datagramFirst
 	if k.Proto == frame.ProtoTCP {
-		start = tcpFirst
-		mayBegin = segmentOf(k.TCPFlags) == segmentSyn
+		start, mayBegin = p.beginTCP(k)
 	}
 	if !mayBegin {
-		return p.refuse(cx, frame.ReasonState, "no flow is known, and this may not begin one")
+		return p.refuse(cx, pt, frame.ReasonState, "no flow is known, and this may not begin one")
 	}
 	v := Verdict{Action: Pass}
 	if p.enforce {
@@ -227,9 +229,15 @@ func (p *Program) begin(cx *Context, pt Point, k *frame.Key, s *shard, id *flowI
 	if pt.Dir == FromGuest {
 		owner = pt.Port
 	}
+	if cx.Flows.timeouts.Load() != p.timeouts {
+		cx.Flows.timeouts.Store(p.timeouts)
+	}
+	if p.enforce && !cx.Flows.within(p.policy.Limits, owner, cx.Now) {
+		return p.refuse(cx, pt, frame.ReasonFlows, "the vNIC has begun as many flows as the policy's limits allow")
+	}
 	e := cx.Flows.insert(s, id, hash, owner, ms)
 	if e == nil {
-		return p.refuse(cx, frame.ReasonFlows, "the flow table, or the port's share of it, is full")
+		return p.refuse(cx, pt, frame.ReasonFlows, "the flow table, or the port's share of it, is full")
 	}
 	e.state = start
 	if swapped {
@@ -242,4 +250,15 @@ func (p *Program) begin(cx *Context, pt Point, k *frame.Key, s *shard, id *flowI
 		e.gen, e.rule, e.points[pt.Dir] = p.generation, v.Rule, pt.Port
 	}
 	return v
+}
+
+// beginTCP says in which state a TCP segment begins a flow, and whether it may.
+func (p *Program) beginTCP(k *frame.Key) (start state, ok bool) {
+	switch segmentOf(k.TCPFlags) {
+	case segmentSyn:
+		return tcpFirst, true
+	case segmentAck:
+		return tcpEstablished, p.policy.Midstream
+	}
+	return tcpFirst, false
 }

@@ -103,6 +103,38 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// What a policy says beside its rules.
+func TestOptions(t *testing.T) {
+	for _, c := range []struct{ options, session, want string }{
+		{"exclude: client", "client > server tcp 1 80 S", "default to-guest"},
+		{"exclude: [client, server]", "client > server tcp 1 80 A", "pass"},
+		{"exclude: dmz", "client > server tcp 1 80 S", "default from-guest"},
+		{"midstream: true", "client > server tcp 1 7777 A; server > client tcp 7777 1 A; client > server tcp 1 7777 FA", "pass; pass; pass"},
+		{"midstream: true", "client > server tcp 1 7777 FA", "state-mismatch from-guest"},
+		{"midstream: false", "client > server tcp 1 7777 A", "state-mismatch from-guest"},
+		{"limits: {flows: 2}", "client > server tcp 1 7777 S; client > server tcp 2 7777 S; client > server tcp 3 7777 S; client > server tcp 1 7777 S", "pass; pass; state-limit from-guest; pass"},
+		{"limits: {new-per-second: 20}", "client > server tcp 1 7777 S; client > server tcp 2 7777 S; client > server tcp 3 7777 S", "pass; pass; state-limit from-guest"},
+		{"timeouts: {tcp-first: 1s}", "client > server tcp 1 7777 S; wait 2; server > client tcp 7777 1 SA", "pass; -; state-mismatch from-guest"},
+		{"timeouts: {tcp-first: 3s}", "client > server tcp 1 7777 S; wait 2; server > client tcp 7777 1 SA", "pass; -; pass"},
+		{"limits: {new-per-second: 20}", "client > server tcp 1 7777 S; client > server tcp 2 7777 S; wait 1; client > server tcp 3 7777 S", "pass; pass; -; pass"},
+	} {
+		text := c.options + "\nservices: {s: {tcp: 7777}}\ndefault: drop\nsections:\n  - name: only\n    rules:\n      - {name: a, service: s, action: allow}\n"
+		w := newWorld(t, mustCompile(t, mustLoad(t, text), Fast))
+		var got []string
+		for _, p := range strings.Split(c.session, "; ") {
+			if s, ok := strings.CutPrefix(p, "wait "); ok {
+				w.cx.Now += int64(number(s)) * int64(time.Second)
+				got = append(got, "-")
+				continue
+			}
+			got = append(got, w.send(p))
+		}
+		if s := strings.Join(got, "; "); s != c.want {
+			t.Errorf("%s: %s\n got %s\nwant %s", c.options, c.session, s, c.want)
+		}
+	}
+}
+
 func tupleOf(k *frame.Key) Tuple {
 	t := Tuple{Proto: k.Proto, ICMPType: k.ICMPType, ICMPCode: k.ICMPCode}
 	t.Src, t.Dst = addrPort(k.Src, k.SrcPort), addrPort(k.Dst, k.DstPort)

@@ -45,6 +45,9 @@ func (p *Policy) EvaluateAt(at Point, t Tuple) Decision {
 
 // decide gives the action, and 1 + the index of the rule that says so; 0 is the default.
 func (p *Policy) decide(at Point, src, dst *frame.Addr, service uint32) (RuleAction, uint32) {
+	if p.excludes(at.Port) {
+		return RuleAllow, 0
+	}
 	i := p.classes.find(at, src, dst, service)
 	if i == noRule {
 		return p.Default, 0
@@ -52,11 +55,19 @@ func (p *Policy) decide(at Point, src, dst *frame.Addr, service uint32) (RuleAct
 	return p.Rules[i].Action, i + 1
 }
 
+// excludes says whether the policy is not for a port.
+func (p *Policy) excludes(port frame.PortID) bool {
+	return int(port) < len(p.excluded) && p.excluded[port]
+}
+
 // PortOf finds the vNIC that owns an address; 0 means that no vNIC of the inventory does.
 func (p *Policy) PortOf(a netip.Addr) frame.PortID { return p.owners[a.Unmap()] }
 
 // finish computes what is looked up in a loaded policy.
 func (p *Policy) finish() {
+	if p.timeouts == nil {
+		p.timeouts = &defaultTimeouts
+	}
 	p.owners = map[netip.Addr]frame.PortID{}
 	segments := map[frame.SegmentID]addrSet{}
 	for _, s := range p.inv.Segments {
@@ -92,7 +103,7 @@ func (p *Policy) hash() uint64 {
 		}
 		return n
 	}
-	fmt.Fprintf(h, "default %d rules %d\n", p.Default, len(p.Rules))
+	fmt.Fprintf(h, "default %d rules %d excluded %v midstream %v\n", p.Default, len(p.Rules), p.excluded, p.Midstream)
 	var b []byte
 	for i := range p.Rules {
 		r := &p.Rules[i]

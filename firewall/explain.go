@@ -12,7 +12,7 @@ func (cx *Context) tell(what, detail string) {
 
 // tellFlow records what is known of a frame's flow.
 func (p *Program) tellFlow(cx *Context, e *flow, reply bool, ms uint32) {
-	r := e.record(ms, p)
+	r := e.record(ms, p, p.policy.timeouts)
 	way := "in the direction in which it began"
 	if reply {
 		way = "a reply"

@@ -123,13 +123,13 @@ func (f *flow) swapped() bool { return f.flags&flowSwapped != 0 }
 func milliseconds(now int64) uint32 { return uint32(now / 1e6) }
 
 // expired says whether the flow's time is over at ms. A frame whose time was read before the flow's last one counts as now.
-func (f *flow) expired(ms uint32) bool {
+func (f *flow) expired(ms uint32, timeouts *[states]uint32) bool {
 	idle := int32(ms - f.seen)
 	return idle > 0 && uint32(idle) > timeouts[f.state]
 }
 
 // record shows a flow to the world.
-func (f *flow) record(ms uint32, p *Program) FlowRecord {
+func (f *flow) record(ms uint32, p *Program, timeouts *[states]uint32) FlowRecord {
 	first := f.first(f.swapped())
 	id := f.flowID
 	if f.swapped() {

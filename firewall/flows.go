@@ -19,7 +19,10 @@ type Flows struct {
 	seq     atomic.Uint32 // counts material changes
 	ports   []atomic.Int32
 	sweep   atomic.Uint32 // where Expire goes on
-	shards  [shardCount]shard
+	// timeouts are those of the program that was last asked about a new flow.
+	timeouts atomic.Pointer[[states]uint32]
+	rates    []atomic.Int64 // by port: when its budget of new flows is whole again, in ns
+	shards   [shardCount]shard
 
 	fragments fragments
 }
@@ -61,7 +64,8 @@ func NewFlows(c FlowsConfig) *Flows {
 		each *= 2
 	}
 	total := each * shardCount
-	f := &Flows{perPort: int32(c.PerPort), ports: make([]atomic.Int32, maxPorts)}
+	f := &Flows{perPort: int32(c.PerPort), ports: make([]atomic.Int32, maxPorts), rates: make([]atomic.Int64, maxPorts)}
+	f.timeouts.Store(&defaultTimeouts)
 	if c.PerPort == 0 {
 		f.perPort = int32(total / 4)
 	}
@@ -155,7 +159,7 @@ func (f *Flows) evict(s *shard, ms uint32, owner frame.PortID) bool {
 		e := s.step()
 		switch {
 		case e == nil || owner != 0 && e.owner != owner:
-		case e.expired(ms):
+		case e.expired(ms, f.timeouts.Load()):
 			f.remove(s, e)
 			return true
 		case !e.state.embryonic() && !e.state.over():
@@ -204,4 +208,29 @@ func (s *shard) step() *flow {
 		return e
 	}
 	return nil
+}
+
+// within says whether a port may begin one more flow, and counts it. A tenth of a second's flows may come at once.
+func (f *Flows) within(l Limits, port frame.PortID, now int64) bool {
+	if port == 0 {
+		return true
+	}
+	if l.Flows > 0 && int(f.ports[port].Load()) >= l.Flows {
+		return false
+	}
+	if l.NewPerSecond == 0 {
+		return true
+	}
+	each := int64(1e9) / int64(l.NewPerSecond)
+	burst := max(int64(1e8), each)
+	for {
+		whole := f.rates[port].Load()
+		next := max(whole, now) + each
+		if next > now+burst {
+			return false
+		}
+		if f.rates[port].CompareAndSwap(whole, next) {
+			return true
+		}
+	}
 }

@@ -105,7 +105,7 @@ func (p *Program) checkLater(cx *Context, pt Point, k *frame.Key) Verdict {
 		cx.tell("fragment", "the packet's first fragment has passed here")
 		return Verdict{Action: Pass, Flags: VerdictKnown}
 	}
-	return p.refuse(cx, frame.ReasonFragment, "a later fragment, and no first one has passed here")
+	return p.refuse(cx, pt, frame.ReasonFragment, "a later fragment, and no first one has passed here")
 }
 
 // checkFirst judges a first fragment as if it were whole, and notes that it passed, so that the later ones follow.

@@ -68,7 +68,7 @@ func (p *Program) checkICMP(cx *Context, pt Point, k *frame.Key, id *flowID, swa
 	case icmpHousekeeping:
 		return p.checkHousekeeping(cx, pt, k, id, swapped), false, true
 	case icmpStray:
-		return p.refuse(cx, frame.ReasonState, "this ICMP type neither asks nor answers"), false, true
+		return p.refuse(cx, pt, frame.ReasonState, "this ICMP type neither asks nor answers"), false, true
 	}
 	identifier := k.SrcPort
 	if identifier == 0 && len(cx.Eth) >= int(k.L4)+8 {
@@ -82,7 +82,7 @@ func (p *Program) checkICMP(cx *Context, pt Point, k *frame.Key, id *flowID, swa
 // them IPv6 does not work. What is sent further than they ever need is asked of the rules like any other packet, but is no flow.
 func (p *Program) checkHousekeeping(cx *Context, pt Point, k *frame.Key, id *flowID, swapped bool) Verdict {
 	if k.Has(frame.KeyFragment) {
-		return p.refuse(cx, frame.ReasonFragment, "nobody fragments neighbour discovery (RFC 6980)")
+		return p.refuse(cx, pt, frame.ReasonFragment, "nobody fragments neighbour discovery (RFC 6980)")
 	}
 	isND := k.ICMPType >= 133 && k.ICMPType <= 137
 	hops := uint8(1) // RFC 2710 3
@@ -112,13 +112,13 @@ func (p *Policy) onLink(port frame.PortID, k *frame.Key) bool {
 func (p *Program) checkError(cx *Context, pt Point, k *frame.Key) Verdict {
 	inner, ok := insideError(cx.Eth, k)
 	if !ok || inner.Src != k.Dst {
-		return p.refuse(cx, frame.ReasonState, "an ICMP error about no packet of whom it goes to")
+		return p.refuse(cx, pt, frame.ReasonState, "an ICMP error about no packet of whom it goes to")
 	}
 	id, swapped := identify(&inner)
 	if inner.Proto == frame.ProtoICMP || inner.Proto == frame.ProtoICMPv6 {
 		kind, request := icmpKindOf(&inner)
 		if kind != icmpRequest && kind != icmpReply {
-			return p.refuse(cx, frame.ReasonState, "an ICMP error about ICMP that is no flow")
+			return p.refuse(cx, pt, frame.ReasonState, "an ICMP error about ICMP that is no flow")
 		}
 		id.ask(inner.SrcPort, request, inner.ICMPCode, swapped == (kind == icmpRequest))
 	}
@@ -127,8 +127,8 @@ func (p *Program) checkError(cx *Context, pt Point, k *frame.Key) Verdict {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.find(&id, hash)
-	if e == nil || e.expired(milliseconds(cx.Now)) {
-		return p.refuse(cx, frame.ReasonState, "an ICMP error about a flow that is not known")
+	if e == nil || e.expired(milliseconds(cx.Now), p.policy.timeouts) {
+		return p.refuse(cx, pt, frame.ReasonState, "an ICMP error about a flow that is not known")
 	}
 	reply := swapped == e.swapped() // the error goes against the packet inside it
 	if cx.Rec != nil {

@@ -39,6 +39,7 @@ type loader struct {
 	vnics    map[string][]frame.PortID
 	groups   map[string]*noun
 	services map[string]*noun
+	rulesAt  map[string]int // the line of each rule
 }
 
 // Load reads a policy. file is for messages only; every noun must be in inv. The error is an ErrorList: each error has
@@ -46,9 +47,9 @@ type loader struct {
 func Load(file string, src []byte, inv *Inventory) (*Policy, error) {
 	l := &loader{
 		reader: reader{file: file},
-		p:      &Policy{File: file, Source: slices.Clone(src), inv: inv},
+		p:      &Policy{File: file, Source: slices.Clone(src), inv: inv, timeouts: &defaultTimeouts},
 		inv:    map[string]addrSet{"any": anyAddr}, vnics: map[string][]frame.PortID{},
-		groups: map[string]*noun{}, services: map[string]*noun{},
+		groups: map[string]*noun{}, services: map[string]*noun{}, rulesAt: map[string]int{},
 	}
 	l.inventory()
 	if root := l.parse(src); root != nil {
@@ -83,7 +84,7 @@ func (l *loader) inventory() {
 }
 
 func (l *loader) root(n ast.Node) {
-	var rules ast.Node
+	later := map[string]ast.Node{} // what needs the groups and services
 	hasDefault := false
 	for _, e := range l.entries(n, "the policy") {
 		switch e.name {
@@ -93,21 +94,34 @@ func (l *loader) root(n ast.Node) {
 			l.nouns(e.value, "service", l.services)
 		case "default":
 			l.p.Default, hasDefault = l.action(e.value, "default"), true
-		case "rules":
-			rules = e.value
+		case "midstream":
+			l.p.Midstream = l.yes(e.value, "midstream")
+		case "timeouts":
+			l.timeouts(e.value)
+		case "limits":
+			l.limits(e.value)
+		case "exclude", "sections", "rules":
+			later[e.name] = e.value
 		default:
-			l.unknown(e, "the policy", "groups", "services", "default", "rules")
+			l.unknown(e, "the policy", policyKeys...)
 		}
 	}
 	if !hasDefault {
 		l.fail(n, "add default: drop", "the policy has no default")
 	}
 	l.resolveAll()
-	if _, empty := rules.(*ast.NullNode); rules == nil || empty {
-		return
+	if n := later["exclude"]; n != nil {
+		l.exclude(n)
 	}
-	l.rules(rules)
+	if n := later["sections"]; n != nil {
+		l.sections(n)
+	}
+	if n := later["rules"]; n != nil && n.Type() != ast.NullType {
+		l.rules(n, "")
+	}
 }
+
+var policyKeys = []string{"groups", "services", "default", "rules", "sections", "exclude", "midstream", "timeouts", "limits"}
 
 // nouns notes every group or service, before any of them is resolved: they may refer to each other in any order.
 func (l *loader) nouns(n ast.Node, kind string, into map[string]*noun) {

@@ -46,6 +46,15 @@ func TestLoadErrors(t *testing.T) {
 		{head + "services: {web: {sctp: 80}}", "2:18", "no key \"sctp\""},
 		{head + "services: {web: []}", "2:17", "the service says nothing"},
 		{head + "services: &a {web: *a}", "2:11", "must be a mapping"},
+		{head + "timeouts: {udp: 3s}", "2:12", "no key \"udp\""},
+		{head + "timeouts: {udp-first: 3}", "2:23", "no timeout"},
+		{head + "timeouts: {udp-first: 600h}", "2:23", "no timeout"},
+		{head + "limits: {flows: 0}", "2:17", "cannot be"},
+		{head + "midstream: 1", "2:12", "no midstream"},
+		{head + "exclude: nobody", "2:10", "has no vNICs"},
+		{head + "sections: [{rules: []}]", "2:12", "no proper name"},
+		{head + "sections: [{name: a}]", "2:12", "has no rules"},
+		{head + "sections: [{name: a, rules: []}, {name: a, rules: []}]", "2:34", "already"},
 		{head + strings.Repeat("[", 40), "2:1", "nests deeper"},
 	} {
 		_, err := Load("p.yaml", []byte(c.text), lab)

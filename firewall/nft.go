@@ -51,15 +51,38 @@ func (w *nftWriter) line(format string, args ...any) {
 // forward is for packets that the appliance routes. Conntrack calls invalid what fits no flow's state; what may begin a TCP flow is
 // said in full, because conntrack would also pick up the middle of one.
 func (w *nftWriter) forward() {
-	w.line(`	chain forward {
-		type filter hook forward priority filter; policy drop;
-		ct state established,related accept
-		ct state invalid counter drop comment "state-mismatch"
-		meta l4proto tcp tcp flags & (fin|syn|rst|ack) != syn counter drop comment "state-mismatch"
-		jump from-guest
-		jump to-guest
-		accept
-	}`)
+	w.line("\tchain forward {")
+	w.line("\t\ttype filter hook forward priority filter; policy drop;")
+	for _, f := range families {
+		src, ok1 := f.match("saddr", w.excluded())
+		dst, ok2 := f.match("daddr", w.excluded())
+		if ok1 && ok2 {
+			w.line("\t\t%s%saccept comment \"excluded\"", src, dst)
+		}
+	}
+	w.line("\t\tct state established,related accept")
+	w.line("\t\tct state invalid counter drop comment \"state-mismatch\"")
+	if !w.p.Midstream {
+		w.line("\t\tmeta l4proto tcp tcp flags & (fin|syn|rst|ack) != syn counter drop comment \"state-mismatch\"")
+	}
+	w.line("\t\tjump from-guest")
+	w.line("\t\tjump to-guest")
+	w.line("\t\taccept")
+	w.line("\t}")
+}
+
+// excluded is the addresses of the vNICs that the policy is not for.
+func (w *nftWriter) excluded() (s addrSet) {
+	for _, g := range w.p.inv.Guests {
+		for _, v := range g.VNICs {
+			if w.p.excludes(v.Port) {
+				for _, a := range v.Addrs {
+					s = append(s, oneAddr(a))
+				}
+			}
+		}
+	}
+	return s.normal()
 }
 
 // input is for packets to the appliance's own addresses, the gateways: what the switch itself answers in other placements.
@@ -80,6 +103,11 @@ func (w *nftWriter) input() {
 // points is the rules for one direction. A rule that allows returns to the caller, which asks the other direction.
 func (w *nftWriter) points(chain string, dir Dir) {
 	w.line("\tchain %s {", chain)
+	for _, f := range families {
+		if match, ok := f.match(pointField[dir], w.excluded()); ok {
+			w.line("\t\t%sreturn comment \"excluded\"", match)
+		}
+	}
 	for i := range w.p.Rules {
 		if r := &w.p.Rules[i]; r.dirs&(1<<dir) != 0 {
 			w.rule(r, dir)
@@ -129,9 +157,12 @@ func (w *nftWriter) verdict(match string, rejects []string, r *Rule) {
 	}
 }
 
+// pointField is the address that tells whose insertion point a packet is at.
+var pointField = [...]string{FromGuest: "saddr", ToGuest: "daddr"}
+
 // scope is how nft tells the vNICs that a rule is applied to: by their addresses, at their end of the flow.
 func (w *nftWriter) scope(r *Rule, dir Dir) (field string, s addrSet) {
-	field = [...]string{FromGuest: "saddr", ToGuest: "daddr"}[dir]
+	field = pointField[dir]
 	if r.ports == nil {
 		return field, anyAddr
 	}

@@ -30,11 +30,17 @@ type Policy struct {
 	Source  []byte     // as written
 	Default RuleAction // for what no rule matches
 	Rules   []Rule     // in order: the first match decides
+	Exclude []string   // guests that the policy is not for, as written
+	// Midstream lets a flow of TCP begin with an ACK: for connections whose beginning the engine has not seen.
+	Midstream bool
+	Limits    Limits // of each vNIC
 
 	inv      *Inventory
 	groups   []*noun
 	services []*noun
 	owners   map[netip.Addr]frame.PortID
+	excluded []bool // by port
+	timeouts *[states]uint32
 	links    []addrSet // by port: the addresses of its segment
 	classes  *classifier
 	content  uint64    // hash of what the policy decides
@@ -51,6 +57,7 @@ type Rule struct {
 	AppliedTo []string   `json:"applied_to,omitempty"` // guests, as written; empty is every vNIC
 	Action    RuleAction `json:"action"`
 	Log       bool       `json:"log,omitempty"`
+	Section   string     `json:"section,omitempty"`
 	Line      int        `json:"line"` // in the policy's file
 	Col       int        `json:"col"`
 

@@ -13,6 +13,7 @@ type Program struct {
 	placement  Placement
 	enforce    bool // the engine drops what the policy denies
 	generation uint64
+	timeouts   *[states]uint32
 }
 
 // counter counts for one rule. It belongs to the policy, so that a change of placement keeps it.
@@ -20,7 +21,7 @@ type counter struct{ hits, bytes atomic.Uint64 }
 
 // Compile makes the program of a policy for a placement. It is pure: the same policy gives the same program.
 func Compile(p *Policy, pl Placement) (*Program, error) {
-	g := &Program{policy: p, placement: pl, enforce: pl.EngineEnforces(), generation: p.content}
+	g := &Program{policy: p, placement: pl, enforce: pl.EngineEnforces(), generation: p.content, timeouts: p.timeouts}
 	if g.enforce {
 		g.generation |= 1
 	}

@@ -29,8 +29,8 @@ func (s state) String() string { return stateNames[s] }
 
 const second = 1000 // in milliseconds, as flows count time
 
-// timeouts are in milliseconds of silence.
-var timeouts = [states]uint32{
+// defaultTimeouts are in milliseconds of silence.
+var defaultTimeouts = [states]uint32{
 	tcpFirst: 120 * second, tcpBoth: 30 * second, tcpOpen: 30 * second, tcpEstablished: 43200 * second,
 	tcpClosing: 120 * second, tcpFinWait: 45 * second, tcpClosed: 20 * second,
 	datagramFirst: 60 * second, datagramSingle: 30 * second, datagramMultiple: 60 * second,
@@ -102,7 +102,7 @@ func segmentOf(flags uint8) segment {
 // flow's; again says that this frame may have been seen before, at its other insertion point.
 func nextTCP(s state, seg segment, reply, again bool, flags *uint8) (next state, ok bool) {
 	answered := *flags&flowReplied != 0
-	if !reply && !answered && seg != segmentSyn {
+	if !reply && !answered && seg != segmentSyn && (s == tcpFirst || s == tcpClosed) {
 		return s, false
 	}
 	if reply && !answered && s == tcpClosed {

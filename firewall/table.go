@@ -53,14 +53,14 @@ func (f *Flows) all(fn func(*shard, *flow)) {
 // Each calls fn for every flow until it says false. The table may change meanwhile; fn may call the table. p names the flows'
 // rules; it may be nil.
 func (f *Flows) Each(now int64, p *Program, fn func(FlowRecord) bool) {
-	ms := milliseconds(now)
+	ms, timeouts := milliseconds(now), f.timeouts.Load()
 	var batch []FlowRecord
 	for i := range f.shards {
 		for from, more := uint32(0), true; more; from += piece {
 			batch = batch[:0]
 			more = f.shards[i].walk(from, func(e *flow) {
-				if !e.expired(ms) {
-					batch = append(batch, e.record(ms, p))
+				if !e.expired(ms, timeouts) {
+					batch = append(batch, e.record(ms, p, timeouts))
 				}
 			})
 			for _, r := range batch {
@@ -75,13 +75,13 @@ func (f *Flows) Each(now int64, p *Program, fn func(FlowRecord) bool) {
 // Export lists the flows that are alive, not closing, allowed by p's policy, and new or materially changed since a mark;
 // mark 0 means all. It does not matter whether p's placement enforces.
 func (f *Flows) Export(now int64, p *Program, since Mark) (out []FlowRecord) {
-	ms := milliseconds(now)
+	ms, timeouts := milliseconds(now), f.timeouts.Load()
 	f.all(func(_ *shard, e *flow) {
-		if e.expired(ms) || e.state.over() || since != 0 && int32(e.changed-uint32(since)) <= 0 {
+		if e.expired(ms, timeouts) || e.state.over() || since != 0 && int32(e.changed-uint32(since)) <= 0 {
 			return
 		}
 		if p.policy.allows(e) {
-			out = append(out, e.record(ms, p))
+			out = append(out, e.record(ms, p, timeouts))
 		}
 	})
 	return out
@@ -89,16 +89,16 @@ func (f *Flows) Export(now int64, p *Program, since Mark) (out []FlowRecord) {
 
 // Import adds the flows that the table lacks, and says how many. They are evaluated by the program at their next frame.
 func (f *Flows) Import(now int64, recs []FlowRecord) (n int) {
-	ms := milliseconds(now)
+	ms, timeouts := milliseconds(now), f.timeouts.Load()
 	for i := range recs {
-		if f.importOne(ms, &recs[i]) {
+		if f.importOne(ms, &recs[i], timeouts) {
 			n++
 		}
 	}
 	return n
 }
 
-func (f *Flows) importOne(ms uint32, r *FlowRecord) bool {
+func (f *Flows) importOne(ms uint32, r *FlowRecord, timeouts *[states]uint32) bool {
 	src, dst := r.Src.Addr(), r.Dst.Addr()
 	if !src.IsValid() || !dst.IsValid() {
 		return false
@@ -118,7 +118,7 @@ func (f *Flows) importOne(ms uint32, r *FlowRecord) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old := s.find(&id, h); old != nil {
-		if !old.expired(ms) {
+		if !old.expired(ms, timeouts) {
 			return false
 		}
 		f.remove(s, old)
@@ -168,12 +168,12 @@ func (f *Flows) Revalidate(p *Program) (cut int) {
 // Expire removes flows whose time is over. It does a bounded piece of work at each call, a fiftieth of the table, so call it about ten
 // times a second.
 func (f *Flows) Expire(now int64) (expired int) {
-	ms := milliseconds(now)
+	ms, timeouts := milliseconds(now), f.timeouts.Load()
 	for range (shardCount + expireCalls - 1) / expireCalls {
 		s := &f.shards[f.sweep.Add(1)%shardCount]
 		for from, more := uint32(0), true; more; from += piece {
 			more = s.walk(from, func(e *flow) {
-				if e.expired(ms) {
+				if e.expired(ms, timeouts) {
 					f.remove(s, e)
 					expired++
 				}

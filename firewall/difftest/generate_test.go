@@ -64,6 +64,9 @@ services:
   gre: {protocol: gre}
   mixed: [{tcp: any}, {protocol: [gre, esp]}]
 `)
+	if r.IntN(5) == 0 {
+		fmt.Fprintf(&b, "exclude: %s\n", pick(r, "client", "web", "[other, backup]"))
+	}
 	fmt.Fprintf(&b, "default: %s\nrules:\n", pick(r, "allow", "drop", "reject"))
 	nouns := []string{"any", "client", "server", "other", "lan", "dmz", "web", "left", "odd", "deep", "none", "10.10.1.0/27", "0.0.0.0/0", `"::/0"`, "10.10.2.99", "[client, backup]"}
 	for i := range r.IntN(8) {

@@ -1,0 +1,133 @@
+package firewall
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"sluice/vnic/frame"
+)
+
+// Limits bound what one vNIC may begin. 0 means that the policy sets no bound.
+type Limits struct {
+	Flows        int `json:"flows"`          // held at once
+	NewPerSecond int `json:"new_per_second"` // begun in a second; a tenth of it at once
+}
+
+// timeoutNames are the states whose timeouts a policy may set. Those of udp are for ICMP and all other protocols too.
+var timeoutNames = map[string]state{
+	"tcp-first": tcpFirst, "tcp-open": tcpOpen, "tcp-established": tcpEstablished, "tcp-closing": tcpClosing,
+	"tcp-fin-wait": tcpFinWait, "tcp-closed": tcpClosed,
+	"udp-first": datagramFirst, "udp-single": datagramSingle, "udp-multiple": datagramMultiple,
+}
+
+// The bounds of a timeout: a flow's time counts in 31 bits of milliseconds.
+const (
+	minTimeout = time.Second
+	maxTimeout = 24 * 24 * time.Hour
+)
+
+// timeouts reads {tcp-established: 1h, udp-single: 10s}.
+func (l *loader) timeouts(n ast.Node) {
+	t := defaultTimeouts
+	for _, e := range l.entries(n, "timeouts") {
+		s, known := timeoutNames[e.name]
+		if !known {
+			l.unknown(e, "timeouts", sortedKeys(timeoutNames)...)
+			continue
+		}
+		w, ok := l.word(e.value, e.name)
+		d, err := time.ParseDuration(w)
+		if ok && (err != nil || d < minTimeout || d > maxTimeout) {
+			l.fail(e.value, "write for example 30s, 2m or 12h; from 1s to 576h", "%q is no timeout", w)
+			continue
+		}
+		t[s] = uint32(d / time.Millisecond)
+		if s == tcpOpen {
+			t[tcpBoth] = t[s]
+		}
+	}
+	l.p.timeouts = &t
+}
+
+// limits reads {flows: 1000, new-per-second: 100}.
+func (l *loader) limits(n ast.Node) {
+	for _, e := range l.entries(n, "limits") {
+		switch e.name {
+		case "flows":
+			l.p.Limits.Flows = l.count(e.value, "flows", 1<<20)
+		case "new-per-second":
+			l.p.Limits.NewPerSecond = l.count(e.value, "new-per-second", 1<<20)
+		default:
+			l.unknown(e, "limits", "flows", "new-per-second")
+		}
+	}
+}
+
+// count reads a whole number from 1 on.
+func (l *loader) count(n ast.Node, what string, most int) int {
+	w, ok := l.word(n, what)
+	v, err := strconv.Atoi(w)
+	if ok && (err != nil || v < 1 || v > most) {
+		l.fail(n, "write a whole number from 1 to "+strconv.Itoa(most), "%s cannot be %q", what, w)
+	}
+	return v
+}
+
+// exclude reads the guests that the policy is not for.
+func (l *loader) exclude(n ast.Node) {
+	var ports []frame.PortID
+	l.p.Exclude, ports = l.appliedTo(n)
+	for _, p := range ports {
+		for len(l.p.excluded) <= int(p) {
+			l.p.excluded = append(l.p.excluded, false)
+		}
+		l.p.excluded[p] = true
+	}
+}
+
+// sections reads [{name: base, rules: [...]}, ...]: rules in named groups, which are for people only; their order is the order of all.
+func (l *loader) sections(n ast.Node) {
+	list, ok := n.(*ast.SequenceNode)
+	if !ok {
+		l.fail(n, "write it as a list, each section beginning with -", "sections must be a list")
+		return
+	}
+	seen := map[string]bool{}
+	for _, v := range list.Values {
+		name := ""
+		var rules ast.Node
+		for _, e := range l.entries(v, "a section") {
+			switch e.name {
+			case "name":
+				name, _ = l.word(e.value, "the section's name")
+			case "rules":
+				rules = e.value
+			default:
+				l.unknown(e, "a section", "name", "rules")
+			}
+		}
+		switch {
+		case !names.MatchString(name):
+			l.fail(v, "add name: base; letters, digits, - _ and .", "the section has no proper name")
+		case seen[name]:
+			l.fail(v, "choose another name", "there is a section %s already", name)
+		case rules == nil:
+			l.fail(v, "add rules: [...]", "section %s has no rules", name)
+		default:
+			seen[name] = true
+			l.rules(rules, name)
+		}
+	}
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,147 @@
+package firewall
+
+import (
+	"net/netip"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"sluice/vnic/frame"
+)
+
+var ruleKeys = []string{"name", "from", "to", "service", "direction", "applied-to", "action", "log"}
+
+// rules reads a list of rules, of a section or of none.
+func (l *loader) rules(n ast.Node, section string) {
+	list, ok := n.(*ast.SequenceNode)
+	if !ok {
+		l.fail(n, "write it as a list, each rule beginning with -", "rules must be a list")
+		return
+	}
+	for _, v := range list.Values {
+		r := l.rule(v)
+		r.Section = section
+		if first, taken := l.rulesAt[r.Name]; taken && r.Name != "" {
+			l.fail(v, "choose another name", "rule %s is already at line %d", r.Name, first)
+		}
+		l.rulesAt[r.Name] = r.Line
+		l.p.Rules = append(l.p.Rules, r)
+	}
+}
+
+func (l *loader) rule(n ast.Node) Rule {
+	r := Rule{Direction: "in-out", from: anyAddr, to: anyAddr, svc: anyService, dirs: bothDirs}
+	r.Line, r.Col = place(n)
+	hasAction := false
+	for _, e := range l.entries(n, "a rule") {
+		switch e.name {
+		case "name":
+			r.Name, _ = l.word(e.value, "the rule's name")
+			if r.Name != "" && (!names.MatchString(r.Name) || r.Name == "default") {
+				l.fail(e.value, "use letters, digits, - _ and ., beginning with a letter; not default", "%q cannot be the name of a rule", r.Name)
+			}
+		case "from":
+			r.From, r.from = l.set(e.value, "from")
+		case "to":
+			r.To, r.to = l.set(e.value, "to")
+		case "service":
+			r.Service, r.svc = l.serviceSet(e.value)
+		case "direction":
+			r.Direction = l.oneOf(e.value, "direction", "in", "out", "in-out")
+			r.dirs = dirsOf[r.Direction]
+		case "applied-to":
+			r.AppliedTo, r.ports = l.appliedTo(e.value)
+		case "action":
+			r.Action, hasAction = l.action(e.value, "action"), true
+		case "log":
+			r.Log = l.yes(e.value, "log")
+		default:
+			l.unknown(e, "a rule", ruleKeys...)
+		}
+	}
+	if r.Name == "" {
+		l.fail(n, "add name: web", "the rule has no name")
+	}
+	if !hasAction {
+		l.fail(n, "add action: allow", "the rule has no action")
+	}
+	return r
+}
+
+// set reads the nouns of from or to.
+func (l *loader) set(n ast.Node, what string) (written []string, set addrSet) {
+	for _, m := range l.items(n, what) {
+		if w, ok := l.word(m, what); ok {
+			written = append(written, w)
+			set = append(set, l.addrs(m, w)...)
+		}
+	}
+	if len(written) == 1 {
+		return written, set // resolved sets are normal already
+	}
+	return written, set.normal()
+}
+
+func (l *loader) serviceSet(n ast.Node) (written []string, set svcSet) {
+	for _, m := range l.items(n, "service") {
+		w, ok := l.word(m, "service")
+		s := l.services[w]
+		switch {
+		case !ok:
+			continue
+		case w == "any":
+			set = append(set, anyService...)
+		case s == nil:
+			l.fail(m, "add it to services: "+w+": {tcp: 80}", "there is no service %q", w)
+		default:
+			s.used = true
+			set = append(set, s.svc...)
+		}
+		written = append(written, w)
+	}
+	return written, set.normal()
+}
+
+// appliedTo reads the guests whose vNICs a rule is for.
+func (l *loader) appliedTo(n ast.Node) (written []string, ports []frame.PortID) {
+	ports = []frame.PortID{}
+	for _, m := range l.items(n, "applied-to") {
+		w, ok := l.word(m, "applied-to")
+		if !ok {
+			continue
+		}
+		written = append(written, w)
+		switch {
+		case l.vnics[w] != nil:
+			ports = append(ports, l.vnics[w]...)
+		case l.groups[w] != nil:
+			l.groups[w].used = true
+			ports = append(ports, l.owners(l.groups[w].addrs)...)
+		case l.inv[w] != nil && w != "any":
+			ports = append(ports, l.owners(l.inv[w])...)
+		default:
+			l.fail(m, "name guests, segments, or groups of them", "%q has no vNICs", w)
+		}
+	}
+	return written, ports
+}
+
+// owners lists the vNICs that have an address in a set.
+func (l *loader) owners(s addrSet) (ports []frame.PortID) {
+	for _, g := range l.p.inv.Guests {
+		for _, v := range g.VNICs {
+			if ownsAny(v.Addrs, s) {
+				ports = append(ports, v.Port)
+			}
+		}
+	}
+	return ports
+}
+
+func ownsAny(addrs []netip.Addr, s addrSet) bool {
+	for _, a := range addrs {
+		if s.contains(frame.AddrFrom(a)) {
+			return true
+		}
+	}
+	return false
+}
