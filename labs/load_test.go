@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sluice/firewall"
+	"sluice/labs/guest"
 	"sluice/vswitch/control"
 )
 
@@ -126,9 +127,9 @@ func TestGoodLab(t *testing.T) {
 		},
 		Guests: []Guest{
 			{Name: "client", Kind: KindQEMU, Memory: 512, CPUs: 2, VNICs: []VNIC{{0, ip("10.10.1.10"), ip("fd00:10:1::10")}}},
-			{Name: "server", Kind: KindAuto, Memory: defaultMemory, CPUs: 1, Services: []string{"http", "echo"}, VNICs: []VNIC{{1, ip("10.11.3.138"), ip("fd00:11::3:138")}}},
-			{Name: "both", Kind: KindAuto, Memory: defaultMemory, CPUs: 1, VNICs: []VNIC{{0, ip("10.10.1.20"), ip("fd00:10:1::20")}, {1, ip("10.11.0.20"), ip("fd00:11::1:20")}}},
-			{Name: "here", Kind: KindHost, Memory: defaultMemory, CPUs: 1, VNICs: []VNIC{{0, ip("10.10.1.30"), ip("fd00:10:1::30")}}},
+			{Name: "server", Kind: KindAuto, Memory: guest.DefaultMemoryMiB, CPUs: 1, Services: []string{"http", "echo"}, VNICs: []VNIC{{1, ip("10.11.3.138"), ip("fd00:11::3:138")}}},
+			{Name: "both", Kind: KindAuto, Memory: guest.DefaultMemoryMiB, CPUs: 1, VNICs: []VNIC{{0, ip("10.10.1.20"), ip("fd00:10:1::20")}, {1, ip("10.11.0.20"), ip("fd00:11::1:20")}}},
+			{Name: "here", Kind: KindHost, Memory: guest.DefaultMemoryMiB, CPUs: 1, VNICs: []VNIC{{0, ip("10.10.1.30"), ip("fd00:10:1::30")}}},
 		},
 		Appliance: &Guest{Name: "fw", Kind: KindNetns, Memory: 300, CPUs: 1, VNICs: []VNIC{{0, ip("10.10.1.254"), ip("fd00:10:1::1")}, {1, ip("10.11.0.1"), ip("fd00:11::fe")}}},
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"sluice/labs/guest"
 )
 
 func (l *labReader) segments(n ast.Node) {
@@ -93,7 +95,7 @@ func (l *labReader) guests(n ast.Node) {
 }
 
 func (l *labReader) guest(e entry) Guest {
-	g := Guest{Name: l.name(e.key, "guest name"), Kind: KindAuto, Memory: defaultMemory, CPUs: 1}
+	g := Guest{Name: l.name(e.key, "guest name"), Kind: KindAuto, Memory: guest.DefaultMemoryMiB, CPUs: 1}
 	l.taken(e.key, "the name", g.Name)
 	what := "guest " + e.name
 	var card vnicNodes // of a guest with a single vNIC, written without a list
@@ -124,13 +126,10 @@ func (l *labReader) guest(e entry) Guest {
 // machine is the keys that guests and the appliance share.
 func (l *labReader) machine(g *Guest) map[string]func(ast.Node) {
 	return map[string]func(ast.Node){
-		"memory": func(v ast.Node) { g.Memory = l.number(v, "memory (MiB)", 96, 16384) },
+		"memory": func(v ast.Node) { g.Memory = l.number(v, "memory (MiB)", guest.DefaultMemoryMiB, 16384) },
 		"cpus":   func(v ast.Node) { g.CPUs = l.number(v, "cpus", 1, 16) },
 	}
 }
-
-// defaultMemory is enough for the guest image and its tools, in MiB.
-const defaultMemory = 192
 
 func (l *labReader) services(n ast.Node, what string) []string {
 	var out []string
@@ -236,7 +235,7 @@ func deriveAddress6(a netip.Addr, subnet, subnet6 netip.Prefix) netip.Addr {
 }
 
 func (l *labReader) appliance(n ast.Node) {
-	g := Guest{Kind: KindAuto, Memory: defaultMemory, CPUs: 1}
+	g := Guest{Kind: KindAuto, Memory: guest.DefaultMemoryMiB, CPUs: 1}
 	keys := l.machine(&g)
 	var name ast.Node = n
 	keys["name"] = func(v ast.Node) { g.Name = l.name(v, "the appliance's name"); name = v }

@@ -70,7 +70,7 @@ func (w *world) build(ctx context.Context, progress func(string)) error {
 		booting.Go(func() error {
 			begun := time.Now()
 			if err := w.bootGuest(ctx2, r, progress); err != nil {
-				return fmt.Errorf("guest %s: %w", r.Name, err)
+				return err
 			}
 			progress(fmt.Sprintf("%s is ready after %.1f s", r.Name, time.Since(begun).Seconds()))
 			return nil
@@ -106,24 +106,21 @@ func (w *world) bootGuest(ctx context.Context, r *resident, progress func(string
 	}
 	spec, err := w.spec(r)
 	if err != nil {
-		return err
+		return fmt.Errorf("make the vNICs of %s: %w", r.Name, err)
 	}
 	if r.machine, err = guest.New(spec); err != nil {
 		return err
 	}
 	progress(fmt.Sprintf("%s boots (%s)", r.Name, r.Kind))
 	if err := r.machine.Boot(ctx); err != nil {
-		return fmt.Errorf("boot: %w", err)
+		return err
 	}
 	if r.Kind == KindNetns {
 		if err := plugIn(r); err != nil {
-			return err
+			return fmt.Errorf("make the vNICs of %s: %w", r.Name, err)
 		}
 	}
-	if err := r.machine.Configure(ctx); err != nil {
-		return fmt.Errorf("configure: %w", err)
-	}
-	return nil
+	return r.machine.Configure(ctx)
 }
 
 // spec describes a guest for its maker. TAPs are made here: QEMU inherits the guest's end.
