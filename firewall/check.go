@@ -7,9 +7,15 @@ import (
 // Check says what an insertion point does with a frame. It never allocates. In placements where the engine does not
 // enforce, it passes everything, but keeps the flow table.
 //
-// The way of a frame: what is not IP; fragments (fragments.go); ICMP's own ways (icmp.go); the flow table; and what no flow explains
+// The way of a frame: what is forged; what is not IP; fragments (fragments.go); ICMP's own ways (icmp.go); the flow table; and what no flow explains
 // goes to the rules, and begins a flow where they allow it.
 func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
+	if g := p.policy.guardAt(pt); g != nil {
+		if forged := g.forged(cx, k); forged != "" {
+			cx.tell("spoofguard", forged)
+			return Verdict{Reason: frame.ReasonSpoof}
+		}
+	}
 	if k.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0 {
 		return p.checkOther(cx, pt, k)
 	}
@@ -19,11 +25,6 @@ func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
 	if k.Has(frame.KeyFragment) {
 		return p.checkFirst(cx, pt, k)
 	}
-	return p.checkWhole(cx, pt, k)
-}
-
-// checkWhole judges a packet with all its headers.
-func (p *Program) checkWhole(cx *Context, pt Point, k *frame.Key) Verdict {
 	id, swapped := identify(k)
 	mayBegin := true
 	if k.Proto == frame.ProtoICMP || k.Proto == frame.ProtoICMPv6 {

@@ -86,6 +86,7 @@ func (p *Policy) finish() {
 			}
 		}
 	}
+	p.guards = newGuards(p.inv)
 	p.classes = newClassifier(p.Rules, fewCells)
 	p.content = p.hash()
 	p.counters = make([]counter, len(p.Rules)+1)

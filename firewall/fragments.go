@@ -110,7 +110,14 @@ func (p *Program) checkLater(cx *Context, pt Point, k *frame.Key) Verdict {
 
 // checkFirst judges a first fragment as if it were whole, and notes that it passed, so that the later ones follow.
 func (p *Program) checkFirst(cx *Context, pt Point, k *frame.Key) Verdict {
-	v := p.checkWhole(cx, pt, k)
+	if k.Proto == frame.ProtoICMPv6 && k.Has(frame.KeyL4) {
+		if kind, _ := icmpKindOf(k); kind == icmpHousekeeping {
+			return p.refuse(cx, pt, frame.ReasonFragment, "nobody fragments neighbour discovery (RFC 6980)")
+		}
+	}
+	whole := *k
+	whole.Flags &^= frame.KeyFragment
+	v := p.Check(cx, pt, &whole)
 	if v.Action == Pass && p.enforce && !cx.Dry {
 		if packet, ok := fragmentID(cx, pt, k); ok {
 			cx.Flows.fragments.passed(packet, pt.Port, milliseconds(cx.Now))

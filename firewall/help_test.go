@@ -10,13 +10,13 @@ import (
 // lab is the reference lab's inventory, with a third guest beside the client.
 var lab = &Inventory{
 	Segments: []InvSegment{
-		{"lan", 1, []netip.Prefix{netip.MustParsePrefix("10.10.1.0/24"), netip.MustParsePrefix("fd00:10:1::/64")}},
-		{"dmz", 2, []netip.Prefix{netip.MustParsePrefix("10.10.2.0/24"), netip.MustParsePrefix("fd00:10:2::/64")}},
+		{Name: "lan", ID: 1, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.10.1.0/24"), netip.MustParsePrefix("fd00:10:1::/64")}},
+		{Name: "dmz", ID: 2, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.10.2.0/24"), netip.MustParsePrefix("fd00:10:2::/64")}},
 	},
 	Guests: []InvGuest{
-		{"client", []InvVNIC{{1, 1, frame.MAC{2, 0, 0, 0, 0, 1}, addrs("10.10.1.10", "fd00:10:1::10")}}},
-		{"server", []InvVNIC{{2, 2, frame.MAC{2, 0, 0, 0, 0, 2}, addrs("10.10.2.10", "fd00:10:2::10")}}},
-		{"other", []InvVNIC{{3, 1, frame.MAC{2, 0, 0, 0, 0, 3}, addrs("10.10.1.11", "fd00:10:1::11")}}},
+		{Name: "client", VNICs: []InvVNIC{{Port: 1, Segment: 1, MAC: frame.MAC{2, 0, 0, 0, 0, 1}, Addrs: addrs("10.10.1.10", "fd00:10:1::10")}}},
+		{Name: "server", VNICs: []InvVNIC{{Port: 2, Segment: 2, MAC: frame.MAC{2, 0, 0, 0, 0, 2}, Addrs: addrs("10.10.2.10", "fd00:10:2::10")}}},
+		{Name: "other", VNICs: []InvVNIC{{Port: 3, Segment: 1, MAC: frame.MAC{2, 0, 0, 0, 0, 3}, Addrs: addrs("10.10.1.11", "fd00:10:1::11")}}},
 	},
 }
 

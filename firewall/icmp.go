@@ -81,9 +81,6 @@ func (p *Program) checkICMP(cx *Context, pt Point, k *frame.Key, id *flowID, swa
 // checkHousekeeping passes neighbour discovery and group membership that stay on their segment: no policy is about them, and without
 // them IPv6 does not work. What is sent further than they ever need is asked of the rules like any other packet, but is no flow.
 func (p *Program) checkHousekeeping(cx *Context, pt Point, k *frame.Key, id *flowID, swapped bool) Verdict {
-	if k.Has(frame.KeyFragment) {
-		return p.refuse(cx, pt, frame.ReasonFragment, "nobody fragments neighbour discovery (RFC 6980)")
-	}
 	isND := k.ICMPType >= 133 && k.ICMPType <= 137
 	hops := uint8(1) // RFC 2710 3
 	if isND {

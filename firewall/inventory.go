@@ -31,4 +31,7 @@ type InvVNIC struct {
 	Segment frame.SegmentID
 	MAC     frame.MAC
 	Addrs   []netip.Addr
+	// Guarded makes the engine drop what the guest sends from other addresses or MACs than these, and forged ARP and
+	// neighbour discovery, in every placement.
+	Guarded bool
 }

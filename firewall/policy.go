@@ -39,7 +39,8 @@ type Policy struct {
 	groups   []*noun
 	services []*noun
 	owners   map[netip.Addr]frame.PortID
-	excluded []bool // by port
+	excluded []bool  // by port
+	guards   []guard // by port
 	timeouts *[states]uint32
 	links    []addrSet // by port: the addresses of its segment
 	classes  *classifier

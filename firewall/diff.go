@@ -1,0 +1,248 @@
+package firewall
+
+import (
+	"net/netip"
+	"slices"
+
+	"sluice/vnic/frame"
+)
+
+// Difference is one way in which two policies decide flows differently, with a flow that shows it.
+type Difference struct {
+	Witness  Tuple
+	From, To frame.PortID // the vNICs that send and receive it; 0 is none of the inventory
+	A, B     Decision
+	Classes  int // how many classes of flows differ so: all flows of a class meet the same rules in both policies
+}
+
+// Comparison is what Diff found.
+type Comparison struct {
+	Differences []Difference // one for each pair of verdicts and deciding rules, in the order in which they were found
+	Stopped     bool         // the policies differ in more places than are looked at: there may be more differences
+}
+
+// diffSteps bounds the work of one comparison, about a few seconds of it.
+const diffSteps = 200_000_000
+
+// Diff finds the flows whose verdicts (allow, drop or reject) differ between two policies for the same inventory. Unless
+// it stopped, it is exact: without a difference, no flow has one. Every end of a flow is considered that a frame can have: a
+// vNIC with an address of its own, and for all other addresses every vNIC and none. ICMP over IPv6, and ICMPv6 over IPv4, are
+// no flows.
+//
+// Only flows that a changed rule matches can differ: all other flows meet the same rules in the same order. So the changed
+// rules are looked at one by one, and the flows that one matches fall into classes along the boundaries of all the rules
+// that overlap it.
+func Diff(a, b *Policy) Comparison {
+	d := &differ{a: a, b: b, left: diffSteps, found: map[outcome]int{}}
+	d.applied()
+	d.samples()
+	for _, r := range d.boxes() {
+		d.box(r)
+	}
+	return Comparison{Differences: d.out, Stopped: d.left < 0}
+}
+
+// differ is one comparison.
+type differ struct {
+	a, b   *Policy
+	left   int            // steps
+	ports  []frame.PortID // none, and one of each kind of vNIC that rules can tell apart
+	likely []frame.Addr   // addresses that people would take for an example
+	found  map[outcome]int
+	out    []Difference
+}
+
+// outcome is what tells one Difference from another.
+type outcome struct {
+	a, b         RuleAction
+	aRule, bRule uint32
+}
+
+// boxes are the rules outside of which both policies decide the same.
+func (d *differ) boxes() []*Rule {
+	everything := []*Rule{{from: anyAddr, to: anyAddr, svc: anyService}}
+	if d.a.Default != d.b.Default {
+		return everything
+	}
+	for _, g := range d.a.inv.Guests {
+		for _, v := range g.VNICs {
+			if d.a.excludes(v.Port) != d.b.excludes(v.Port) {
+				return everything
+			}
+		}
+	}
+	return changed(d.a.Rules, d.b.Rules)
+}
+
+// applied finds the vNICs that stand for all: those that the same rules are applied to are alike for who has no address of
+// their own.
+func (d *differ) applied() {
+	var sets [][]frame.PortID
+	for _, p := range []*Policy{d.a, d.b} {
+		for i := range p.Rules {
+			if r := &p.Rules[i]; r.ports != nil && !slices.ContainsFunc(sets, func(s []frame.PortID) bool { return slices.Equal(s, r.ports) }) {
+				sets = append(sets, r.ports)
+			}
+		}
+	}
+	d.ports = []frame.PortID{0}
+	seen := map[string]bool{}
+	kind := func(port frame.PortID) string {
+		k := []byte{boolByte(d.a.excludes(port)), boolByte(d.b.excludes(port))}
+		for _, s := range sets {
+			k = append(k, boolByte(slices.Contains(s, port)))
+		}
+		return string(k)
+	}
+	seen[kind(0)] = true
+	for _, g := range d.a.inv.Guests {
+		for _, v := range g.VNICs {
+			if k := kind(v.Port); !seen[k] {
+				seen[k] = true
+				d.ports = append(d.ports, v.Port)
+			}
+		}
+	}
+}
+
+// samples are addresses for examples: one of each segment, and those for documentation (RFC 5737, RFC 3849).
+func (d *differ) samples() {
+	for _, s := range d.a.inv.Segments {
+		for _, p := range s.Prefixes {
+			a := frame.AddrFrom(p.Masked().Addr())
+			a[15] |= 200
+			d.likely = append(d.likely, a)
+		}
+	}
+	for _, s := range []string{"198.51.100.1", "2001:db8::1"} {
+		d.likely = append(d.likely, frame.AddrFrom(netip.MustParseAddr(s)))
+	}
+}
+
+// box compares the policies within what one rule matches.
+func (d *differ) box(r *Rule) {
+	var near []*Rule
+	for _, p := range []*Policy{d.a, d.b} {
+		for i := range p.Rules {
+			o := &p.Rules[i]
+			if o.svc.overlaps(r.svc) && o.from.overlaps(r.from) && o.to.overlaps(r.to) {
+				near = append(near, o)
+			}
+		}
+		d.left -= len(p.Rules)
+	}
+	src := d.ends(r.from, near, func(o *Rule) addrSet { return o.from })
+	dst := d.ends(r.to, near, func(o *Rule) addrSet { return o.to })
+	for i := range src {
+		for j := range dst {
+			if d.left < 0 {
+				return
+			}
+			if isIPv4(&src[i].addr) == isIPv4(&dst[j].addr) {
+				d.pair(r, near, &src[i], &dst[j])
+			}
+		}
+	}
+}
+
+// pair compares the policies for two ends, service by service.
+func (d *differ) pair(r *Rule, near []*Rule, src, dst *endClass) {
+	match := src.both(dst)
+	d.left -= 1 + min(len(src.rules), len(dst.rules))
+	starts := serviceStarts(r.svc, near, match)
+	for i, at := range starts {
+		if !r.svc.contains(at) {
+			continue
+		}
+		end := uint32(lastService + 1)
+		if i+1 < len(starts) {
+			end = starts[i+1]
+		}
+		if t, ok := witness(src.addr, dst.addr, at, end); ok {
+			d.compare(src.port, dst.port, t)
+		}
+	}
+}
+
+// compare asks both policies about one flow.
+func (d *differ) compare(from, to frame.PortID, t Tuple) {
+	const cost = 20 // in steps: of a decision
+	d.left -= cost
+	a, b := d.a.along(from, to, t), d.b.along(from, to, t)
+	if a.Action == b.Action {
+		return
+	}
+	k := outcome{a.Action, b.Action, a.Rule, b.Rule}
+	i, known := d.found[k]
+	if !known {
+		i = len(d.out)
+		d.found[k] = i
+		d.out = append(d.out, Difference{Witness: t, From: from, To: to, A: a, B: b})
+	}
+	d.out[i].Classes++
+}
+
+// along is Evaluate between two vNICs, whoever has the addresses.
+func (p *Policy) along(from, to frame.PortID, t Tuple) Decision {
+	if d := p.EvaluateAt(Point{from, FromGuest}, t); d.Action != RuleAllow {
+		return d
+	}
+	return p.EvaluateAt(Point{to, ToGuest}, t)
+}
+
+// serviceStarts cuts the line of services where a rule begins or ends to match, and between the protocols whose flows look
+// different.
+func serviceStarts(within svcSet, near []*Rule, match []uint32) []uint32 {
+	cuts := make([]uint32, 0, 16)
+	for _, proto := range []uint8{frame.ProtoICMP, frame.ProtoTCP, frame.ProtoUDP, frame.ProtoICMPv6} {
+		r := protoRange(proto)
+		cuts = append(cuts, r.lo, r.hi+1)
+	}
+	add := func(s svcSet) {
+		for _, r := range s {
+			cuts = append(cuts, r.lo, r.hi+1)
+		}
+	}
+	add(within)
+	for _, i := range match {
+		add(near[i].svc)
+	}
+	slices.Sort(cuts)
+	cuts = slices.Compact(cuts)
+	for len(cuts) > 0 && cuts[len(cuts)-1] > lastService {
+		cuts = cuts[:len(cuts)-1]
+	}
+	return cuts
+}
+
+// witness is a flow of the services from at to before end; ok is false where there is none between these addresses.
+func witness(src, dst frame.Addr, at, end uint32) (t Tuple, ok bool) {
+	t = Tuple{Proto: uint8(at >> 16), Src: netip.AddrPortFrom(src.IP(), 0), Dst: netip.AddrPortFrom(dst.IP(), 0)}
+	switch t.Proto {
+	case frame.ProtoTCP, frame.ProtoUDP:
+		if uint16(at) == 0 && at+1 < end {
+			at++ // port 0 is nobody's example
+		}
+		t.Dst = netip.AddrPortFrom(dst.IP(), uint16(at))
+	case frame.ProtoICMP, frame.ProtoICMPv6:
+		if isIPv4(&src) != (t.Proto == frame.ProtoICMP) {
+			return t, false
+		}
+		t.ICMPType, t.ICMPCode = uint8(at>>8), uint8(at)
+	}
+	return t, true
+}
+
+func (s svcSet) overlaps(t svcSet) bool {
+	for i, j := 0, 0; i < len(s) && j < len(t); {
+		switch {
+		case s[i].hi < t[j].lo:
+			i++
+		case t[j].hi < s[i].lo:
+			j++
+		default:
+			return true
+		}
+	}
+	return false
+}

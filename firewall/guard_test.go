@@ -1,0 +1,121 @@
+package firewall
+
+import (
+	"testing"
+
+	"sluice/vnic/frame"
+)
+
+// guarded is a program, in which nothing is enforced, over the reference lab with the client's vNIC guarded.
+func guarded(t *testing.T) *Program {
+	inv := &Inventory{Segments: lab.Segments, Guests: append([]InvGuest{}, lab.Guests...)}
+	v := inv.Guests[0].VNICs[0]
+	v.Guarded = true
+	inv.Guests[0].VNICs = []InvVNIC{v}
+	p, err := Load("p.yaml", []byte("default: allow"), inv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mustCompile(t, p, Off)
+}
+
+func TestGuardOfPackets(t *testing.T) {
+	for _, c := range []struct {
+		packet string
+		pass   bool
+	}{
+		{"client > server udp 1 2", true},
+		{"client6 > server6 udp 1 2", true},
+		{"other > server udp 1 2", false},
+		{"other6 > server6 tcp 1 2 S", false},
+		{"10.10.1.12 > server udp 1 2", false},
+		{"fe80::5 > server6 udp 1 2", true},
+		{"other > server proto 47", false},
+	} {
+		w := newWorld(t, guarded(t))
+		if v := w.at(Point{client, FromGuest}, c.packet); (v.Action == Pass) != c.pass || !c.pass && v.Reason != frame.ReasonSpoof {
+			t.Errorf("%s: %+v", c.packet, v)
+		}
+		if v := w.at(Point{client, ToGuest}, c.packet); v.Action != Pass {
+			t.Errorf("to the guest, %s: %+v", c.packet, v)
+		}
+		if v := w.at(Point{other, FromGuest}, c.packet); v.Action != Pass {
+			t.Errorf("from a guest that is not guarded, %s: %+v", c.packet, v)
+		}
+	}
+	w := newWorld(t, guarded(t))
+	f, k := parsePacket("client > server udp 1 2").frame(t)
+	k.SrcMAC[5]++
+	w.cx.Eth = f.Eth()
+	if v := w.g.Check(&w.cx, Point{client, FromGuest}, k); v.Reason != frame.ReasonSpoof {
+		t.Errorf("another MAC: %+v", v)
+	}
+}
+
+func TestGuardOfARP(t *testing.T) {
+	mac, otherMAC := lab.Guests[0].VNICs[0].MAC, lab.Guests[2].VNICs[0].MAC
+	own, others := frame.AddrFrom(guestAddr("client")), frame.AddrFrom(guestAddr("other"))
+	for _, c := range []struct {
+		name   string
+		sender frame.MAC
+		ip     frame.Addr
+		pass   bool
+	}{
+		{"own", mac, own, true},
+		{"probe", mac, unspecifiedIPv4, true},
+		{"another's address", mac, others, false},
+		{"another's MAC", otherMAC, own, false},
+	} {
+		f := frame.New(frame.MinLen + 28)
+		frame.PutEth(f.Eth(), frame.MAC{255, 255, 255, 255, 255, 255}, mac, frame.EtherARP)
+		frame.PutARP(f.Eth()[frame.MinLen:], 1, c.sender, c.ip, frame.MAC{}, others)
+		var k frame.Key
+		if r := frame.Parse(f, &k); r != frame.ReasonNone {
+			t.Fatal(c.name, r)
+		}
+		g := guarded(t)
+		cx := Context{Flows: NewFlows(FlowsConfig{Max: 4096}), Eth: f.Eth()}
+		if v := g.Check(&cx, Point{client, FromGuest}, &k); (v.Action == Pass) != c.pass {
+			t.Errorf("%s: %+v", c.name, v)
+		}
+	}
+}
+
+func TestGuardOfNeighbourDiscovery(t *testing.T) {
+	mac, otherMAC := lab.Guests[0].VNICs[0].MAC, lab.Guests[2].VNICs[0].MAC
+	own, others := frame.AddrFrom(guestAddr("client6")), frame.AddrFrom(guestAddr("other6"))
+	for _, c := range []struct {
+		name   string
+		kind   byte
+		target frame.Addr
+		option byte
+		mac    frame.MAC
+		pass   bool
+	}{
+		{"solicitation", ndSolicitation, others, ndOptionSource, mac, true},
+		{"solicitation with another's MAC", ndSolicitation, others, ndOptionSource, otherMAC, false},
+		{"advertisement", ndAdvertisement, own, ndOptionTarget, mac, true},
+		{"advertisement of another's address", ndAdvertisement, others, ndOptionTarget, mac, false},
+		{"advertisement of another's MAC", ndAdvertisement, own, ndOptionTarget, otherMAC, false},
+		{"router advertisement", ndRouter, own, ndOptionSource, mac, false},
+		{"redirect", ndRedirect, own, ndOptionTarget, mac, false},
+	} {
+		f := frame.New(frame.MinLen + 40 + 32)
+		b := f.Eth()
+		frame.PutEth(b, otherMAC, mac, frame.EtherIPv6)
+		frame.PutIPv6(b[frame.MinLen:], own, others, frame.ProtoICMPv6, 255, 32)
+		icmp := b[frame.MinLen+40:]
+		icmp[0] = c.kind
+		copy(icmp[8:], c.target[:])
+		icmp[24], icmp[25] = c.option, 1
+		copy(icmp[26:], c.mac[:])
+		var k frame.Key
+		if r := frame.Parse(f, &k); r != frame.ReasonNone {
+			t.Fatal(c.name, r)
+		}
+		cx := Context{Flows: NewFlows(FlowsConfig{Max: 4096}), Eth: f.Eth()}
+		if v := guarded(t).Check(&cx, Point{client, FromGuest}, &k); (v.Action == Pass) != c.pass {
+			t.Errorf("%s: %+v", c.name, v)
+		}
+	}
+}
