@@ -63,7 +63,7 @@ func labName(kind string) string { return fmt.Sprintf("sl-labs-%s-%d", kind, os.
 // binary builds the command once.
 var binary = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(workDir, "sluice")
-	cmd := exec.Command("go", "build", "-o", path, "sluice")
+	cmd := exec.Command("go", "build", "-ldflags", "-s -w", "-o", path, "sluice") // as small as what is shipped: guests boot it
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
