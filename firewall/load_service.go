@@ -9,6 +9,8 @@ import (
 	"sluice/vnic/frame"
 )
 
+var serviceKeys = []string{"tcp", "udp", "icmp", "icmpv4", "icmpv6", "protocol"}
+
 // service resolves a service: a mapping such as {tcp: [80, 8000-8010]}, or a list of them.
 func (l *loader) service(n ast.Node) svcSet {
 	var set svcSet
@@ -38,7 +40,7 @@ func (l *loader) servicePart(e entry) svcSet {
 	case "protocol":
 		return l.protocols(e.value)
 	}
-	l.unknown(e, "a service", "tcp", "udp", "icmp", "icmpv4", "icmpv6", "protocol")
+	l.unknown(e, "a service", serviceKeys...)
 	return nil
 }
 

@@ -60,11 +60,13 @@ func (p *Program) info(r Rule, number uint32) RuleInfo {
 }
 
 // RuleName is the name of the rule in a verdict; "default" where Verdict.Rule is 0.
-func (p *Program) RuleName(rule uint32) string {
-	if rule == 0 || int(rule) > len(p.policy.Rules) {
+func (p *Program) RuleName(rule uint32) string { return p.policy.ruleName(rule) }
+
+func (p *Policy) ruleName(rule uint32) string {
+	if rule == 0 || int(rule) > len(p.Rules) {
 		return "default"
 	}
-	return p.policy.Rules[rule-1].Name
+	return p.Rules[rule-1].Name
 }
 
 // evaluate asks the rules about a flow's first frame at a point, counts, and gives the verdict.

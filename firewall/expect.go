@@ -1,0 +1,155 @@
+package firewall
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"sluice/vnic/frame"
+)
+
+// Expectation is one verdict that a policy's test file expects, and what the policy says.
+type Expectation struct {
+	Line   int        `json:"line"`
+	What   string     `json:"what"` // the flow, for people
+	Expect RuleAction `json:"expect"`
+	Got    RuleAction `json:"got"`
+	Rule   string     `json:"rule"`  // that decided; default where none did
+	Point  string     `json:"point"` // where: from-guest or to-guest
+	Passed bool       `json:"passed"`
+}
+
+var expectationKeys = []string{"from", "to", "tcp", "udp", "icmp", "protocol", "expect", "rule"}
+
+// Expect runs a file of expected verdicts against the policy: a list such as
+//
+//   - {from: client, to: server, tcp: 80, expect: allow, rule: web}
+//   - {from: client, to: 10.10.2.99, icmp: echo, expect: drop}
+//
+// A guest stands for each of its addresses; every pair of one family is tried. The error is an ErrorList, as Load's.
+func (p *Policy) Expect(file string, src []byte) ([]Expectation, error) {
+	l := &loader{reader: reader{file: file}, p: p}
+	root := l.parse(src)
+	var out []Expectation
+	if root != nil {
+		for _, n := range l.items(root, "the tests") {
+			out = append(out, l.expectations(n)...)
+		}
+	}
+	if len(l.errs) > 0 {
+		return nil, l.errs
+	}
+	return out, nil
+}
+
+// expectations tries one entry of a test file.
+func (l *loader) expectations(n ast.Node) (out []Expectation) {
+	var from, to []netip.Addr
+	var services svcSet
+	var expect RuleAction
+	given, rule := map[string]bool{}, ""
+	for _, e := range l.entries(n, "a test") {
+		given[e.name] = true
+		switch e.name {
+		case "from":
+			from = l.witnesses(e.value, "from")
+		case "to":
+			to = l.witnesses(e.value, "to")
+		case "tcp", "udp", "icmp", "protocol":
+			services = append(services, l.servicePart(e)...)
+		case "expect":
+			expect = l.action(e.value, "expect")
+		case "rule":
+			rule, _ = l.word(e.value, "rule")
+		default:
+			l.unknown(e, "a test", expectationKeys...)
+		}
+	}
+	line, _ := place(n)
+	switch {
+	case !given["from"] || !given["to"] || !given["expect"] || len(services) == 0:
+		l.fail(n, "write for example {from: client, to: server, tcp: 80, expect: allow}", "a test needs from, to, a service and expect")
+		return nil
+	case len(l.errs) > 0:
+		return nil
+	}
+	for _, t := range tuples(from, to, services) {
+		d := l.p.Evaluate(t)
+		x := Expectation{Line: line, What: t.String(), Expect: expect, Got: d.Action, Rule: l.p.ruleName(d.Rule), Point: d.Point.Dir.String()}
+		x.Passed = x.Got == x.Expect && (rule == "" || rule == x.Rule)
+		out = append(out, x)
+	}
+	if len(out) == 0 {
+		l.fail(n, "name two ends that have IPv4, or IPv6, in common", "no packet fits this test")
+	}
+	return out
+}
+
+// witnesses reads a guest's name or an address.
+func (l *loader) witnesses(n ast.Node, what string) []netip.Addr {
+	w, ok := l.word(n, what)
+	if !ok {
+		return nil
+	}
+	for _, g := range l.p.inv.Guests {
+		if g.Name == w {
+			var out []netip.Addr
+			for _, v := range g.VNICs {
+				out = append(out, v.Addrs...)
+			}
+			return out
+		}
+	}
+	a, err := netip.ParseAddr(w)
+	if err != nil || a.Zone() != "" {
+		l.fail(n, "name a guest, or write an address", "%q is no guest and no address", w)
+	}
+	return []netip.Addr{a}
+}
+
+// tuples lists the first packets between two sets of addresses, one for each range of services that fits the family.
+func tuples(from, to []netip.Addr, services svcSet) (out []Tuple) {
+	for _, a := range from {
+		for _, b := range to {
+			for _, s := range services {
+				if t, ok := tuple(a.Unmap(), b.Unmap(), s.lo); ok {
+					out = append(out, t)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// tuple makes the first packet that a service's number stands for; ok is false where the families do not fit.
+func tuple(src, dst netip.Addr, service uint32) (t Tuple, ok bool) {
+	proto := uint8(service >> 16)
+	if src.Is4() != dst.Is4() || proto == frame.ProtoICMP && !src.Is4() || proto == frame.ProtoICMPv6 && src.Is4() {
+		return t, false
+	}
+	t = Tuple{Proto: proto, Src: netip.AddrPortFrom(src, 0), Dst: netip.AddrPortFrom(dst, 0)}
+	switch proto {
+	case frame.ProtoTCP, frame.ProtoUDP:
+		t.Dst = netip.AddrPortFrom(dst, uint16(service))
+	case frame.ProtoICMP, frame.ProtoICMPv6:
+		t.ICMPType, t.ICMPCode = uint8(service>>8), uint8(service)
+	}
+	return t, true
+}
+
+// String is the packet for people.
+func (t Tuple) String() string {
+	what := ""
+	switch t.Proto {
+	case frame.ProtoTCP, frame.ProtoUDP:
+		what = serviceName(t.Proto, t.Dst.Port())
+	case frame.ProtoICMP:
+		what = fmt.Sprintf("icmp type %d", t.ICMPType)
+	case frame.ProtoICMPv6:
+		what = fmt.Sprintf("icmpv6 type %d", t.ICMPType)
+	default:
+		what = serviceName(t.Proto, 0)
+	}
+	return fmt.Sprintf("%s from %s to %s", what, t.Src.Addr(), t.Dst.Addr())
+}
