@@ -111,6 +111,7 @@ type Context struct {
 	// error, and the identification of a fragment. Where it is nil, such frames fit no flow.
 	Eth []byte
 	Rec func(Step)
+	Log *Log // takes what rules with log: true decide; may be nil
 
 	copied flow // what Dry changes instead
 }

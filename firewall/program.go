@@ -17,7 +17,10 @@ type Program struct {
 }
 
 // counter counts for one rule. It belongs to the policy, so that a change of placement keeps it.
-type counter struct{ hits, bytes atomic.Uint64 }
+type counter struct {
+	hits, bytes atomic.Uint64
+	last        atomic.Int64
+}
 
 // Compile makes the program of a policy for a placement. It is pure: the same policy gives the same program.
 func Compile(p *Policy, pl Placement) (*Program, error) {
@@ -43,6 +46,7 @@ type RuleInfo struct {
 	File  string `json:"file"`
 	Hits  uint64 `json:"hits"`  // frames for which an insertion point asked the rules and got this one
 	Bytes uint64 `json:"bytes"` // of IP, in these frames
+	Last  int64  `json:"-"`     // when the last of them was, as Context.Now; 0 is never
 }
 
 // Rules lists the rules in order; the last one, called default, is the default.
@@ -56,7 +60,7 @@ func (p *Program) Rules() []RuleInfo {
 
 func (p *Program) info(r Rule, number uint32) RuleInfo {
 	c := &p.policy.counters[number]
-	return RuleInfo{Rule: r, File: p.policy.File, Hits: c.hits.Load(), Bytes: c.bytes.Load()}
+	return RuleInfo{Rule: r, File: p.policy.File, Hits: c.hits.Load(), Bytes: c.bytes.Load(), Last: c.last.Load()}
 }
 
 // RuleName is the name of the rule in a verdict; "default" where Verdict.Rule is 0.
@@ -75,6 +79,9 @@ func (p *Program) evaluate(cx *Context, at Point, first *firstPacket, length uin
 	v := Verdict{Rule: rule}
 	if rule > 0 && p.policy.Rules[rule-1].Log {
 		v.Flags |= VerdictLog
+		if cx.Log != nil && !cx.Dry {
+			cx.Log.take(&Note{At: cx.Now, Point: at, Rule: p.policy.Rules[rule-1].Name, Action: action, Src: first.src, Dst: first.dst, Service: first.service})
+		}
 	}
 	switch {
 	case action == RuleAllow:
@@ -87,8 +94,10 @@ func (p *Program) evaluate(cx *Context, at Point, first *firstPacket, length uin
 		v.Reason = frame.ReasonRule
 	}
 	if !cx.Dry {
-		p.policy.counters[rule].hits.Add(1)
-		p.policy.counters[rule].bytes.Add(uint64(length))
+		c := &p.policy.counters[rule]
+		c.hits.Add(1)
+		c.bytes.Add(uint64(length))
+		c.last.Store(cx.Now)
 	}
 	if cx.Rec != nil {
 		p.tellRule(cx, at, action, rule)
