@@ -40,6 +40,17 @@ func newEnd(fd int, tap bool) (*end, error) {
 	return e, nil
 }
 
+// buffers are for receiving frames of a size. There is room beyond it, so that a frame that is too long shows. They lie
+// close together: each in a page of its own would fall into the same lines of the processor's cache.
+func buffers(size int) [][]byte {
+	room := (vnetLen+size+127)/64*64 | 64
+	mem, out := make([]byte, burst*room), make([][]byte, burst)
+	for i := range out {
+		out[i] = mem[i*room : (i+1)*room : (i+1)*room]
+	}
+	return out
+}
+
 // The calls below go past Go's scheduler (RawSyscall), as they never block: an entry and exit of the scheduler for
 // each frame would be measured as if the switch had spent it.
 

@@ -89,10 +89,7 @@ func (s Shape) fixed() int {
 }
 
 func exchange(f []byte, fixed int, from, to *end) error {
-	into, got := make([][]byte, burst), make([][]byte, burst)
-	for i := range into {
-		into[i] = make([]byte, vnetLen+65536+ethLen)
-	}
+	into, got := buffers(len(f)), make([][]byte, burst)
 	want := f[vnetLen : vnetLen+fixed]
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
 		if _, err := from.send([][]byte{f}); err != nil {

@@ -169,10 +169,7 @@ func sleep(d time.Duration) {
 }
 
 func (t *trial) receive() error {
-	into, got := make([][]byte, burst), make([][]byte, burst)
-	for i := range into {
-		into[i] = make([]byte, vnetLen+65536+ethLen)
-	}
+	into, got := buffers(t.Shape.Size), make([][]byte, burst)
 	last := time.Duration(0)
 	for {
 		done := t.done.Load() // before looking: what was sent before it is seen below
