@@ -90,6 +90,34 @@ func TestFlowsAreCarried(t *testing.T) {
 	}
 }
 
+// TestCarriedFlowsAreTrusted looks at what a FlowRecord does not show: a flow that was carried has no window to be checked
+// against, and one that lives is not the first to go when the table is full.
+func TestCarriedFlowsAreTrusted(t *testing.T) {
+	a := inside(t)
+	if _, err := a.PutFlows(carried); err != nil {
+		t.Fatal(err)
+	}
+	c, err := a.conn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := c.Dump(nil)
+	if err != nil || len(entries) != len(carried) {
+		t.Fatalf("%d entries, %v", len(entries), err)
+	}
+	for _, e := range entries {
+		r, _ := toRecord(&e)
+		lives := r.State == "established" || r.State == "fin-wait" || r.State == "time-wait" || r.Proto == 17 && r.Replied
+		if e.Status.Assured() != lives {
+			t.Errorf("%s, %s: assured %v", nameOf(r), r.State, e.Status.Assured())
+		}
+		const liberal = 0x08 // IP_CT_TCP_FLAG_BE_LIBERAL
+		if tcp := e.ProtoInfo.TCP; tcp != nil && (tcp.OriginalFlags>>8&liberal == 0 || tcp.ReplyFlags>>8&liberal == 0) {
+			t.Errorf("%s: flags %#x, %#x", nameOf(r), tcp.OriginalFlags, tcp.ReplyFlags)
+		}
+	}
+}
+
 func nameOf(f firewall.FlowRecord) string { return fmt.Sprintf("%d %s %s", f.Proto, f.Src, f.Dst) }
 
 func flowsByName(t *testing.T, a *Appliance) map[string]firewall.FlowRecord {

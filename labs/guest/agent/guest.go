@@ -28,7 +28,6 @@ type guest struct {
 
 	mu         sync.Mutex // held while the guest is being configured
 	configured bool
-	hostname   string
 }
 
 func newGuest(ownKernel bool) *guest {

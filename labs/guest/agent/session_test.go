@@ -84,6 +84,27 @@ func TestStaleBytes(t *testing.T) {
 	}
 }
 
+// TestAnswersOnce has a host repeat its hello, as it does while a guest boots: a second answer would be taken for part of the
+// session.
+func TestAnswersOnce(t *testing.T) {
+	hello := greeting(wordHello, "n1")
+	var said bytes.Buffer
+	line := struct {
+		io.Reader
+		io.Writer
+	}{strings.NewReader(hello + hello + greeting(wordGo, "n0") + hello + greeting(wordGo, "n1") + "session"), &said}
+	r, err := greetHost(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := said.String(), greeting(wordReady, "n1"); got != want {
+		t.Errorf("the answer is %q, want %q", got, want)
+	}
+	if rest, err := io.ReadAll(r); err != nil || string(rest) != "session" {
+		t.Errorf("after the greeting comes %q, %v", rest, err)
+	}
+}
+
 // stale is a line with something in it already.
 type stale struct {
 	net.Conn
@@ -231,6 +252,7 @@ func TestExecEndsWithItsCaller(t *testing.T) {
 func TestTerminal(t *testing.T) {
 	c := connect(t)
 	in, typed := io.Pipe()
+	t.Cleanup(func() { in.Close() })
 	shown, out := io.Pipe()
 	sizes := make(chan Size)
 	ended := make(chan int, 1)
@@ -262,11 +284,23 @@ func TestTerminal(t *testing.T) {
 	io.WriteString(typed, "word\n")
 	expect("33 44")
 	expect("got word")
-	io.WriteString(typed, "\x03")
+	go interrupt(typed)
 	expect("caught")
 	go io.Copy(io.Discard, shown)
 	if code := <-ended; code != 5 {
 		t.Errorf("code %d, want 5", code)
+	}
+}
+
+// interrupt types Ctrl-C as an impatient user does, until nobody reads it: a shell that is just starting a program loses
+// one.
+func interrupt(typed io.Writer) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for range tick.C {
+		if _, err := io.WriteString(typed, "\x03"); err != nil {
+			return
+		}
 	}
 }
 
