@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"sync"
 
 	"sluice/vswitch/control"
 )
@@ -16,18 +17,26 @@ type report struct {
 	Class    control.Class `json:"class,omitempty"` // of Error
 }
 
-// reporter is the lab process's end. A parent that has gone is no reason to stop: the reports are then lost.
-type reporter struct{ to *json.Encoder }
-
-func newReporter(w io.Writer) reporter { return reporter{json.NewEncoder(w)} }
-
-func (r reporter) progress(what string) { _ = r.to.Encode(report{Progress: what}) }
-
-func (r reporter) ready() { _ = r.to.Encode(report{Ready: true}) }
-
-func (r reporter) failed(err error) {
-	_ = r.to.Encode(report{Error: err.Error(), Class: classOf(err)})
+// reporter is the lab process's end; many guests report at once. A parent that has gone is no reason to stop: the reports
+// are then lost.
+type reporter struct {
+	mu sync.Mutex
+	to *json.Encoder
 }
+
+func newReporter(w io.Writer) *reporter { return &reporter{to: json.NewEncoder(w)} }
+
+func (r *reporter) say(what report) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_ = r.to.Encode(what)
+}
+
+func (r *reporter) progress(what string) { r.say(report{Progress: what}) }
+
+func (r *reporter) ready() { r.say(report{Ready: true}) }
+
+func (r *reporter) failed(err error) { r.say(report{Error: err.Error(), Class: classOf(err)}) }
 
 // errDied says that the lab process ended without a last report.
 var errDied = errors.New("the lab process ended without a word")

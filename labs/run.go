@@ -28,7 +28,7 @@ func runLab(ctx context.Context, dir string) error {
 	return err
 }
 
-func serveLab(ctx context.Context, dir string, reports reporter, reported func() error) (err error) {
+func serveLab(ctx context.Context, dir string, reports *reporter, reported func() error) (err error) {
 	d, err := readDeployment(dir)
 	if err != nil {
 		return fmt.Errorf("read the deployment: %w", err)

@@ -62,31 +62,11 @@ func newWorld(lab *Lab, d *deployment, dir string, hostNS *os.File, stop context
 	return w, nil
 }
 
-// build boots every guest at once, then puts the policy in force, and only then joins the guests to the switch: no frame is
+// build boots every guest at once and puts the policy in force, and only then joins the guests to the switch: no frame is
 // forwarded before the policy decides.
 func (w *world) build(ctx context.Context, progress func(string)) error {
-	booting, ctx2 := errgroup.WithContext(ctx)
-	for _, r := range w.guests {
-		booting.Go(func() error {
-			begun := time.Now()
-			if err := w.bootGuest(ctx2, r, progress); err != nil {
-				return err
-			}
-			progress(fmt.Sprintf("%s is ready after %.1f s", r.Name, time.Since(begun).Seconds()))
-			return nil
-		})
-	}
-	if err := booting.Wait(); err != nil {
+	if err := w.bootAll(ctx, progress); err != nil {
 		return err
-	}
-	if err := w.joinAppliance(ctx); err != nil {
-		return err
-	}
-	if _, err := w.sw.SetPolicy(ctx, w.lab.Policy); err != nil {
-		return fmt.Errorf("apply the policy: %w", err)
-	}
-	if _, err := w.sw.Place(ctx, w.lab.Placement, vswitch.PlaceOptions{}); err != nil {
-		return fmt.Errorf("place the firewall: %w", err)
 	}
 	for _, r := range w.guests {
 		if !r.appliance {
@@ -95,6 +75,44 @@ func (w *world) build(ctx context.Context, progress func(string)) error {
 			}
 		}
 		w.watch(r)
+	}
+	return nil
+}
+
+// bootAll returns when every guest is ready and the policy is in force. That waits for the appliance only, not for guests
+// that boot longer.
+func (w *world) bootAll(ctx context.Context, progress func(string)) error {
+	booting, ctx := errgroup.WithContext(ctx)
+	if w.lab.Appliance == nil {
+		booting.Go(func() error { return w.enforce(ctx) })
+	}
+	for _, r := range w.guests {
+		booting.Go(func() error {
+			begun := time.Now()
+			if err := w.bootGuest(ctx, r, progress); err != nil {
+				return err
+			}
+			progress(fmt.Sprintf("%s is ready after %.1f s", r.Name, time.Since(begun).Seconds()))
+			if !r.appliance {
+				return nil
+			}
+			if err := w.join(ctx, r); err != nil {
+				return err
+			}
+			w.sw.SetAppliance(slowSide{r.machine})
+			return w.enforce(ctx)
+		})
+	}
+	return booting.Wait()
+}
+
+// enforce puts the lab's policy in force where the lab says.
+func (w *world) enforce(ctx context.Context) error {
+	if _, err := w.sw.SetPolicy(ctx, w.lab.Policy); err != nil {
+		return fmt.Errorf("apply the policy: %w", err)
+	}
+	if _, err := w.sw.Place(ctx, w.lab.Placement, vswitch.PlaceOptions{}); err != nil {
+		return fmt.Errorf("place the firewall: %w", err)
 	}
 	return nil
 }
@@ -247,19 +265,6 @@ func (w *world) open(r *resident, c Card) (vnic.NIC, error) {
 		o.Address = n.Addrs[0]
 	}
 	return vnic.OpenHost(w.hostDeviceName(c), o)
-}
-
-// joinAppliance gives the switch the slow side, if the lab has one.
-func (w *world) joinAppliance(ctx context.Context) error {
-	if w.lab.Appliance == nil {
-		return nil
-	}
-	r := w.guests[len(w.guests)-1]
-	if err := w.join(ctx, r); err != nil {
-		return err
-	}
-	w.sw.SetAppliance(slowSide{r.machine})
-	return nil
 }
 
 // watch logs the death of a guest: it is an event of the lab, not its end.
