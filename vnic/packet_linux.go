@@ -38,6 +38,7 @@ type packet struct {
 	mu     sync.Mutex // writers, and closed
 	closed bool
 	tx     txQueue
+	split  splitter
 	came   uint32 // frames since watch last looked
 	lost   uint32 // how many of them the kernel dropped
 
@@ -184,7 +185,7 @@ func (p *packet) WriteBatch(frames []*frame.Frame) (int, error) {
 	for len(frames) > 0 {
 		n := min(len(frames), frame.BatchSize)
 		p.tx.load(frames[:n])
-		taken, err := p.send(n)
+		taken, err := p.send(frames[:n])
 		sent += taken
 		if err == errFull {
 			return sent, nil
@@ -199,17 +200,21 @@ func (p *packet) WriteBatch(frames []*frame.Frame) (int, error) {
 
 var errFull = errors.New("queue is full")
 
-// send gives n loaded frames to the kernel. A frame that it refuses is skipped: the fault is that frame's alone.
-func (p *packet) send(n int) (taken int, err error) {
-	for at := 0; at < n; {
-		sent, errno := mmsg(unix.SYS_SENDMMSG, p.fd, p.tx.msgs[at:n])
+// send gives loaded frames to the kernel. A frame that it refuses is skipped: the fault is that frame's alone.
+func (p *packet) send(frames []*frame.Frame) (taken int, err error) {
+	for at := 0; at < len(frames); {
+		sent, errno := mmsg(unix.SYS_SENDMMSG, p.fd, p.tx.msgs[at:len(frames)])
 		switch errno {
 		case 0:
 			taken += sent
 			at += sent
 		case unix.EINTR:
 		case unix.ENOBUFS, unix.EAGAIN, unix.ENOMEM:
-			return taken, errFull
+			if !p.split.send(p.fd, frames[at]) {
+				return taken, errFull
+			}
+			taken++
+			at++
 		case unix.EINVAL, unix.EMSGSIZE:
 			at++
 		default:

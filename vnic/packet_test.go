@@ -38,6 +38,27 @@ func TestRootGSOFrameStaysWhole(t *testing.T) {
 	}
 }
 
+// A guest that takes no GSO frames gets the packets that they stand for.
+func TestRootGSOFrameIsSplitWhereItMustBe(t *testing.T) {
+	inNamespace(t)
+	guest, err := NewTAP("sl-vnic-a", frame.OffloadNone)
+	must(t, err)
+	defer guest.Close()
+	nic, err := OpenPacket("sl-vnic-a")
+	must(t, err)
+	defer nic.Close()
+	sent, err := nic.WriteBatch([]*frame.Frame{tcpFrame(1, 0), tcpFrame(3000, 1448), tcpFrame(2, 0)})
+	must(t, err)
+	if sent != 3 {
+		t.Errorf("%d of 3 frames sent", sent)
+	}
+	for i, want := range []int{1, 1448, 1448, 104, 2} {
+		if got := readTAP(t, guest); got.Len != 54+want || !got.Vnet().Plain() {
+			t.Fatalf("packet %d has %d bytes of payload, want %d; vnet header % x", i, got.Len-54, want, *got.Vnet())
+		}
+	}
+}
+
 func TestRootCloseEndsRead(t *testing.T) {
 	inNamespace(t)
 	_, nic := tapPort(t, "sl-vnic-a")
