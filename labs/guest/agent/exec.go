@@ -15,8 +15,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"github.com/creack/pty"
 )
 
 // lingerTime is how long, after a command has ended, its output may stay silent before it is taken for finished: a
@@ -90,12 +88,11 @@ func (e *execution) start(c Command) error {
 }
 
 func (e *execution) startTTY(size Size) error {
-	master, slave, err := pty.Open()
+	master, slave, err := openTerminal(size)
 	if err != nil {
 		return fmt.Errorf("open terminal: %w", err)
 	}
 	defer slave.Close()
-	resize(master, size)
 	e.cmd.Stdin, e.cmd.Stdout, e.cmd.Stderr = slave, slave, slave
 	e.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := e.procs.start(e.cmd); err != nil {
@@ -224,11 +221,5 @@ func (e *execution) kill() {
 	syscall.Kill(-e.cmd.Process.Pid, syscall.SIGKILL)
 	if e.pty != nil {
 		e.pty.Close() // hangs up on the jobs that a shell has put into groups of their own
-	}
-}
-
-func resize(f *os.File, s Size) {
-	if s.Rows > 0 && s.Cols > 0 {
-		pty.Setsize(f, &pty.Winsize{Rows: s.Rows, Cols: s.Cols})
 	}
 }

@@ -102,6 +102,8 @@ func FuzzExec(f *testing.F) {
 	writeFrame(&good, frameTaken, be32(1<<31))
 	writeFrame(&good, frameExit, be32(3))
 	f.Add(good.Bytes())
+	f.Add([]byte{byte(frameStdout), 0xff, 0xff, 0xff, 0xff, 'x'}) // longer than any buffer
+	f.Add([]byte{byte(frameTypes), 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		up := &upstream{w: io.Discard, done: make(chan struct{}), taken: make(chan struct{}, 1), credit: stdinWindow}
 		var out bytes.Buffer

@@ -258,7 +258,8 @@ func TestTerminal(t *testing.T) {
 	ended := make(chan int, 1)
 	go func() {
 		code, err := c.Exec(t.Context(), Command{
-			Args: []string{"sh", "-c", "trap 'echo caught; exit 5' INT; tty >/dev/null && stty size; read x; stty size; echo got $x; cat"}, Dir: "/",
+			Args: []string{"sh", "-c", "trap 'echo caught; exit 5' INT; tty >/dev/null && stty size; " +
+				"until stty size | grep '33 44'; do :; done; read x; echo got $x; cat"}, Dir: "/",
 			TTY: true, Size: Size{Rows: 11, Cols: 22}, Resize: sizes, Stdin: in, Stdout: out,
 		})
 		if err != nil {
@@ -281,8 +282,8 @@ func TestTerminal(t *testing.T) {
 	}
 	expect("11 22")
 	sizes <- Size{Rows: 33, Cols: 44}
-	io.WriteString(typed, "word\n")
 	expect("33 44")
+	io.WriteString(typed, "word\n")
 	expect("got word")
 	go interrupt(typed)
 	expect("caught")
