@@ -122,13 +122,16 @@ func destroyCommand() *cobra.Command {
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: cli.CompleteLabs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := needRoot(); err != nil {
+				return err
+			}
 			names, err := toDestroy(cmd, args, all)
 			if err != nil {
 				return err
 			}
 			var failed error
 			for _, name := range names {
-				err := Destroy(cmd.Context(), name)
+				err := Destroy(name)
 				if err == nil {
 					fmt.Fprintf(cmd.ErrOrStderr(), "lab %s is gone\n", name)
 				}

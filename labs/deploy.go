@@ -68,11 +68,19 @@ func prepare(ref string, o Options) (*deployment, *Lab, error) {
 	if l.needsAppliance() && l.Appliance == nil {
 		return nil, nil, control.Errorf(control.BadInput, "placement %s needs an appliance, and lab %s has none", d.Placement, d.Name)
 	}
-	if os.Geteuid() != 0 {
-		return nil, nil, control.Errorf(control.Lacks, "a lab needs root: it makes network namespaces and TAPs; try sudo")
+	if err := needRoot(); err != nil {
+		return nil, nil, err
 	}
 	l.Name = d.Name
 	return d, l, nil
+}
+
+// needRoot is an error for an ordinary user.
+func needRoot() error {
+	if os.Geteuid() != 0 {
+		return control.Errorf(control.Lacks, "labs need root: they are made of network namespaces and TAPs; try sudo")
+	}
+	return nil
 }
 
 // claim makes the lab's state folder and takes its lock. What a crashed lab of that name left is removed first.

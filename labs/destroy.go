@@ -1,7 +1,6 @@
 package labs
 
 import (
-	"context"
 	"fmt"
 	"os"
 
@@ -11,13 +10,13 @@ import (
 
 // Destroy ends a lab and removes all of it. It needs nothing of what the lab's process knew, so it also works after a crash
 // or half a deploy.
-func Destroy(ctx context.Context, name string) error {
+func Destroy(name string) error {
+	if err := needRoot(); err != nil {
+		return err
+	}
 	dir, err := control.LabDir(name)
 	if err != nil {
 		return err
-	}
-	if os.Geteuid() != 0 {
-		return control.Errorf(control.Lacks, "a lab needs root: it is made of network namespaces and TAPs; try sudo")
 	}
 	if !present(name) {
 		return control.Errorf(control.BadInput, "no lab %s is deployed here; see: sluice lab ls", name)

@@ -71,7 +71,7 @@ func run(cmd *cobra.Command, guests string, exit bool) (err error) {
 	}
 	defer func() {
 		if err != nil || exit {
-			err = errors.Join(err, labs.Destroy(context.WithoutCancel(ctx), l.Name))
+			err = errors.Join(err, labs.Destroy(l.Name))
 			note("lab %s is gone", l.Name)
 		}
 	}()
