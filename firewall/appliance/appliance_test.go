@@ -63,8 +63,8 @@ var carried = []firewall.FlowRecord{
 	record(58, "[fd00::1]:77", "[fd00::2]:77", "replied", true),
 }
 
-// TestFlowsAreCarried puts every sort of flow into a real conntrack and reads it back as it was.
-func TestFlowsAreCarried(t *testing.T) {
+// TestRootFlowsAreCarried puts every sort of flow into a real conntrack and reads it back as it was.
+func TestRootFlowsAreCarried(t *testing.T) {
 	a := inside(t)
 	if n, err := a.PutFlows(carried); err != nil || n != len(carried) {
 		t.Fatalf("put %d flows, %v; want %d", n, err, len(carried))
@@ -90,9 +90,9 @@ func TestFlowsAreCarried(t *testing.T) {
 	}
 }
 
-// TestCarriedFlowsAreTrusted looks at what a FlowRecord does not show: a flow that was carried has no window to be checked
+// TestRootCarriedFlowsAreTrusted looks at what a FlowRecord does not show: a flow that was carried has no window to be checked
 // against, and one that lives is not the first to go when the table is full.
-func TestCarriedFlowsAreTrusted(t *testing.T) {
+func TestRootCarriedFlowsAreTrusted(t *testing.T) {
 	a := inside(t)
 	if _, err := a.PutFlows(carried); err != nil {
 		t.Fatal(err)
@@ -133,8 +133,8 @@ func flowsByName(t *testing.T, a *Appliance) map[string]firewall.FlowRecord {
 	return all
 }
 
-// TestPutAgain refreshes entries: with more knowledge, with the same, and with less than conntrack has itself.
-func TestPutAgain(t *testing.T) {
+// TestRootPutAgain refreshes entries: with more knowledge, with the same, and with less than conntrack has itself.
+func TestRootPutAgain(t *testing.T) {
 	for _, c := range []struct {
 		name          string
 		first, second firewall.FlowRecord
@@ -159,7 +159,7 @@ func TestPutAgain(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeCarried(t *testing.T) {
+func TestRootWhatCannotBeCarried(t *testing.T) {
 	a := inside(t)
 	for _, c := range []struct {
 		name string
@@ -176,8 +176,8 @@ func TestWhatCannotBeCarried(t *testing.T) {
 	}
 }
 
-// TestManyFlows crosses the size of a batch.
-func TestManyFlows(t *testing.T) {
+// TestRootManyFlows crosses the size of a batch.
+func TestRootManyFlows(t *testing.T) {
 	a := inside(t)
 	var flows []firewall.FlowRecord
 	for i := range 3*batchSize + 1 {
@@ -198,7 +198,7 @@ func TestManyFlows(t *testing.T) {
 	}
 }
 
-func TestFlush(t *testing.T) {
+func TestRootFlush(t *testing.T) {
 	a := inside(t)
 	if _, err := a.PutFlows(carried); err != nil {
 		t.Fatal(err)
@@ -214,7 +214,7 @@ func TestFlush(t *testing.T) {
 	}
 }
 
-func TestApplyNFT(t *testing.T) {
+func TestRootApplyNFT(t *testing.T) {
 	a := inside(t)
 	runs := 0
 	a.Run = func(cmd *exec.Cmd) error { runs++; return cmd.Run() }
@@ -260,7 +260,7 @@ func TestApplyNFT(t *testing.T) {
 	}
 }
 
-func TestRouting(t *testing.T) {
+func TestRootRouting(t *testing.T) {
 	inside(t)
 	for path, want := range map[string]string{
 		"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1", "net/ipv4/conf/all/rp_filter": "0",

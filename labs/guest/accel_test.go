@@ -34,8 +34,8 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// TestProbe probes this machine: whatever it is, there is an answer with a reason, and the second time it is the same.
-func TestProbe(t *testing.T) {
+// TestLabProbe probes this machine: whatever it is, there is an answer with a reason, and the second time it is the same.
+func TestLabProbe(t *testing.T) {
 	img := testImage(t)
 	first, err := probe(t.Context(), img)
 	if err != nil || first.Why == "" || first.Accel != KVM && first.Accel != TCG {

@@ -76,7 +76,7 @@ func both(t *testing.T, name string, test func(t *testing.T, m Machine)) {
 	}
 }
 
-func TestExec(t *testing.T) {
+func TestLabExec(t *testing.T) {
 	megabyte := make([]byte, 1<<20)
 	rand.Read(megabyte)
 	cases := []struct {

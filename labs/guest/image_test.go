@@ -22,8 +22,8 @@ func cacheWithKernel(t *testing.T, dir string) string {
 	return dir
 }
 
-// TestImageOnce has several make the same image at once: one makes it, and later ones find it.
-func TestImageOnce(t *testing.T) {
+// TestRootImageOnce has several make the same image at once: one makes it, and later ones find it.
+func TestRootImageOnce(t *testing.T) {
 	cache := cacheWithKernel(t, t.TempDir())
 	var mu sync.Mutex
 	made := 0
@@ -58,8 +58,8 @@ func TestImageOnce(t *testing.T) {
 	}
 }
 
-// TestImageErrors says what each lack looks like.
-func TestImageErrors(t *testing.T) {
+// TestRootImageErrors says what each lack looks like.
+func TestRootImageErrors(t *testing.T) {
 	small := t.TempDir()
 	needRoot(t)
 	if err := unix.Mount("none", small, "tmpfs", 0, "size=20m"); err != nil {
@@ -128,8 +128,8 @@ func TestPrune(t *testing.T) {
 	}
 }
 
-// TestModules has modules.dep name each module's needs so that loading them backwards works.
-func TestModules(t *testing.T) {
+// TestRootModules has modules.dep name each module's needs so that loading them backwards works.
+func TestRootModules(t *testing.T) {
 	mods := map[string]*module{
 		"a": {file: "a.ko", depends: []string{"b", "c"}}, "b": {file: "b.ko", depends: []string{"d"}},
 		"c": {file: "c.ko", depends: []string{"b"}}, "d": {file: "d.ko"},

@@ -37,8 +37,8 @@ func boot(t *testing.T, spec Spec) Machine {
 	return m
 }
 
-// TestMachine walks through the life of a guest of each kind.
-func TestMachine(t *testing.T) {
+// TestLabMachine walks through the life of a guest of each kind.
+func TestLabMachine(t *testing.T) {
 	both(t, "life", func(t *testing.T, m Machine) {
 		if m.State() != StateReady {
 			t.Errorf("state %s, want ready", m.State())
@@ -132,8 +132,8 @@ func testPause(t *testing.T, m Machine) {
 	}
 }
 
-// TestEndsByItself kills a guest's main process behind its machine's back.
-func TestEndsByItself(t *testing.T) {
+// TestLabEndsByItself kills a guest's main process behind its machine's back.
+func TestLabEndsByItself(t *testing.T) {
 	both(t, "dies", func(t *testing.T, m Machine) {
 		if err := unix.Kill(m.PIDs()[0], unix.SIGKILL); err != nil {
 			t.Fatal(err)
@@ -148,8 +148,8 @@ func TestEndsByItself(t *testing.T) {
 	})
 }
 
-// TestLineBreaks has the line to a QEMU guest's agent break: it is taken up again.
-func TestLineBreaks(t *testing.T) {
+// TestLabLineBreaks has the line to a QEMU guest's agent break: it is taken up again.
+func TestLabLineBreaks(t *testing.T) {
 	m := boot(t, Spec{Lab: "sl-guest-line", Name: "g", Kind: QEMU, Dir: t.TempDir(), Image: testImage(t), Accel: TCG})
 	old := m.Agent()
 	if err := old.Close(); err != nil {
@@ -169,8 +169,8 @@ func TestLineBreaks(t *testing.T) {
 	}
 }
 
-// TestReap leaves a lab's guests to nobody, with processes of their own, and removes them by the lab's name alone.
-func TestReap(t *testing.T) {
+// TestLabReap leaves a lab's guests to nobody, with processes of their own, and removes them by the lab's name alone.
+func TestLabReap(t *testing.T) {
 	const lab, other = "sl-guest-reap", "sl-guest-reap-b"
 	img := testImage(t)
 	m := boot(t, Spec{Lab: lab, Name: "g", Kind: NetNS, Dir: t.TempDir(), Image: img})
@@ -238,8 +238,8 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// TestBootFails boots what cannot boot: the error says why, and nothing is left.
-func TestBootFails(t *testing.T) {
+// TestLabBootFails boots what cannot boot: the error says why, and nothing is left.
+func TestLabBootFails(t *testing.T) {
 	needRoot(t)
 	img := testImage(t)
 	noInit := *img

@@ -77,9 +77,9 @@ func plugVeths(t *testing.T, m Machine) {
 	}
 }
 
-// TestWired boots an appliance of each kind with two vNICs, and sees that they carry frames, that it would route, and that
+// TestLabWired boots an appliance of each kind with two vNICs, and sees that they carry frames, that it would route, and that
 // its ruleset and flows can be written and read.
-func TestWired(t *testing.T) {
+func TestLabWired(t *testing.T) {
 	img := testImage(t)
 	for _, kind := range []Kind{NetNS, QEMU} {
 		t.Run(string(kind), func(t *testing.T) {
