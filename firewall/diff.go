@@ -32,8 +32,10 @@ const diffSteps = 200_000_000
 // Only flows that a changed rule matches can differ: all other flows meet the same rules in the same order. So the changed
 // rules are looked at one by one, and the flows that one matches fall into classes along the boundaries of all the rules
 // that overlap it.
-func Diff(a, b *Policy) Comparison {
-	d := &differ{a: a, b: b, left: diffSteps, found: map[outcome]int{}}
+func Diff(a, b *Policy) Comparison { return diff(a, b, diffSteps) }
+
+func diff(a, b *Policy, steps int) Comparison {
+	d := &differ{a: a, b: b, left: steps, found: map[outcome]int{}}
 	d.applied()
 	d.samples()
 	for _, r := range d.boxes() {
@@ -150,15 +152,17 @@ func (d *differ) pair(r *Rule, near []*Rule, src, dst *endClass) {
 	match := src.both(dst)
 	d.left -= 1 + min(len(src.rules), len(dst.rules))
 	starts := serviceStarts(r.svc, near, match)
-	for i, at := range starts {
-		if !r.svc.contains(at) {
+	first, _ := slices.BinarySearch(starts, protoRange(frame.ProtoTCP).lo) // the best examples are TCP's
+	for n := range starts {
+		i := (first + n) % len(starts)
+		if !r.svc.contains(starts[i]) {
 			continue
 		}
 		end := uint32(lastService + 1)
 		if i+1 < len(starts) {
 			end = starts[i+1]
 		}
-		if t, ok := witness(src.addr, dst.addr, at, end); ok {
+		if t, ok := witness(src.addr, dst.addr, starts[i], end); ok {
 			d.compare(src.port, dst.port, t)
 		}
 	}
@@ -177,10 +181,17 @@ func (d *differ) compare(from, to frame.PortID, t Tuple) {
 	if !known {
 		i = len(d.out)
 		d.found[k] = i
-		d.out = append(d.out, Difference{Witness: t, From: from, To: to, A: a, B: b})
+		d.out = append(d.out, Difference{})
 	}
-	d.out[i].Classes++
+	out := &d.out[i]
+	out.Classes++
+	if !known || out.Witness.toItself() && !t.toItself() {
+		out.Witness, out.From, out.To, out.A, out.B = t, from, to, a, b
+	}
 }
+
+// toItself says whether a flow is from an address to itself: possible, but a poor example.
+func (t Tuple) toItself() bool { return t.Src.Addr() == t.Dst.Addr() }
 
 // along is Evaluate between two vNICs, whoever has the addresses.
 func (p *Policy) along(from, to frame.PortID, t Tuple) Decision {

@@ -28,7 +28,17 @@ func (e *endClass) both(o *endClass) (match []uint32) {
 	return match
 }
 
-// span is some addresses between two cuts, and the rules that match them all.
+func (e *endClass) poor() (n int) {
+	if e.port == 0 {
+		n += 2
+	}
+	if !isIPv4(&e.addr) {
+		n++
+	}
+	return n
+}
+
+// addrSpan is some addresses between two cuts, and the rules that match them all.
 type addrSpan struct {
 	addrRange
 	rules []uint32
@@ -65,8 +75,9 @@ func (d *differ) ends(within addrSet, rules []*Rule, of func(*Rule) addrSet) []e
 	return d.everywhere(classes)
 }
 
-// everywhere lets the classes that no vNIC owns appear at each kind of vNIC.
+// everywhere lets the classes that no vNIC owns appear at each kind of vNIC. The best examples come first: guests, and IPv4.
 func (d *differ) everywhere(classes []endClass) []endClass {
+	slices.SortStableFunc(classes, func(a, b endClass) int { return a.poor() - b.poor() })
 	for _, c := range slices.Clone(classes) {
 		if c.port == 0 {
 			for _, port := range d.ports[1:] {
