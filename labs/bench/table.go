@@ -25,7 +25,7 @@ func (r *Report) columns(w Wiring) []column {
 	for _, size := range r.plan.Sizes[1:] {
 		c = append(c, column{fmt.Sprintf("at %d B", size), Metric(fmt.Sprintf("%s_%d", Peak, size)), thousands})
 	}
-	if r.plan.NDR {
+	if r.plan.NDR && w == TAP {
 		c = append(c, column{"no loss", NDR, thousands}, column{"0.5 % loss", NDRHalf, thousands})
 	}
 	c = append(c, column{"p50 us", P50, decimals(0)}, column{"p99 us", P99, decimals(0)},
