@@ -4,19 +4,33 @@ import (
 	"context"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"sluice/vnic/frame"
 )
 
-// Log carries what rules with log: true decide from the forwarding loops to whoever writes it down. Taking a note never waits and never
-// allocates: what is more than its rate, or than its reader keeps up with, is counted and not logged. A note has numbers and names of
-// the policy's only, so no guest can put a line of its own into a log.
+const (
+	// logPerSecond is how many notes of one rule are taken in a second, and as many at once.
+	logPerSecond = 10
+	// logRoom is how many notes wait for their reader, and logEvery how often it looks. Together they bound the lines of all
+	// rules: 128 in a second.
+	logRoom  = 32
+	logEvery = 250 * time.Millisecond
+)
+
+// Log carries what rules with log: true decide from the forwarding loops to whoever writes it down. Taking a note never waits, locks or
+// allocates: what is more than its rule's rate, or than the reader keeps up with, is counted and not logged. A note has numbers and
+// names of the policy's only, so no guest can put a line of its own into a log.
 type Log struct {
-	notes      chan Note
-	each       int64        // ns of budget that one note takes
-	burst      int64        // ns
-	whole      atomic.Int64 // when the budget is whole again
-	suppressed atomic.Uint64
+	cells [logRoom]logCell
+	write atomic.Uint64 // turn of the next note that is put
+	read  uint64        // of the next one that is taken out; the reader's
+}
+
+// logCell holds one note. Its turn says whose it is: the writer's of the turn itself, or the reader's of one less.
+type logCell struct {
+	turn atomic.Uint64
+	note Note
 }
 
 // Note is one decision of a rule.
@@ -27,56 +41,105 @@ type Note struct {
 	Action     RuleAction
 	Src, Dst   frame.Addr
 	Service    uint32 // what the rule saw of ports and types
-	Suppressed uint64 // notes not taken since the last one that was
+	Suppressed uint64 // notes of the rule that were not taken since the last one that was
 }
 
-// NewLog makes a log that takes at most perSecond notes, a second's worth of them at once.
-func NewLog(perSecond int) *Log {
-	return &Log{notes: make(chan Note, perSecond), each: 1e9 / int64(perSecond), burst: 1e9}
+// limiter holds one rule to its rate.
+type limiter struct {
+	whole      atomic.Int64 // when the budget is whole again, as Context.Now
+	suppressed atomic.Uint64
+}
+
+// NewLog makes an empty log.
+func NewLog() *Log {
+	l := &Log{}
+	for i := range l.cells {
+		l.cells[i].turn.Store(uint64(i))
+	}
+	return l
 }
 
 // take notes a decision, unless there are too many.
-func (l *Log) take(n *Note) {
-	for {
-		whole := l.whole.Load()
-		next := max(whole, n.At) + l.each
-		if next > n.At+l.burst {
-			l.suppressed.Add(1)
-			return
-		}
-		if l.whole.CompareAndSwap(whole, next) {
-			break
-		}
+func (l *Log) take(n Note, by *limiter) {
+	if !by.allows(n.At) {
+		by.suppressed.Add(1)
+		return
 	}
-	out := *n
-	out.Suppressed = l.suppressed.Swap(0)
-	select {
-	case l.notes <- out:
-	default:
-		l.suppressed.Add(out.Suppressed + 1)
+	n.Suppressed = by.suppressed.Swap(0)
+	if !l.put(&n) {
+		by.suppressed.Add(n.Suppressed + 1)
 	}
 }
 
-// Suppressed is how many notes were not taken since the last one that was.
-func (l *Log) Suppressed() uint64 { return l.suppressed.Load() }
+// allows says whether one more note is within the rule's rate, and counts it.
+func (m *limiter) allows(now int64) bool {
+	const each, burst = int64(time.Second) / logPerSecond, int64(time.Second)
+	for {
+		whole := m.whole.Load()
+		next := max(whole, now) + each
+		if next > now+burst {
+			return false
+		}
+		if m.whole.CompareAndSwap(whole, next) {
+			return true
+		}
+	}
+}
 
-// Run gives the notes to write, in order, until the context ends.
+// put gives a note to the reader; false means that there is no room. Many may put at once: whoever moves write owns the cell.
+func (l *Log) put(n *Note) bool {
+	for {
+		at := l.write.Load()
+		c := &l.cells[at%logRoom]
+		switch turn := c.turn.Load(); {
+		case turn < at:
+			return false // the reader has not been here since the last round
+		case turn == at && l.write.CompareAndSwap(at, at+1):
+			c.note = *n
+			c.turn.Store(at + 1)
+			return true
+		}
+	}
+}
+
+// Drain gives the notes that are there to write, in order. Only one goroutine may drain a log.
+func (l *Log) Drain(write func(Note)) {
+	for {
+		c := &l.cells[l.read%logRoom]
+		if c.turn.Load() != l.read+1 {
+			return
+		}
+		n := c.note
+		c.turn.Store(l.read + logRoom)
+		l.read++
+		write(n)
+	}
+}
+
+// Run drains the log again and again, until the context ends.
 func (l *Log) Run(ctx context.Context, write func(Note)) {
+	tick := time.NewTicker(logEvery)
+	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case n := <-l.notes:
-			write(n)
+		case <-tick.C:
+			l.Drain(write)
 		}
 	}
 }
 
+// Flow is the flow that a note is about.
+func (n Note) Flow() Tuple {
+	t, _ := tuple(n.Src.IP(), n.Dst.IP(), n.Service)
+	return t
+}
+
 // LogAttrs is a note for a structured log. port is the name of its port.
 func (n Note) LogAttrs(port string) []slog.Attr {
-	t, _ := tuple(n.Src.IP(), n.Dst.IP(), n.Service)
 	return []slog.Attr{
 		slog.String("rule", n.Rule), slog.String("action", n.Action.String()),
-		slog.String("point", port+"/"+n.Point.Dir.String()), slog.String("flow", t.String()), slog.Uint64("suppressed", n.Suppressed),
+		slog.String("point", port+"/"+n.Point.Dir.String()), slog.String("flow", n.Flow().String()), slog.Uint64("suppressed", n.Suppressed),
 	}
 }

@@ -20,6 +20,7 @@ type Program struct {
 type counter struct {
 	hits, bytes atomic.Uint64
 	last        atomic.Int64
+	log         limiter
 }
 
 // Compile makes the program of a policy for a placement. It is pure: the same policy gives the same program.
@@ -47,6 +48,8 @@ type RuleInfo struct {
 	Hits  uint64 `json:"hits"`  // frames for which an insertion point asked the rules and got this one
 	Bytes uint64 `json:"bytes"` // of IP, in these frames
 	Last  int64  `json:"-"`     // when the last of them was, as Context.Now; 0 is never
+	// Unlogged is how many decisions of a logged rule were not logged since the last one that was.
+	Unlogged uint64 `json:"unlogged"`
 }
 
 // Rules lists the rules in order; the last one, called default, is the default.
@@ -60,7 +63,7 @@ func (p *Program) Rules() []RuleInfo {
 
 func (p *Program) info(r Rule, number uint32) RuleInfo {
 	c := &p.policy.counters[number]
-	return RuleInfo{Rule: r, File: p.policy.File, Hits: c.hits.Load(), Bytes: c.bytes.Load(), Last: c.last.Load()}
+	return RuleInfo{Rule: r, File: p.policy.File, Hits: c.hits.Load(), Bytes: c.bytes.Load(), Last: c.last.Load(), Unlogged: c.log.suppressed.Load()}
 }
 
 // RuleName is the name of the rule in a verdict; "default" where Verdict.Rule is 0.
@@ -80,7 +83,8 @@ func (p *Program) evaluate(cx *Context, at Point, first *firstPacket, length uin
 	if rule > 0 && p.policy.Rules[rule-1].Log {
 		v.Flags |= VerdictLog
 		if cx.Log != nil && !cx.Dry {
-			cx.Log.take(&Note{At: cx.Now, Point: at, Rule: p.policy.Rules[rule-1].Name, Action: action, Src: first.src, Dst: first.dst, Service: first.service})
+			n := Note{At: cx.Now, Point: at, Rule: p.policy.Rules[rule-1].Name, Action: action, Src: first.src, Dst: first.dst, Service: first.service}
+			cx.Log.take(n, &p.policy.counters[rule].log)
 		}
 	}
 	switch {
