@@ -78,7 +78,7 @@ func (p *Program) refuse(cx *Context, pt Point, r frame.Reason, why string) Verd
 
 // judge says what becomes of a frame for which the flow table has e, or nothing.
 func (p *Program) judge(cx *Context, pt Point, k *frame.Key, s *shard, e *flow, id *flowID, hash uint64, swapped, mayBegin bool, ms uint32) Verdict {
-	if e != nil && !e.expired(ms, p.timeouts) && !reopens(e, k) {
+	if e != nil && !e.expired(ms, p.timeouts) && !e.reopens(k, swapped != e.swapped(), pt.Dir) {
 		return p.known(cx, pt, k, s, e, swapped, ms)
 	}
 	if e != nil && !cx.Dry {
@@ -91,7 +91,7 @@ func (p *Program) judge(cx *Context, pt Point, k *frame.Key, s *shard, e *flow, 
 // but counters. It must say what known would say.
 func (p *Program) settled(cx *Context, pt Point, k *frame.Key, e *flow, swapped bool, ms uint32) (flags VerdictFlag, ok bool) {
 	const handshake = frame.TCPSyn | frame.TCPFin | frame.TCPRst | frame.TCPAck
-	steady := e.state == datagramMultiple || e.state == tcpEstablished && k.TCPFlags&handshake == frame.TCPAck
+	steady := e.state == datagramMultiple || e.state == tcpEstablished && e.flags&flowLast == 0 && k.TCPFlags&handshake == frame.TCPAck
 	side := pt.Dir
 	flags = VerdictKnown
 	if swapped != e.swapped() {
@@ -109,11 +109,6 @@ func (p *Program) settled(cx *Context, pt Point, k *frame.Key, e *flow, swapped 
 	return flags, true
 }
 
-// reopens says whether a SYN begins a connection anew where an old one with the same ports has ended.
-func reopens(e *flow, k *frame.Key) bool {
-	return e.state.over() && k.Proto == frame.ProtoTCP && segmentOf(k.TCPFlags) == segmentSyn
-}
-
 // known judges a frame of a known flow: whether it fits the flow's state, and whether this point has accepted the flow.
 func (p *Program) known(cx *Context, pt Point, k *frame.Key, s *shard, e *flow, swapped bool, ms uint32) Verdict {
 	if cx.Dry {
@@ -123,7 +118,7 @@ func (p *Program) known(cx *Context, pt Point, k *frame.Key, s *shard, e *flow, 
 	reply := swapped != e.swapped()
 	next, flags, fits := e.state, e.flags, true
 	if k.Proto == frame.ProtoTCP {
-		next, fits = nextTCP(e.state, segmentOf(k.TCPFlags), reply, pt.Dir == ToGuest, &flags)
+		next, flags, fits = nextTCP(e.state, segmentOf(k.TCPFlags), reply, e.flags)
 	}
 	if cx.Rec != nil {
 		p.tellFlow(cx, e, reply, ms)
@@ -146,10 +141,12 @@ func (p *Program) known(cx *Context, pt Point, k *frame.Key, s *shard, e *flow, 
 			return v
 		}
 	}
-	if pt.Dir == FromGuest {
-		e.frames[side]++
-		e.bytes[side] += uint64(k.L3Len)
+	e.seen = ms
+	if pt.Dir == ToGuest {
+		return v // it was counted, and moved the flow's state, where it left its guest
 	}
+	e.frames[side]++
+	e.bytes[side] += uint64(k.L3Len)
 	if k.Proto != frame.ProtoTCP {
 		next = nextDatagram(e.state, reply, e.frames[0], &flags)
 	}
@@ -159,7 +156,6 @@ func (p *Program) known(cx *Context, pt Point, k *frame.Key, s *shard, e *flow, 
 			e.changed = cx.Flows.seq.Add(1)
 		}
 	}
-	e.seen = ms
 	return v
 }
 
@@ -251,15 +247,4 @@ func (p *Program) begin(cx *Context, pt Point, k *frame.Key, s *shard, id *flowI
 		e.gen, e.rule, e.points[pt.Dir] = p.generation, v.Rule, pt.Port
 	}
 	return v
-}
-
-// beginTCP says in which state a TCP segment begins a flow, and whether it may.
-func (p *Program) beginTCP(k *frame.Key) (start state, ok bool) {
-	switch segmentOf(k.TCPFlags) {
-	case segmentSyn:
-		return tcpFirst, true
-	case segmentAck:
-		return tcpEstablished, p.policy.Midstream
-	}
-	return tcpFirst, false
 }

@@ -29,10 +29,14 @@ type flow struct {
 
 // The flags of a flow.
 const (
-	flowSwapped     = 1 << iota // who began is end b
-	flowReplied                 // a frame came back
-	flowFinOriginal             // FIN seen from who began
-	flowFinReply                // FIN seen from the other
+	flowSwapped      = 1 << iota // who began is end b
+	flowReplied                  // a frame came back
+	flowClosing                  // FIN seen
+	flowLastSyn                  // the last segment was a SYN that changed nothing
+	flowLastRst                  // it was a RST from who began
+	flowLastRstReply             // it was a RST from the other
+	flowBoth                     // both sides sent a SYN
+	flowChallenge                // a SYN came to a flow whose last ACK is awaited; it is answered with a challenge first
 )
 
 // flowID is what identifies a flow: its ends, the lower one first. For ICMP both ports are the identifier of an echo, and kind and way

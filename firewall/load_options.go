@@ -17,10 +17,10 @@ type Limits struct {
 }
 
 // timeoutNames are the states whose timeouts a policy may set. Those of udp are for ICMP and all other protocols too.
-var timeoutNames = map[string]state{
-	"tcp-first": tcpFirst, "tcp-open": tcpOpen, "tcp-established": tcpEstablished, "tcp-closing": tcpClosing,
-	"tcp-fin-wait": tcpFinWait, "tcp-closed": tcpClosed,
-	"udp-first": datagramFirst, "udp-single": datagramSingle, "udp-multiple": datagramMultiple,
+var timeoutNames = map[string][]state{
+	"tcp-first": {tcpFirst}, "tcp-open": {tcpOpen, tcpBoth}, "tcp-established": {tcpEstablished},
+	"tcp-closing": {tcpFinWait, tcpCloseWait}, "tcp-fin-wait": {tcpLastAck, tcpTimeWait}, "tcp-closed": {tcpClosed},
+	"udp-first": {datagramFirst}, "udp-single": {datagramSingle}, "udp-multiple": {datagramMultiple},
 }
 
 // The bounds of a timeout: a flow's time counts in 31 bits of milliseconds.
@@ -33,7 +33,7 @@ const (
 func (l *loader) timeouts(n ast.Node) {
 	t := defaultTimeouts
 	for _, e := range l.entries(n, "timeouts") {
-		s, known := timeoutNames[e.name]
+		which, known := timeoutNames[e.name]
 		if !known {
 			l.unknown(e, "timeouts", sortedKeys(timeoutNames)...)
 			continue
@@ -44,9 +44,8 @@ func (l *loader) timeouts(n ast.Node) {
 			l.fail(e.value, "write for example 30s, 2m or 12h; from 1s to 576h", "%q is no timeout", w)
 			continue
 		}
-		t[s] = uint32(d / time.Millisecond)
-		if s == tcpOpen {
-			t[tcpBoth] = t[s]
+		for _, s := range which {
+			t[s] = uint32(d / time.Millisecond)
 		}
 	}
 	l.p.timeouts = &t

@@ -19,12 +19,12 @@ type packet struct {
 	src, dst netip.Addr
 	kind     string // tcp, udp, echo, echo-reply, unreachable, or proto
 	args     []string
-	fragment string // first or later, of a packet with identification 77
+	fragment string // first or later, of a packet with identification 77; or stray, the later one of another packet
 }
 
 func parsePacket(s string) packet {
 	w := strings.Fields(s)
-	if last := w[len(w)-1]; last == "first" || last == "later" {
+	if last := w[len(w)-1]; last == "first" || last == "later" || last == "stray" && len(w) > 5 {
 		p := parsePacket(strings.Join(w[:len(w)-1], " "))
 		p.fragment = last
 		return p
@@ -83,8 +83,11 @@ func (p packet) bytes() []byte {
 	case "first":
 		ip4.Id, ip4.Flags = 77, layers.IPv4MoreFragments
 		l = append([]gopacket.SerializableLayer{p.fragmentHeader(ip6, 1)}, l...)
-	case "later":
+	case "later", "stray":
 		ip4.Id, ip4.FragOffset = 77, 64
+		if p.fragment == "stray" {
+			ip4.Id++
+		}
 		l = []gopacket.SerializableLayer{p.fragmentHeader(ip6, 64<<3)}
 	}
 	l = append([]gopacket.SerializableLayer{ip.(gopacket.SerializableLayer)}, l...)

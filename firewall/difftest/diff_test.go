@@ -37,7 +37,7 @@ const (
 
 func (o outcome) String() string { return [...]string{"drop", "pass", "reject"}[o] }
 
-func TestEngineEqualsNFT(t *testing.T) {
+func TestRootEngineEqualsNFT(t *testing.T) {
 	rig := newRig(t)
 	rnd := rand.New(rand.NewPCG(*seed, 0))
 	differences, counts := 0, [3]int{}
@@ -53,7 +53,7 @@ func TestEngineEqualsNFT(t *testing.T) {
 		}
 		rig.apply(script)
 		e := newEngine(t, policy)
-		g := &generator{Rand: rnd, rig: rig, ports: 80}
+		g := newGenerator(rnd, rig)
 		var history []string
 		for n := 0; n < session; n += burst {
 			var out []sent

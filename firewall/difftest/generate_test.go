@@ -100,16 +100,28 @@ var magic = []byte("sluice-diff:")
 type generator struct {
 	*rand.Rand
 	rig   *rig
-	ports uint16 // first of the few
+	hosts []host
+	ports int // how many
 }
 
-func (g *generator) port() uint16 { return g.ports + uint16(g.IntN(4)) }
+// newGenerator draws the few addresses and ports of a session. Half of the sessions have so few that most packets meet a flow.
+func newGenerator(r *rand.Rand, rig *rig) *generator {
+	g := &generator{Rand: r, rig: rig, hosts: hosts, ports: 4}
+	if r.IntN(2) == 0 {
+		family := r.IntN(2)
+		lan, dmz := r.IntN(3)*2+family, 6+r.IntN(3)*2+family
+		g.hosts, g.ports = []host{hosts[lan], hosts[dmz]}, 1+r.IntN(3)
+	}
+	return g
+}
+
+func (g *generator) port() uint16 { return 80 + uint16(g.IntN(g.ports)) }
 
 // packet draws one packet and numbers it.
 func (g *generator) packet(number uint32) sent {
 	s := sent{}
 	for {
-		s.from, s.to = pick(g.Rand, hosts...), pick(g.Rand, hosts...)
+		s.from, s.to = pick(g.Rand, g.hosts...), pick(g.Rand, g.hosts...)
 		if s.from.segment != s.to.segment && s.from.addr.Is4() == s.to.addr.Is4() {
 			break
 		}
