@@ -12,7 +12,8 @@ type counters struct {
 	outFrames, outBytes atomic.Uint64
 	copies              atomic.Uint64
 	dropped             [frame.Reasons]atomic.Uint64
-	down                atomic.Bool // the NIC has failed
+	down                atomic.Bool   // the NIC has failed
+	generation          atomic.Uint64 // of the policy that every frame of the port has met since the last change
 }
 
 // tally is what a batch adds to the counters of the port it came from.

@@ -9,8 +9,9 @@ import (
 // Event is something that happened to the switch and that somebody may want to be told.
 type Event struct {
 	Time   time.Time `json:"time"`
-	Kind   string    `json:"kind"` // port-up, port-down, placed, place-failed, policy, policy-failed, lost
+	Kind   string    `json:"kind"` // port-up, port-down, placed, place-failed, policy, policy-failed, rule, lost
 	Detail string    `json:"detail"`
+	Logged *Logged   `json:"logged,omitempty"` // of kind rule
 }
 
 // eventRoom is how many events wait for a slow subscriber.
@@ -31,16 +32,19 @@ type subscriber struct {
 
 func newEvents() *events { return &events{subs: map[*subscriber]struct{}{}} }
 
-// tell hands an event to every subscriber that has room.
-func (e *events) tell(kind, detail string) {
-	now := time.Now()
+// tell hands an event of now to every subscriber.
+func (e *events) tell(kind, detail string) { e.send(Event{Time: time.Now(), Kind: kind, Detail: detail}) }
+
+// send hands an event to every subscriber that has room.
+func (e *events) send(ev Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for s := range e.subs {
-		if s.lost > 0 && s.put(Event{now, "lost", fmt.Sprintf("%d events, read too slowly", s.lost)}) {
+		lost := Event{Time: ev.Time, Kind: "lost", Detail: fmt.Sprintf("%d events, read too slowly", s.lost)}
+		if s.lost > 0 && s.put(lost) {
 			s.lost = 0
 		}
-		if s.lost > 0 || !s.put(Event{now, kind, detail}) {
+		if s.lost > 0 || !s.put(ev) {
 			s.lost++
 		}
 	}

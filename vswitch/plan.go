@@ -12,11 +12,12 @@ import (
 
 // Plan is an immutable snapshot of everything an engine needs. A batch of frames sees exactly one.
 type Plan struct {
-	Epoch     uint64
-	Placement firewall.Placement
-	Program   *firewall.Program // nil before the first policy: everything passes
-	Segments  []Segment         // by SegmentID; index 0 is unused
-	Ports     []Port            // by PortID; index 0 is unused; a zero Port is a hole
+	Epoch      uint64
+	Generation uint64 // of the policy that Program was compiled from; 0 is none
+	Placement  firewall.Placement
+	Program    *firewall.Program // nil before the first policy: everything passes
+	Segments   []Segment         // by SegmentID; index 0 is unused
+	Ports      []Port            // by PortID; index 0 is unused; a zero Port is a hole
 	// Hold makes the engine's goroutines wait with their batches until it is closed, and then walk by the plan that is
 	// in force by then. It is nil in every plan but the one between two placements.
 	Hold <-chan struct{}

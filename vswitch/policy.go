@@ -50,7 +50,7 @@ func (s *Switch) setPolicy(ctx context.Context, p *firewall.Policy) (PolicyResul
 			return PolicyResult{}, err
 		}
 	}
-	if err := s.apply(ctx, s.newPlan(func(n *Plan) { n.Program = program })); err != nil {
+	if err := s.apply(ctx, s.newPlan(func(n *Plan) { n.Program, n.Generation = program, s.generation+1 })); err != nil {
 		back := context.WithoutCancel(ctx)
 		err = errors.Join(err, s.apply(back, s.newPlan(func(n *Plan) { n.Program = old })))
 		if s.placement == firewall.Slow && oldPolicy != nil {
@@ -89,6 +89,9 @@ func (s *Switch) sendPolicy(ctx context.Context, p *firewall.Policy, generation 
 	if err := s.appliance.SetPolicy(ctx, nft, generation); err != nil {
 		return fmt.Errorf("apply in the appliance: %w", err)
 	}
+	s.mu.Lock()
+	s.sent = generation
+	s.mu.Unlock()
 	return nil
 }
 

@@ -1,6 +1,8 @@
 package vswitch
 
 import (
+	"time"
+
 	"sluice/firewall"
 	"sluice/vnic/frame"
 )
@@ -78,18 +80,21 @@ type TraceStep struct {
 
 // PortStats are a port's counters since it was added. Frames in and out are counted as the guest sees them.
 type PortStats struct {
-	Name      string            `json:"name"`
-	ID        frame.PortID      `json:"id"`
-	Segment   string            `json:"segment"`
-	Up        bool              `json:"up"`
-	InFrames  uint64            `json:"in_frames"` // from the guest
-	InBytes   uint64            `json:"in_bytes"`
-	OutFrames uint64            `json:"out_frames"` // to the guest
-	OutBytes  uint64            `json:"out_bytes"`
-	Copies    uint64            `json:"copies"` // frames made of this port's frames beyond the first: floods
-	Dropped   map[string]uint64 `json:"dropped"`
-	NICDrops  uint64            `json:"nic_drops"` // lost in the NIC's own queue before the switch saw them: not in the books
-	MACs      int               `json:"macs"`      // FDB entries
+	Name    string       `json:"name"`
+	ID      frame.PortID `json:"id"`
+	Segment string       `json:"segment"`
+	Up      bool         `json:"up"`
+	// Generation is that of the policy that is realized at the vNIC; for a port of the appliance, of the one that the appliance has
+	// taken. 0 is none.
+	Generation uint64            `json:"generation"`
+	InFrames   uint64            `json:"in_frames"` // from the guest
+	InBytes    uint64            `json:"in_bytes"`
+	OutFrames  uint64            `json:"out_frames"` // to the guest
+	OutBytes   uint64            `json:"out_bytes"`
+	Copies     uint64            `json:"copies"` // frames made of this port's frames beyond the first: floods
+	Dropped    map[string]uint64 `json:"dropped"`
+	NICDrops   uint64            `json:"nic_drops"` // lost in the NIC's own queue before the switch saw them: not in the books
+	MACs       int               `json:"macs"`      // FDB entries
 }
 
 // RuleStats are a rule's counters since the policy was applied.
@@ -97,6 +102,10 @@ type RuleStats struct {
 	Rule   string `json:"rule"`   // "default" is what no rule matched
 	Frames uint64 `json:"frames"` // those for which an insertion point asked the rules and got this one: a flow's first
 	Bytes  uint64 `json:"bytes"`  // of IP, in these frames
+	// LastHit is when the last of these frames came; left out where none did.
+	LastHit time.Time `json:"last_hit,omitzero"`
+	// Unlogged is how many decisions of a logged rule were not logged since its last line.
+	Unlogged uint64 `json:"unlogged"`
 }
 
 // Stats are the switch's counters. The books balance: in + copies == out + the sum of dropped. Frames that the switch
@@ -104,10 +113,12 @@ type RuleStats struct {
 type Stats struct {
 	Placement firewall.Placement `json:"placement"`
 	Epoch     uint64             `json:"epoch"`
-	In        uint64             `json:"in"`
-	Copies    uint64             `json:"copies"`
-	Out       uint64             `json:"out"`
-	Dropped   map[string]uint64  `json:"dropped"`
+	// Generation is the policy's; each port tells the one that is realized there.
+	Generation uint64            `json:"generation"`
+	In         uint64            `json:"in"`
+	Copies     uint64            `json:"copies"`
+	Out        uint64            `json:"out"`
+	Dropped    map[string]uint64 `json:"dropped"`
 	// FastShare is the share of the guests' frames that the engine alone has handled: 1 where none met the appliance.
 	FastShare float64     `json:"fast_share"`
 	Flows     int         `json:"flows"`

@@ -94,7 +94,7 @@ func (s *Switch) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := Stats{
-		Placement: plan.Placement, Epoch: plan.Epoch, FastShare: s.share().fast(s.shareFrom), Flows: s.core.flows.Len(),
+		Placement: plan.Placement, Epoch: plan.Epoch, Generation: s.generation, FastShare: s.share().fast(s.shareFrom), Flows: s.core.flows.Len(),
 		Ports: []PortStats{}, Rules: []RuleStats{},
 	}
 	sum := s.gone
@@ -108,7 +108,11 @@ func (s *Switch) Stats() Stats {
 	st.In, st.Copies, st.Out, st.Dropped = sum.in, sum.copies, sum.out, sum.since(books{})
 	if plan.Program != nil {
 		for _, r := range plan.Program.Rules() {
-			st.Rules = append(st.Rules, RuleStats{Rule: r.Name, Frames: r.Hits, Bytes: r.Bytes})
+			rs := RuleStats{Rule: r.Name, Frames: r.Hits, Bytes: r.Bytes, Unlogged: r.Unlogged}
+			if r.Last != 0 {
+				rs.LastHit = s.wall(r.Last)
+			}
+			st.Rules = append(st.Rules, rs)
 		}
 	}
 	return st
@@ -122,8 +126,13 @@ func (s *Switch) portStats(id frame.PortID, b books) PortStats {
 		InFrames: b.in, InBytes: b.inBytes, OutFrames: b.out, OutBytes: b.outBytes,
 		Copies: b.copies, Dropped: b.since(books{}), MACs: s.core.fdb.len(id),
 	}
-	if id == 0 {
+	switch {
+	case id == 0:
 		ps.Name = "switch"
+	case p.Service:
+		ps.Generation = s.sent
+	default:
+		ps.Generation = s.counters[id].generation.Load()
 	}
 	if n, ok := s.nics[id].(interface{ Drops() uint64 }); ok {
 		ps.NICDrops = n.Drops()

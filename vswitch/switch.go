@@ -64,6 +64,7 @@ type Switch struct {
 	gone       books // of ports that were removed
 	policy     *firewall.Policy
 	generation uint64
+	sent       uint64 // generation of the policy that the appliance has taken
 	placement  firewall.Placement
 	epoch      uint64
 	history    []Receipt
@@ -98,7 +99,7 @@ func New(c Config) (*Switch, error) {
 		ports:    make([]Port, 1), nics: make([]vnic.NIC, 1), counters: []*counters{{}},
 		closed: make(chan struct{}),
 		core: &Core{
-			fdb: newFDB(), neighbours: newNeighbours(), clock: c.Clock,
+			fdb: newFDB(), neighbours: newNeighbours(), clock: c.Clock, log: firewall.NewLog(),
 			flows: firewall.NewFlows(firewall.FlowsConfig{Max: c.Limits.Flows, PerPort: c.Limits.FlowsPerPort}),
 		},
 	}
@@ -106,6 +107,7 @@ func New(c Config) (*Switch, error) {
 	s.changing <- struct{}{}
 	s.plan.Store(s.newPlan(nil))
 	s.expirers.Go(s.expire)
+	s.expirers.Go(s.logRules)
 	return s, nil
 }
 
@@ -168,7 +170,7 @@ var errClosed = errors.New("the switch is closed")
 func (s *Switch) newPlan(edit func(*Plan)) *Plan {
 	s.epoch++
 	p := &Plan{
-		Epoch: s.epoch, Placement: s.placement, Program: s.program(),
+		Epoch: s.epoch, Generation: s.generation, Placement: s.placement, Program: s.program(),
 		Segments: append([]Segment(nil), s.segments...),
 		Ports:    append([]Port(nil), s.ports...),
 		counters: append([]*counters(nil), s.counters...),
@@ -210,6 +212,11 @@ func (s *Switch) apply(ctx context.Context, p *Plan) error {
 	s.plan.Store(p)
 	if err := s.engine.Apply(ctx, p); err != nil {
 		return fmt.Errorf("apply plan %d: %w", p.Epoch, err)
+	}
+	for _, c := range p.counters {
+		if c != nil {
+			c.generation.Store(p.Generation)
+		}
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ type Core struct {
 	fdb        *fdb
 	neighbours *neighbours
 	flows      *firewall.Flows
+	log        *firewall.Log // of logged rules
 	clock      func() int64
 	failed     func(frame.PortID, error)
 }
@@ -70,7 +71,7 @@ type Walker struct {
 // NewWalker makes the walker of a port's goroutine.
 func (c *Core) NewWalker(port frame.PortID) *Walker {
 	w := &Walker{core: c, port: port, outputs: make([]Output, 0, 64)}
-	w.cx.Flows = c.flows
+	w.cx.Flows, w.cx.Log = c.flows, c.log
 	for i := range w.answers {
 		w.answers[i] = frame.New(answerLen)
 	}
