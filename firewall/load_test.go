@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 )
@@ -131,4 +132,20 @@ func FuzzLoad(f *testing.F) {
 		}
 		p.Lint()
 	})
+}
+
+// The policy that docs/policy.md shows is one.
+func TestDocumentedPolicyLoads(t *testing.T) {
+	page, err := os.ReadFile("../docs/policy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	text, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("the page shows no policy")
+	}
+	if p := mustLoad(t, text); len(p.Rules) != 2 || len(p.Exclude) != 1 {
+		t.Errorf("%+v", p)
+	}
 }
