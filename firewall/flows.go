@@ -33,12 +33,14 @@ const shardCount = 64
 type shard struct {
 	mu      sync.Mutex
 	heads   []uint32 // buckets: 1 + index of their first flow
+	buckets uint32   // how many are in use; they grow with the flows, one at a time (linear hashing), so that few flows are found in few lines of cache
+	mask    uint32   // the greatest power of two that is not more, less one
 	entries []flow
 	free    uint32 // list of entries that were used before: 1 + index
 	used    uint32 // entries from here on were never used
 	hand    uint32 // where the search for a victim goes on
 	n       int
-	_       [16]byte // shards' locks do not share a cache line
+	_       [8]byte // shards' locks do not share a cache line
 }
 
 // FlowsConfig bounds a flow table. The zero value takes the defaults.
@@ -69,26 +71,24 @@ func NewFlows(c FlowsConfig) *Flows {
 	if c.PerPort == 0 {
 		f.perPort = int32(total / 4)
 	}
-	mem, err := unix.Mmap(-1, 0, total*(flowBytes+headBytes)+hugePage, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	mem, err := unix.Mmap(-1, 0, total*(flowBytes+headBytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
 		panic(fmt.Sprintf("reserve memory for %d flows: %v", total, err))
 	}
-	// Not from Go's heap: a page costs nothing before its first flow, and the collector does not let garbage grow in proportion. The
-	// buckets are few and hit at random, so they are worth huge pages; where there are none, it only is slower.
-	aligned := mem[-uintptr(unsafe.Pointer(&mem[0]))%hugePage:]
-	_ = unix.Madvise(aligned[:total*headBytes], unix.MADV_HUGEPAGE)
-	heads := unsafe.Slice((*uint32)(unsafe.Pointer(&aligned[0])), total)
-	entries := unsafe.Slice((*flow)(unsafe.Pointer(&aligned[total*headBytes])), total)
+	// Not from Go's heap: a page costs nothing before its first flow, and the collector does not let garbage grow in proportion.
+	heads := unsafe.Slice((*uint32)(unsafe.Pointer(&mem[0])), total)
+	entries := unsafe.Slice((*flow)(unsafe.Pointer(&mem[total*headBytes])), total)
 	for i := range f.shards {
-		f.shards[i].entries = entries[i*each : (i+1)*each]
-		f.shards[i].heads = heads[i*each : (i+1)*each]
+		s := &f.shards[i]
+		s.entries, s.heads = entries[i*each:(i+1)*each], heads[i*each:(i+1)*each]
+		s.buckets, s.mask = firstBuckets, firstBuckets-1
 	}
 	runtime.AddCleanup(f, func(m []byte) { _ = unix.Munmap(m) }, mem)
 	return f
 }
 
-// hugePage is the size in bytes of a huge page on the machines that Sluice is for.
-const hugePage = 2 << 20
+// firstBuckets is how many buckets an empty shard has; a power of two, at most minShard.
+const firstBuckets = 16
 
 const (
 	flowBytes = int(unsafe.Sizeof(flow{}))
@@ -97,9 +97,38 @@ const (
 
 func (f *Flows) shard(hash uint64) *shard { return &f.shards[hash>>58] }
 
+// bucket is where the flows with a hash begin.
+func (s *shard) bucket(hash uint64) *uint32 {
+	i := uint32(hash) & (2*s.mask + 1)
+	if i >= s.buckets {
+		i &= s.mask
+	}
+	return &s.heads[i]
+}
+
+// split adds a bucket, and moves to it what belongs there.
+func (s *shard) split() {
+	old := &s.heads[s.buckets-s.mask-1]
+	s.buckets++
+	added := &s.heads[s.buckets-1]
+	for at := old; *at != 0; {
+		e := &s.entries[*at-1]
+		if s.bucket(e.hash()) == old {
+			at = &e.next
+			continue
+		}
+		i := *at
+		*at = e.next
+		e.next, *added = *added, i
+	}
+	if s.buckets == 2*(s.mask+1) {
+		s.mask = s.buckets - 1
+	}
+}
+
 // find gives the flow's entry, or nil.
 func (s *shard) find(id *flowID, hash uint64) *flow {
-	for i := s.heads[uint32(hash)&uint32(len(s.heads)-1)]; i != 0; {
+	for i := *s.bucket(hash); i != 0; {
 		e := &s.entries[i-1]
 		if e.is(id) {
 			return e
@@ -125,7 +154,10 @@ func (f *Flows) insert(s *shard, id *flowID, hash uint64, owner frame.PortID, ms
 		s.used++
 		i = s.used
 	}
-	head := &s.heads[uint32(hash)&uint32(len(s.heads)-1)]
+	if s.n >= int(s.buckets) && int(s.buckets) < len(s.heads) {
+		s.split()
+	}
+	head := s.bucket(hash)
 	e := &s.entries[i-1]
 	*e = flow{flowID: *id, seen: ms, next: *head, owner: owner, changed: f.seq.Add(1)}
 	*head = i
@@ -136,7 +168,7 @@ func (f *Flows) insert(s *shard, id *flowID, hash uint64, owner frame.PortID, ms
 
 // remove takes a flow out of the table.
 func (f *Flows) remove(s *shard, e *flow) {
-	at := &s.heads[uint32(e.hash())&uint32(len(s.heads)-1)]
+	at := s.bucket(e.hash())
 	for &s.entries[*at-1] != e {
 		at = &s.entries[*at-1].next
 	}

@@ -84,6 +84,7 @@ func TestFloodDoesNotStarveOthers(t *testing.T) {
 	if n := w.cx.Flows.PortLen(client); n > 1000 || n < 900 {
 		t.Errorf("the flooding port holds %d flows", n)
 	}
+	checkTable(t, w.cx.Flows)
 	for i := range 500 {
 		_, k := parsePacket("other > server udp 1 80").frame(t)
 		k.SrcPort = uint16(i)
@@ -117,9 +118,17 @@ func TestFullTableIsShared(t *testing.T) {
 	if n := fill(other, 1000, true); n != 1000 {
 		t.Errorf("%d of 1000 flows begun beside a port that holds everything", n)
 	}
-	if n := w.cx.Flows.Len(); n > 4096 {
+	if n := w.cx.Flows.Len(); n > 4096 || n < 4000 {
 		t.Errorf("%d flows in a table of 4096", n)
 	}
+	checkTable(t, w.cx.Flows)
+	if n := w.cx.Flows.Clear(); n < 4000 || w.cx.Flows.Len() != 0 {
+		t.Errorf("cleared %d, %d left", n, w.cx.Flows.Len())
+	}
+	if n := fill(client, 3000, false); n != 3000 {
+		t.Errorf("%d of 3000 flows begun in a table that was cleared", n)
+	}
+	checkTable(t, w.cx.Flows)
 }
 
 // Whatever comes, the table's counts agree with its content, and every flow in it is found.
