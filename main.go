@@ -24,7 +24,7 @@ func main() {
 		agent.Main() // the same binary is the init process of every guest
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	root := cli.Root(slices.Concat(labs.Commands(), cli.Commands(), []*cobra.Command{demo.Command(), bench.Command(), stream.Command()})...)
+	root := cli.Root(slices.Concat(labs.Commands(), cli.Commands(labs.InventoryOf), []*cobra.Command{demo.Command(), bench.Command(), stream.Command()})...)
 	code := cli.Run(ctx, root, os.Args[1:])
 	stop()
 	os.Exit(code)

@@ -8,6 +8,15 @@ import (
 	"sluice/firewall"
 )
 
+// InventoryOf is what a policy may refer to in a lab that need not run, and the lab's own policy.
+func InventoryOf(ref string) (*firewall.Inventory, *firewall.Policy, error) {
+	l, err := Load(ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	return l.Inventory(), l.Policy, nil
+}
+
 // readPolicy loads the policy against the lab's own nouns. It comes last: a rule may name any guest.
 func (l *labReader) readPolicy() error {
 	file, text := l.file, []byte(nil)

@@ -18,7 +18,7 @@ import (
 
 // runSluice is the command as the scripts call it.
 func runSluice() {
-	root := cli.Root(slices.Concat(labs.Commands(), cli.Commands())...)
+	root := cli.Root(slices.Concat(labs.Commands(), cli.Commands(labs.InventoryOf))...)
 	os.Exit(cli.Run(context.Background(), root, os.Args[1:]))
 }
 

@@ -87,14 +87,11 @@ func (w *world) Exec(ctx context.Context, name string, req control.ExecRequest, 
 // Console runs a shell in a guest, on a terminal.
 func (w *world) Console(ctx context.Context, name string, req control.ExecRequest, s control.Streams) (int, error) {
 	if len(req.Argv) == 0 {
-		req.Argv = []string{"/bin/sh", "-l"}
+		req.Argv = []string{agent.Shell, "-l"}
 	}
 	req.TTY = true
 	return w.run(ctx, name, req, s)
 }
-
-// signals that a user may send to a command, by their number for the exit code.
-var signals = map[string]int{"HUP": 1, "INT": 2, "QUIT": 3, "TERM": 15}
 
 func (w *world) run(ctx context.Context, name string, req control.ExecRequest, s control.Streams) (int, error) {
 	a, err := w.agentOf(name)
@@ -103,28 +100,10 @@ func (w *world) run(ctx context.Context, name string, req control.ExecRequest, s
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	killed := make(chan int, 1)
-	go func() { // the agent knows one way to end a command: with all that it started
-		select {
-		case sig := <-s.Signals:
-			if n, known := signals[sig]; known {
-				killed <- n
-				cancel()
-			}
-		case <-ctx.Done():
-		}
-	}()
-	cmd := agent.Command{
+	return a.Exec(ctx, agent.Command{
 		Args: req.Argv, Env: environment(req.Env), TTY: req.TTY, Size: agent.Size(req.Size),
-		Stdin: s.Stdin, Stdout: s.Stdout, Stderr: s.Stderr, Resize: sizes(ctx, s.Resizes),
-	}
-	code, err := a.Exec(ctx, cmd)
-	select {
-	case n := <-killed:
-		return 128 + n, nil
-	default:
-		return code, err
-	}
+		Stdin: s.Stdin, Stdout: s.Stdout, Stderr: s.Stderr, Resize: sizes(ctx, s.Resizes), Signals: s.Signals,
+	})
 }
 
 // agentOf finds a guest's agent by the guest's name.
@@ -178,6 +157,9 @@ func sizes(ctx context.Context, in <-chan control.WindowSize) <-chan agent.Size 
 
 // Stop ends the lab process; see serveLab.
 func (w *world) Stop() { w.stop() }
+
+// Inventory is what a policy may refer to.
+func (w *world) Inventory() *firewall.Inventory { return w.lab.Inventory() }
 
 // LoadPolicy reads a policy against this lab's nouns.
 func (w *world) LoadPolicy(file string, src []byte) (*firewall.Policy, error) {

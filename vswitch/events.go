@@ -33,7 +33,9 @@ type subscriber struct {
 func newEvents() *events { return &events{subs: map[*subscriber]struct{}{}} }
 
 // tell hands an event of now to every subscriber.
-func (e *events) tell(kind, detail string) { e.send(Event{Time: time.Now(), Kind: kind, Detail: detail}) }
+func (e *events) tell(kind, detail string) {
+	e.send(Event{Time: time.Now(), Kind: kind, Detail: detail})
+}
 
 // send hands an event to every subscriber that has room.
 func (e *events) send(ev Event) {

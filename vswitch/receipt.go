@@ -53,15 +53,19 @@ type PolicyResult struct {
 	DurationMS float64            `json:"duration_ms"`
 }
 
-// TraceRequest describes the frame whose way is asked for: the first of a flow, or one of a flow that is known.
+// TraceRequest describes the frame whose way is asked for: the first of a flow, or one of a flow that is known; or it is the frame.
 type TraceRequest struct {
-	Proto string `json:"proto"` // tcp, udp or icmp
-	From  string `json:"from"`  // a guest, or one of its addresses
-	To    string `json:"to"`    // a guest or any address
+	Proto string `json:"proto,omitempty"` // tcp, udp or icmp
+	From  string `json:"from,omitempty"`  // a guest, or one of its addresses
+	To    string `json:"to,omitempty"`    // a guest or any address
 	// SrcPort and DstPort are TCP's or UDP's, 0 to 65535. A source port of 0 is one that no flow uses.
 	SrcPort uint16 `json:"src_port,omitempty"`
 	DstPort uint16 `json:"dst_port,omitempty"`
 	IPv6    bool   `json:"ipv6,omitempty"` // between guests with addresses of both kinds
+	// Frame is a whole Ethernet frame, in place of all of the above, and At the insertion point where it is: client/from-guest, or
+	// client for short, is a frame that the guest sends; client/to-guest one that is about to be delivered.
+	Frame []byte `json:"frame,omitempty"`
+	At    string `json:"at,omitempty"`
 }
 
 // TraceResult is the way of one frame through the switch, which nobody sent.

@@ -15,10 +15,16 @@ const traceSrcPort = 61000
 
 // Trace explains the way of a frame that nobody sends: it is Decide with a recorder, and changes nothing.
 func (s *Switch) Trace(r TraceRequest) (TraceResult, error) {
+	t := &tracer{core: s.core, plan: s.plan.Load()}
+	if len(r.Frame) > 0 {
+		if err := t.traceFrame(r.Frame, r.At); err != nil {
+			return TraceResult{}, fmt.Errorf("trace: %w", err)
+		}
+		return t.result, nil
+	}
 	if err := r.validate(); err != nil {
 		return TraceResult{}, fmt.Errorf("trace: %w", err)
 	}
-	t := &tracer{core: s.core, plan: s.plan.Load()}
 	src, dst, err := t.ends(r)
 	if err != nil {
 		return TraceResult{}, fmt.Errorf("trace: %w", err)
@@ -192,10 +198,7 @@ func (t *tracer) ruleOf(v firewall.Verdict) string {
 // decide walks one frame from one port, dry. ok says that it goes on, to the port out. The switch's own answers to a
 // frame do not count.
 func (t *tracer) decide(from frame.PortID, f *frame.Frame) (out frame.PortID, ok bool) {
-	w := t.core.NewWalker(from)
-	w.dry, w.cx.Dry = true, true
-	w.record = func(s TraceStep) { t.result.Steps = append(t.result.Steps, s) }
-	w.Begin(t.plan)
+	w := t.walker(from)
 	outputs := w.Decide(f)
 	t.last = w.last
 	for _, o := range outputs {
@@ -207,10 +210,30 @@ func (t *tracer) decide(from frame.PortID, f *frame.Frame) (out frame.PortID, ok
 	return 0, false
 }
 
-// throughAppliance says what the appliance does with the first packet of a flow by the policy, and walks on from there. Its
-// conntrack is not asked: of a flow that runs already, the steps before this one tell.
+// walker makes a walker that changes nothing and records.
+func (t *tracer) walker(from frame.PortID) *Walker {
+	w := t.core.NewWalker(from)
+	w.dry, w.cx.Dry = true, true
+	w.record = func(s TraceStep) { t.result.Steps = append(t.result.Steps, s) }
+	w.Begin(t.plan)
+	return w
+}
+
+// throughAppliance says what the appliance does with a packet by the policy, and walks on from there. Its conntrack is not asked: the
+// engine's own table, which has the same flows, says whether the packet belongs to one, and which way it goes in it.
 func (t *tracer) throughAppliance(dst end, f *frame.Frame) (out frame.PortID, ok bool) {
-	d := t.plan.Program.Policy().Evaluate(flowOf(&t.key).tuple())
+	policy, tuple := t.plan.Program.Policy(), flowOf(&t.key).tuple()
+	if t.last.Flags&firewall.VerdictReply != 0 {
+		tuple.Src, tuple.Dst = tuple.Dst, tuple.Src
+	}
+	const ends = frame.TCPFin | frame.TCPSyn | frame.TCPRst | frame.TCPAck
+	known := t.last.Flags&firewall.VerdictKnown != 0
+	if !known && !policy.Midstream && t.key.Proto == frame.ProtoTCP && t.key.TCPFlags&ends != frame.TCPSyn {
+		t.note("appliance", "nftables: no flow is known, and this segment may not begin one")
+		t.result.Verdict, t.result.Reason = "drop", frame.ReasonState.String()
+		return 0, false
+	}
+	d := policy.Evaluate(tuple)
 	t.result.Rule = t.plan.Program.RuleName(d.Rule)
 	t.note("appliance", fmt.Sprintf("nftables by the same policy: %s, rule %s", d.Action, t.result.Rule))
 	switch d.Action {

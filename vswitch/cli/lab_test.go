@@ -50,6 +50,16 @@ rules:
 default: drop
 `
 
+var testInventory = &firewall.Inventory{
+	Segments: []firewall.InvSegment{
+		{Name: "lan", ID: 1, Prefixes: []netip.Prefix{lan}}, {Name: "dmz", ID: 2, Prefixes: []netip.Prefix{dmz}},
+	},
+	Guests: []firewall.InvGuest{
+		{Name: "client", VNICs: []firewall.InvVNIC{{Port: 1, Segment: 1, MAC: clientMAC, Addrs: []netip.Addr{clientAddr}}}},
+		{Name: "server", VNICs: []firewall.InvVNIC{{Port: 2, Segment: 2, MAC: serverMAC, Addrs: []netip.Addr{serverAddr}}}},
+	},
+}
+
 func newTestLab(name, dir string) (*testLab, error) {
 	sw, err := vswitch.New(vswitch.Config{Name: name, Segments: []vswitch.Segment{
 		{Name: "lan", Prefixes: []netip.Prefix{lan}, Gateways: []netip.Addr{lan.Addr().Next()}, GatewayMAC: gatewayMAC, MTU: 1500},
@@ -59,15 +69,7 @@ func newTestLab(name, dir string) (*testLab, error) {
 		return nil, err
 	}
 	sw.Use(user.New(sw.Core()))
-	lab := &testLab{name: name, dir: dir, sw: sw, inventory: &firewall.Inventory{
-		Segments: []firewall.InvSegment{
-			{Name: "lan", ID: 1, Prefixes: []netip.Prefix{lan}}, {Name: "dmz", ID: 2, Prefixes: []netip.Prefix{dmz}},
-		},
-		Guests: []firewall.InvGuest{
-			{Name: "client", VNICs: []firewall.InvVNIC{{Port: 1, Segment: 1, MAC: clientMAC, Addrs: []netip.Addr{clientAddr}}}},
-			{Name: "server", VNICs: []firewall.InvVNIC{{Port: 2, Segment: 2, MAC: serverMAC, Addrs: []netip.Addr{serverAddr}}}},
-		},
-	}}
+	lab := &testLab{name: name, dir: dir, sw: sw, inventory: testInventory}
 	if err := lab.connect(); err != nil {
 		sw.Close()
 		return nil, err
@@ -111,21 +113,26 @@ func drain(nic vnic.NIC) {
 
 // sendSYN has the client send the first frame of a TCP connection to the server.
 func (l *testLab) sendSYN(port uint16) error {
+	eth, err := frameSYN(port)
+	if err != nil {
+		return err
+	}
+	f := frame.New(len(eth))
+	copy(f.Eth(), eth)
+	if sent, err := l.client.WriteBatch([]*frame.Frame{f}); sent != 1 {
+		return fmt.Errorf("the frame was not taken: %v", err)
+	}
+	return nil
+}
+
+func frameSYN(port uint16) ([]byte, error) {
 	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: clientAddr.AsSlice(), DstIP: serverAddr.AsSlice()}
 	tcp := &layers.TCP{SrcPort: 40000, DstPort: layers.TCPPort(port), SYN: true, Window: 1000}
 	tcp.SetNetworkLayerForChecksum(ip)
 	buf := gopacket.NewSerializeBuffer()
 	err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
 		&layers.Ethernet{SrcMAC: net.HardwareAddr(clientMAC[:]), DstMAC: net.HardwareAddr(gatewayMAC[:]), EthernetType: layers.EthernetTypeIPv4}, ip, tcp)
-	if err != nil {
-		return err
-	}
-	f := &frame.Frame{Buf: make([]byte, frame.Headroom+len(buf.Bytes())), Off: frame.Headroom, Len: len(buf.Bytes())}
-	copy(f.Eth(), buf.Bytes())
-	if sent, err := l.client.WriteBatch([]*frame.Frame{f}); sent != 1 {
-		return fmt.Errorf("the frame was not taken: %v", err)
-	}
-	return nil
+	return buf.Bytes(), err
 }
 
 func (l *testLab) Inspect() control.LabInfo {
@@ -138,6 +145,8 @@ func (l *testLab) Inspect() control.LabInfo {
 		},
 	}
 }
+
+func (l *testLab) Inventory() *firewall.Inventory { return l.inventory }
 
 func (l *testLab) LoadPolicy(file string, src []byte) (*firewall.Policy, error) {
 	return firewall.Load(file, src, l.inventory)

@@ -55,7 +55,7 @@ func again(cmd *cobra.Command, every time.Duration, o *Output, show func() error
 		if o.Table() && o.color {
 			io.WriteString(o.out, "\x1b[H\x1b[2J") // from the top of an empty screen
 		}
-		if err := show(); err != nil {
+		if err := show(); err != nil && cmd.Context().Err() == nil {
 			return err
 		}
 		select {
@@ -113,25 +113,32 @@ func statsCommand() *cobra.Command {
 func writeStats(w io.Writer, o *Output, st vswitch.Stats) {
 	share := o.Paint(Bold, strconv.FormatFloat(st.FastShare, 'f', 2, 64))
 	fmt.Fprintf(w, "fast share %s: of the guests' frames, what the engine alone has handled\n", share)
-	fmt.Fprintf(w, "placement %s, epoch %d, %d flows\n", st.Placement, st.Epoch, st.Flows)
+	fmt.Fprintf(w, "placement %s, epoch %d, policy generation %d, %d flows\n", st.Placement, st.Epoch, st.Generation, st.Flows)
 	var dropped uint64
 	for _, n := range st.Dropped {
 		dropped += n
 	}
 	fmt.Fprintf(w, "frames: %d in + %d copies = %d out + %d dropped\n\n", st.In, st.Copies, st.Out, dropped)
 
-	g := NewGrid("PORT", "SEGMENT", "UP", ">FRAMES IN", ">BYTES IN", ">FRAMES OUT", ">BYTES OUT", ">MACS", "DROPPED")
+	g := NewGrid("PORT", "SEGMENT", "UP", ">POLICY", ">FRAMES IN", ">BYTES IN", ">FRAMES OUT", ">BYTES OUT", ">MACS", "DROPPED")
 	for _, p := range st.Ports {
-		g.Row(p.Name, orDash(p.Segment), yesNo(p.Up), p.InFrames, p.InBytes, p.OutFrames, p.OutBytes, p.MACs, byReason(p.Dropped))
+		g.Row(p.Name, orDash(p.Segment), yesNo(p.Up), p.Generation, p.InFrames, p.InBytes, p.OutFrames, p.OutBytes, p.MACs, byReason(p.Dropped))
 	}
 	g.Write(w, "")
 	fmt.Fprintln(w)
-	g = NewGrid("RULE", ">FRAMES", ">BYTES")
+	g = NewGrid("RULE", ">FRAMES", ">BYTES", "LAST HIT")
 	for _, r := range st.Rules {
-		g.Row(r.Rule, r.Frames, r.Bytes)
+		g.Row(r.Rule, r.Frames, r.Bytes, lastHit(r.LastHit))
 	}
 	g.Write(w, "")
 	fmt.Fprintf(w, "\ndropped by reason: %s\n", byReason(st.Dropped))
+}
+
+func lastHit(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return t.Local().Format("15:04:05.000")
 }
 
 func yesNo(b bool) string {
@@ -139,52 +146,6 @@ func yesNo(b bool) string {
 		return "yes"
 	}
 	return "no"
-}
-
-func traceCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "trace 'PROTO from GUEST to GUEST [port N]'",
-		Short: "Explain a frame's walk step by step, without sending it",
-		Long: `Explain the walk of the first frame of a flow, step by step, by the same decisions that real frames meet. Nothing is
-sent and nothing changes.`,
-		Example: "  sluice trace 'tcp from client to server port 80'\n  sluice trace icmp from client to 10.10.2.10",
-		Args:    cobra.MinimumNArgs(1),
-		RunE: withLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {
-			req, err := vswitch.ParseTrace(joinArgs(args))
-			if err != nil {
-				return control.Errorf(control.BadInput, "%w", err)
-			}
-			res, err := c.Trace(cmd.Context(), req)
-			if err != nil {
-				return err
-			}
-			return o.Print(res, func(w io.Writer) { writeTrace(w, o, res) })
-		}),
-	}
-}
-
-func writeTrace(w io.Writer, o *Output, res vswitch.TraceResult) {
-	g := NewGrid(">", "", "", "")
-	for i, s := range res.Steps {
-		detail := s.Detail
-		if s.Rule != "" || s.Where != "" {
-			detail += " (" + joinNonEmpty(", ", s.Rule, s.Where) + ")"
-		}
-		g.Row(i+1, s.Point, s.What, detail)
-	}
-	g.Write(w, "")
-	color := Bad
-	if res.Verdict == "pass" {
-		color = Good
-	}
-	why := ""
-	if res.Rule != "" {
-		why += ", by rule " + res.Rule
-	}
-	if res.Reason != "" {
-		why += ", reason " + res.Reason
-	}
-	fmt.Fprintf(w, "\nverdict: %s%s\n", o.Paint(color, res.Verdict), Clean(why))
 }
 
 func eventsCommand() *cobra.Command {

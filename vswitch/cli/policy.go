@@ -15,18 +15,18 @@ import (
 // maxPolicy bounds a policy file in bytes; one of 100,000 rules has about 10 MB.
 const maxPolicy = 16 << 20
 
-func policyCommand() *cobra.Command {
+func policyCommand(known InventoryOf) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy",
 		Short: "Show, change and check the policy of a running lab",
 		Long: `Show, change and check the policy of a running lab. A policy names guests and segments, so it can only be read
-beside a lab that has them: every one of these commands needs a running lab.`,
+beside a lab that has them: these commands need a running lab, or --in LAB where they take it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return control.Errorf(control.BadInput, "policy what? show, apply FILE, lint FILE or render")
+			return control.Errorf(control.BadInput, "policy what? show, apply FILE, lint FILE, render, test FILE or diff A B")
 		},
 	}
-	cmd.AddCommand(policyShow(), policyApply(), policyLint(), policyRender())
+	cmd.AddCommand(policyShow(), policyApply(), policyLint(), policyRender(), policyTest(known), policyDiff(known))
 	return cmd
 }
 
@@ -42,6 +42,11 @@ func policyShow() *cobra.Command {
 			}
 			if o.Table() {
 				o.Note("# %s, generation %d", p.File, p.Generation)
+				for _, r := range p.Realized {
+					if r.Generation != p.Generation {
+						o.Note("# %s still has generation %d", r.Point, r.Generation)
+					}
+				}
 			}
 			return o.Print(p, func(w io.Writer) { writeText(w, p.Source) })
 		}),

@@ -20,10 +20,10 @@ type ExitError struct{ Code int }
 
 func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
 
-// Commands are the commands of a running switch.
-func Commands() []*cobra.Command {
+// Commands are the commands of a running switch. known is how those that check policies read a lab that does not run.
+func Commands(known InventoryOf) []*cobra.Command {
 	return []*cobra.Command{
-		placeCommand(), execCommand(), consoleCommand(), policyCommand(), traceCommand(), flowsCommand(), statsCommand(),
+		placeCommand(), execCommand(), consoleCommand(), policyCommand(known), traceCommand(), flowsCommand(), statsCommand(),
 		eventsCommand(),
 	}
 }

@@ -163,6 +163,11 @@ func (c *Client) RenderPolicy(ctx context.Context, to string, text *PolicyText) 
 	return out, c.call(ctx, http.MethodGet, path, nil, &out)
 }
 
+// Inventory is what a policy may refer to in the lab.
+func (c *Client) Inventory(ctx context.Context) (out firewall.Inventory, err error) {
+	return out, c.call(ctx, http.MethodGet, "/v1/inventory", nil, &out)
+}
+
 // Flows lists the flows.
 func (c *Client) Flows(ctx context.Context) (out []firewall.FlowRecord, err error) {
 	return out, c.call(ctx, http.MethodGet, "/v1/flows", nil, &out)

@@ -29,6 +29,8 @@ func (l *fakeLab) Inspect() LabInfo {
 	}}
 }
 
+func (l *fakeLab) Inventory() *firewall.Inventory { return &firewall.Inventory{} }
+
 func (l *fakeLab) LoadPolicy(file string, src []byte) (*firewall.Policy, error) {
 	return l.load(file, src)
 }

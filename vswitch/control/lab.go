@@ -12,6 +12,8 @@ import (
 type Lab interface {
 	// Inspect describes the lab now.
 	Inspect() LabInfo
+	// Inventory is what a policy's nouns may refer to in the lab. Nobody changes it.
+	Inventory() *firewall.Inventory
 	// LoadPolicy reads a policy with the lab's inventory (firewall.Load). It changes nothing: the server gives the policy to
 	// the switch. file is a name for messages, never opened.
 	LoadPolicy(file string, src []byte) (*firewall.Policy, error)

@@ -15,6 +15,7 @@ import (
 // Bounds of a request's body in bytes. A policy of 100,000 rules has about 10 MB of YAML; JSON may double it.
 const (
 	maxBody       = 64 << 10
+	maxTraceBody  = 128 << 10 // a frame of 64 KiB, in base64
 	maxPolicyBody = 32 << 20
 	maxExecBody   = 4 << 20 // a command line may hold 2 MiB (execve(2))
 )
@@ -49,9 +50,10 @@ func (s *Server) routes() {
 	post(r, "/v1/policy/lint", "Read a policy as PUT would, and say what looks wrong", maxPolicyBody, s.lintPolicy)
 	get(r, "/v1/policy/render", "The policy in force, in another language", s.renderPolicy)
 	post(r, "/v1/policy/render", "A policy that is not in force, in another language", maxPolicyBody, s.renderText)
+	get(r, "/v1/inventory", "What a policy may refer to in this lab", s.getInventory)
 	get(r, "/v1/flows", "The flows", s.getFlows)
 	get(r, "/v1/stats", "The counters", s.getStats)
-	post(r, "/v1/trace", "Explain the way of a frame that nobody sends", maxBody, s.trace)
+	post(r, "/v1/trace", "Explain the way of a frame that nobody sends", maxTraceBody, s.trace)
 	post(r, "/v1/stop", "End the lab and its guests", maxBody, s.stop)
 	s.streamRoutes(api)
 }

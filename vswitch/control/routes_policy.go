@@ -10,7 +10,14 @@ import (
 // PolicyInForce is the policy that is enforced, if the placement enforces any.
 type PolicyInForce struct {
 	PolicyText
-	Generation uint64 `json:"generation" doc:"Counts from 1"`
+	Generation uint64     `json:"generation" doc:"Counts from 1"`
+	Realized   []Realized `json:"realized" doc:"By vNIC, and by port of the appliance"`
+}
+
+// Realized is the policy that is in force at one port.
+type Realized struct {
+	Point      string `json:"vnic"`
+	Generation uint64 `json:"generation" doc:"0 is none"`
 }
 
 // errNoPolicy is said before the lab's first policy.
@@ -21,7 +28,17 @@ func (s *Server) getPolicy(context.Context, *struct{}) (PolicyInForce, error) {
 	if p == nil {
 		return PolicyInForce{}, errNoPolicy
 	}
-	return PolicyInForce{PolicyText{File: p.File, Source: string(p.Source)}, generation}, nil
+	out := PolicyInForce{PolicyText: PolicyText{File: p.File, Source: string(p.Source)}, Generation: generation, Realized: []Realized{}}
+	for _, port := range s.sw.Stats().Ports {
+		if port.ID != 0 {
+			out.Realized = append(out.Realized, Realized{port.Name, port.Generation})
+		}
+	}
+	return out, nil
+}
+
+func (s *Server) getInventory(context.Context, *struct{}) (firewall.Inventory, error) {
+	return *s.lab.Inventory(), nil
 }
 
 func (s *Server) putPolicy(ctx context.Context, in *ask[PolicyText]) (vswitch.PolicyResult, error) {

@@ -23,14 +23,17 @@ func CheckLabName(name string) error {
 	return nil
 }
 
-// StateRoot is the folder that has one folder for each lab: $SLUICE_STATE_DIR if set; else /run/sluice for root and
+// UsualRoot is root's state root where nothing else is said.
+const UsualRoot = "/run/sluice"
+
+// StateRoot is the folder that has one folder for each lab: $SLUICE_STATE_DIR if set; else UsualRoot for root and
 // $XDG_RUNTIME_DIR/sluice for anybody else.
 func StateRoot() (string, error) {
 	if dir := os.Getenv("SLUICE_STATE_DIR"); dir != "" {
 		return dir, nil
 	}
 	if os.Geteuid() == 0 {
-		return "/run/sluice", nil
+		return UsualRoot, nil
 	}
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		return filepath.Join(dir, "sluice"), nil

@@ -1,0 +1,99 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"sluice/vswitch"
+	"sluice/vswitch/control"
+)
+
+func traceCommand() *cobra.Command {
+	var file, digits, at string
+	cmd := &cobra.Command{
+		Use:   "trace 'PROTO from GUEST to GUEST [port N]' | --frame FILE[:N] --at POINT | --hex DIGITS --at POINT",
+		Short: "Explain a frame's walk step by step, without sending it",
+		Long: `Explain the walk of a frame, step by step, by the same decisions that real frames meet: of the first frame of a flow that
+is described, or of one out of a capture (pcap or pcapng) or in hexadecimal. Nothing is sent and nothing changes.`,
+		Example: `  sluice trace 'tcp from client to server port 80'
+  sluice trace icmp from client to 10.10.2.10
+  sluice trace --frame session.pcapng:7 --at client
+  sluice trace --hex "$(cat frame.hex)" --at server/to-guest`,
+		Args: cobra.ArbitraryArgs,
+	}
+	cmd.Flags().StringVar(&file, "frame", "", "the Nth packet (1 if left out) of a pcap or pcapng file, as FILE:N")
+	cmd.Flags().StringVar(&digits, "hex", "", "the frame itself, from its Ethernet header on")
+	cmd.Flags().StringVar(&at, "at", "", "where a captured frame is: client, for one that it sends, or client/to-guest")
+	cmd.MarkFlagFilename("frame", "pcap", "pcapng")
+	cmd.MarkFlagsMutuallyExclusive("frame", "hex")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		req, err := traceRequest(args, file, digits, at)
+		if err != nil {
+			return err
+		}
+		return withLab(func(cmd *cobra.Command, _ []string, o *Output, c *control.Client) error {
+			res, err := c.Trace(cmd.Context(), req)
+			if err != nil {
+				return err
+			}
+			return o.Print(res, func(w io.Writer) { writeTrace(w, o, res) })
+		})(cmd, args)
+	}
+	return cmd
+}
+
+// traceRequest is what the arguments and flags ask for.
+func traceRequest(args []string, file, digits, at string) (r vswitch.TraceRequest, err error) {
+	switch {
+	case file == "" && digits == "":
+		if len(args) == 0 {
+			return r, control.Errorf(control.BadInput, "trace what? 'tcp from client to server port 80', --frame FILE[:N] or --hex DIGITS")
+		}
+		if at != "" {
+			return r, control.Errorf(control.BadInput, "--at is for --frame and --hex")
+		}
+		if r, err = vswitch.ParseTrace(joinArgs(args)); err != nil {
+			return r, control.Errorf(control.BadInput, "%w", err)
+		}
+		return r, nil
+	case len(args) > 0:
+		return r, control.Errorf(control.BadInput, "describe a frame, or give one with --frame or --hex: not both")
+	case at == "":
+		return r, control.Errorf(control.BadInput, "say where the frame is, as in --at client or --at server/to-guest")
+	case file != "":
+		r.Frame, err = captured(file)
+	default:
+		r.Frame, err = fromHex(digits)
+	}
+	if err == nil && len(r.Frame) == 0 {
+		err = control.Errorf(control.BadInput, "the frame is empty")
+	}
+	r.At = at
+	return r, err
+}
+
+func writeTrace(w io.Writer, o *Output, res vswitch.TraceResult) {
+	g := NewGrid(">", "", "", "")
+	for i, s := range res.Steps {
+		detail := s.Detail
+		if s.Rule != "" || s.Where != "" {
+			detail += " (" + joinNonEmpty(", ", s.Rule, s.Where) + ")"
+		}
+		g.Row(i+1, s.Point, s.What, detail)
+	}
+	g.Write(w, "")
+	color := Bad
+	if res.Verdict == "pass" {
+		color = Good
+	}
+	why := ""
+	if res.Rule != "" {
+		why += ", by rule " + res.Rule
+	}
+	if res.Reason != "" {
+		why += ", reason " + res.Reason
+	}
+	fmt.Fprintf(w, "\nverdict: %s%s\n", o.Paint(color, res.Verdict), Clean(why))
+}
