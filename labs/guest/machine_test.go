@@ -46,8 +46,16 @@ func TestLabMachine(t *testing.T) {
 		t.Run("confined", func(t *testing.T) { testConfined(t, m) })
 		t.Run("pause", func(t *testing.T) { testPause(t, m) })
 		t.Run("time", func(t *testing.T) {
-			if used, err := m.CPUTime(); err != nil || m.Kind() == QEMU && used == 0 {
-				t.Errorf("CPU time %v, %v", used, err)
+			before := cpuOf(t, m)
+			if m.Kind() == QEMU {
+				if before == 0 {
+					t.Error("booting has used no CPU")
+				}
+				return
+			}
+			burnt := burn(t, m)
+			if used := cpuOf(t, m) - before; used < burnt/2 {
+				t.Errorf("commands that have ended used %v, of which CPUTime has %v", burnt, used)
 			}
 		})
 		pids := m.PIDs()
@@ -72,6 +80,39 @@ func TestLabMachine(t *testing.T) {
 			}
 		}
 	})
+}
+
+func cpuOf(t *testing.T, m Machine) time.Duration {
+	t.Helper()
+	used, err := m.CPUTime()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return used
+}
+
+// burn has a command in a guest, and one that it leaves behind, use CPU until they have ended, and says what they say they
+// have used.
+func burn(t *testing.T, m Machine) (sum time.Duration) {
+	t.Helper()
+	const work = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; times" // its own first, then its children's
+	for _, script := range []string{work, "(sh -c '" + work + "' &) | cat"} {
+		out := strings.Fields(shell(t, m, script))
+		if len(out) != 4 {
+			t.Fatalf("times says %q", out)
+		}
+		for _, s := range out[:2] {
+			d, err := time.ParseDuration(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += d
+		}
+	}
+	if sum == 0 {
+		t.Fatal("nothing was burnt")
+	}
+	return sum
 }
 
 // testConfined sees that what runs on the host for a guest has no rights there.

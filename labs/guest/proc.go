@@ -14,7 +14,9 @@ import (
 // userHz is the unit of times in /proc, the same on every Linux that Sluice runs on.
 const userHz = 100
 
-// cpuTime is what processes have used themselves, user and system. One that has gone counts nothing.
+// cpuTime is what processes and the children that they have waited for have used, user and system, to a tick of 1/100 s.
+// Of a whole PID namespace that is everything that ever ran in it, because its init waits for orphans; but not a child
+// whose parent ignores SIGCHLD, nor, for this one look, a child that ends between the reading of its parent and its own.
 func cpuTime(pids []int) (time.Duration, error) {
 	var ticks uint64
 	for _, pid := range pids {
@@ -22,7 +24,7 @@ func cpuTime(pids []int) (time.Duration, error) {
 		if err != nil {
 			continue
 		}
-		for _, i := range []int{statUser, statSystem} {
+		for _, i := range []int{statUser, statSystem, statChildUser, statChildSystem} {
 			n, err := strconv.ParseUint(fields[i], 10, 64)
 			if err != nil {
 				return 0, fmt.Errorf("/proc/%d/stat: %w", pid, err)
@@ -35,9 +37,11 @@ func cpuTime(pids []int) (time.Duration, error) {
 
 // Fields of /proc/PID/stat (proc(5)), counted from the state, the first after the name.
 const (
-	statState  = 0
-	statUser   = 14 - 3
-	statSystem = 15 - 3
+	statState       = 0
+	statUser        = 14 - 3
+	statSystem      = 15 - 3
+	statChildUser   = 16 - 3
+	statChildSystem = 17 - 3
 )
 
 // statFields reads a stat file. The name of the program may hold anything, so it is cut off by its last parenthesis.
@@ -47,7 +51,7 @@ func statFields(path string) ([]string, error) {
 		return nil, err
 	}
 	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	if len(fields) <= statSystem {
+	if len(fields) <= statChildSystem {
 		return nil, fmt.Errorf("%s: %d fields", path, len(fields))
 	}
 	return fields, nil

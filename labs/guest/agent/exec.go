@@ -191,8 +191,11 @@ func (e *execution) readInput(r io.Reader) {
 			e.kill()
 			return
 		}
-		if t == frameResize && len(p) == 4 && e.pty != nil {
+		switch {
+		case t == frameResize && len(p) == 4 && e.pty != nil:
 			resize(e.pty, Size{Rows: binary.BigEndian.Uint16(p), Cols: binary.BigEndian.Uint16(p[2:])})
+		case t == frameSignal:
+			e.signal(signals[string(p)])
 		}
 	}
 }
@@ -214,11 +217,23 @@ func (e *execution) feed(in *inbox) {
 	}
 }
 
+// signals are those that a caller may send to a command; each leaves it a chance to act.
+var signals = map[string]syscall.Signal{
+	"HUP": syscall.SIGHUP, "INT": syscall.SIGINT, "QUIT": syscall.SIGQUIT, "TERM": syscall.SIGTERM,
+}
+
+// signal sends to the command's process group; 0, which stands for an unknown name, does nothing.
+func (e *execution) signal(s syscall.Signal) {
+	if !e.ended.Load() {
+		syscall.Kill(-e.cmd.Process.Pid, s)
+	}
+}
+
 func (e *execution) kill() {
 	if e.ended.Load() {
 		return
 	}
-	syscall.Kill(-e.cmd.Process.Pid, syscall.SIGKILL)
+	e.signal(syscall.SIGKILL)
 	if e.pty != nil {
 		e.pty.Close() // hangs up on the jobs that a shell has put into groups of their own
 	}

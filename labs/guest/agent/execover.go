@@ -21,15 +21,16 @@ type Size struct {
 
 // Command is what Exec runs in a guest. Nil readers and writers are as empty as /dev/null.
 type Command struct {
-	Args   []string    `json:"args"`          // the program and its arguments; looked up in the guest's PATH
-	Env    []string    `json:"env,omitempty"` // KEY=value, added to the agent's own
-	Dir    string      `json:"dir,omitempty"` // working folder; empty means /root
-	TTY    bool        `json:"tty,omitempty"` // a terminal of its own, so that job control works; Stderr then gets nothing
-	Size   Size        `json:"size,omitzero"` // of the terminal
-	Stdin  io.Reader   `json:"-"`
-	Stdout io.Writer   `json:"-"`
-	Stderr io.Writer   `json:"-"`
-	Resize <-chan Size `json:"-"` // changes of the terminal's size, may be nil
+	Args    []string      `json:"args"`          // the program and its arguments; looked up in the guest's PATH
+	Env     []string      `json:"env,omitempty"` // KEY=value, added to the agent's own
+	Dir     string        `json:"dir,omitempty"` // working folder; empty means /root
+	TTY     bool          `json:"tty,omitempty"` // a terminal of its own, so that job control works; Stderr then gets nothing
+	Size    Size          `json:"size,omitzero"` // of the terminal
+	Stdin   io.Reader     `json:"-"`
+	Stdout  io.Writer     `json:"-"`
+	Stderr  io.Writer     `json:"-"`
+	Resize  <-chan Size   `json:"-"` // changes of the terminal's size, may be nil
+	Signals <-chan string `json:"-"` // HUP, INT, QUIT or TERM, for the command's process group; may be nil
 }
 
 // Exec runs a command and waits for it. code is what a shell would say of it: the exit code, or 128 and the signal's
@@ -72,9 +73,7 @@ func execOver(stream io.ReadWriter, cmd Command) (int, error) {
 	up := &upstream{w: stream, done: make(chan struct{}), taken: make(chan struct{}, 1), credit: stdinWindow}
 	defer close(up.done)
 	go up.pumpStdin(cmd.Stdin)
-	if cmd.Resize != nil {
-		go up.pumpSize(cmd.Resize)
-	}
+	go up.pumpControls(cmd.Resize, cmd.Signals)
 	return readExec(bufio.NewReaderSize(stream, maxFrame), cmd, up.addCredit)
 }
 
@@ -117,7 +116,7 @@ func deliver(w io.Writer, p []byte) error {
 	return err
 }
 
-// upstream is what goes to a running command: stdin, held back by what the command has taken, and terminal sizes.
+// upstream is what goes to a running command: stdin, held back by what the command has taken, terminal sizes and signals.
 type upstream struct {
 	w     io.Writer
 	done  chan struct{}
@@ -183,18 +182,27 @@ func (u *upstream) pumpStdin(r io.Reader) {
 	}
 }
 
-func (u *upstream) pumpSize(sizes <-chan Size) {
+func (u *upstream) pumpControls(sizes <-chan Size, signals <-chan string) {
 	for {
+		var err error
 		select {
 		case s, ok := <-sizes:
 			if !ok {
-				return
+				sizes = nil
+				continue
 			}
 			p := binary.BigEndian.AppendUint16(nil, s.Rows)
-			if u.send(frameResize, binary.BigEndian.AppendUint16(p, s.Cols)) != nil {
-				return
+			err = u.send(frameResize, binary.BigEndian.AppendUint16(p, s.Cols))
+		case name, ok := <-signals:
+			if !ok {
+				signals = nil
+				continue
 			}
+			err = u.send(frameSignal, []byte(name))
 		case <-u.done:
+			return
+		}
+		if err != nil {
 			return
 		}
 	}

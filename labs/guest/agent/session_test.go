@@ -248,6 +248,48 @@ func TestExecEndsWithItsCaller(t *testing.T) {
 	}
 }
 
+// TestExecSignals sends signals to a command that may trap them.
+func TestExecSignals(t *testing.T) {
+	const loop = "echo up; while :; do sleep 0.02; done"
+	for _, x := range []struct {
+		name, script string
+		send         []string
+		code         int
+		stdout       string
+	}{
+		{"trapped", "trap 'echo got; exit 7' INT; " + loop, []string{"INT"}, 7, "got\n"},
+		{"each may be trapped", "trap 'exit 8' HUP; " + loop, []string{"HUP"}, 8, ""},
+		{"not trapped", loop, []string{"TERM"}, 143, ""},
+		{"the whole group", "echo up; sleep 1000", []string{"INT"}, 130, ""},
+		{"one trapped, one not", "trap 'echo got' INT; " + loop, []string{"INT", "QUIT"}, 131, "*"},
+		{"no signal of ours", "trap 'exit 7' INT; " + loop, []string{"KILL", "", strings.Repeat("x", maxFrame), "INT"}, 7, ""},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			c := connect(t)
+			ours, theirs := io.Pipe()
+			signals := make(chan string)
+			ended := make(chan int, 1)
+			go func() {
+				code, err := c.Exec(t.Context(), Command{Args: []string{"sh", "-c", x.script}, Dir: "/", Stdout: theirs, Signals: signals})
+				theirs.CloseWithError(err)
+				ended <- code
+			}()
+			up := make([]byte, len("up\n"))
+			if _, err := io.ReadFull(ours, up); err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range x.send {
+				signals <- s
+			}
+			close(signals)
+			rest, err := io.ReadAll(ours)
+			if code := <-ended; err != nil || code != x.code || x.stdout != "*" && string(rest) != x.stdout {
+				t.Errorf("code %d, %q, %v; want %d, %q", code, rest, err, x.code, x.stdout)
+			}
+		})
+	}
+}
+
 // TestTerminal has a shell on a terminal: it sees its size, a change of it, and characters with a meaning.
 func TestTerminal(t *testing.T) {
 	c := connect(t)

@@ -91,6 +91,7 @@ const (
 	frameTaken                   // from the guest: 4 bytes, how much of stdin the command has taken since the last
 	frameExit                    // from the guest, the last: 4 bytes of exit code
 	frameFailed                  // from the guest, the last: why nothing was run
+	frameSignal                  // to the guest: a name of signals, for the command's process group
 	frameTypes
 )
 
