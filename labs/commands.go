@@ -140,7 +140,7 @@ func destroyCommand() *cobra.Command {
 			return failed
 		},
 	}
-	cmd.Flags().BoolVar(&all, "all", false, "every lab on this machine")
+	cmd.Flags().BoolVar(&all, "all", false, "every lab that `sluice lab ls` shows")
 	return cmd
 }
 

@@ -117,7 +117,7 @@ func bringUp(ctx context.Context, d *deployment, l *Lab, dir string, lock *os.Fi
 	if err := d.write(dir); err != nil {
 		return fmt.Errorf("write the state folder: %w", err)
 	}
-	p, err := startLab(d.Name, dir, lock)
+	p, err := startLab(dir, lock)
 	if err != nil {
 		return err
 	}
@@ -189,7 +189,7 @@ type labProcess struct {
 }
 
 // startLab starts the lab process in a new namespace, a session of its own, with its log in the state folder.
-func startLab(name, dir string, lock *os.File) (*labProcess, error) {
+func startLab(dir string, lock *os.File) (*labProcess, error) {
 	log, err := os.OpenFile(filepath.Join(dir, logFile), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the lab's log: %w", err)
@@ -209,7 +209,7 @@ func startLab(name, dir string, lock *os.File) (*labProcess, error) {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{fdLock - 3: lock, fdHostNS - 3: host, fdReports - 3: theirs}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := inNewNamespace(guest.NSName(name, ""), cmd.Start); err != nil {
+	if err := inNewNamespace(guest.NSName(onMachine(dir), ""), cmd.Start); err != nil {
 		reports.Close()
 		return nil, fmt.Errorf("start the lab process: %w", err)
 	}

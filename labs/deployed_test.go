@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -177,6 +178,8 @@ func testLab(t *testing.T, kind string) {
 	t.Run("inspect", func(t *testing.T) { testInspect(t, lab, kind) })
 	t.Run("reach", func(t *testing.T) { testReach(t, lab) })
 	t.Run("exec", func(t *testing.T) { testExec(t, lab) })
+	t.Run("signals", func(t *testing.T) { testSignals(t, lab) })
+	t.Run("caller gone", func(t *testing.T) { testCallerGone(t, lab) })
 	t.Run("second deploy", func(t *testing.T) { testSecondDeploy(t, lab) })
 	t.Run("changes under load", func(t *testing.T) { testChanges(t, lab) })
 }
@@ -255,6 +258,52 @@ func testExec(t *testing.T, lab string) {
 				t.Errorf("exit code %d, want %d; said %q, want %q; %s", r.code, c.code, r.stdout, c.stdout, r.stderr)
 			}
 		})
+	}
+}
+
+// testSignals interrupts the command, as Ctrl-C does: once it is for the guest's command to act on, twice it is the end.
+func testSignals(t *testing.T, lab string) {
+	const loop = "; echo up; while :; do sleep 0.1; done"
+	for _, c := range []struct {
+		name, script string
+		send         []os.Signal
+		code         int
+		stdout       string
+	}{
+		{"trapped", "trap 'echo got; exit 7' INT" + loop, []os.Signal{os.Interrupt}, 7, "up got"},
+		{"TERM", "trap 'echo got; exit 9' TERM" + loop, []os.Signal{syscall.SIGTERM}, 9, "up got"},
+		{"HUP", "trap 'echo got; exit 8' HUP" + loop, []os.Signal{syscall.SIGHUP}, 8, "up got"},
+		{"not trapped", ":" + loop, []os.Signal{syscall.SIGTERM}, 143, "up"},
+		{"refused", "trap 'echo no' INT" + loop, []os.Signal{os.Interrupt, os.Interrupt}, 130, "up no"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := startGuest(t, lab, "client", "sh", "-c", c.script)
+			for i, sig := range c.send {
+				b.waitLines(t, i+1)
+				if err := b.cmd.Process.Signal(sig); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var exit *exec.ExitError
+			if err := b.wait(t); !errors.As(err, &exit) || exit.ExitCode() != c.code || strings.Join(b.read(), " ") != c.stdout {
+				t.Errorf("%v, want %d; said %q, want %q; %s", err, c.code, b.read(), c.stdout, &b.stderr)
+			}
+		})
+	}
+}
+
+// testCallerGone kills the command that waits: what it ran in the guest ends.
+func testCallerGone(t *testing.T, lab string) {
+	const mark = "4711" // seconds that nothing else sleeps for
+	b := startGuest(t, lab, "client", "sh", "-c", "trap '' INT TERM HUP; echo up; sleep "+mark)
+	b.waitLines(t, 1)
+	if err := b.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = b.wait(t) // it was killed
+	r := inGuest(t, lab, "client", "", "sh", "-c", "n=0; while pgrep -f '[s]leep "+mark+"'; do sleep 0.1; n=$((n+1)); [ $n -lt 100 ] || exit 1; done")
+	if r.code != 0 {
+		t.Errorf("it runs on: exit code %d %s%s", r.code, r.stdout, r.stderr)
 	}
 }
 

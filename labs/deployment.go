@@ -117,9 +117,13 @@ func present(name string) bool {
 	return err == nil && slices.Contains(names, name)
 }
 
-// deployed names every lab of which something is here: a state folder, or a namespace that outlived it.
+// deployed names every lab of our state root of which something is here: a state folder, or a namespace that outlived it.
 func deployed() ([]string, error) {
 	names, err := control.Labs()
+	if err != nil {
+		return nil, err
+	}
+	root, err := control.StateRoot()
 	if err != nil {
 		return nil, err
 	}
@@ -128,9 +132,10 @@ func deployed() ([]string, error) {
 		return nil, fmt.Errorf("look for namespaces: %w", err)
 	}
 	for _, e := range spaces {
-		name, ours := strings.CutPrefix(e.Name(), guest.NSName("", ""))
+		name, sluices := strings.CutPrefix(e.Name(), guest.NSName("", ""))
 		name, _, _ = strings.Cut(name, ".")
-		if ours && control.CheckLabName(name) == nil {
+		name, ours := strings.CutSuffix(name, rootMark(root))
+		if sluices && ours && control.CheckLabName(name) == nil {
 			names = append(names, name)
 		}
 	}

@@ -26,7 +26,7 @@ func Destroy(name string) error {
 
 // cleanUp ends every process in the lab's namespaces, deletes these, and removes the state folder.
 func cleanUp(name, dir string) error {
-	if err := guest.Reap(name); err != nil {
+	if err := guest.Reap(onMachine(dir)); err != nil {
 		return fmt.Errorf("end lab %s: %w", name, err)
 	}
 	if err := os.RemoveAll(dir); err != nil {

@@ -22,7 +22,7 @@ func leftovers(t *testing.T, lab string, spaces map[string]bool) []string {
 	if exists(state) {
 		out = append(out, state)
 	}
-	names, err := filepath.Glob("/run/netns/sluice-" + lab + "*")
+	names, err := filepath.Glob("/run/netns/sluice-" + onMachine(lab) + "*")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func leftovers(t *testing.T, lab string, spaces map[string]bool) []string {
 		t.Fatal(err)
 	}
 	for _, l := range links {
-		if strings.HasPrefix(l.Name, fmt.Sprintf("sl%08x", crc32.ChecksumIEEE([]byte(lab)))) {
+		if strings.HasPrefix(l.Name, fmt.Sprintf("sl%08x", crc32.ChecksumIEEE([]byte(onMachine(lab))))) {
 			out = append(out, "device "+l.Name)
 		}
 	}
@@ -62,10 +62,15 @@ func leftovers(t *testing.T, lab string, spaces map[string]bool) []string {
 	return out
 }
 
-// spacesOf are the network namespaces of a lab, as /proc/PID/ns/net names them.
-func spacesOf(t *testing.T, lab string) map[string]bool {
+// onMachine is a lab's name with the mark of the tests' state root.
+func onMachine(lab string) string {
+	return fmt.Sprintf("%s_%08x", lab, crc32.ChecksumIEEE([]byte(os.Getenv("SLUICE_STATE_DIR"))))
+}
+
+// spacesOf are the network namespaces of a lab, or of one of its guests, as /proc/PID/ns/net names them.
+func spacesOf(t *testing.T, lab string, guest ...string) map[string]bool {
 	t.Helper()
-	names, err := filepath.Glob("/run/netns/sluice-" + lab + "*")
+	names, err := filepath.Glob("/run/netns/sluice-" + strings.Join(append([]string{onMachine(lab)}, guest...), ".") + "*")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,6 +165,43 @@ func TestRootDestroy(t *testing.T) {
 	}
 }
 
+// TestRootTwoRoots: labs of equal names under two state roots are two labs, and no command under one touches the other's.
+func TestRootTwoRoots(t *testing.T) {
+	needRoot(t)
+	name := uniqueLab(t, "roots")
+	dir := writeLab(t, name)
+	must(t, "lab", "deploy", dir)
+	before := inspectLab(t, name)
+
+	ours := os.Getenv("SLUICE_STATE_DIR")
+	other := filepath.Join(t.TempDir(), "state")
+	alias := filepath.Join(t.TempDir(), "alias")
+	if err := os.Symlink(other, alias); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SLUICE_STATE_DIR", other)
+	if out := must(t, "lab", "ls"); strings.Contains(out, name) {
+		t.Errorf("the other root's lab is shown:\n%s", out)
+	}
+	if r := sluice(t, "", "lab", "destroy", name); r.code != 2 || !strings.Contains(r.stderr, "no lab "+name) {
+		t.Errorf("destroying the other root's lab: exit code %d: %s", r.code, r.stderr)
+	}
+	must(t, "lab", "deploy", "fast-vs-slow", "--guests", "netns", "--name", name)
+	spaces := spacesOf(t, name)
+	t.Setenv("SLUICE_STATE_DIR", alias)
+	must(t, "lab", "destroy", "--all")
+	t.Setenv("SLUICE_STATE_DIR", other)
+	expectNothing(t, name, spaces)
+
+	t.Setenv("SLUICE_STATE_DIR", ours)
+	if after := inspectLab(t, name); after.PID != before.PID || len(after.Guests) != len(before.Guests) || after.Guests[0].State != "ready" {
+		t.Errorf("it was %+v and is %+v", before, after)
+	}
+	if r := inGuest(t, name, "one", "", "true"); r.code != 0 {
+		t.Errorf("its guest: exit code %d %s", r.code, r.stderr)
+	}
+}
+
 func kill(t *testing.T, pid int, sig syscall.Signal) {
 	t.Helper()
 	if err := syscall.Kill(pid, sig); err != nil {
@@ -170,7 +212,7 @@ func kill(t *testing.T, pid int, sig syscall.Signal) {
 // killGuest kills every process in a namespace guest, from outside.
 func killGuest(t *testing.T, lab, guest string) {
 	t.Helper()
-	spaces := spacesOf(t, lab+"."+guest)
+	spaces := spacesOf(t, lab, guest)
 	procs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		t.Fatal(err)

@@ -144,7 +144,7 @@ func (w *world) bootGuest(ctx context.Context, r *resident, progress func(string
 // spec describes a guest for its maker. TAPs are made here: QEMU inherits the guest's end.
 func (w *world) spec(r *resident) (guest.Spec, error) {
 	s := guest.Spec{
-		Lab: w.lab.Name, Name: r.Name, Kind: guest.Kind(r.Kind), Dir: filepath.Join(w.dir, guestsDir, r.Name),
+		Lab: onMachine(w.dir), Name: r.Name, Kind: guest.Kind(r.Kind), Dir: filepath.Join(w.dir, guestsDir, r.Name),
 		Image: w.deploy.Image, Services: r.Services, Hosts: w.hosts(), Appliance: r.appliance,
 		MemoryMiB: r.Memory, CPUs: r.CPUs, Accel: w.deploy.Accel,
 	}
@@ -221,7 +221,7 @@ func deviceName(c Card) string { return fmt.Sprintf("p%d", c.Port) }
 
 // hostDeviceName is a host port's device, which is in the host's own namespace among those of other labs.
 func (w *world) hostDeviceName(c Card) string {
-	return fmt.Sprintf("sl%08x-%d", crc32.ChecksumIEEE([]byte(w.lab.Name)), c.Port)
+	return fmt.Sprintf("sl%08x-%d", crc32.ChecksumIEEE([]byte(onMachine(w.dir))), c.Port)
 }
 
 // plugIn gives a namespace guest its vNICs.

@@ -32,7 +32,8 @@ var ErrMissing = errors.New("this machine lacks something")
 
 // Spec is what a machine is made from.
 type Spec struct {
-	Lab, Name string // letters, digits and hyphens
+	Lab       string // unique on this machine; letters, digits, hyphens and underscores
+	Name      string // letters, digits and hyphens
 	Kind      Kind
 	Dir       string // the guest's own folder for sockets and its boot log; made if missing
 	Image     *Image
@@ -89,7 +90,7 @@ type Machine interface {
 	State() State
 	// PIDs are the host's processes of this guest, the main one first.
 	PIDs() []int
-	// CPUTime is what those processes have used, user and system.
+	// CPUTime is what those processes, and in a namespace guest those that have ended, have used, user and system.
 	CPUTime() (time.Duration, error)
 	// Pause stops the guest's CPU without telling the guest; Resume lets it go on.
 	Pause(ctx context.Context) error

@@ -12,7 +12,7 @@ import (
 )
 
 // NSName is the name under /run/netns of a lab's namespace (guest is empty) or of a namespace guest's. The dot cannot be in
-// a lab's name, so that no lab's guest can be taken for another lab.
+// a Spec's Lab, so that no lab's guest can be taken for another lab.
 func NSName(lab, guest string) string {
 	if guest == "" {
 		return "sluice-" + lab
