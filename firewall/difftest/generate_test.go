@@ -91,7 +91,12 @@ type sent struct {
 	whole   []byte // the frame, before it was fragmented
 	eth     []byte
 	rest    []byte // the second fragment, where eth is only the first
+
+	excluded bool // the policy is not for either end
 }
+
+// alone says whether only the packet's second fragment is sent. Nobody answers that.
+func (s *sent) alone() bool { return s.rest == nil && len(s.eth) != len(s.whole) }
 
 // magic marks a packet's payload; after it comes its number in 4 bytes.
 var magic = []byte("sluice-diff:")
@@ -140,7 +145,10 @@ func (g *generator) packet(number uint32) sent {
 	s.whole = serialize(append([]gopacket.SerializableLayer{eth, ip}, rest...))
 	s.eth = s.whole
 	if fragmented {
-		s.eth, s.rest = split(s.eth, number)
+		g.rig.fragmented++ // over all sessions: what is incomplete stays in the router's memory for a while
+		if s.eth, s.rest = split(s.eth, g.rig.fragmented); g.IntN(3) == 0 {
+			s.eth, s.rest = s.rest, nil // a later fragment alone
+		}
 	}
 	return s
 }

@@ -28,6 +28,8 @@ type rig struct {
 	sock [2]int // packet sockets on the wires, by segment
 	mac  [2][6]byte
 	gw   [2][6]byte
+
+	fragmented uint32 // packets
 }
 
 func needRoot(t *testing.T) {
