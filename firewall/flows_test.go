@@ -2,6 +2,8 @@ package firewall
 
 import (
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -169,5 +171,61 @@ func checkTable(t interface{ Fatalf(string, ...any) }, f *Flows) {
 	}
 	if n != f.Len() {
 		t.Fatalf("counted %d, held %d", f.Len(), n)
+	}
+}
+
+// Ports' goroutines check at once, while flows are listed, carried, expired and judged again.
+func TestConcurrent(t *testing.T) {
+	p := mustLoad(t, reference)
+	programs := []*Program{mustCompile(t, p, Fast), mustCompile(t, p, Off)}
+	flows := NewFlows(FlowsConfig{Max: 4096, PerPort: 2000})
+	_, k := parsePacket("client > server udp 1 5201").frame(t)
+	var checks, others sync.WaitGroup
+	var done atomic.Bool
+	for worker := range 4 {
+		checks.Go(func() {
+			cx, k := Context{Now: 1e15, Flows: flows}, *k
+			for i := range 5000 {
+				k.SrcPort = uint16(i * (worker%2 + 1))
+				cx.Now += 1e6
+				programs[i/1000%2].Check(&cx, Point{frame.PortID(worker/2 + 1), Dir(worker % 2)}, &k)
+			}
+		})
+	}
+	others.Go(func() {
+		for !done.Load() {
+			flows.Import(1e15, flows.Export(1e15, programs[0], 0))
+			flows.Expire(1e15 + 3e9)
+			flows.Revalidate(programs[0])
+			flows.Each(1e15, programs[0], func(FlowRecord) bool { return true })
+		}
+	})
+	checks.Wait()
+	done.Store(true)
+	others.Wait()
+	checkTable(t, flows)
+}
+
+// The table holds a million flows, in at most 128 bytes each.
+func TestMillionFlows(t *testing.T) {
+	if n := flowBytes + headBytes; n > 128 {
+		t.Errorf("%d bytes a flow", n)
+	}
+	const million = 1_000_000
+	w := newWorld(t, mustCompile(t, mustLoad(t, "default: allow\n"), Fast))
+	w.cx.Flows = NewFlows(FlowsConfig{PerPort: million})
+	_, k := parsePacket("client > server udp 1 80").frame(t)
+	for i := range million {
+		k.SrcPort, k.DstPort = uint16(i), uint16(i>>16)
+		if v := w.g.Check(&w.cx, Point{client, FromGuest}, k); v.Action != Pass {
+			t.Fatalf("flow %d: %v", i, v.Reason)
+		}
+	}
+	if n := w.cx.Flows.Len(); n != million {
+		t.Errorf("%d flows", n)
+	}
+	k.DstPort = 65535 // one more, in place of one that was never answered
+	if v := w.g.Check(&w.cx, Point{client, FromGuest}, k); v.Action != Pass || w.cx.Flows.PortLen(client) != million {
+		t.Errorf("one more: %+v, the port holds %d", v, w.cx.Flows.PortLen(client))
 	}
 }
