@@ -1,7 +1,9 @@
 package firewall
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 
 	"sluice/vnic/frame"
 )
@@ -22,6 +24,16 @@ func (a RuleAction) String() string { return actionNames[a] }
 
 // MarshalText writes the name.
 func (a RuleAction) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// UnmarshalText reads a name.
+func (a *RuleAction) UnmarshalText(b []byte) error {
+	i := slices.Index(actionNames[:], string(b))
+	if i < 0 {
+		return fmt.Errorf("no action %q", b)
+	}
+	*a = RuleAction(i)
+	return nil
+}
 
 // Policy is what the user wrote, with every noun resolved against an inventory. It is immutable once loaded, but for
 // the rules' counters, which outlive programs.

@@ -96,12 +96,22 @@ func TestTraceFrame(t *testing.T) {
 		frame                 func(r *rig) packet
 		verdict, rule, reason string
 	}{
-		{firewall.Fast, "client", func(r *rig) packet { return r.client.to(r.server, false, packet{proto: 6, dport: 80, flags: frame.TCPSyn}) }, "pass", "web", ""},
-		{firewall.Fast, "client/from-guest", func(r *rig) packet { return r.client.to(r.server, true, packet{proto: 6, dport: 80, flags: frame.TCPAck}) }, "drop", "", "state-mismatch"},
+		{firewall.Fast, "client", func(r *rig) packet {
+			return r.client.to(r.server, false, packet{proto: 6, dport: 80, flags: frame.TCPSyn})
+		}, "pass", "web", ""},
+		{firewall.Fast, "client/from-guest", func(r *rig) packet {
+			return r.client.to(r.server, true, packet{proto: 6, dport: 80, flags: frame.TCPAck})
+		}, "drop", "", "state-mismatch"},
 		{firewall.Fast, "server", func(r *rig) packet { return r.server.to(r.client, true, packet{proto: 17, dport: 9}) }, "drop", "default", "default"},
-		{firewall.Fast, "server/to-guest", func(r *rig) packet { return r.client.to(r.server, false, packet{proto: 6, dport: 22, flags: frame.TCPSyn}) }, "reject", "shy", "reject"},
-		{firewall.Slow, "client", func(r *rig) packet { return r.client.to(r.server, false, packet{proto: 6, dport: 80, flags: frame.TCPSyn}) }, "pass", "web", ""},
-		{firewall.Slow, "client", func(r *rig) packet { return r.client.to(r.server, false, packet{proto: 6, dport: 80, flags: frame.TCPAck}) }, "drop", "", "state-mismatch"},
+		{firewall.Fast, "server/to-guest", func(r *rig) packet {
+			return r.client.to(r.server, false, packet{proto: 6, dport: 22, flags: frame.TCPSyn})
+		}, "reject", "shy", "reject"},
+		{firewall.Slow, "client", func(r *rig) packet {
+			return r.client.to(r.server, false, packet{proto: 6, dport: 80, flags: frame.TCPSyn})
+		}, "pass", "web", ""},
+		{firewall.Slow, "client", func(r *rig) packet {
+			return r.client.to(r.server, false, packet{proto: 6, dport: 80, flags: frame.TCPAck})
+		}, "drop", "", "state-mismatch"},
 		{firewall.Slow, "client", func(r *rig) packet { return r.client.to(r.server, false, packet{proto: 17, dport: 9}) }, "drop", "default", "default"},
 	} {
 		r := newRig(t)
