@@ -137,8 +137,8 @@ func (d *demo) stop(ctx context.Context, p firewall.Placement) (Stop, error) {
 // next says what to do with the lab that was left running.
 func next(out *cli.Output, lab string) {
 	out.Note("")
-	out.Note("The lab %s is running. Try next:", lab)
-	out.Note("  sluice place fast                                       move the firewall, and read the receipt")
-	out.Note("  sluice trace 'tcp from client to server port 23'        why telnet does not answer")
-	out.Note("  sluice console client                                   a shell in a guest; sluice lab destroy ends it all")
+	out.Note("The lab %s is running; sluice lab destroy %s ends it. Try next:", lab, lab)
+	out.Note("  sluice place fast                                  move the firewall, and read the receipt")
+	out.Note("  sluice trace 'tcp from client to server port 23'   why telnet does not answer")
+	out.Note("  sluice console client                              a shell in a guest")
 }

@@ -3,52 +3,102 @@ package demo
 import (
 	"fmt"
 	"io"
+	"strconv"
 
+	"sluice/vswitch"
 	"sluice/vswitch/cli"
 )
 
-// write shows the report as a class reads it: a column for each placement.
+// write shows the report as a class reads it: a column for each placement, and then one for each change.
 func (r *Report) write(w io.Writer, out *cli.Output) {
-	header := []string{""}
-	for _, s := range r.Stops {
-		header = append(header, ">"+s.Placement.String())
-	}
-	fmt.Fprintln(w, out.Paint(cli.Bold, "What comes through, tried from the client"))
-	g := cli.NewGrid(header...)
+	title := func(s string) { fmt.Fprintf(w, "\n%s\n", out.Paint(cli.Bold, s)) }
+	title("What comes through, tried from the client")
+	r.tries().Write(w, "  ")
+	title("What it costs")
+	r.costs().Write(w, "  ")
+	title("What a live change costs, under a stream of numbered frames and a download")
+	r.changes().Write(w, "  ")
+}
+
+func (r *Report) tries() *cli.Grid {
+	g := cli.NewGrid(r.placements()...)
 	for i, t := range r.Stops[0].Tries {
-		row := []any{t.What + " to " + t.Address}
-		for _, s := range r.Stops {
-			row = append(row, answer(s.Tries[i].Open))
-		}
-		g.Row(row...)
+		addRow(g, t.What+" to "+t.Address, r.Stops, func(s Stop) string { return answer(s.Tries[i].Open) })
 	}
-	g.Write(w, "  ")
+	return g
+}
 
-	fmt.Fprintln(w, out.Paint(cli.Bold, "What it costs"))
-	g = cli.NewGrid(header...)
-	line := func(what string, figure func(Cost) string) {
-		row := []any{what}
-		for _, s := range r.Stops {
-			row = append(row, figure(s.Cost))
-		}
-		g.Row(row...)
+func (r *Report) costs() *cli.Grid {
+	g := cli.NewGrid(r.placements()...)
+	line := func(what, format string, figure func(Cost) float64) {
+		addRow(g, what, r.Stops, func(s Stop) string { return fmt.Sprintf(format, figure(s.Cost)) })
 	}
-	line("TCP goodput, Mbit/s", func(c Cost) string { return fmt.Sprintf("%.0f", c.Goodput) })
-	line("RTT p50, ms", func(c Cost) string { return fmt.Sprintf("%.2f", c.RTT50) })
-	line("RTT p99, ms", func(c Cost) string { return fmt.Sprintf("%.2f", c.RTT99) })
-	line("hops", func(c Cost) string { return fmt.Sprint(c.Hops) })
-	line("CPU s per Gbit", func(c Cost) string { return fmt.Sprintf("%.2f", c.CPUGbit) })
+	line("TCP goodput, Mbit/s", "%.0f", func(c Cost) float64 { return c.Goodput })
+	line("RTT p50, ms", "%.2f", func(c Cost) float64 { return c.RTT50 })
+	line("RTT p99, ms", "%.2f", func(c Cost) float64 { return c.RTT99 })
+	line("hops", "%.0f", func(c Cost) float64 { return float64(c.Hops) })
+	line("CPU s per Gbit", "%.2f", func(c Cost) float64 { return c.CPUGbit })
 	for i, p := range r.Stops[0].Cost.CPUParts {
-		line("  of it "+p.Name, func(c Cost) string { return fmt.Sprintf("%.2f", c.CPUParts[i].CPU) })
+		line("  of it "+p.Name, "%.2f", func(c Cost) float64 { return c.CPUParts[i].CPU })
 	}
-	g.Write(w, "  ")
+	return g
+}
 
-	fmt.Fprintln(w, out.Paint(cli.Bold, "What a live change costs, under a stream of numbered frames and a download"))
+// changes is every receipt beside what the guests saw of the same change.
+func (r *Report) changes() *cli.Grid {
+	head := []string{""}
 	for _, c := range r.Changes {
-		cli.WriteReceipt(w, out, c.Receipt)
-		fmt.Fprintf(w, "  as the guests saw it: of %d numbered frames %d lost, %d duplicated, %d reordered; longest pause %.1f ms; the download %s\n",
-			c.Stream.Sent, c.Stream.Lost, c.Stream.Duplicated, c.Stream.Reordered, c.Stream.GapMS, whole(c.Download))
+		head = append(head, fmt.Sprintf(">%s -> %s", c.Receipt.From, c.Receipt.To))
 	}
+	g := cli.NewGrid(head...)
+	count := func(what string, figure func(Change) int) {
+		addRow(g, what, r.Changes, func(c Change) string { return strconv.Itoa(figure(c)) })
+	}
+	millis := func(what string, figure func(Change) float64) {
+		addRow(g, what, r.Changes, func(c Change) string { return fmt.Sprintf("%.1f", figure(c)) })
+	}
+	g.Row("the receipt")
+	addRow(g, "  frames watched", r.Changes, func(c Change) string { return watched(c.Receipt) })
+	count("  lost", func(c Change) int { return c.Receipt.Lost })
+	count("  duplicated", func(c Change) int { return c.Receipt.Duplicated })
+	count("  reordered", func(c Change) int { return c.Receipt.Reordered })
+	count("  leaked: denied, yet delivered", func(c Change) int { return c.Receipt.Leaked })
+	count("  flows carried over", func(c Change) int { return c.Receipt.FlowsCarried })
+	millis("  longest wait of a flow, ms", func(c Change) float64 { return c.Receipt.GapMS })
+	g.Row("as the guests saw it")
+	count("  numbered frames sent", func(c Change) int { return c.Stream.Sent })
+	count("  lost", func(c Change) int { return c.Stream.Lost })
+	count("  duplicated", func(c Change) int { return c.Stream.Duplicated })
+	count("  reordered", func(c Change) int { return c.Stream.Reordered })
+	millis("  longest pause, ms", func(c Change) float64 { return c.Stream.GapMS })
+	addRow(g, "  the download", r.Changes, func(c Change) string { return whole(c.Download) })
+	return g
+}
+
+// placements are the headings of a table with a column for each.
+func (r *Report) placements() []string {
+	head := []string{""}
+	for _, s := range r.Stops {
+		head = append(head, ">"+s.Placement.String())
+	}
+	return head
+}
+
+// addRow adds a row with what cell says of each column.
+func addRow[T any](g *cli.Grid, what string, columns []T, cell func(T) string) {
+	row := []any{what}
+	for _, c := range columns {
+		row = append(row, cell(c))
+	}
+	g.Row(row...)
+}
+
+// watched is how many frames a receipt is about: where the change's logs were full, only the first of them.
+func watched(r vswitch.Receipt) string {
+	if r.Overflow {
+		return fmt.Sprintf("the first %d", r.Observed)
+	}
+	return strconv.Itoa(r.Observed)
 }
 
 func answer(open bool) string {

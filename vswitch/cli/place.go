@@ -50,7 +50,7 @@ between the segments). A change is measured, and prints what it cost: a receipt.
 		if err != nil {
 			return err
 		}
-		return o.Print(receipt, func(w io.Writer) { WriteReceipt(w, o, receipt) })
+		return o.Print(receipt, func(w io.Writer) { writeReceipt(w, o, receipt) })
 	})
 	return cmd
 }
@@ -84,8 +84,8 @@ func showPlacement(cmd *cobra.Command, o *Output, c *control.Client, history boo
 	return o.Print(info.History, func(w io.Writer) { writeHistory(w, info.History) })
 }
 
-// WriteReceipt writes a receipt as a class reads it: a word, a figure, and what it means.
-func WriteReceipt(w io.Writer, o *Output, r vswitch.Receipt) {
+// writeReceipt writes a receipt as a class reads it: a word, a figure, and what it means.
+func writeReceipt(w io.Writer, o *Output, r vswitch.Receipt) {
 	change := o.Paint(Bold, fmt.Sprintf("%s -> %s", r.From, r.To))
 	fmt.Fprintf(w, "%s, epoch %d, handover %s, %s ms\n", change, r.Epoch, r.Handover, decimals(r.DurationMS, 1))
 	g := NewGrid("", ">", "")
