@@ -67,9 +67,10 @@ func TestLogIsBounded(t *testing.T) {
 	}
 	w.cx.Now += 1e9
 	w.send("client > server tcp 1 81 S")
+	w.send("client > server tcp 1 81 S")
 	drain()
-	if n := notes["loud"]; len(n) != 1 || n[0].Suppressed != 990 {
-		t.Errorf("after the flood: %v; want one note that tells of 990", n)
+	if n := notes["loud"]; len(n) != 2 || n[0].Suppressed != 990 || n[1].Suppressed != 0 {
+		t.Errorf("after the flood: %v; want two notes, of which the first tells of 990", n)
 	}
 	f, k := parsePacket("client > server tcp 1 81 S").frame(t)
 	w.cx.Eth = f.Eth()
