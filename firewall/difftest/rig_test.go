@@ -61,6 +61,8 @@ func newRig(t *testing.T) *rig {
 	r.inRouter("sysctl", "-q", "-w", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1",
 		"net.ipv4.conf.all.rp_filter=0", "net.ipv4.icmp_ratelimit=0", "net.ipv4.icmp_msgs_per_sec=1000000", "net.ipv4.icmp_msgs_burst=1000000", "net.ipv6.icmp.ratelimit=0")
 	r.inRouter("nft", "add table inet boot; add chain inet boot c { type filter hook forward priority 0; }; add rule inet boot c ct state invalid accept")
+	// What never becomes whole may not fill the memory for fragments.
+	r.inRouter("sysctl", "-q", "-w", "net.ipv4.ipfrag_time=1", "net.netfilter.nf_conntrack_frag6_timeout=1")
 	r.inRouter("sysctl", "-q", "-w", "net.netfilter.nf_conntrack_tcp_be_liberal=1", "net.netfilter.nf_conntrack_tcp_loose=1")
 	r.openSockets()
 	return r
