@@ -163,7 +163,7 @@ func (p *Program) known(cx *Context, pt Point, k *frame.Key, s *shard, e *flow, 
 // began the flow sees it.
 func (p *Program) again(cx *Context, at Point, k *frame.Key, s *shard, e *flow, flags VerdictFlag) Verdict {
 	first := e.first(e.swapped())
-	v := p.evaluate(cx, at, &first, k.L3Len)
+	v := p.evaluate(cx, at, &first.src, &first.dst, first.service, k.L3Len)
 	v.Flags |= flags
 	if v.Action == Pass {
 		if e.gen != p.generation {
@@ -211,8 +211,8 @@ func (p *Program) begin(cx *Context, pt Point, k *frame.Key, s *shard, id *flowI
 	}
 	v := Verdict{Action: Pass}
 	if p.enforce {
-		first := id.first(swapped)
-		if v = p.evaluate(cx, pt, &first, k.L3Len); v.Action != Pass {
+		service := serviceNumber(k.Proto, k.DstPort, k.ICMPType, k.ICMPCode)
+		if v = p.evaluate(cx, pt, &k.Src, &k.Dst, service, k.L3Len); v.Action != Pass {
 			return v
 		}
 	} else {

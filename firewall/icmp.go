@@ -66,7 +66,7 @@ func (p *Program) checkICMP(cx *Context, pt Point, k *frame.Key, id *flowID, swa
 	case icmpError:
 		return p.checkError(cx, pt, k), false, true
 	case icmpHousekeeping:
-		return p.checkHousekeeping(cx, pt, k, id, swapped), false, true
+		return p.checkHousekeeping(cx, pt, k), false, true
 	case icmpStray:
 		return p.refuse(cx, pt, frame.ReasonState, "this ICMP type neither asks nor answers"), false, true
 	}
@@ -80,7 +80,7 @@ func (p *Program) checkICMP(cx *Context, pt Point, k *frame.Key, id *flowID, swa
 
 // checkHousekeeping passes neighbour discovery and group membership that stay on their segment: no policy is about them, and without
 // them IPv6 does not work. What is sent further than they ever need is asked of the rules like any other packet, but is no flow.
-func (p *Program) checkHousekeeping(cx *Context, pt Point, k *frame.Key, id *flowID, swapped bool) Verdict {
+func (p *Program) checkHousekeeping(cx *Context, pt Point, k *frame.Key) Verdict {
 	isND := k.ICMPType >= 133 && k.ICMPType <= 137
 	hops := uint8(1) // RFC 2710 3
 	if isND {
@@ -90,9 +90,8 @@ func (p *Program) checkHousekeeping(cx *Context, pt Point, k *frame.Key, id *flo
 		cx.tell("nd", "neighbour discovery and group membership on the segment are housekeeping: no rule is asked")
 		return Verdict{Action: Pass}
 	}
-	id.ask(0, k.ICMPType, k.ICMPCode, swapped)
-	first := id.first(swapped)
-	return p.evaluate(cx, pt, &first, k.L3Len)
+	service := serviceNumber(k.Proto, 0, k.ICMPType, k.ICMPCode)
+	return p.evaluate(cx, pt, &k.Src, &k.Dst, service, k.L3Len)
 }
 
 // onLink says whether a packet's destination is on the port's own segment.

@@ -80,13 +80,13 @@ func (p *Policy) ruleName(rule uint32) string {
 }
 
 // evaluate asks the rules about a flow's first frame at a point, counts, and gives the verdict.
-func (p *Program) evaluate(cx *Context, at Point, first *firstPacket, length uint32) Verdict {
-	action, rule := p.policy.decide(at, &first.src, &first.dst, first.service)
+func (p *Program) evaluate(cx *Context, at Point, src, dst *frame.Addr, service, length uint32) Verdict {
+	action, rule := p.policy.decide(at, src, dst, service)
 	v := Verdict{Rule: rule}
 	if rule > 0 && p.policy.Rules[rule-1].Log {
 		v.Flags |= VerdictLog
 		if cx.Log != nil && !cx.Dry {
-			n := Note{At: cx.Now, Point: at, Rule: p.policy.Rules[rule-1].Name, Action: action, Src: first.src, Dst: first.dst, Service: first.service}
+			n := Note{At: cx.Now, Point: at, Rule: p.policy.Rules[rule-1].Name, Action: action, Src: *src, Dst: *dst, Service: service}
 			cx.Log.take(n, &p.policy.counters[rule].log)
 		}
 	}
