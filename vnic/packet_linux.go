@@ -210,7 +210,7 @@ func (p *packet) send(frames []*frame.Frame) (taken int, err error) {
 			at += sent
 		case unix.EINTR:
 		case unix.ENOBUFS, unix.EAGAIN, unix.ENOMEM:
-			if !p.split.send(p.fd, frames[at]) {
+			if !p.split.send(p.fd, p.name, frames[at]) {
 				return taken, errFull
 			}
 			taken++

@@ -59,6 +59,33 @@ func TestRootGSOFrameIsSplitWhereItMustBe(t *testing.T) {
 	}
 }
 
+// A full queue must not be mistaken for a far end that takes no GSO frames: frames would come in pieces.
+func TestRootFeaturesOfTheFarEnd(t *testing.T) {
+	inNamespace(t)
+	for _, c := range []struct {
+		offloads frame.Offload
+		kind     uint8
+		whole    bool
+	}{
+		{frame.OffloadNone, frame.GSOTCPv4, false},
+		{frame.OffloadAll, frame.GSOTCPv4, true},
+		{frame.OffloadAll, frame.GSOTCPv6, true},
+		{frame.OffloadAll, frame.GSOUDPL4, true},
+		{frame.OffloadChecksum | frame.OffloadTSO4, frame.GSOTCPv4, true},
+		{frame.OffloadChecksum | frame.OffloadTSO4, frame.GSOTCPv6, false},
+	} {
+		guest, err := NewTAP("sl-vnic-a", c.offloads)
+		must(t, err)
+		nic, err := OpenPacket("sl-vnic-a")
+		must(t, err)
+		if got := takesWhole(nic.(*packet).fd, "sl-vnic-a", c.kind); got != c.whole {
+			t.Errorf("offloads %b, GSO type %d: taken whole %t, want %t", c.offloads, c.kind, got, c.whole)
+		}
+		must(t, nic.Close())
+		must(t, guest.Close())
+	}
+}
+
 func TestRootCloseEndsRead(t *testing.T) {
 	inNamespace(t)
 	_, nic := tapPort(t, "sl-vnic-a")
