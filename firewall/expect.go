@@ -6,6 +6,7 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 
+	"sluice/firewall/document"
 	"sluice/vnic/frame"
 )
 
@@ -66,7 +67,7 @@ func (l *loader) expectations(n ast.Node) (out []Expectation) {
 			l.unknown(e, "a test", expectationKeys...)
 		}
 	}
-	line, _ := place(n)
+	line, _ := document.Place(n)
 	switch {
 	case !given["from"] || !given["to"] || !given["expect"] || len(services) == 0:
 		l.fail(n, "write for example {from: client, to: server, tcp: 80, expect: allow}", "a test needs from, to, a service and expect")

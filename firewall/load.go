@@ -8,6 +8,7 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 
+	"sluice/firewall/document"
 	"sluice/vnic/frame"
 )
 
@@ -134,7 +135,7 @@ func (l *loader) nouns(n ast.Node, kind string, into map[string]*noun) {
 		case kind == "group" && l.inv[e.name] != nil:
 			l.fail(e.key, "choose another name", "%s is a guest or a segment already", e.name)
 		default:
-			line, col := place(e.key)
+			line, col := document.Place(e.key)
 			into[e.name] = &noun{name: e.name, line: line, col: col, value: e.value}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 
+	"sluice/firewall/document"
 	"sluice/vnic/frame"
 )
 
@@ -30,7 +31,7 @@ func (l *loader) rules(n ast.Node, section string) {
 
 func (l *loader) rule(n ast.Node) Rule {
 	r := Rule{Direction: "in-out", from: anyAddr, to: anyAddr, svc: anyService, dirs: bothDirs}
-	r.Line, r.Col = place(n)
+	r.Line, r.Col = document.Place(n)
 	hasAction := false
 	for _, e := range l.entries(n, "a rule") {
 		switch e.name {

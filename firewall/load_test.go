@@ -32,7 +32,7 @@ func TestLoadErrors(t *testing.T) {
 		{head + "rules:\n  - {name: a, action: drop, applied-to: 10.0.0.1}", "3:41", "has no vNICs"},
 		{head + "rules:\n  - {name: a, action: drop, log: maybe}", "3:34", "no log \"maybe\""},
 		{head + "rules:\n  - {name: a, action: drop}\n  - {name: a, action: drop}", "4:5", "already at line 3"},
-		{head + "rules:\n  - {name: a, action: drop, action: allow}", "3:29", "already defined"},
+		{head + "rules:\n  - {name: a, action: drop, action: allow}", "3:29", "action twice"},
 		{head + "groups: {client: [server]}", "2:10", "a guest or a segment already"},
 		{head + "groups: {any: [server]}", "2:10", "a word of the policy's own"},
 		{head + "groups: {a: [b], b: [c], c: [a]}", "2:30", "contains itself through a"},

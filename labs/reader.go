@@ -1,15 +1,14 @@
 package labs
 
 import (
-	"errors"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
+
+	"sluice/firewall/document"
 )
 
 // reader walks the YAML of one file. It keeps the first error only: one clear error is worth more than ten that follow
@@ -20,41 +19,14 @@ type reader struct {
 	err  error
 }
 
-// maxNesting bounds how deep brackets may nest: the YAML parser recurses, and a file of brackets would end the process.
-const maxNesting = 32
-
 // parse gives the file's one document; nil after an error.
 func (r *reader) parse() ast.Node {
-	depth := 0
-	for i, c := range r.text {
-		switch c {
-		case '[', '{':
-			depth++
-		case ']', '}':
-			depth--
-		}
-		if depth > maxNesting {
-			line := 1 + strings.Count(string(r.text[:i]), "\n")
-			r.err = errorAt(r.file, r.text, line, 1, "brackets nest deeper than %d; a lab file never needs that", maxNesting)
-			return nil
-		}
+	root, fault := document.Parse(r.text, "lab file", "see the schema for what a lab needs")
+	if fault != nil {
+		r.err = errorAt(r.file, r.text, fault.Line, fault.Col, "%s; %s", fault.Msg, fault.Do)
+		return nil
 	}
-	f, err := parser.ParseBytes(r.text, 0, parser.AllowDuplicateMapKey()) // we say it better, with both places
-	var at yaml.Error
-	switch {
-	case errors.As(err, &at) && at.GetToken() != nil:
-		p := at.GetToken().Position
-		r.err = errorAt(r.file, r.text, p.Line, p.Column, "not YAML: %s", at.GetMessage())
-	case err != nil:
-		r.err = errorAt(r.file, r.text, 1, 1, "not YAML: %v", err)
-	case len(f.Docs) == 0 || f.Docs[0].Body == nil:
-		r.err = errorAt(r.file, r.text, 1, 1, "the file is empty; see the schema for what a lab needs")
-	case len(f.Docs) > 1:
-		r.fail(f.Docs[1], "a second document; a lab file has one, so remove the line ---")
-	default:
-		return f.Docs[0].Body
-	}
-	return nil
+	return root
 }
 
 // fail keeps an error at a node, unless there is one already.
@@ -62,14 +34,7 @@ func (r *reader) fail(n ast.Node, format string, args ...any) {
 	if r.err != nil {
 		return
 	}
-	line, col := 1, 1
-	if t := n.GetToken(); t != nil && t.Position != nil {
-		line, col = t.Position.Line, t.Position.Column
-	}
-	if m, ok := n.(*ast.MappingNode); ok && !m.IsFlowStyle && len(m.Values) > 0 {
-		k := m.Values[0].Key.GetToken().Position // a block mapping's own token is its first colon
-		line, col = k.Line, k.Column
-	}
+	line, col := document.Place(n)
 	r.err = errorAt(r.file, r.text, line, col, format, args...)
 }
 
@@ -81,24 +46,19 @@ type entry struct {
 
 // entries lists a mapping in the order of the file. what names it in errors.
 func (r *reader) entries(n ast.Node, what string) []entry {
-	var values []*ast.MappingValueNode
-	switch m := n.(type) {
-	case *ast.MappingNode:
-		values = m.Values
-	case *ast.MappingValueNode:
-		values = []*ast.MappingValueNode{m}
-	default:
+	pairs, ok := document.Pairs(n)
+	if !ok {
 		r.fail(n, "%s must be a mapping; write it as key: value", what)
 		return nil
 	}
 	var out []entry
-	for _, v := range values {
-		key, ok := v.Key.(ast.ScalarNode)
+	for _, v := range pairs {
+		name, ok := document.Name(v)
 		if !ok {
 			r.fail(v.Key, "anchors, merges and keys that are not plain words are not taken; write the key out")
 			return nil
 		}
-		out = append(out, entry{name: key.GetToken().Value, key: v.Key, value: v.Value})
+		out = append(out, entry{name, v.Key, v.Value})
 	}
 	return out
 }
@@ -147,15 +107,13 @@ func (r *reader) items(n ast.Node, what string) []ast.Node {
 
 // word reads a scalar as it was written.
 func (r *reader) word(n ast.Node, what string) string {
-	switch n.(type) {
-	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
-		return n.GetToken().Value
-	case *ast.NullNode:
+	w, ok := document.Word(n)
+	if _, empty := n.(*ast.NullNode); empty {
 		r.fail(n, "%s is empty; write a value or remove the key", what)
-	default:
+	} else if !ok {
 		r.fail(n, "%s must be one plain value; write it out, without lists, mappings or anchors", what)
 	}
-	return ""
+	return w
 }
 
 // oneOf reads a word out of a few.
