@@ -95,6 +95,7 @@ func runInGuest(cmd *cobra.Command, guest string, argv []string, tty bool, run c
 	code, err := run(c, ctx, guest, req, s)
 	switch {
 	case errors.Is(err, errEscaped):
+		io.WriteString(s.Stderr, "\r\n") // the guest's prompt stands before the user's own
 		return nil
 	case errors.Is(err, errInterrupted):
 		return &ExitError{Code: 128 + int(syscall.SIGINT)}
