@@ -90,7 +90,7 @@ func (id flowID) swap() flowID {
 }
 
 // Seeds of the hash; they differ in each process, so that no guest can aim its flows at one bucket.
-var seeds = [5]uint64{rand.Uint64(), rand.Uint64(), rand.Uint64(), rand.Uint64(), rand.Uint64() | 1}
+var seeds = [5]uint64{rand.Uint64(), rand.Uint64(), rand.Uint64(), rand.Uint64(), rand.Uint64()}
 
 // fold multiplies to 128 bits and folds them, so that every bit depends on every other (as wyhash does).
 func fold(a, b uint64) uint64 {
@@ -98,9 +98,12 @@ func fold(a, b uint64) uint64 {
 	return high ^ low
 }
 
+// hash multiplies the ports with both addresses, and then the results with each other: a single multiplication would spread ports that follow
+// each other evenly or into few shards, as the seed happens to be.
 func (id *flowID) hash() uint64 {
-	h := fold(id.aHigh^seeds[0], id.aLow^seeds[1]) ^ bits.RotateLeft64(fold(id.bHigh^seeds[2], id.bLow^seeds[3]), 29)
-	return fold(h^id.rest, seeds[4])
+	a := fold(id.aLow^seeds[0], id.aHigh^id.rest^seeds[1])
+	b := fold(id.bLow^seeds[2], id.bHigh^bits.RotateLeft64(id.rest, 32)^seeds[3])
+	return fold(a^seeds[4], b)
 }
 
 // firstPacket is what the rules are asked about: the flow's first packet.

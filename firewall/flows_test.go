@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -227,5 +228,28 @@ func TestMillionFlows(t *testing.T) {
 	k.DstPort = 65535 // one more, in place of one that was never answered
 	if v := w.g.Check(&w.cx, Point{client, FromGuest}, k); v.Action != Pass || w.cx.Flows.PortLen(client) != million {
 		t.Errorf("one more: %+v, the port holds %d", v, w.cx.Flows.PortLen(client))
+	}
+}
+
+// Ports that follow each other are spread over all shards, whatever the seeds are.
+func TestHashSpreadsPorts(t *testing.T) {
+	old := seeds
+	defer func() { seeds = old }()
+	r := rand.New(rand.NewPCG(1, 2))
+	_, k := parsePacket("client > server udp 1 80").frame(t)
+	const ports, tries = 1024, 2000
+	for range tries {
+		for i := range seeds {
+			seeds[i] = r.Uint64()
+		}
+		var n [shardCount]int
+		for i := range ports {
+			k.SrcPort = uint16(40000 + i)
+			id, _ := identify(k)
+			n[id.hash()>>58]++
+		}
+		if most := slices.Max(n[:]); most > 4*ports/shardCount {
+			t.Fatalf("%d of %d flows in one of %d shards, with seeds %x", most, ports, shardCount, seeds)
+		}
 	}
 }
