@@ -18,6 +18,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"sluice/vnic/frame"
+	"sluice/vswitch"
 	"sluice/vswitch/control"
 )
 
@@ -181,6 +183,7 @@ func testLab(t *testing.T, kind string) {
 	t.Run("signals", func(t *testing.T) { testSignals(t, lab) })
 	t.Run("caller gone", func(t *testing.T) { testCallerGone(t, lab) })
 	t.Run("second deploy", func(t *testing.T) { testSecondDeploy(t, lab) })
+	t.Run("spoofguard", func(t *testing.T) { testSpoofguard(t, lab) })
 	t.Run("changes under load", func(t *testing.T) { testChanges(t, lab) })
 }
 
@@ -233,6 +236,39 @@ func testReach(t *testing.T, lab string) {
 			})
 		}
 	}
+}
+
+// testSpoofguard: a guest cannot send from an address that the lab file did not give it, not even where nobody enforces.
+func testSpoofguard(t *testing.T, lab string) {
+	must(t, "--lab", lab, "place", "off")
+	for _, c := range []struct{ what, address, server string }{
+		{"IPv4", "10.10.1.77/24", "10.10.2.10"},
+		{"IPv6", "fd00:10:1::77/64", "fd00:10:2::10"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			if r := inGuest(t, lab, "client", "", "ip", "addr", "add", c.address, "dev", "eth0", "nodad"); r.code != 0 {
+				t.Fatal(r.stderr)
+			}
+			defer inGuest(t, lab, "client", "", "ip", "addr", "del", c.address, "dev", "eth0")
+			forged, _, _ := strings.Cut(c.address, "/")
+			before := spoofed(t, lab)
+			if r := inGuest(t, lab, "client", "", "ping", "-c1", "-W2", "-I", forged, c.server); r.code == 0 {
+				t.Errorf("an answer came to %s", forged)
+			}
+			if spoofed(t, lab) == before {
+				t.Error("nothing was counted as forged")
+			}
+		})
+	}
+}
+
+func spoofed(t *testing.T, lab string) uint64 {
+	t.Helper()
+	var s vswitch.Stats
+	if err := json.Unmarshal([]byte(must(t, "--lab", lab, "stats", "-o", "json")), &s); err != nil {
+		t.Fatal(err)
+	}
+	return s.Dropped[frame.ReasonSpoof.String()]
 }
 
 func testExec(t *testing.T, lab string) {

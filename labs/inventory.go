@@ -72,7 +72,9 @@ func (l *Lab) Inventory() *firewall.Inventory {
 	for _, c := range l.Cards() {
 		if c.Guest >= 0 {
 			g := &inv.Guests[c.Guest]
-			g.VNICs = append(g.VNICs, firewall.InvVNIC{Port: c.Port, Segment: c.Segment, MAC: c.MAC, Addrs: c.Addrs})
+			g.VNICs = append(g.VNICs, firewall.InvVNIC{
+				Port: c.Port, Segment: c.Segment, MAC: c.MAC, Addrs: c.Addrs, Guarded: !l.Guests[c.Guest].Unguarded,
+			})
 		}
 	}
 	return inv

@@ -73,7 +73,9 @@ type Guest struct {
 	VNICs    []VNIC
 	Services []string
 	Memory   int // MiB
-	CPUs     int
+	// Unguarded lets the guest send from any MAC and address (spoofguard: false). Else its vNICs may only use their own.
+	Unguarded bool
+	CPUs      int
 }
 
 // VNIC is one network card of a guest.

@@ -103,7 +103,7 @@ guests:
     vnics:
       - {segment: lan, address: 10.10.1.20}
       - {segment: dmz, address: 10.11.0.20, address6: "fd00:11::1:20"}
-  here: {segment: lan, address: 10.10.1.30, kind: host}
+  here: {segment: lan, address: 10.10.1.30, kind: host, spoofguard: false}
 appliance: {name: fw, kind: netns, memory: 300, cpus: 1}
 policy:
   default: reject
@@ -129,7 +129,7 @@ func TestGoodLab(t *testing.T) {
 			{Name: "client", Kind: KindQEMU, Memory: 512, CPUs: 2, VNICs: []VNIC{{0, ip("10.10.1.10"), ip("fd00:10:1::10")}}},
 			{Name: "server", Kind: KindAuto, Memory: guest.DefaultMemoryMiB, CPUs: 1, Services: []string{"http", "echo"}, VNICs: []VNIC{{1, ip("10.11.3.138"), ip("fd00:11::3:138")}}},
 			{Name: "both", Kind: KindAuto, Memory: guest.DefaultMemoryMiB, CPUs: 1, VNICs: []VNIC{{0, ip("10.10.1.20"), ip("fd00:10:1::20")}, {1, ip("10.11.0.20"), ip("fd00:11::1:20")}}},
-			{Name: "here", Kind: KindHost, Memory: guest.DefaultMemoryMiB, CPUs: 1, VNICs: []VNIC{{0, ip("10.10.1.30"), ip("fd00:10:1::30")}}},
+			{Name: "here", Kind: KindHost, Unguarded: true, Memory: guest.DefaultMemoryMiB, CPUs: 1, VNICs: []VNIC{{0, ip("10.10.1.30"), ip("fd00:10:1::30")}}},
 		},
 		Appliance: &Guest{Name: "fw", Kind: KindNetns, Memory: 300, CPUs: 1, VNICs: []VNIC{{0, ip("10.10.1.254"), ip("fd00:10:1::1")}, {1, ip("10.11.0.1"), ip("fd00:11::fe")}}},
 	}

@@ -101,6 +101,7 @@ func (l *labReader) guest(e entry) Guest {
 	var card vnicNodes // of a guest with a single vNIC, written without a list
 	keys := l.machine(&g)
 	keys["kind"] = func(v ast.Node) { g.Kind = l.oneOf(v, "kind", KindAuto, KindQEMU, KindNetns, KindHost) }
+	keys["spoofguard"] = func(v ast.Node) { g.Unguarded = l.oneOf(v, "spoofguard", "true", "false") == "false" }
 	keys["services"] = func(v ast.Node) { g.Services = l.services(v, what) }
 	keys["segment"] = func(v ast.Node) { card.segment = v }
 	keys["address"] = func(v ast.Node) { card.address = v }
