@@ -155,10 +155,9 @@ func (p packet) frame(t testing.TB) (*frame.Frame, *frame.Key) {
 
 // world is a program with a flow table and a clock: both insertion points of each packet's way, and no switch between them.
 type world struct {
-	t   testing.TB
-	g   *Program
-	cx  Context
-	log []Step
+	t  testing.TB
+	g  *Program
+	cx Context
 }
 
 func newWorld(t testing.TB, g *Program) *world {

@@ -47,13 +47,6 @@ func (s Shape) String() string {
 	return fmt.Sprintf("%d B", s.Size+fcs)
 }
 
-func (s Shape) valid() error {
-	if low := udpStampOff + stampLen; s.Size < low || s.Size > 65535+ethLen {
-		return fmt.Errorf("a frame of %d bytes: %d to %d", s.Size+fcs, low+fcs, 65535+ethLen+fcs)
-	}
-	return nil
-}
-
 func (s Shape) stampOff() int {
 	if s.GSO > 0 {
 		return vnetLen + tcpStampOff
