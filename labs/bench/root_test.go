@@ -33,7 +33,8 @@ func TestRootMeasures(t *testing.T) {
 		}
 		for _, w := range []Wiring{TAP, Veth} {
 			t.Run(s.name+" on "+string(w), func(t *testing.T) {
-				p := Plan{Rounds: 1, Sizes: []int{64}, TrialTime: 20 * time.Millisecond, SteadyTime: 20 * time.Millisecond,
+				p := Plan{Rounds: 1, Sizes: []int{64}, TrialTime: 20 * time.Millisecond,
+					SteadyTime: 300 * time.Millisecond, // /proc/stat counts in ticks of 10 ms: a shorter time may see none
 					TCPSeconds: 1, Trials: io.Discard}
 				got, unsound, err := p.measure(t.Context(), s, w)
 				if err != nil {
