@@ -64,3 +64,9 @@ func (s slowSide) DeleteFlows(ctx context.Context, f []firewall.FlowRecord) (int
 	}
 	return a.DeleteFlows(ctx, f)
 }
+
+// Steer and EndSteer are not built yet.
+func (s slowSide) Steer(context.Context, firewall.SteerSpec) error { return errors.ErrUnsupported }
+
+// EndSteer is not built yet.
+func (s slowSide) EndSteer(context.Context, uint8) error { return errors.ErrUnsupported }

@@ -19,4 +19,9 @@ type Appliance interface {
 	Flows(context.Context) ([]firewall.FlowRecord, error)
 	// DeleteFlows makes conntrack forget flows, and says how many it knew.
 	DeleteFlows(context.Context, []firewall.FlowRecord) (int, error)
+	// Steer makes the appliance ready for the frames of a session. Called again for the same session with other ports, it makes what
+	// is missing; other sessions go on. errors.ErrUnsupported says that it lacks the parts.
+	Steer(context.Context, firewall.SteerSpec) error
+	// EndSteer ends a session: what still comes for it goes nowhere.
+	EndSteer(ctx context.Context, session uint8) error
 }

@@ -230,3 +230,6 @@ func (a *fakeAppliance) DeleteFlows(_ context.Context, recs []firewall.FlowRecor
 	a.flows = nil
 	return n, nil
 }
+
+func (a *fakeAppliance) Steer(context.Context, firewall.SteerSpec) error { return nil }
+func (a *fakeAppliance) EndSteer(context.Context, uint8) error           { return nil }

@@ -171,3 +171,6 @@ func (a *fakeAppliance) DeleteFlows(_ context.Context, recs []firewall.FlowRecor
 	}
 	return n, a.sick
 }
+
+func (a *fakeAppliance) Steer(context.Context, firewall.SteerSpec) error { return nil }
+func (a *fakeAppliance) EndSteer(context.Context, uint8) error           { return nil }
