@@ -5,11 +5,20 @@ import (
 )
 
 // Check says what an insertion point does with a frame. It never allocates. In placements where the engine does not
-// enforce, it passes everything, but keeps the flow table.
+// enforce, it lets everything through, but keeps the flow table. Where the placement steers, what a guest may send is steered.
+func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
+	v := p.check(cx, pt, k)
+	if p.steers && v.Action == Pass && pt.Dir == FromGuest {
+		v.Action = Steer
+	}
+	return v
+}
+
+// check is Check without steering.
 //
 // The way of a frame: what is forged; what is not IP; fragments (fragments.go); ICMP's own ways (icmp.go); the flow table; and what no flow explains
 // goes to the rules, and begins a flow where they allow it.
-func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
+func (p *Program) check(cx *Context, pt Point, k *frame.Key) Verdict {
 	if g := p.policy.guardAt(pt); g != nil {
 		if forged := g.forged(cx, k); forged != "" {
 			cx.tell("spoofguard", forged)

@@ -41,6 +41,18 @@ func (p Placement) Enforces() bool { return p != Off }
 // EngineEnforces says whether the engine drops what the policy denies.
 func (p Placement) EngineEnforces() bool { return p == Fast || p == Push || p == Inspect }
 
+// Steers says whether the engine sends what a guest may send to the appliance, which gives it back.
+func (p Placement) Steers() bool { return p == Tunnel || p == Inspect }
+
+// Tracks says whether the appliance's conntrack decides which flows are known.
+func (p Placement) Tracks() bool { return p == Slow || p == Tunnel }
+
+// Visits says whether frames meet the appliance.
+func (p Placement) Visits() bool { return p.Steers() || p == Slow }
+
+// NeedsAppliance says whether the placement is nothing without an appliance.
+func (p Placement) NeedsAppliance() bool { return p != Off && p != Fast }
+
 // ParsePlacement reads a placement's name.
 func ParsePlacement(s string) (Placement, error) {
 	for i, n := range placementNames {
@@ -75,7 +87,7 @@ type Action uint8
 const (
 	Drop  Action = iota
 	Pass         // on its way
-	Steer        // to Verdict.Port, a service port, instead
+	Steer        // to the service port that the plan names, instead; it may come back
 	Copy         // on its way, and a copy to Verdict.Port
 )
 
@@ -98,7 +110,7 @@ type Verdict struct {
 	Action Action
 	Flags  VerdictFlag
 	Reason frame.Reason // set where Action is Drop
-	Port   frame.PortID // set where Action is Steer or Copy
+	Port   frame.PortID // set where Action is Copy
 	Rule   uint32       // 1 + index in Program.Rules; 0 where no rule was asked
 }
 

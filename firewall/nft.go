@@ -11,6 +11,7 @@ import (
 // NFTOptions are what the rendering cannot know from the policy.
 type NFTOptions struct {
 	Comment string // put into the script's first line, for people
+	Bridge  bool   // also for frames that are steered to the appliance
 }
 
 // NFT renders the policy as one nft script: a single transaction that replaces the table `inet sluice`. It gives to

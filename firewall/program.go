@@ -12,6 +12,7 @@ type Program struct {
 	policy     *Policy
 	placement  Placement
 	enforce    bool // the engine drops what the policy denies
+	steers     bool // what a guest may send goes to the appliance first
 	generation uint64
 	timeouts   *[states]uint32
 }
@@ -28,7 +29,7 @@ const lastPrecision = 1e8
 
 // Compile makes the program of a policy for a placement. It is pure: the same policy gives the same program.
 func Compile(p *Policy, pl Placement) (*Program, error) {
-	g := &Program{policy: p, placement: pl, enforce: pl.EngineEnforces(), generation: p.content, timeouts: p.timeouts}
+	g := &Program{policy: p, placement: pl, enforce: pl.EngineEnforces(), steers: pl.Steers(), generation: p.content, timeouts: p.timeouts}
 	if g.enforce {
 		g.generation |= 1
 	}
@@ -40,6 +41,9 @@ func (p *Program) Generation() uint64 { return p.generation }
 
 // Placement is the placement that the program was compiled for.
 func (p *Program) Placement() Placement { return p.placement }
+
+// Enforces says whether the program denies anything.
+func (p *Program) Enforces() bool { return p.enforce }
 
 // Policy is what the program was compiled from.
 func (p *Program) Policy() *Policy { return p.policy }

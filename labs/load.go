@@ -144,7 +144,7 @@ func (l *labReader) placement(n ast.Node) {
 
 // needsAppliance says whether the lab's placement is one that an appliance serves.
 func (l *Lab) needsAppliance() bool {
-	return l.Placement != firewall.Off && l.Placement != firewall.Fast
+	return l.Placement.NeedsAppliance()
 }
 
 // taken fails when a name or address was used before; else it remembers where it is.

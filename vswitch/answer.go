@@ -112,7 +112,7 @@ func (w *Walker) reset(k *frame.Key) {
 	}
 	w.putIP(b, k, k.Dst, k.Src, frame.ProtoTCP, ourTTL)
 	binary.BigEndian.PutUint16(t[16:], frame.L4Checksum(k.Dst, k.Src, frame.ProtoTCP, t))
-	w.speak(f, w.port)
+	w.speak(f, w.from)
 }
 
 // complain answers a packet with an ICMP error from the gateway, or from the packet's destination where the segment has
@@ -122,10 +122,10 @@ func (w *Walker) complain(f *frame.Frame, k *frame.Key, t trouble, info uint32) 
 		return
 	}
 	v6 := k.Has(frame.KeyIPv6)
-	from, l3, most := w.plan.net[w.plan.Ports[w.port].Segment].gateway4, 20, quote4
+	from, l3, most := w.plan.net[w.plan.Ports[w.from].Segment].gateway4, 20, quote4
 	typ, code, proto := t.type4, t.code4, uint8(frame.ProtoICMP)
 	if v6 {
-		from, l3, most = w.plan.net[w.plan.Ports[w.port].Segment].gateway6, 40, answerLen-frame.MinLen
+		from, l3, most = w.plan.net[w.plan.Ports[w.from].Segment].gateway6, 40, answerLen-frame.MinLen
 		typ, code, proto = t.type6, t.code6, frame.ProtoICMPv6
 	}
 	if from == (frame.Addr{}) {
@@ -146,7 +146,7 @@ func (w *Walker) complain(f *frame.Frame, k *frame.Key, t trouble, info uint32) 
 	} else {
 		binary.BigEndian.PutUint16(m[2:], frame.Checksum(m))
 	}
-	w.speak(a, w.port)
+	w.speak(a, w.from)
 }
 
 // answerable says whether an ICMP error about a packet may be sent.
@@ -174,7 +174,7 @@ func answerable(k *frame.Key) bool {
 func (w *Walker) putIP(b []byte, k *frame.Key, src, dst frame.Addr, proto, ttl uint8) {
 	from := k.DstMAC
 	if k.Has(frame.KeyGroup) {
-		from = w.plan.Segments[w.plan.Ports[w.port].Segment].GatewayMAC
+		from = w.plan.Segments[w.plan.Ports[w.from].Segment].GatewayMAC
 	}
 	frame.PutEth(b, k.SrcMAC, from, k.EtherType)
 	if k.Has(frame.KeyIPv6) {

@@ -19,7 +19,7 @@ import (
 // The outputs, which may include the switch's own answers, are valid until the next Decide; their frames until the
 // batch's End. The frame is changed in place where it is routed. A frame without an output is in the books as dropped.
 func (w *Walker) Decide(f *frame.Frame) []Output {
-	w.outputs, w.tried, w.mark = w.outputs[:0], 0, noMark
+	w.outputs, w.tried, w.mark, w.from = w.outputs[:0], 0, noMark, w.port
 	w.tally.frames++
 	w.tally.bytes += uint64(f.Len)
 	reason := frame.Parse(f, &w.key)
@@ -49,16 +49,22 @@ func (w *Walker) walk(f *frame.Frame, k *frame.Key) frame.Reason {
 	if reservedGroup(k.DstMAC) {
 		return frame.ReasonReserved
 	}
-	if p.Service {
-		if !p.Accept {
-			return w.because("port", frame.ReasonNotService)
-		}
+	switch {
+	case p.Service && !p.Accept:
+		return w.because("port", frame.ReasonNotService)
+	case p.Steer:
+		return w.returned(f, k)
+	case p.Service:
 		return w.forward(f, k, p)
 	}
-	if reason := w.admit(f, k, p); reason != frame.ReasonNone {
+	v, reason := w.admit(f, k, p)
+	if reason != frame.ReasonNone {
 		return reason
 	}
 	w.mark = w.log.entered(&w.cx, w.plan, f, k)
+	if v.Action == firewall.Steer {
+		return w.steer(f, k, p)
+	}
 	return w.forward(f, k, p)
 }
 
@@ -69,20 +75,21 @@ func reservedGroup(m frame.MAC) bool {
 }
 
 // admit is what a guest's frame must pass before it goes anywhere.
-func (w *Walker) admit(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
+func (w *Walker) admit(f *frame.Frame, k *frame.Key, p *Port) (firewall.Verdict, frame.Reason) {
 	if k.SrcMAC != p.MAC && w.pretends(k, p) {
-		return w.because("spoof", frame.ReasonSpoof)
+		return firewall.Verdict{}, w.because("spoof", frame.ReasonSpoof)
 	}
-	if v := w.check(f, k, p, firewall.FromGuest); v.Action != firewall.Pass {
+	v := w.check(f, k, p, firewall.FromGuest)
+	if v.Action != firewall.Pass && v.Action != firewall.Steer {
 		if v.Flags&firewall.VerdictReject != 0 {
 			w.reject(f, k)
 		}
-		return dropReason(v)
+		return v, dropReason(v)
 	}
 	if !w.dry && !w.core.fdb.learn(p.Segment, k.SrcMAC, p.ID, p.MaxMACs, w.cx.Now) {
-		return frame.ReasonLearnLimit
+		return v, frame.ReasonLearnLimit
 	}
-	return frame.ReasonNone
+	return v, frame.ReasonNone
 }
 
 // pretends says whether a guest sends as the gateway, or as another guest whose MAC the plan knows: it would be sent their
@@ -110,8 +117,7 @@ func (w *Walker) check(f *frame.Frame, k *frame.Key, p *Port, d firewall.Dir) fi
 	return v
 }
 
-// dropReason is why a verdict other than pass ends a frame. No program that Place accepts says anything but drop and
-// pass yet; what it does not know how to do, the switch does not let through.
+// dropReason is why a verdict that does not let a frame go on ends it. What the switch does not know how to do, it does not let through.
 func dropReason(v firewall.Verdict) frame.Reason {
 	if v.Action == firewall.Drop && v.Reason != frame.ReasonNone {
 		return v.Reason
@@ -172,24 +178,33 @@ func (w *Walker) flood(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
 
 // deliver adds an output, unless the check point there says no.
 func (w *Walker) deliver(f *frame.Frame, k *frame.Key, out frame.PortID) {
-	w.tried++
 	p := w.plan.port(out)
 	if p == nil {
+		w.tried++
 		w.tally.drop(frame.ReasonNoPort)
 		return
 	}
-	if !p.Service {
-		if v := w.check(f, k, p, firewall.ToGuest); v.Action != firewall.Pass {
-			if v.Flags&firewall.VerdictReject != 0 && w.tried == 1 && !k.Has(frame.KeyGroup) {
-				w.reject(f, k)
-			}
-			w.ended = dropReason(v)
-			w.plan.counters[out].dropped[w.ended].Add(w.real())
-			w.log.unmark(w.mark)
-			return
-		}
+	if !p.Service && w.refused(f, k, p) {
+		return
 	}
+	w.tried++
 	w.outputs = append(w.outputs, Output{Port: out, Frame: f, mark: w.log.leaving(w.mark, &w.cx, w.plan, w.port, p, f, k)})
+}
+
+// refused asks the check point where a frame would arrive, and accounts for one that it denies.
+func (w *Walker) refused(f *frame.Frame, k *frame.Key, p *Port) bool {
+	v := w.check(f, k, p, firewall.ToGuest)
+	if v.Action == firewall.Pass {
+		return false
+	}
+	w.tried++
+	if v.Flags&firewall.VerdictReject != 0 && w.tried == 1 && !k.Has(frame.KeyGroup) {
+		w.reject(f, k)
+	}
+	w.ended = dropReason(v)
+	w.plan.counters[p.ID].dropped[w.ended].Add(w.real())
+	w.log.unmark(w.mark)
+	return true
 }
 
 // real is what one frame counts: nothing where it is only traced.

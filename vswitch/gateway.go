@@ -126,7 +126,7 @@ func (w *Walker) echo(f *frame.Frame, k *frame.Key) {
 		binary.BigEndian.PutUint16(m[2:], frame.UpdateChecksum(old, word(k.ICMPType, m[1]), word(m[0], m[1])))
 	}
 	frame.PutEth(b, k.SrcMAC, k.DstMAC, k.EtherType)
-	w.speak(f, w.port)
+	w.speak(f, w.from)
 }
 
 func word(high, low uint8) uint16 { return uint16(high)<<8 | uint16(low) }

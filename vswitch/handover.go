@@ -15,9 +15,9 @@ func (c *change) handOver(ctx context.Context) error {
 	switch {
 	case c.handover == Cut:
 		return c.cut(ctx)
-	case c.to == firewall.Slow:
+	case c.to.Tracks():
 		return c.carryToAppliance(ctx)
-	case c.from == firewall.Slow:
+	case c.from.Tracks():
 		c.carryFromAppliance(ctx)
 	}
 	if err := c.activate(ctx); err != nil {
@@ -107,7 +107,7 @@ func (c *change) cut(ctx context.Context) error {
 	defer cancel()
 	return c.held(ctx, func() error {
 		s.core.flows.Clear()
-		if s.appliance == nil || c.from != firewall.Slow && c.to != firewall.Slow {
+		if s.appliance == nil || !c.from.Tracks() && !c.to.Tracks() {
 			return nil
 		}
 		return s.forgetOthers(limited, nil)
@@ -167,8 +167,11 @@ func (s *Switch) forgetOthers(ctx context.Context, keep []firewall.FlowRecord) e
 	return nil
 }
 
-// routed leaves out flows within one segment, which the appliance never sees.
+// routed leaves out flows within one segment, which the appliance never sees in slow.
 func (c *change) routed(flows []firewall.FlowRecord) []firewall.FlowRecord {
+	if c.to != firewall.Slow {
+		return flows
+	}
 	p := c.s.plan.Load()
 	out := flows[:0:0]
 	for _, f := range flows {

@@ -102,7 +102,7 @@ func joinFlow(key flowKey, records []record, w window) findings {
 			entered = append(entered, r)
 		default:
 			delivered = append(delivered, r)
-			if r.appliance && w.placements[r.epoch] != firewall.Slow {
+			if r.appliance && !w.placements[r.epoch].Visits() {
 				f.drained++
 			}
 			if !allowed && w.enforced(r) {

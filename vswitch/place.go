@@ -29,7 +29,7 @@ const (
 	carryAtMost     = 5 * time.Second
 )
 
-var errNoAppliance = errors.New("this lab has no appliance: slow needs one")
+var errNoAppliance = errors.New("this lab has no appliance, which every placement but off and fast needs")
 
 // Place changes where the policy is enforced. On an error, or when ctx ends before the new plan is in force, the old
 // placement stays. After that the receipt is merely cut short.
@@ -62,6 +62,8 @@ type change struct {
 	handover Handover
 	program  *firewall.Program
 	ledger   *ledger
+	session  *session // that frames are steered in under the new plan; nil where it does not steer
+	ending   *session // of the old plan, if it is another
 
 	window  window
 	began   books
@@ -79,7 +81,11 @@ func (c *change) run(ctx context.Context) (Receipt, error) {
 	}
 	if err := c.move(ctx); err != nil {
 		back := context.WithoutCancel(ctx)
-		return Receipt{}, errors.Join(err, c.s.apply(back, c.s.newPlan(c.old)))
+		err = errors.Join(err, c.s.apply(back, c.s.newPlan(c.old)))
+		if c.session != c.s.session {
+			c.end(ctx, c.session)
+		}
+		return Receipt{}, err
 	}
 	c.commit()
 	c.drain(ctx)
@@ -87,6 +93,7 @@ func (c *change) run(ctx context.Context) (Receipt, error) {
 		return Receipt{}, err
 	}
 	c.window.end = c.s.core.Now()
+	c.end(ctx, c.ending)
 	return c.receipt(time.Since(start)), nil
 }
 
@@ -94,7 +101,7 @@ func (c *change) run(ctx context.Context) (Receipt, error) {
 func (c *change) check() error {
 	s := c.s
 	switch {
-	case c.to != firewall.Off && c.to != firewall.Fast && c.to != firewall.Slow:
+	case c.to == firewall.Push:
 		return fmt.Errorf("this placement is not built yet: %w", errors.ErrUnsupported)
 	case c.handover == Keep:
 		const why = "handover keep is not built yet: a flow cannot be pinned to the side it began on; take carry or cut: %w"
@@ -106,13 +113,17 @@ func (c *change) check() error {
 	case s.policy == nil && c.to.Enforces():
 		return errors.New("there is no policy to enforce")
 	}
-	if c.to != firewall.Slow {
+	switch {
+	case !c.to.NeedsAppliance():
 		return nil
-	}
-	if s.appliance == nil {
+	case s.appliance == nil:
 		return errNoAppliance
+	case c.to == firewall.Slow:
+		return s.checkServed()
+	case c.to.Steers() && s.plan.Load().steering.port == 0:
+		return errors.New("the appliance has no vNIC for steered frames")
 	}
-	return s.checkServed()
+	return nil
 }
 
 // checkServed says whether the appliance has a port on every segment that has a gateway. On one without, guests would
@@ -137,7 +148,7 @@ func (c *change) prepare(ctx context.Context) (err error) {
 			return fmt.Errorf("compile: %w", err)
 		}
 	}
-	if c.to != firewall.Slow {
+	if !c.to.NeedsAppliance() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, applianceAtMost)
@@ -145,7 +156,40 @@ func (c *change) prepare(ctx context.Context) (err error) {
 	if err := c.s.appliance.Ready(ctx); err != nil {
 		return fmt.Errorf("the appliance is not ready: %w", err)
 	}
-	return c.s.sendPolicy(ctx, c.s.policy, c.s.generation)
+	if c.to.Tracks() {
+		if err := c.s.sendPolicy(ctx, c.s.policy, c.s.generation, c.from, c.to); err != nil {
+			return err
+		}
+	}
+	return c.begin(ctx)
+}
+
+// begin begins a session where the new placement steers. A placement that is chosen again goes on with its own.
+func (c *change) begin(ctx context.Context) error {
+	switch c.ending = c.s.session; {
+	case !c.to.Steers():
+		return nil
+	case c.from == c.to && c.ending != nil:
+		c.session, c.ending = c.ending, nil
+	default:
+		c.session = c.s.newSession(c.to)
+	}
+	if err := c.s.appliance.Steer(ctx, c.session.spec()); err != nil {
+		return fmt.Errorf("prepare the appliance for steered frames: %w", err)
+	}
+	return nil
+}
+
+// end lets the appliance forget a session. That it cannot is no matter: the switch takes nothing of it any more.
+func (c *change) end(ctx context.Context, over *session) {
+	if over == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), carryAtMost)
+	defer cancel()
+	if err := c.s.appliance.EndSteer(ctx, over.id); err != nil {
+		c.s.log.Warn("end a session of the appliance", "session", over.id, "err", err)
+	}
 }
 
 // move brings the new plan into force, with the ledger open.
@@ -177,7 +221,7 @@ func (c *change) old(p *Plan) {
 
 func (c *change) new(p *Plan) {
 	p.Placement, p.Program = c.to, c.program
-	p.steer(c.to)
+	p.steer(c.to, c.session)
 }
 
 // draining is new, but the appliance may still deliver what it was given.
@@ -186,8 +230,9 @@ func (c *change) draining(p *Plan) {
 	p.ledger = c.ledger
 	for i := range p.Ports {
 		q := &p.Ports[i]
-		q.Accept = q.Accept || q.Service && c.from == firewall.Slow
+		q.Accept = q.Accept || q.serves(c.from)
 	}
+	p.steering.in[1] = c.ending
 }
 
 // activate applies the new plan with the ledger open.
@@ -201,7 +246,7 @@ func (c *change) activate(ctx context.Context) error {
 func (c *change) commit() {
 	s := c.s
 	s.mu.Lock()
-	s.placement = c.to
+	s.placement, s.session = c.to, c.session
 	s.shareFrom = s.share()
 	s.mu.Unlock()
 	if c.to.Enforces() && c.program != nil {
@@ -211,7 +256,7 @@ func (c *change) commit() {
 
 // grace is how long a frame may be on its way in a placement.
 func (c *change) grace(p firewall.Placement) time.Duration {
-	if p == firewall.Slow {
+	if p.Visits() {
 		return graceAppliance
 	}
 	return graceEngine
@@ -229,17 +274,20 @@ func (c *change) drain(ctx context.Context) {
 		if now := c.fromAppliance(); now != last {
 			last, changed = now, time.Now()
 		}
-		empty := c.from != firewall.Slow || c.to == firewall.Slow || time.Since(changed) >= graceAppliance
+		empty := !c.from.Visits() || c.to == c.from || time.Since(changed) >= graceAppliance
 		if empty && time.Since(began) >= watchAfter+c.grace(c.to) {
 			return
 		}
 	}
 }
 
-// fromAppliance counts the frames that came out of the appliance so far.
+// fromAppliance counts the frames that came out of the appliance by the old way so far.
 func (c *change) fromAppliance() (n uint64) {
+	if c.ending != nil {
+		return c.ending.returned.Load()
+	}
 	for id, p := range c.s.ports {
-		if p.ID != 0 && p.Service {
+		if p.ID != 0 && p.serves(c.from) {
 			n += c.s.counters[id].inFrames.Load()
 		}
 	}

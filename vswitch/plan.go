@@ -22,6 +22,8 @@ type Plan struct {
 	// in force by then. It is nil in every plan but the one between two placements.
 	Hold <-chan struct{}
 
+	steering *steering // never nil
+
 	net      []network               // by SegmentID
 	hosts    map[frame.Addr]host     // by address: the guests' own, and the gateways'
 	macs     map[uint64]frame.PortID // by fdbKey: the guests' own
@@ -49,6 +51,7 @@ type Port struct {
 	MAC     frame.MAC
 	Addrs   []netip.Addr // static neighbours; empty where unknown
 	Service bool         // a port of the appliance: never learns, never flooded to, no insertion point
+	Steer   bool         // the service port that steered frames go to; it is on no segment
 	Accept  bool         // service ports: frames from it are accepted (the plan, or the draining one, steers to it)
 	MaxMACs int          // FDB entries this port may hold
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"sluice/firewall"
@@ -16,8 +17,8 @@ func (s *Switch) Policy() (*firewall.Policy, uint64) {
 	return s.policy, s.generation
 }
 
-// SetPolicy puts a policy in force, in the present placement, at once for all frames or not at all. In slow it goes to
-// the appliance first. Flows that it denies are cut, on both sides.
+// SetPolicy puts a policy in force, in the present placement, at once for all frames or not at all. Where the appliance
+// enforces, it goes there first. Flows that it denies are cut, on both sides.
 func (s *Switch) SetPolicy(ctx context.Context, p *firewall.Policy) (PolicyResult, error) {
 	if err := s.acquire(ctx); err != nil {
 		return PolicyResult{}, err
@@ -45,16 +46,16 @@ func (s *Switch) setPolicy(ctx context.Context, p *firewall.Policy) (PolicyResul
 	ctx, cancel := context.WithTimeout(ctx, applianceAtMost)
 	defer cancel()
 	old, oldPolicy := s.plan.Load().Program, s.policy
-	if s.placement == firewall.Slow {
-		if err := s.sendPolicy(ctx, p, s.generation+1); err != nil {
+	if s.placement.Tracks() {
+		if err := s.sendPolicy(ctx, p, s.generation+1, s.placement); err != nil {
 			return PolicyResult{}, err
 		}
 	}
 	if err := s.apply(ctx, s.newPlan(func(n *Plan) { n.Program, n.Generation = program, s.generation+1 })); err != nil {
 		back := context.WithoutCancel(ctx)
 		err = errors.Join(err, s.apply(back, s.newPlan(func(n *Plan) { n.Program = old })))
-		if s.placement == firewall.Slow && oldPolicy != nil {
-			err = errors.Join(err, s.sendPolicy(back, oldPolicy, s.generation))
+		if s.placement.Tracks() && oldPolicy != nil {
+			err = errors.Join(err, s.sendPolicy(back, oldPolicy, s.generation, s.placement))
 		}
 		return PolicyResult{}, err
 	}
@@ -66,7 +67,7 @@ func (s *Switch) setPolicy(ctx context.Context, p *firewall.Policy) (PolicyResul
 	if s.placement.Enforces() {
 		r.FlowsCut = s.core.flows.Revalidate(program)
 	}
-	if s.placement == firewall.Slow {
+	if s.placement.Tracks() {
 		// The new rules are in force; only flows that began before could still pass, as established.
 		n, err := s.cutDenied(ctx, p)
 		r.FlowsCut = max(r.FlowsCut, n)
@@ -77,12 +78,14 @@ func (s *Switch) setPolicy(ctx context.Context, p *firewall.Policy) (PolicyResul
 	return r, nil
 }
 
-// sendPolicy renders a policy and applies it in the appliance.
-func (s *Switch) sendPolicy(ctx context.Context, p *firewall.Policy, generation uint64) error {
+// sendPolicy renders a policy and applies it in the appliance, for all of the placements that are in force or come.
+func (s *Switch) sendPolicy(ctx context.Context, p *firewall.Policy, generation uint64, in ...firewall.Placement) error {
 	if s.appliance == nil {
 		return errNoAppliance
 	}
-	nft, err := p.NFT(firewall.NFTOptions{Comment: fmt.Sprintf("policy %s, generation %d", p.File, generation)})
+	nft, err := p.NFT(firewall.NFTOptions{
+		Comment: fmt.Sprintf("policy %s, generation %d", p.File, generation), Bridge: slices.Contains(in, firewall.Tunnel),
+	})
 	if err != nil {
 		return fmt.Errorf("render for the appliance: %w", err)
 	}

@@ -23,7 +23,10 @@ func (s *Switch) AddPort(ctx context.Context, p Port, nic vnic.NIC) error {
 		p.MaxMACs = s.limits.MACs
 	}
 	s.setPort(p.ID, p, nic, &counters{})
-	err := s.apply(ctx, s.newPlan(nil))
+	err := s.extend(ctx)
+	if err == nil {
+		err = s.apply(ctx, s.newPlan(nil))
+	}
 	if err == nil {
 		err = s.engine.Attach(p.ID, nic)
 	}
@@ -41,12 +44,17 @@ func (s *Switch) checkPort(p Port) error {
 		return errors.New("ports are numbered from 1")
 	case int(p.ID) < len(s.ports) && s.ports[p.ID].ID != 0:
 		return fmt.Errorf("number %d is taken by %s", p.ID, s.ports[p.ID].Name)
-	case p.Segment == 0 || int(p.Segment) >= len(s.segments):
+	case p.Steer && (!p.Service || p.Segment != 0):
+		return errors.New("the steer port is a service port on no segment")
+	case (p.Segment == 0) != p.Steer || int(p.Segment) >= len(s.segments):
 		return fmt.Errorf("there is no segment %d", p.Segment)
 	case s.engine == nil:
 		return errors.New("the switch has no engine")
 	}
 	for _, q := range s.ports {
+		if p.Steer && q.Steer {
+			return fmt.Errorf("steered frames go to %s already", q.Name)
+		}
 		if p.Service && q.Service && q.Segment == p.Segment {
 			return fmt.Errorf("segment %s is served by %s already", s.segments[p.Segment].Name, q.Name)
 		}

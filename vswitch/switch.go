@@ -23,6 +23,7 @@ type Config struct {
 	Limits   Limits
 	Handover Handover     // of changes that do not say; Carry where empty
 	Clock    func() int64 // monotonic ns; nil is the machine's clock
+	Outer    frame.Outer  // the two ends of the tunnel for steered frames; zero where nothing is steered
 }
 
 // Limits bound what guests can make the switch remember. Zero values take the defaults.
@@ -69,6 +70,9 @@ type Switch struct {
 	epoch      uint64
 	history    []Receipt
 	shareFrom  share // what was counted when the placement changed last
+	outer      frame.Outer
+	session    *session // nil where the placement does not steer
+	sessions   uint8    // number of the last one
 	placing    atomic.Bool
 	lastLedger *ledger // its memory serves again
 
@@ -93,7 +97,7 @@ func New(c Config) (*Switch, error) {
 		c.Limits.MACs = defaultMACs
 	}
 	s := &Switch{
-		name: c.Name, log: c.Log, limits: c.Limits, handover: c.Handover, segments: segments,
+		name: c.Name, log: c.Log, limits: c.Limits, handover: c.Handover, segments: segments, outer: c.Outer,
 		events:   newEvents(),
 		changing: make(chan struct{}, 1),
 		ports:    make([]Port, 1), nics: make([]vnic.NIC, 1), counters: []*counters{{}},
@@ -174,8 +178,9 @@ func (s *Switch) newPlan(edit func(*Plan)) *Plan {
 		Segments: append([]Segment(nil), s.segments...),
 		Ports:    append([]Port(nil), s.ports...),
 		counters: append([]*counters(nil), s.counters...),
+		steering: &steering{outer: s.outer},
 	}
-	p.steer(p.Placement)
+	p.steer(p.Placement, s.session)
 	if edit != nil {
 		edit(p)
 	}
@@ -183,17 +188,30 @@ func (s *Switch) newPlan(edit func(*Plan)) *Plan {
 	return p
 }
 
-// steer gives the segments' gateways to the appliance's ports in slow, and to the switch in every other placement.
-func (p *Plan) steer(to firewall.Placement) {
+// steer gives the segments' gateways to the appliance's ports in slow, and to the switch in every other placement; and the guests' frames
+// to a session where the placement steers.
+func (p *Plan) steer(to firewall.Placement, in *session) {
+	p.steering = &steering{outer: p.steering.outer}
+	if to.Steers() {
+		p.steering.out, p.steering.in[0] = in, in
+	}
 	for i := range p.Segments {
 		p.Segments[i].GatewayPort = 0
 	}
 	for i := range p.Ports {
 		q := &p.Ports[i]
-		if q.Accept = q.Service && to == firewall.Slow; q.Accept {
+		switch q.Accept = q.serves(to); {
+		case q.Steer:
+			p.steering.port = q.ID
+		case q.Accept:
 			p.Segments[q.Segment].GatewayPort = q.ID
 		}
 	}
+}
+
+// serves says whether a port is one through which frames come from the appliance in a placement.
+func (q *Port) serves(pl firewall.Placement) bool {
+	return q.Service && (q.Steer && pl.Steers() || !q.Steer && pl == firewall.Slow)
 }
 
 // program is what the plan in force walks by.

@@ -47,7 +47,8 @@ type Output struct {
 type Walker struct {
 	core *Core
 	plan *Plan
-	port frame.PortID // whose frames are walked
+	port frame.PortID // whose NIC the frames came from
+	from frame.PortID // the guest's port that the present frame is of: another where the appliance gave it back
 	cx   firewall.Context
 	key  frame.Key
 
@@ -56,6 +57,11 @@ type Walker struct {
 	answers [answerRoom]*frame.Frame
 	said    int // answers used in this batch
 	icmp    bucket
+
+	ticket frame.Ticket    // of the present frame
+	pieces frame.Segmenter // for what cannot be steered whole
+	spares []*frame.Frame  // those pieces, until the batch's End
+	spared int
 
 	tally tally // of port
 	own   tally // of the switch itself: its answers
@@ -82,7 +88,7 @@ func (c *Core) NewWalker(port frame.PortID) *Walker {
 func (w *Walker) Begin(p *Plan) {
 	w.plan = p
 	w.cx.Now = w.core.clock()
-	w.said = 0
+	w.said, w.spared = 0, 0
 	w.log = p.ledger.logOf(w.port)
 }
 

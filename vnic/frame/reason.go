@@ -18,6 +18,8 @@ const (
 	// What the switch says.
 	ReasonNoPort      // no such port, or it has gone
 	ReasonNotService  // from a service port that the plan does not steer to
+	ReasonNotSteered  // from the steer port, but no frame that may come back now
+	ReasonReplayed    // it has come back from the appliance already
 	ReasonSamePort    // the way out is the way in
 	ReasonNoOutput    // a flood with nobody else on the segment
 	ReasonOwnGateway  // addressed to the gateway, and answered or used up there
@@ -28,14 +30,15 @@ const (
 	ReasonReserved    // a link-local group that switches do not forward (IEEE 802.1D 7.12.6)
 
 	// What the firewall says.
-	ReasonRule    // a rule said drop
-	ReasonReject  // a rule said reject; answered
-	ReasonDefault // no rule matched, and the default is drop
-	ReasonState   // state-mismatch: fits no flow and may not begin one
-	ReasonFlows   // state-limit: the flow table, or the vNIC's share of it, is full
-	ReasonSpoof   // the vNIC may not send from this address
-	ReasonRevoked // the flow was allowed by an older policy and is cut
-	ReasonFailed  // the appliance failed and the policy fails closed
+	ReasonRule      // a rule said drop
+	ReasonReject    // a rule said reject; answered
+	ReasonDefault   // no rule matched, and the default is drop
+	ReasonState     // state-mismatch: fits no flow and may not begin one
+	ReasonFlows     // state-limit: the flow table, or the vNIC's share of it, is full
+	ReasonSpoof     // the vNIC may not send from this address
+	ReasonRevoked   // the flow was allowed by an older policy and is cut
+	ReasonInspected // the appliance looked into it, and says no
+	ReasonFailed    // the appliance failed and the policy fails closed
 
 	// What the way out says.
 	ReasonTooBig  // longer than the output takes, and not to be segmented
@@ -52,9 +55,9 @@ const Reasons = int(reasonCount)
 var reasonNames = [Reasons]string{
 	"none",
 	"short", "bad-offset", "bad-vnet", "bad-address", "fragment",
-	"no-port", "not-service", "same-port", "no-output", "own-gateway", "ttl", "no-route", "no-neighbour",
+	"no-port", "not-service", "not-steered", "replayed", "same-port", "no-output", "own-gateway", "ttl", "no-route", "no-neighbour",
 	"learn-limit", "reserved",
-	"rule", "reject", "default", "state-mismatch", "state-limit", "spoofguard", "revoked", "failed",
+	"rule", "reject", "default", "state-mismatch", "state-limit", "spoofguard", "revoked", "inspected", "failed",
 	"too-big", "full", "io", "closing",
 }
 

@@ -106,3 +106,19 @@ func (s *Segmenter) fixL4(b []byte, last bool) {
 }
 
 const tcpCWR = 1 << 7
+
+// OpenGSO makes a long TCP packet stand for packets of size bytes of payload each, as a sender with offloads would hand it over. k is
+// the frame's key, which is to be parsed anew.
+func OpenGSO(f *Frame, k *Key, size int) {
+	v, b := f.Vnet(), f.Eth()
+	kind := uint8(GSOTCPv4)
+	if k.Has(KeyIPv6) {
+		kind = GSOTCPv6
+	}
+	f.Len = int(k.L3) + int(k.L3Len) // without what padded it
+	v.Clear()
+	v.SetGSO(kind, size, int(k.Payload))
+	v.SetChecksum(int(k.L4), checksumOffset(ProtoTCP))
+	sum := ^fold(pseudo(k.Src, k.Dst, ProtoTCP, int(k.Payload-k.L4)+int(k.PayloadLen)))
+	binary.BigEndian.PutUint16(b[int(k.L4)+checksumOffset(ProtoTCP):], sum)
+}
