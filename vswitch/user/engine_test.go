@@ -74,7 +74,7 @@ func TestPlaceRefused(t *testing.T) {
 		o      vswitch.PlaceOptions
 		before func(*rig)
 	}{
-		{"not built", firewall.Tunnel, vswitch.PlaceOptions{}, func(*rig) {}},
+		{"not steered", firewall.Tunnel, vswitch.PlaceOptions{}, func(r *rig) { r.sw.RemovePort(context.Background(), portSteer) }},
 		{"keep", firewall.Fast, vswitch.PlaceOptions{Handover: vswitch.Keep}, func(*rig) {}},
 		{"unknown handover", firewall.Fast, vswitch.PlaceOptions{Handover: "pray"}, func(*rig) {}},
 		{"no appliance", firewall.Slow, vswitch.PlaceOptions{}, func(r *rig) { r.sw.SetAppliance(nil) }},

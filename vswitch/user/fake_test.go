@@ -26,6 +26,10 @@ type fakeAppliance struct {
 	flows    map[fakeFlow]bool
 	sick     error // what every call says
 	forwards int
+	sessions map[uint8]firewall.SteerSpec
+	judge    func(eth []byte) frame.Word // what the inspector says; nil passes everything
+	steer    vnic.NIC
+	returned func(*frame.Frame) // sees what is about to go back to the switch, outer headers and all; may be nil
 
 	failPut atomic.Bool // PutFlows says errFull
 	onPut   func()      // called by PutFlows, after it has done its work
@@ -39,7 +43,7 @@ type fakeFlow struct {
 func (r *rig) addAppliance() *fakeAppliance {
 	a := &fakeAppliance{
 		nics: map[frame.SegmentID]vnic.NIC{}, macs: map[frame.Addr]frame.MAC{}, segs: map[frame.Addr]frame.SegmentID{},
-		flows: map[fakeFlow]bool{},
+		flows: map[fakeFlow]bool{}, sessions: map[uint8]firewall.SteerSpec{},
 	}
 	for _, g := range []*guest{r.client, r.server, r.other} {
 		for _, x := range g.port.Addrs {
@@ -49,7 +53,9 @@ func (r *rig) addAppliance() *fakeAppliance {
 	for seg, id := range map[frame.SegmentID]frame.PortID{1: portLAN, 2: portDMZ} {
 		a.nics[seg] = r.addPort(vswitch.Port{ID: id, Name: "fw", Segment: seg, MAC: gatewayMAC, Service: true})
 	}
+	a.steer = r.addPort(vswitch.Port{ID: portSteer, Name: "fw/steer", MAC: frame.MAC{2, 1}, Service: true, Steer: true})
 	var running sync.WaitGroup
+	running.Go(a.serveSteered)
 	for _, nic := range a.nics {
 		running.Go(func() { a.route(nic) })
 	}
@@ -57,6 +63,7 @@ func (r *rig) addAppliance() *fakeAppliance {
 		for _, nic := range a.nics {
 			nic.Close()
 		}
+		a.steer.Close()
 		running.Wait()
 	})
 	r.sw.SetAppliance(a)
@@ -172,5 +179,73 @@ func (a *fakeAppliance) DeleteFlows(_ context.Context, recs []firewall.FlowRecor
 	return n, a.sick
 }
 
-func (a *fakeAppliance) Steer(context.Context, firewall.SteerSpec) error { return nil }
-func (a *fakeAppliance) EndSteer(context.Context, uint8) error           { return nil }
+func (a *fakeAppliance) Steer(_ context.Context, s firewall.SteerSpec) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sessions[s.Session] = s
+	return a.sick
+}
+
+func (a *fakeAppliance) EndSteer(_ context.Context, session uint8) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.sessions, session)
+	return a.sick
+}
+
+// switchOuter is the tunnel as the switch sees it, and farOuter as the appliance does.
+var (
+	switchOuter = frame.Outer{Local: addr("169.254.83.1"), Peer: addr("169.254.83.2"), LocalMAC: frame.MAC{2, 2}, PeerMAC: frame.MAC{2, 1}}
+	farOuter    = frame.Outer{Local: switchOuter.Peer, Peer: switchOuter.Local, LocalMAC: switchOuter.PeerMAC, PeerMAC: switchOuter.LocalMAC}
+)
+
+// serveSteered is both far ends: a bump in the wire with the policy's own evaluation for nftables, and an inspector.
+func (a *fakeAppliance) serveSteered() {
+	var b frame.Batch
+	for a.steer.ReadBatch(&b) == nil {
+		for i := range b.N {
+			f := &b.Frames[i]
+			var t frame.Ticket
+			vni, has, ok := f.Unwrap(&farOuter, &t)
+			a.mu.Lock()
+			s, known := a.sessions[vni.Session()]
+			a.mu.Unlock()
+			if !ok || !known || s.Inspect != has || vni.Back() {
+				panic("the switch has steered what it may not")
+			}
+			if !a.passes(f, &t, s.Inspect) {
+				continue
+			}
+			ticket := &t
+			if !s.Inspect {
+				ticket = nil
+			}
+			f.Wrap(&farOuter, frame.NewVNI(vni.Session(), vni.Port(), true), ticket, 50000)
+			if a.returned != nil {
+				a.returned(f)
+			}
+			a.steer.WriteBatch([]*frame.Frame{f})
+		}
+	}
+}
+
+// passes says whether a frame goes back. The inspector gives every frame back, with its word.
+func (a *fakeAppliance) passes(f *frame.Frame, t *frame.Ticket, inspect bool) bool {
+	if inspect {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.forwards++
+		*f.Vnet() = t.Vnet // Wrap puts it into the ticket again
+		if t.Word = frame.WordPass; a.judge != nil {
+			t.Word = a.judge(f.Eth())
+		}
+		return true
+	}
+	var k frame.Key
+	if frame.Parse(f, &k) != frame.ReasonNone {
+		return false
+	}
+	ip := k.Flags&(frame.KeyIPv4|frame.KeyIPv6) != 0
+	neighbours := k.Has(frame.KeyIPv6) && k.Proto == frame.ProtoICMPv6 && k.ICMPType >= 133
+	return !ip || neighbours || a.lets(&k)
+}

@@ -38,6 +38,7 @@ const (
 	portOther
 	portLAN // the appliance's
 	portDMZ
+	portSteer
 )
 
 var (
@@ -67,7 +68,7 @@ func newRig(t testing.TB) *rig {
 		{Name: "dmz", ID: 2, Prefixes: prefixes("10.10.2.0/24", "fd00:10:2::/64")},
 		{Name: "island", ID: 3, Prefixes: prefixes("10.10.3.0/24", "fd00:10:3::/64")},
 	}}}
-	sw, err := vswitch.New(vswitch.Config{Name: "test", Log: slog.New(slog.DiscardHandler), Segments: r.segments()})
+	sw, err := vswitch.New(vswitch.Config{Name: "test", Log: slog.New(slog.DiscardHandler), Segments: r.segments(), Outer: switchOuter})
 	if err != nil {
 		t.Fatal(err)
 	}
