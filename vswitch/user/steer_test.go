@@ -95,6 +95,8 @@ func TestSteeredWhole(t *testing.T) {
 			r.place(to)
 			r.client.send(r.client.to(r.server, false, packet{proto: c.proto, sport: 4000, dport: 80, flags: frame.TCPSyn}).build())
 			r.server.next("first packet", isProto(c.proto, 80))
+			r.server.send(r.server.to(r.client, false, packet{proto: c.proto, sport: 80, dport: 4000, flags: frame.TCPSyn | frame.TCPAck, ack: 1}).build())
+			r.client.next("answer", isProto(c.proto, 4000))
 			payload := make([]byte, c.payload)
 			for i := range payload {
 				payload[i] = byte(i * 7)
@@ -113,7 +115,7 @@ func TestSteeredWhole(t *testing.T) {
 				if n >= c.frames[to] {
 					t.Errorf("%s, %s: more than %d frames", to, c.name, n)
 				}
-				f, k := r.server.next("piece", isProto(c.proto, 80))
+				f, k := r.server.next(to.String()+" "+c.name+" piece", isProto(c.proto, 80))
 				got = append(got, f.Eth()[k.Payload:int(k.Payload)+int(k.PayloadLen)]...)
 				if whole := c.frames[to] == 1; whole != k.Has(frame.KeyGSO) || whole && (f.Vnet().GSOSize() < 1300 || f.Vnet().GSOSize() > 1460) {
 					t.Errorf("%s, %s: GSO %v, size %d", to, c.name, k.Has(frame.KeyGSO), f.Vnet().GSOSize())
