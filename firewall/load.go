@@ -99,6 +99,8 @@ func (l *loader) root(n ast.Node) {
 			l.p.Midstream = l.yes(e.value, "midstream")
 		case "timeouts":
 			l.timeouts(e.value)
+		case "fail":
+			l.failure(e.value)
 		case "limits":
 			l.limits(e.value)
 		case "exclude", "sections", "rules":
@@ -122,7 +124,7 @@ func (l *loader) root(n ast.Node) {
 	}
 }
 
-var policyKeys = []string{"groups", "services", "default", "rules", "sections", "exclude", "midstream", "timeouts", "limits"}
+var policyKeys = []string{"groups", "services", "default", "rules", "sections", "exclude", "midstream", "timeouts", "limits", "fail"}
 
 // nouns notes every group or service, before any of them is resolved: they may refer to each other in any order.
 func (l *loader) nouns(n ast.Node, kind string, into map[string]*noun) {

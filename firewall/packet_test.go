@@ -171,7 +171,7 @@ func (w *world) send(text string) string {
 	w.t.Helper()
 	p := parsePacket(text)
 	v := w.at(Point{w.g.policy.PortOf(p.src), FromGuest}, text)
-	if v.Action != Pass {
+	if v.Action == Drop {
 		return v.Reason.String() + " from-guest"
 	}
 	v = w.at(Point{w.g.policy.PortOf(p.dst), ToGuest}, text)

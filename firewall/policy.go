@@ -46,6 +46,7 @@ type Policy struct {
 	// Midstream lets a flow of TCP begin with an ACK: for connections whose beginning the engine has not seen.
 	Midstream bool
 	Limits    Limits // of each vNIC
+	FailOpen  FailOpen
 
 	inv      *Inventory
 	groups   []*noun

@@ -70,3 +70,6 @@ func (s slowSide) Steer(context.Context, firewall.SteerSpec) error { return erro
 
 // EndSteer is not built yet.
 func (s slowSide) EndSteer(context.Context, uint8) error { return errors.ErrUnsupported }
+
+// Absent says whether the machine has ended.
+func (s slowSide) Absent() bool { return s.machine.State() == guest.StateStopped }

@@ -22,6 +22,8 @@ type Appliance interface {
 	// Steer makes the appliance ready for the frames of a session. Called again for the same session with other ports, it makes what
 	// is missing; other sessions go on. errors.ErrUnsupported says that it lacks the parts.
 	Steer(context.Context, firewall.SteerSpec) error
+	// Absent says that the appliance's machine has ended, or was never there. It does not block.
+	Absent() bool
 	// EndSteer ends a session: what still comes for it goes nowhere.
 	EndSteer(ctx context.Context, session uint8) error
 }

@@ -11,6 +11,7 @@ type counters struct {
 	inFrames, inBytes   atomic.Uint64
 	outFrames, outBytes atomic.Uint64
 	copies              atomic.Uint64
+	probes              atomic.Uint64 // of the frames out
 	dropped             [frame.Reasons]atomic.Uint64
 	down                atomic.Bool   // the NIC has failed
 	generation          atomic.Uint64 // of the policy that every frame of the port has met since the last change

@@ -87,7 +87,7 @@ func (c *change) restore(ctx context.Context) error {
 // appliance that cannot be read any more costs nothing that it knew.
 func (c *change) carryFromAppliance(ctx context.Context) {
 	s := c.s
-	if s.appliance == nil {
+	if s.appliance == nil || s.lost || s.failure == firewall.Hung {
 		return
 	}
 	limited, cancel := context.WithTimeout(ctx, carryAtMost)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"sluice/firewall"
@@ -40,19 +41,30 @@ func (s *Switch) Place(ctx context.Context, to firewall.Placement, o PlaceOption
 	defer s.release()
 	s.placing.Store(true)
 	defer s.placing.Store(false)
-	c := &change{s: s, from: s.placement, to: to, handover: cmp.Or(o.Handover, s.handover, Carry)}
+	c := &change{s: s, from: s.effective(), to: to, handover: cmp.Or(o.Handover, s.handover, Carry), recovering: s.lost || s.bypass}
+	if o.Fail != "" && o.Fail != FailOpen && o.Fail != FailClosed {
+		return Receipt{}, fmt.Errorf("place %s: fail %q: open or closed", to, o.Fail)
+	}
 	r, err := c.run(ctx)
 	if err != nil {
 		s.events.tell("place-failed", fmt.Sprintf("%s to %s: %v", c.from, to, err))
 		return Receipt{}, fmt.Errorf("place %s: %w", to, err)
 	}
 	s.mu.Lock()
-	s.history = append(s.history, r)
-	s.history = s.history[max(0, len(s.history)-historyLen):]
+	s.fail = o.Fail
 	s.mu.Unlock()
+	s.remember(r)
 	s.events.tell("placed", fmt.Sprintf("%s to %s: gap %.1f ms, %d lost", c.from, to, r.GapMS, r.Lost))
 	s.log.Info("placed", "from", c.from, "to", to, "epoch", r.Epoch, "gap_ms", r.GapMS, "lost", r.Lost, "leaked", r.Leaked)
 	return r, nil
+}
+
+// remember puts a receipt into the history.
+func (s *Switch) remember(r Receipt) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.history = append(s.history, r)
+	s.history = s.history[max(0, len(s.history)-historyLen):]
 }
 
 // change is one change of placement.
@@ -60,10 +72,12 @@ type change struct {
 	s        *Switch
 	from, to firewall.Placement
 	handover Handover
-	program  *firewall.Program
-	ledger   *ledger
-	session  *session // that frames are steered in under the new plan; nil where it does not steer
-	ending   *session // of the old plan, if it is another
+	// recovering says that the appliance may know nothing of what it was told before.
+	recovering bool
+	program    *firewall.Program
+	ledger     *ledger
+	session    *session // that frames are steered in under the new plan; nil where it does not steer
+	ending     *session // of the old plan, if it is another
 
 	window  window
 	began   books
@@ -120,7 +134,7 @@ func (c *change) check() error {
 		return errNoAppliance
 	case c.to == firewall.Slow:
 		return s.checkServed()
-	case c.to.Steers() && s.plan.Load().steering.port == 0:
+	case c.to.Steers() && !slices.ContainsFunc(s.ports, func(p Port) bool { return p.Steer }):
 		return errors.New("the appliance has no vNIC for steered frames")
 	}
 	return nil
@@ -143,6 +157,7 @@ func (s *Switch) checkServed() error {
 
 // prepare does what needs no change of plan: compile, and see that the appliance is ready and has the policy.
 func (c *change) prepare(ctx context.Context) (err error) {
+	c.ending = c.s.session
 	if c.s.policy != nil {
 		if c.program, err = firewall.Compile(c.s.policy, c.to); err != nil {
 			return fmt.Errorf("compile: %w", err)
@@ -166,10 +181,10 @@ func (c *change) prepare(ctx context.Context) (err error) {
 
 // begin begins a session where the new placement steers. A placement that is chosen again goes on with its own.
 func (c *change) begin(ctx context.Context) error {
-	switch c.ending = c.s.session; {
+	switch {
 	case !c.to.Steers():
 		return nil
-	case c.from == c.to && c.ending != nil:
+	case c.from == c.to && c.ending != nil && !c.recovering:
 		c.session, c.ending = c.ending, nil
 	default:
 		c.session = c.s.newSession(c.to)
@@ -182,14 +197,17 @@ func (c *change) begin(ctx context.Context) error {
 
 // end lets the appliance forget a session. That it cannot is no matter: the switch takes nothing of it any more.
 func (c *change) end(ctx context.Context, over *session) {
-	if over == nil {
+	a := c.s.appliance
+	if over == nil || a == nil || a.Absent() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), carryAtMost)
-	defer cancel()
-	if err := c.s.appliance.EndSteer(ctx, over.id); err != nil {
-		c.s.log.Warn("end a session of the appliance", "session", over.id, "err", err)
-	}
+	go func() { // it may hang
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), carryAtMost)
+		defer cancel()
+		if err := a.EndSteer(ctx, over.id); err != nil {
+			c.s.log.Warn("end a session of the appliance", "session", over.id, "err", err)
+		}
+	}()
 }
 
 // move brings the new plan into force, with the ledger open.
@@ -220,7 +238,7 @@ func (c *change) old(p *Plan) {
 }
 
 func (c *change) new(p *Plan) {
-	p.Placement, p.Program = c.to, c.program
+	p.Placement, p.Program, p.Bypassed = c.to, c.program, false
 	p.steer(c.to, c.session)
 }
 
@@ -246,7 +264,7 @@ func (c *change) activate(ctx context.Context) error {
 func (c *change) commit() {
 	s := c.s
 	s.mu.Lock()
-	s.placement, s.session = c.to, c.session
+	s.placement, s.session, s.lost, s.bypass = c.to, c.session, false, false
 	s.shareFrom = s.share()
 	s.mu.Unlock()
 	if c.to.Enforces() && c.program != nil {
@@ -287,7 +305,7 @@ func (c *change) fromAppliance() (n uint64) {
 		return c.ending.returned.Load()
 	}
 	for id, p := range c.s.ports {
-		if p.ID != 0 && p.serves(c.from) {
+		if p.ID != 0 && !p.Steer && p.serves(c.from) {
 			n += c.s.counters[id].inFrames.Load()
 		}
 	}

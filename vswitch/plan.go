@@ -18,6 +18,7 @@ type Plan struct {
 	Program    *firewall.Program // nil before the first policy: everything passes
 	Segments   []Segment         // by SegmentID; index 0 is unused
 	Ports      []Port            // by PortID; index 0 is unused; a zero Port is a hole
+	Bypassed   bool              // the appliance has failed, and frames pass it by
 	// Hold makes the engine's goroutines wait with their batches until it is closed, and then walk by the plan that is
 	// in force by then. It is nil in every plan but the one between two placements.
 	Hold <-chan struct{}
@@ -78,7 +79,7 @@ func (p *Plan) derive() {
 	p.net = make([]network, len(p.Segments))
 	p.hosts, p.macs = map[frame.Addr]host{}, map[uint64]frame.PortID{}
 	for i, s := range p.Segments {
-		p.net[i].orphan = p.Placement == firewall.Slow && s.GatewayPort == 0
+		p.net[i].orphan = p.Placement == firewall.Slow && s.GatewayPort == 0 && !p.Bypassed
 		for _, a := range s.Gateways {
 			p.hosts[frame.AddrFrom(a)] = host{segment: s.ID, mac: s.GatewayMAC}
 			if a.Is4() {

@@ -39,14 +39,14 @@ func (s *Switch) setPolicy(ctx context.Context, p *firewall.Policy) (PolicyResul
 	if p == nil {
 		return PolicyResult{}, errors.New("there is no policy to apply")
 	}
-	program, err := firewall.Compile(p, s.placement)
+	program, err := firewall.Compile(p, s.effective())
 	if err != nil {
 		return PolicyResult{}, fmt.Errorf("compile: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, applianceAtMost)
 	defer cancel()
 	old, oldPolicy := s.plan.Load().Program, s.policy
-	if s.placement.Tracks() {
+	if s.told() {
 		if err := s.sendPolicy(ctx, p, s.generation+1, s.placement); err != nil {
 			return PolicyResult{}, err
 		}
@@ -54,7 +54,7 @@ func (s *Switch) setPolicy(ctx context.Context, p *firewall.Policy) (PolicyResul
 	if err := s.apply(ctx, s.newPlan(func(n *Plan) { n.Program, n.Generation = program, s.generation+1 })); err != nil {
 		back := context.WithoutCancel(ctx)
 		err = errors.Join(err, s.apply(back, s.newPlan(func(n *Plan) { n.Program = old })))
-		if s.placement.Tracks() && oldPolicy != nil {
+		if s.told() && oldPolicy != nil {
 			err = errors.Join(err, s.sendPolicy(back, oldPolicy, s.generation, s.placement))
 		}
 		return PolicyResult{}, err
@@ -67,7 +67,7 @@ func (s *Switch) setPolicy(ctx context.Context, p *firewall.Policy) (PolicyResul
 	if s.placement.Enforces() {
 		r.FlowsCut = s.core.flows.Revalidate(program)
 	}
-	if s.placement.Tracks() {
+	if s.told() {
 		// The new rules are in force; only flows that began before could still pass, as established.
 		n, err := s.cutDenied(ctx, p)
 		r.FlowsCut = max(r.FlowsCut, n)
@@ -77,6 +77,9 @@ func (s *Switch) setPolicy(ctx context.Context, p *firewall.Policy) (PolicyResul
 	}
 	return r, nil
 }
+
+// told says whether the appliance must take a policy before it can be in force. One that has gone is told when it is there again.
+func (s *Switch) told() bool { return s.effective().Tracks() && !s.lost }
 
 // sendPolicy renders a policy and applies it in the appliance, for all of the placements that are in force or come.
 func (s *Switch) sendPolicy(ctx context.Context, p *firewall.Policy, generation uint64, in ...firewall.Placement) error {

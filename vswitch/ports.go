@@ -90,6 +90,11 @@ func (s *Switch) RemovePort(ctx context.Context, id frame.PortID) error {
 	if err := s.engine.Detach(id); err != nil {
 		s.log.Warn("close a port's NIC", "port", name, "err", err)
 	}
+	if s.ports[id].Service && s.placement.NeedsAppliance() {
+		s.mu.Lock()
+		s.lost = true // whoever takes its place knows nothing yet
+		s.mu.Unlock()
+	}
 	// Until the plan without the port is in force, others still count what they could not send to it.
 	s.mu.Lock()
 	s.ports[id] = Port{}

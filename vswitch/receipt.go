@@ -41,7 +41,17 @@ const (
 // PlaceOptions says how a placement is changed. The zero value is the default.
 type PlaceOptions struct {
 	Handover Handover // the switch's own where empty (see Config)
+	Fail     Fail     // what becomes of frames while the appliance fails; as the policy says where empty
 }
+
+// Fail says what becomes of frames that the appliance cannot look at.
+type Fail string
+
+// The ways to fail.
+const (
+	FailClosed Fail = "closed" // they go nowhere
+	FailOpen   Fail = "open"   // they pass it by
+)
 
 // PolicyResult is what applying a policy did.
 type PolicyResult struct {
@@ -140,4 +150,7 @@ type Status struct {
 	Ports      int                `json:"ports"`
 	Flows      int                `json:"flows"`
 	Changing   bool               `json:"changing"` // a change of placement is running
+	// ApplianceState is how the appliance is, as probes show it: ok, absent, hung, backlogged or table-full; empty where the placement needs none.
+	ApplianceState string `json:"appliance_state"`
+	Bypassed       bool   `json:"bypassed"` // it has failed, and frames pass it by
 }

@@ -71,7 +71,7 @@ func (s *Switch) share() (n share) {
 		switch {
 		case p.ID == 0:
 		case p.Service:
-			n.appliance += s.counters[id].outFrames.Load()
+			n.appliance += s.counters[id].outFrames.Load() - s.counters[id].probes.Load()
 		default:
 			n.guests += s.counters[id].inFrames.Load()
 		}
@@ -148,6 +148,9 @@ func (s *Switch) Status() Status {
 	st := Status{
 		Name: s.name, Placement: plan.Placement, Epoch: plan.Epoch, Generation: s.generation,
 		Appliance: s.appliance != nil, Flows: s.core.flows.Len(), Changing: s.placing.Load(),
+	}
+	if s.placement.NeedsAppliance() {
+		st.ApplianceState, st.Bypassed = s.failure.String(), s.bypass
 	}
 	for _, p := range s.ports {
 		if p.ID != 0 {

@@ -118,7 +118,9 @@ func (s *Switch) extend(ctx context.Context) error {
 	if err := s.appliance.Steer(ctx, next.spec()); err != nil {
 		return fmt.Errorf("steer its frames: %w", err)
 	}
+	s.mu.Lock()
 	s.session = next
+	s.mu.Unlock()
 	return nil
 }
 
@@ -234,6 +236,15 @@ func (w *Walker) returned(f *frame.Frame, k *frame.Key) frame.Reason {
 	st := w.plan.steering
 	vni, has, ok := f.Unwrap(&st.outer, &w.ticket)
 	if !ok {
+		if reason := frame.Parse(f, k); reason == frame.ReasonNone && w.probe(f, k) {
+			return frame.ReasonProbe // it was routed
+		}
+		return frame.ReasonNotSteered
+	}
+	if vni.Port() == 0 {
+		if reason := frame.Parse(f, k); reason == frame.ReasonNone && st.accepts(vni.Session()) != nil && vni.Back() && w.probe(f, k) {
+			return frame.ReasonProbe
+		}
 		return frame.ReasonNotSteered
 	}
 	s, p := st.accepts(vni.Session()), w.plan.port(vni.Port())

@@ -71,8 +71,12 @@ type Switch struct {
 	history    []Receipt
 	shareFrom  share // what was counted when the placement changed last
 	outer      frame.Outer
-	session    *session // nil where the placement does not steer
-	sessions   uint8    // number of the last one
+	session    *session         // nil where the placement does not steer
+	sessions   uint8            // number of the last one
+	failure    firewall.Failure // of the appliance, as the monitor sees it
+	fail       Fail             // instead of what the policy says of failures; empty is the policy's
+	lost       bool             // the appliance has gone: what would meet it is dropped until recovery has brought it up to date
+	bypass     bool             // the appliance is passed by until recovery
 	placing    atomic.Bool
 	lastLedger *ledger // its memory serves again
 
@@ -112,6 +116,7 @@ func New(c Config) (*Switch, error) {
 	s.plan.Store(s.newPlan(nil))
 	s.expirers.Go(s.expire)
 	s.expirers.Go(s.logRules)
+	s.expirers.Go(s.watch)
 	return s, nil
 }
 
@@ -180,7 +185,10 @@ func (s *Switch) newPlan(edit func(*Plan)) *Plan {
 		counters: append([]*counters(nil), s.counters...),
 		steering: &steering{outer: s.outer},
 	}
-	p.steer(p.Placement, s.session)
+	p.steer(s.placement, s.session)
+	if p.Bypassed = s.bypass; s.lost || s.bypass {
+		p.loseAppliance()
+	}
 	if edit != nil {
 		edit(p)
 	}
@@ -209,9 +217,17 @@ func (p *Plan) steer(to firewall.Placement, in *session) {
 	}
 }
 
+// loseAppliance takes the appliance out of a plan: what would go there has nowhere to go. What comes back is still taken, probes too.
+func (p *Plan) loseAppliance() {
+	p.steering.out, p.steering.port = nil, 0
+	for i := range p.Segments {
+		p.Segments[i].GatewayPort = 0
+	}
+}
+
 // serves says whether a port is one through which frames come from the appliance in a placement.
 func (q *Port) serves(pl firewall.Placement) bool {
-	return q.Service && (q.Steer && pl.Steers() || !q.Steer && pl == firewall.Slow)
+	return q.Service && (q.Steer && pl.Visits() || !q.Steer && pl == firewall.Slow)
 }
 
 // program is what the plan in force walks by.

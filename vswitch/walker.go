@@ -15,6 +15,7 @@ type Core struct {
 	log        *firewall.Log // of logged rules
 	clock      func() int64
 	failed     func(frame.PortID, error)
+	probes     probes
 }
 
 // PortFailed is how an engine says that a port's NIC cannot be read any more.

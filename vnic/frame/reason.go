@@ -19,6 +19,7 @@ const (
 	ReasonNoPort      // no such port, or it has gone
 	ReasonNotService  // from a service port that the plan does not steer to
 	ReasonNotSteered  // from the steer port, but no frame that may come back now
+	ReasonProbe       // the switch's own question, which has come back from the appliance
 	ReasonReplayed    // it has come back from the appliance already
 	ReasonSamePort    // the way out is the way in
 	ReasonNoOutput    // a flood with nobody else on the segment
@@ -55,7 +56,7 @@ const Reasons = int(reasonCount)
 var reasonNames = [Reasons]string{
 	"none",
 	"short", "bad-offset", "bad-vnet", "bad-address", "fragment",
-	"no-port", "not-service", "not-steered", "replayed", "same-port", "no-output", "own-gateway", "ttl", "no-route", "no-neighbour",
+	"no-port", "not-service", "not-steered", "probe", "replayed", "same-port", "no-output", "own-gateway", "ttl", "no-route", "no-neighbour",
 	"learn-limit", "reserved",
 	"rule", "reject", "default", "state-mismatch", "state-limit", "spoofguard", "revoked", "inspected", "failed",
 	"too-big", "full", "io", "closing",

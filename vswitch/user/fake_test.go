@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"sluice/firewall"
 	"sluice/vnic"
@@ -32,7 +33,10 @@ type fakeAppliance struct {
 	returned func(*frame.Frame) // sees what is about to go back to the switch, outer headers and all; may be nil
 
 	failPut atomic.Bool // PutFlows says errFull
-	onPut   func()      // called by PutFlows, after it has done its work
+
+	absent, hung, tableFull atomic.Bool
+	delay                   atomic.Int64 // ns: how late it is
+	onPut                   func()       // called by PutFlows, after it has done its work
 }
 
 type fakeFlow struct {
@@ -83,7 +87,16 @@ func (a *fakeAppliance) route(nic vnic.NIC) {
 		for i := range b.N {
 			f := &b.Frames[i]
 			var k frame.Key
-			if frame.Parse(f, &k) != frame.ReasonNone || k.TTL <= 1 || !a.lets(&k) {
+			if a.hung.Load() || frame.Parse(f, &k) != frame.ReasonNone {
+				continue
+			}
+			if k.Dst == switchOuter.Local { // a probe
+				if k.SrcPort == 1 || !a.tableFull.Load() {
+					a.steer.WriteBatch([]*frame.Frame{f})
+				}
+				continue
+			}
+			if k.TTL <= 1 || !a.lets(&k) {
 				continue
 			}
 			frame.DecTTL(f, &k)
@@ -210,7 +223,10 @@ func (a *fakeAppliance) serveSteered() {
 			a.mu.Lock()
 			s, known := a.sessions[vni.Session()]
 			a.mu.Unlock()
-			if !ok || !known || s.Inspect != has || vni.Back() {
+			if a.hung.Load() || ok && !known {
+				continue // it was told of no such session, or not since it was restarted
+			}
+			if !ok || s.Inspect != has || vni.Back() {
 				panic("the switch has steered what it may not")
 			}
 			if !a.passes(f, &t, s.Inspect) {
@@ -224,6 +240,12 @@ func (a *fakeAppliance) serveSteered() {
 			if a.returned != nil {
 				a.returned(f)
 			}
+			if late := a.delay.Load(); late > 0 {
+				kept := &frame.Frame{}
+				kept.CopyFrom(f)
+				time.AfterFunc(time.Duration(late), func() { a.steer.WriteBatch([]*frame.Frame{kept}) })
+				continue
+			}
 			a.steer.WriteBatch([]*frame.Frame{f})
 		}
 	}
@@ -234,10 +256,12 @@ func (a *fakeAppliance) passes(f *frame.Frame, t *frame.Ticket, inspect bool) bo
 	if inspect {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		a.forwards++
 		*f.Vnet() = t.Vnet // Wrap puts it into the ticket again
 		if t.Word = frame.WordPass; a.judge != nil {
 			t.Word = a.judge(f.Eth())
+		}
+		if t.Port != 0 { // else a probe
+			a.forwards++
 		}
 		return true
 	}
@@ -245,7 +269,12 @@ func (a *fakeAppliance) passes(f *frame.Frame, t *frame.Ticket, inspect bool) bo
 	if frame.Parse(f, &k) != frame.ReasonNone {
 		return false
 	}
+	if k.Dst == switchOuter.Local { // a probe
+		return k.SrcPort == 1 || !a.tableFull.Load()
+	}
 	ip := k.Flags&(frame.KeyIPv4|frame.KeyIPv6) != 0
 	neighbours := k.Has(frame.KeyIPv6) && k.Proto == frame.ProtoICMPv6 && k.ICMPType >= 133
 	return !ip || neighbours || a.lets(&k)
 }
+
+func (a *fakeAppliance) Absent() bool { return a.absent.Load() }

@@ -149,7 +149,10 @@ func TestReturns(t *testing.T) {
 		{"of another guest", firewall.Inspect, func(_ *rig, f *frame.Frame) { f.Eth()[vniAt+2] = byte(portOther) }, false, "not-steered", false},
 		{"without a word", firewall.Inspect, func(_ *rig, f *frame.Frame) { f.Eth()[ticketAt+19] = 0 }, false, "not-steered", false},
 		{"with a number to come", firewall.Inspect, func(_ *rig, f *frame.Frame) { f.Eth()[ticketAt] = 1 }, false, "not-steered", false},
-		{"without its ticket", firewall.Inspect, func(_ *rig, f *frame.Frame) { f.Unwrap(&switchOuter, &frame.Ticket{}); f.Wrap(&farOuter, frame.NewVNI(1, portClient, true), nil, 1) }, false, "not-steered", false},
+		{"without its ticket", firewall.Inspect, func(_ *rig, f *frame.Frame) {
+			f.Unwrap(&switchOuter, &frame.Ticket{})
+			f.Wrap(&farOuter, frame.NewVNI(1, portClient, true), nil, 1)
+		}, false, "not-steered", false},
 		{"from elsewhere", firewall.Tunnel, func(_ *rig, f *frame.Frame) { f.Eth()[frame.MinLen+12]++ }, false, "not-steered", false},
 		{"with a virtio_net_hdr that lies", firewall.Inspect, func(_ *rig, f *frame.Frame) { f.Eth()[ticketAt+20] = frame.VnetNeedsCsum }, false, "bad-vnet", false},
 	} {
@@ -253,7 +256,7 @@ func TestAllPairsUnderLoad(t *testing.T) {
 		}
 	}
 	if o := s.end(); o != (outcome{}) {
-		t.Errorf("%+v", o)
+		t.Errorf("%+v; dropped %v", o, r.sw.Stats().Dropped)
 	}
 	if observed == 0 {
 		t.Error("the receipts have seen no frame")
