@@ -41,6 +41,7 @@ const (
 // PlaceOptions says how a placement is changed. The zero value is the default.
 type PlaceOptions struct {
 	Handover Handover // the switch's own where empty (see Config)
+	Fail     string   // "closed" or "open", should the appliance fail; as the policy says where empty
 }
 
 // PolicyResult is what applying a policy did.
@@ -125,6 +126,7 @@ type Stats struct {
 	Dropped    map[string]uint64 `json:"dropped"`
 	// FastShare is the share of the guests' frames that the engine alone has handled: 1 where none met the appliance.
 	FastShare float64     `json:"fast_share"`
+	Share     Share       `json:"share"`
 	Flows     int         `json:"flows"`
 	Ports     []PortStats `json:"ports"`
 	Rules     []RuleStats `json:"rules"`
@@ -137,7 +139,10 @@ type Status struct {
 	Epoch      uint64             `json:"epoch"`
 	Generation uint64             `json:"generation"` // of the policy; 0 is none yet
 	Appliance  bool               `json:"appliance"`  // whether there is one
-	Ports      int                `json:"ports"`
-	Flows      int                `json:"flows"`
-	Changing   bool               `json:"changing"` // a change of placement is running
+	// ApplianceState is what the switch sees of it: ok, absent, hung, backlogged or table-full; empty where it does not look.
+	ApplianceState string `json:"appliance_state"`
+	Bypassed       bool   `json:"bypassed"` // the appliance has failed, and the policy says: open
+	Ports          int    `json:"ports"`
+	Flows          int    `json:"flows"`
+	Changing       bool   `json:"changing"` // a change of placement is running
 }

@@ -70,6 +70,8 @@ func (r *rig) addAppliance() *fakeAppliance {
 	return a
 }
 
+func (a *fakeAppliance) Absent() bool { return false }
+
 func (a *fakeAppliance) next(p *firewall.Policy) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
