@@ -22,6 +22,9 @@ func (s slowSide) agent() (*agent.Client, error) {
 	return nil, fmt.Errorf("%w: it is %s", errNoAgent, s.machine.State())
 }
 
+// Absent asks nobody.
+func (s slowSide) Absent() bool { return s.machine.State() == guest.StateStopped }
+
 // Ready asks the agent, so that a hung appliance is not ready.
 func (s slowSide) Ready(ctx context.Context) error {
 	a, err := s.agent()
