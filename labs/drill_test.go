@@ -2,6 +2,7 @@ package labs_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
@@ -48,11 +49,16 @@ func testDrills(t *testing.T, lab string) {
 	t.Run("stall", func(t *testing.T) { testStall(t, lab) })
 }
 
-// testKill kills the appliance that everything passes through, and boots it anew: the conversation that was cut off goes on.
+// testKill kills the appliance that everything passes through, and boots it anew: the conversation that was cut off goes on, and of
+// what is denied nothing arrives at any time.
 func testKill(t *testing.T, lab string) {
+	must(t, "--lab", lab, "place", "off")
+	witness := startGuest(t, lab, "client", "tcpdump", "-ni", "eth0", "-tt", "-l", "icmp[icmptype] == icmp-echo or src port 7777")
+	denied := startGuest(t, lab, "server", "ping", "-q", "-i", "0.002", "10.10.1.10")
+	witness.waitLines(t, 2) // in off they arrive: the witness sees what it must later not see
 	must(t, "--lab", lab, "place", "slow")
 	talk := startTalk(t, lab)
-	talk.says(t, 10)
+	talk.says(t, enforcedBegins)
 	drill(t, lab, control.Kill, "failed")
 	reaches(t, lab, false)
 	s := statsOf(t, lab)
@@ -71,7 +77,24 @@ func testKill(t *testing.T, lab string) {
 	drill(t, lab, control.Restart, "ready") // one that runs
 	talk.says(t, 10)
 	reaches(t, lab, true)
-	talk.stop(t)
+	for _, b := range []*background{denied, witness, talk.background} {
+		b.stop(t)
+	}
+	checkPings(t, witness.read())
+}
+
+// checkPings: once the policy was enforced, no denied ping arrived.
+func checkPings(t *testing.T, lines []string) {
+	t.Helper()
+	enforced := slices.IndexFunc(lines, func(s string) bool { return strings.HasSuffix(s, fmt.Sprintf(", length %d", enforcedBegins)) })
+	if enforced < 0 {
+		t.Fatalf("the witness is blind: %q", lines)
+	}
+	for _, s := range lines[enforced:] {
+		if strings.Contains(s, "echo request") {
+			t.Fatalf("a denied ping was delivered: %s", s)
+		}
+	}
 }
 
 // testKillUnused: where no frame meets the appliance, none misses it.
