@@ -148,7 +148,7 @@ func (w *world) watch(r *resident) {
 		if err := m.Err(); err != nil {
 			slog.Warn("guest has ended", "guest", r.Name, "error", err)
 			first, _, _ := strings.Cut(err.Error(), "\n")
-			w.sw.Tell("guest-down", first)
+			w.sw.Tell("guest-down", strings.TrimRight(first, ": "))
 		}
 	})
 }
