@@ -22,6 +22,9 @@ func (s slowSide) agent() (*agent.Client, error) {
 	return nil, fmt.Errorf("%w: it is %s", errNoAgent, s.machine.State())
 }
 
+// Absent asks nobody.
+func (s slowSide) Absent() bool { return s.machine.State() == guest.StateStopped }
+
 // Ready asks the agent, so that a hung appliance is not ready.
 func (s slowSide) Ready(ctx context.Context) error {
 	a, err := s.agent()
@@ -70,6 +73,3 @@ func (s slowSide) Steer(context.Context, firewall.SteerSpec) error { return erro
 
 // EndSteer is not built yet.
 func (s slowSide) EndSteer(context.Context, uint8) error { return errors.ErrUnsupported }
-
-// Absent says whether the machine has ended.
-func (s slowSide) Absent() bool { return s.machine.State() == guest.StateStopped }

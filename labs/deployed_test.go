@@ -431,7 +431,7 @@ func TestRootGuestDies(t *testing.T) {
 	if r := inGuest(t, name, "one", "", "true"); r.code != 0 {
 		t.Errorf("the other guest: exit code %d %s", r.code, r.stderr)
 	}
-	if r := inGuest(t, name, "two", "", "true"); r.code != 1 || !strings.Contains(r.stderr, "two is stopped") {
+	if r := inGuest(t, name, "two", "", "true"); r.code != 1 || !strings.Contains(r.stderr, "two is failed") {
 		t.Errorf("the dead guest: exit code %d %s", r.code, r.stderr)
 	}
 }

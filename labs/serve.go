@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"sluice/firewall"
-	"sluice/labs/guest"
 	"sluice/labs/guest/agent"
 	"sluice/vswitch/control"
 )
@@ -25,7 +24,7 @@ func (w *world) Inspect() control.LabInfo {
 		CPU: ownCPU().Seconds(), Guests: []control.GuestInfo{},
 	}
 	for _, r := range w.guests {
-		g := control.GuestInfo{Name: r.Name, Kind: r.Kind, State: r.state(), Addresses: []string{}, CPU: r.cpu().Seconds()}
+		g := control.GuestInfo{Name: r.Name, Kind: r.Kind, Appliance: r.appliance, State: r.state(), Addresses: []string{}, CPU: r.cpu().Seconds()}
 		for _, c := range r.cards {
 			for _, a := range c.Addrs {
 				bits := w.lab.Segments[c.Segment-1].subnetOf(a).Bits()
@@ -44,36 +43,6 @@ func ownCPU() time.Duration {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// cpu is what the guest's processes have used so far; 0 where there are none, or no longer.
-func (r *resident) cpu() time.Duration {
-	if r.machine == nil {
-		return 0
-	}
-	used, err := r.machine.CPUTime()
-	if err != nil {
-		return 0
-	}
-	return used
-}
-
-// state is one of the words of control.GuestInfo.
-func (r *resident) state() string {
-	if r.machine == nil {
-		return "ready" // a device of the host is there as long as its lab is
-	}
-	switch r.machine.State() {
-	case guest.StateReady:
-		return "ready"
-	case guest.StateStopped:
-		if r.machine.Err() != nil {
-			return "failed"
-		}
-		return "stopped"
-	default:
-		return "booting"
-	}
 }
 
 // Exec runs a command in a guest.
@@ -112,14 +81,16 @@ func (w *world) agentOf(name string) (*agent.Client, error) {
 	switch {
 	case i < 0:
 		return nil, control.Errorf(control.BadInput, "no guest %q in lab %s", name, w.lab.Name)
-	case w.guests[i].machine == nil:
+	case w.guests[i].Kind == KindHost:
 		return nil, control.Errorf(control.BadInput, "%s is a device of this machine: run the command without sluice", name)
 	}
-	m := w.guests[i].machine
-	if a := m.Agent(); a != nil && m.State() == guest.StateReady {
+	if state := w.guests[i].state(); state != ready {
+		return nil, control.Errorf(control.Failed, "guest %s is %s", name, state)
+	}
+	if a := w.guests[i].machine().Agent(); a != nil {
 		return a, nil
 	}
-	return nil, control.Errorf(control.Failed, "guest %s is %s", name, m.State())
+	return nil, control.Errorf(control.Failed, "guest %s does not answer", name)
 }
 
 func environment(env map[string]string) []string {

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"sluice/firewall"
 	"sluice/firewall/appliance"
 	"sluice/labs/guest"
 	"sluice/labs/guest/agent"
@@ -32,14 +33,14 @@ type world struct {
 	stop   context.CancelFunc
 	sw     *vswitch.Switch
 	guests []*resident // in the file's order, the appliance last
-}
 
-// resident is one guest with its vNICs. A guest of kind host is no machine: machine is nil.
-type resident struct {
-	*Guest
-	appliance bool
-	cards     []Card
-	machine   guest.Machine
+	life     context.Context // ends when the lab is taken down
+	end      context.CancelFunc
+	drilling chan struct{} // holds a token while a drill runs, and once the lab is taken down
+
+	// What touches the machine that the lab runs on; tests have others.
+	boot func(context.Context, *resident, func(string)) error
+	open func(*resident, Card) (vnic.NIC, error)
 }
 
 func newWorld(lab *Lab, d *deployment, dir string, hostNS *os.File, stop context.CancelFunc) (*world, error) {
@@ -48,7 +49,10 @@ func newWorld(lab *Lab, d *deployment, dir string, hostNS *os.File, stop context
 		return nil, fmt.Errorf("make the switch: %w", err)
 	}
 	sw.Use(user.New(sw.Core()))
-	w := &world{lab: lab, deploy: d, dir: dir, hostNS: hostNS, stop: stop, sw: sw}
+	w := &world{lab: lab, deploy: d, dir: dir, hostNS: hostNS, stop: stop, sw: sw, drilling: make(chan struct{}, 1)}
+	w.life, w.end = context.WithCancel(context.Background())
+	w.boot, w.open = w.bootGuest, w.openNIC
+	sw.SetMeter(w.usage)
 	for _, g := range lab.machines() {
 		w.guests = append(w.guests, &resident{Guest: g, appliance: g == lab.Appliance})
 	}
@@ -89,7 +93,7 @@ func (w *world) bootAll(ctx context.Context, progress func(string)) error {
 	for _, r := range w.guests {
 		booting.Go(func() error {
 			begun := time.Now()
-			if err := w.bootGuest(ctx, r, progress); err != nil {
+			if err := w.boot(ctx, r, progress); err != nil {
 				return err
 			}
 			progress(fmt.Sprintf("%s is ready after %.1f s", r.Name, time.Since(begun).Seconds()))
@@ -99,7 +103,7 @@ func (w *world) bootAll(ctx context.Context, progress func(string)) error {
 			if err := w.join(ctx, r); err != nil {
 				return err
 			}
-			w.sw.SetAppliance(slowSide{r.machine})
+			w.sw.SetAppliance(slowSide{r.machine()})
 			return w.enforce(ctx)
 		})
 	}
@@ -126,11 +130,13 @@ func (w *world) bootGuest(ctx context.Context, r *resident, progress func(string
 	if err != nil {
 		return fmt.Errorf("make the vNICs of %s: %w", r.Name, err)
 	}
-	if r.machine, err = guest.New(spec); err != nil {
+	m, err := guest.New(spec)
+	if err != nil {
 		return err
 	}
+	r.setMachine(m)
 	progress(fmt.Sprintf("%s boots (%s)", r.Name, r.Kind))
-	if err := r.machine.Boot(ctx); err != nil {
+	if err := m.Boot(ctx); err != nil {
 		return err
 	}
 	if r.Kind == KindNetns {
@@ -138,12 +144,35 @@ func (w *world) bootGuest(ctx context.Context, r *resident, progress func(string
 			return fmt.Errorf("make the vNICs of %s: %w", r.Name, err)
 		}
 	}
-	return r.machine.Configure(ctx)
+	if err := m.Configure(ctx); err != nil || !r.appliance {
+		return err
+	}
+	return w.shut(ctx, m)
 }
 
-// spec describes a guest for its maker. TAPs are made here: QEMU inherits the guest's end.
-func (w *world) spec(r *resident) (guest.Spec, error) {
-	s := guest.Spec{
+// shut makes an appliance that is new let nothing pass until the switch has given it the policy: it may get frames before.
+func (w *world) shut(ctx context.Context, m guest.Machine) error {
+	p, err := firewall.Load("shut", []byte("default: drop\n"), w.lab.Inventory())
+	if err != nil {
+		return err
+	}
+	nft, err := p.NFT(firewall.NFTOptions{Comment: "nothing passes yet"})
+	if err != nil {
+		return err
+	}
+	return slowSide{m}.SetPolicy(ctx, nft, 0)
+}
+
+// spec describes a guest for its maker. TAPs are made here, in place of what an earlier machine left: QEMU inherits the guest's end.
+func (w *world) spec(r *resident) (s guest.Spec, err error) {
+	defer func() {
+		for _, n := range s.NICs {
+			if err != nil && n.TAP != nil {
+				n.TAP.Close()
+			}
+		}
+	}()
+	s = guest.Spec{
 		Lab: onMachine(w.dir), Name: r.Name, Kind: guest.Kind(r.Kind), Dir: filepath.Join(w.dir, guestsDir, r.Name),
 		Image: w.deploy.Image, Services: r.Services, Hosts: w.hosts(), Appliance: r.appliance,
 		MemoryMiB: r.Memory, CPUs: r.CPUs, Accel: w.deploy.Accel,
@@ -152,18 +181,20 @@ func (w *world) spec(r *resident) (guest.Spec, error) {
 		s.Neighbours = w.neighbours()
 	}
 	for _, c := range r.cards {
-		nic := w.nic(r, c)
-		if r.Kind == KindQEMU {
-			tap, err := vnic.NewTAP(deviceName(c), frame.OffloadNone)
-			if err != nil {
-				return s, err
-			}
-			if err := vnic.SetMTU(deviceName(c), nic.MTU); err != nil {
-				return s, err
-			}
-			nic.TAP = tap
+		if err := vnic.Delete(deviceName(c)); err != nil {
+			return s, err
 		}
-		s.NICs = append(s.NICs, nic)
+		s.NICs = append(s.NICs, w.nic(r, c))
+		if r.Kind != KindQEMU {
+			continue
+		}
+		n := &s.NICs[len(s.NICs)-1]
+		if n.TAP, err = vnic.NewTAP(deviceName(c), frame.OffloadNone); err != nil {
+			return s, err
+		}
+		if err := vnic.SetMTU(deviceName(c), n.MTU); err != nil {
+			return s, err
+		}
 	}
 	return s, nil
 }
@@ -226,7 +257,7 @@ func (w *world) hostDeviceName(c Card) string {
 
 // plugIn gives a namespace guest its vNICs.
 func plugIn(r *resident) error {
-	ns, err := os.Open(r.machine.NetNS())
+	ns, err := os.Open(r.machine().NetNS())
 	if err != nil {
 		return fmt.Errorf("open the guest's namespace: %w", err)
 	}
@@ -251,11 +282,12 @@ func (w *world) join(ctx context.Context, r *resident) error {
 		if err := w.sw.AddPort(ctx, port, nic); err != nil {
 			return errors.Join(fmt.Errorf("attach %s: %w", c.Name, err), nic.Close())
 		}
+		r.joined(c.Port)
 	}
 	return nil
 }
 
-func (w *world) open(r *resident, c Card) (vnic.NIC, error) {
+func (w *world) openNIC(r *resident, c Card) (vnic.NIC, error) {
 	if r.Kind != KindHost {
 		return vnic.OpenPacket(deviceName(c))
 	}
@@ -267,19 +299,6 @@ func (w *world) open(r *resident, c Card) (vnic.NIC, error) {
 	return vnic.OpenHost(w.hostDeviceName(c), o)
 }
 
-// watch logs the death of a guest: it is an event of the lab, not its end.
-func (w *world) watch(r *resident) {
-	if r.machine == nil {
-		return
-	}
-	go func() {
-		<-r.machine.Done()
-		if err := r.machine.Err(); err != nil {
-			slog.Warn("guest has ended", "guest", r.Name, "error", err)
-		}
-	}()
-}
-
 // closeWait bounds how long guests may take to end.
 const closeWait = 4 * time.Second
 
@@ -287,10 +306,16 @@ const closeWait = 4 * time.Second
 func (w *world) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
+	w.end()
+	select {
+	case w.drilling <- struct{}{}: // and never given back
+	case <-ctx.Done():
+		slog.Warn("a drill does not end")
+	}
 	var ending errgroup.Group
 	for _, r := range w.guests {
-		if r.machine != nil {
-			ending.Go(func() error { return r.machine.Stop(ctx) })
+		if m := r.machine(); m != nil {
+			ending.Go(func() error { return m.Stop(ctx) })
 		}
 	}
 	return errors.Join(ending.Wait(), w.sw.Close())

@@ -1,6 +1,7 @@
 package vnic
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,6 +28,37 @@ func seal(name string) error {
 	if err := os.WriteFile(off, []byte("1"), 0o644); err != nil && !os.IsNotExist(err) {
 		return err
 	}
+	return dropAll(name)
+}
+
+// Deafen makes a device take nothing that its far end sends, until Undeafen: a guest's own device, in the guest's namespace. What the
+// guest sends still leaves.
+func Deafen(name string) error {
+	if err := dropAll(name); err != nil {
+		return fmt.Errorf("deafen %s: %w", name, err)
+	}
+	return nil
+}
+
+// Undeafen undoes Deafen. It is no error if there is nothing to undo.
+func Undeafen(name string) error {
+	link, err := netlink.LinkByName(name)
+	if err == nil {
+		err = netlink.QdiscDel(clsact(link)) // and the filter with it
+	}
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("undeafen %s: %w", name, err)
+	}
+	return nil
+}
+
+func clsact(link netlink.Link) netlink.Qdisc {
+	attrs := netlink.QdiscAttrs{LinkIndex: link.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}
+	return &netlink.GenericQdisc{QdiscAttrs: attrs, QdiscType: "clsact"}
+}
+
+// dropAll drops every frame at a device's ingress.
+func dropAll(name string) error {
 	link, err := netlink.LinkByName(name)
 	if err != nil {
 		return err
@@ -41,8 +73,7 @@ func seal(name string) error {
 		return fmt.Errorf("load drop-all: %w", err)
 	}
 	defer prog.Close() // the filter holds it from here on
-	attrs := netlink.QdiscAttrs{LinkIndex: link.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}
-	if err := netlink.QdiscReplace(&netlink.GenericQdisc{QdiscAttrs: attrs, QdiscType: "clsact"}); err != nil {
+	if err := netlink.QdiscReplace(clsact(link)); err != nil {
 		return fmt.Errorf("add clsact: %w", err)
 	}
 	err = netlink.FilterReplace(&netlink.BpfFilter{

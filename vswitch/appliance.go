@@ -9,6 +9,8 @@ import (
 // Appliance is the slow side as the switch sees it. Labs implement it over the guest's agent. Its answers are not
 // trusted: what it says of flows is evaluated by the program before a frame passes because of it.
 type Appliance interface {
+	// Absent says that its machine has ended, or was never there. It does not block.
+	Absent() bool
 	// Ready says whether the appliance would route frames now; an error says why not.
 	Ready(context.Context) error
 	// SetPolicy applies a whole nftables ruleset at once, or leaves the old one.
@@ -22,8 +24,6 @@ type Appliance interface {
 	// Steer makes the appliance ready for the frames of a session. Called again for the same session with other ports, it makes what
 	// is missing; other sessions go on. errors.ErrUnsupported says that it lacks the parts.
 	Steer(context.Context, firewall.SteerSpec) error
-	// Absent says that the appliance's machine has ended, or was never there. It does not block.
-	Absent() bool
 	// EndSteer ends a session: what still comes for it goes nowhere.
 	EndSteer(ctx context.Context, session uint8) error
 }

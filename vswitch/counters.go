@@ -11,7 +11,7 @@ type counters struct {
 	inFrames, inBytes   atomic.Uint64
 	outFrames, outBytes atomic.Uint64
 	copies              atomic.Uint64
-	probes              atomic.Uint64 // of the frames out
+	slow, slowBytes     atomic.Uint64 // of those in, what was sent to the appliance
 	dropped             [frame.Reasons]atomic.Uint64
 	down                atomic.Bool   // the NIC has failed
 	generation          atomic.Uint64 // of the policy that every frame of the port has met since the last change
@@ -20,6 +20,7 @@ type counters struct {
 // tally is what a batch adds to the counters of the port it came from.
 type tally struct {
 	frames, bytes, copies uint64
+	slow, slowBytes       uint64
 	dropped               [frame.Reasons]uint32
 	drops                 bool // whether dropped has anything
 }
@@ -38,6 +39,10 @@ func (t *tally) flush(c *counters) {
 	if t.copies > 0 {
 		c.copies.Add(t.copies)
 	}
+	if t.slow > 0 {
+		c.slow.Add(t.slow)
+		c.slowBytes.Add(t.slowBytes)
+	}
 	if t.drops {
 		for r, n := range t.dropped {
 			if n > 0 {
@@ -46,5 +51,5 @@ func (t *tally) flush(c *counters) {
 		}
 		t.dropped, t.drops = [frame.Reasons]uint32{}, false
 	}
-	t.frames, t.bytes, t.copies = 0, 0, 0
+	t.frames, t.bytes, t.copies, t.slow, t.slowBytes = 0, 0, 0, 0, 0
 }

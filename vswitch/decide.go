@@ -20,8 +20,9 @@ import (
 // batch's End. The frame is changed in place where it is routed. A frame without an output is in the books as dropped.
 func (w *Walker) Decide(f *frame.Frame) []Output {
 	w.outputs, w.tried, w.mark, w.from = w.outputs[:0], 0, noMark, w.port
+	sent := uint64(f.Len)
 	w.tally.frames++
-	w.tally.bytes += uint64(f.Len)
+	w.tally.bytes += sent
 	reason := frame.Parse(f, &w.key)
 	w.say("parse", func() string { return describe(&w.key) })
 	if reason == frame.ReasonNone {
@@ -29,6 +30,10 @@ func (w *Walker) Decide(f *frame.Frame) []Output {
 	}
 	if w.tried > 0 {
 		w.tally.copies += uint64(w.tried - 1)
+		if len(w.outputs) > 0 && w.plan.Ports[w.outputs[0].Port].Service {
+			w.tally.slow++ // once, in however many pieces it went
+			w.tally.slowBytes += sent
+		}
 		return w.outputs
 	}
 	if reason == frame.ReasonNone {

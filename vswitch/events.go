@@ -9,7 +9,7 @@ import (
 // Event is something that happened to the switch and that somebody may want to be told.
 type Event struct {
 	Time   time.Time `json:"time"`
-	Kind   string    `json:"kind"` // port-up, port-down, placed, place-failed, policy, policy-failed, rule, lost
+	Kind   string    `json:"kind"` // port-up, port-down, guest-up, guest-down, placed, place-failed, policy, policy-failed, rule, lost
 	Detail string    `json:"detail"`
 	Logged *Logged   `json:"logged,omitempty"` // of kind rule
 }
@@ -36,6 +36,9 @@ func newEvents() *events { return &events{subs: map[*subscriber]struct{}{}} }
 func (e *events) tell(kind, detail string) {
 	e.send(Event{Time: time.Now(), Kind: kind, Detail: detail})
 }
+
+// Tell hands an event to whoever listens: labs tell what becomes of their guests.
+func (s *Switch) Tell(kind, detail string) { s.events.tell(kind, detail) }
 
 // send hands an event to every subscriber that has room.
 func (e *events) send(ev Event) {

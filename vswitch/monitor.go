@@ -187,12 +187,23 @@ func (m *monitor) recover() {
 		return
 	}
 	m.tried = time.Now()
-	if err := s.recover(); err != nil {
+	if err := s.recover(context.Background()); err != nil {
 		s.log.Info("the appliance is there, but not ready", "err", err)
-		return
 	}
 	m.start = s.core.Now() // no probe was sent meanwhile
-	s.setFailure(firewall.Healthy)
+}
+
+// Recover brings an appliance that takes the place of a lost one up to date, and returns once frames flow by it again. The switch does so by
+// itself before long; this is for who wants to know.
+func (s *Switch) Recover(ctx context.Context) error {
+	if err := s.acquire(ctx); err != nil {
+		return err
+	}
+	defer s.release()
+	if !s.lost && !s.bypass {
+		return nil
+	}
+	return s.recover(ctx)
 }
 
 // fallBack puts a plan in force that does without the appliance: everything that would meet it is dropped, or passes it by.
@@ -221,8 +232,8 @@ func (s *Switch) fallBack(lost, bypass bool) {
 
 // recover brings the placement back into force with an appliance that is healthy again: policy, sessions and flows first, then
 // frames. It is a change of placement from what was left of it. The caller has the token.
-func (s *Switch) recover() error {
-	ctx, cancel := context.WithTimeout(context.Background(), recoverAtMost)
+func (s *Switch) recover(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, recoverAtMost)
 	defer cancel()
 	c := &change{s: s, from: s.effective(), to: s.placement, handover: Carry, recovering: true}
 	r, err := c.run(ctx)
@@ -231,6 +242,7 @@ func (s *Switch) recover() error {
 	}
 	s.remember(r)
 	s.events.tell("appliance", fmt.Sprintf("recovered: %d flows are known to it", r.FlowsCarried))
+	s.setFailure(firewall.Healthy)
 	return nil
 }
 

@@ -263,9 +263,10 @@ func (c *change) activate(ctx context.Context) error {
 // commit makes the new placement the switch's own.
 func (c *change) commit() {
 	s := c.s
+	usage := s.usage()
 	s.mu.Lock()
 	s.placement, s.session, s.lost, s.bypass = c.to, c.session, false, false
-	s.shareFrom = s.share()
+	s.shareFrom = s.share(usage)
 	s.mu.Unlock()
 	if c.to.Enforces() && c.program != nil {
 		s.core.flows.Revalidate(c.program)

@@ -23,7 +23,10 @@ func (s *Switch) AddPort(ctx context.Context, p Port, nic vnic.NIC) error {
 		p.MaxMACs = s.limits.MACs
 	}
 	s.setPort(p.ID, p, nic, &counters{})
-	err := s.extend(ctx)
+	var err error
+	if !p.Service {
+		err = s.extend(ctx)
+	}
 	if err == nil {
 		err = s.apply(ctx, s.newPlan(nil))
 	}

@@ -135,6 +135,7 @@ type Stats struct {
 	Dropped    map[string]uint64 `json:"dropped"`
 	// FastShare is the share of the guests' frames that the engine alone has handled: 1 where none met the appliance.
 	FastShare float64     `json:"fast_share"`
+	Share     Share       `json:"share"`
 	Flows     int         `json:"flows"`
 	Ports     []PortStats `json:"ports"`
 	Rules     []RuleStats `json:"rules"`

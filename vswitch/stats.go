@@ -59,44 +59,17 @@ func (b books) since(old books) map[string]uint64 {
 	return m
 }
 
-// share is what the fast share is made of.
-type share struct {
-	guests    uint64 // frames that guests sent
-	appliance uint64 // frames that went to the appliance
-}
-
-// share counts from the beginning. The caller has the mutex.
-func (s *Switch) share() (n share) {
-	for id, p := range s.ports {
-		switch {
-		case p.ID == 0:
-		case p.Service:
-			n.appliance += s.counters[id].outFrames.Load() - s.counters[id].probes.Load()
-		default:
-			n.guests += s.counters[id].inFrames.Load()
-		}
-	}
-	return n
-}
-
-// fast is the share of the guests' frames since an earlier moment that did not go to the appliance.
-func (n share) fast(from share) float64 {
-	guests := n.guests - min(n.guests, from.guests)
-	if guests == 0 {
-		return 1
-	}
-	return max(0, 1-float64(n.appliance-min(n.appliance, from.appliance))/float64(guests))
-}
-
 // Stats are the counters now.
 func (s *Switch) Stats() Stats {
 	plan := s.plan.Load()
+	usage := s.usage()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := Stats{
-		Placement: plan.Placement, Epoch: plan.Epoch, Generation: s.generation, FastShare: s.share().fast(s.shareFrom), Flows: s.core.flows.Len(),
-		Ports: []PortStats{}, Rules: []RuleStats{},
+		Placement: plan.Placement, Epoch: plan.Epoch, Generation: s.generation, Flows: s.core.flows.Len(),
+		Share: s.share(usage).since(s.shareFrom), Ports: []PortStats{}, Rules: []RuleStats{},
 	}
+	st.FastShare = st.Share.fast()
 	sum := s.gone
 	for id, c := range s.counters {
 		if c != nil {

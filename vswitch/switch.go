@@ -69,7 +69,8 @@ type Switch struct {
 	placement  firewall.Placement
 	epoch      uint64
 	history    []Receipt
-	shareFrom  share // what was counted when the placement changed last
+	shareFrom  Share // what was counted when the placement changed last
+	meter      func() Usage
 	outer      frame.Outer
 	session    *session         // nil where the placement does not steer
 	sessions   uint8            // number of the last one

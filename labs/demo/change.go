@@ -52,7 +52,7 @@ func (d *demo) change(ctx context.Context, to firewall.Placement) (c Change, err
 	if err != nil {
 		return c, err
 	}
-	if c.Receipt, err = d.lab.Place(ctx, to, vswitch.Carry); err != nil {
+	if c.Receipt, err = d.lab.Place(ctx, to, vswitch.PlaceOptions{Handover: vswitch.Carry}); err != nil {
 		return c, err
 	}
 	c.Stream, err = numbered()

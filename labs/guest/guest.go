@@ -92,12 +92,15 @@ type Machine interface {
 	PIDs() []int
 	// CPUTime is what those processes, and in a namespace guest those that have ended, have used, user and system.
 	CPUTime() (time.Duration, error)
-	// Pause stops the guest's CPU without telling the guest; Resume lets it go on.
+	// Pause stops the guest's CPU without telling the guest; Resume lets it go on. A namespace guest's vNICs hear nothing
+	// meanwhile: its kernel, the host's, would go on for it.
 	Pause(ctx context.Context) error
 	Resume(ctx context.Context) error
 	// Done is closed when the machine has ended; Err then says why, nil after Stop.
 	Done() <-chan struct{}
 	Err() error
+	// Kill ends the machine as a crash would, and returns when it has ended. What Boot made is for Stop to remove.
+	Kill() error
 	// Stop ends the machine and removes what Boot made on the host. It may be called at any time, more than once.
 	Stop(ctx context.Context) error
 }

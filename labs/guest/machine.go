@@ -153,6 +153,21 @@ func (p *process) pid() int {
 	return p.cmd.Process.Pid
 }
 
+// Kill ends the main process, and with it the machine.
+func (p *process) Kill() error {
+	p.mu.Lock()
+	cmd, state := p.cmd, p.state
+	p.mu.Unlock()
+	if cmd == nil || state == StateStopped {
+		return fmt.Errorf("kill guest %s: it does not run", p.spec.Name)
+	}
+	if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("kill guest %s: %w", p.spec.Name, err)
+	}
+	<-p.done
+	return nil
+}
+
 // kill ends a process for sure and waits until it has gone.
 func kill(cmd *exec.Cmd, gone <-chan struct{}) {
 	cmd.Process.Kill()

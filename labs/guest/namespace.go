@@ -9,15 +9,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"sluice/labs/guest/agent"
+	"sluice/vnic"
 )
 
 // namespaceTimeout is how long the agent of a namespace guest may take to answer.
@@ -186,9 +189,12 @@ func (n *namespace) PIDs() []int {
 
 func (n *namespace) CPUTime() (time.Duration, error) { return cpuTime(n.PIDs()) }
 
-// Pause stops every process of the guest, and returns when they stand still.
+// Pause stops every process of the guest, and returns when they stand still and its vNICs hear nothing.
 func (n *namespace) Pause(ctx context.Context) error {
 	if err := n.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	if err := n.deafen(true); err != nil {
 		return err
 	}
 	tick := time.NewTicker(time.Millisecond)
@@ -204,7 +210,36 @@ func (n *namespace) Pause(ctx context.Context) error {
 }
 
 // Resume lets them go on.
-func (n *namespace) Resume(context.Context) error { return n.signal(syscall.SIGCONT) }
+func (n *namespace) Resume(context.Context) error {
+	return errors.Join(n.deafen(false), n.signal(syscall.SIGCONT))
+}
+
+// deafen makes the guest's vNICs drop what comes in, or take it again.
+func (n *namespace) deafen(on bool) error {
+	do := vnic.Undeafen
+	if on {
+		do = vnic.Deafen
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		ns, err := netns.GetFromPath(n.nsPath())
+		if err == nil {
+			err = netns.Set(ns)
+			ns.Close()
+		}
+		for _, nic := range n.spec.NICs {
+			if err == nil {
+				err = do(nic.Name)
+			}
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		return fmt.Errorf("guest %s: %w", n.spec.Name, err)
+	}
+	return nil
+}
 
 func (n *namespace) signal(s syscall.Signal) error {
 	for _, pid := range n.PIDs() {

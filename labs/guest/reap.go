@@ -39,6 +39,9 @@ func Reap(lab string) error {
 	if err := endAll(spaces); err != nil {
 		return fmt.Errorf("reap lab %s: %w", lab, err)
 	}
+	if names, err = namespacesOf(lab); err != nil { // again: a guest may have been in the making
+		return fmt.Errorf("reap lab %s: %w", lab, err)
+	}
 	for _, path := range names {
 		err = errors.Join(err, removeNamespace(path))
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/google/gopacket"
@@ -30,7 +31,8 @@ type testLab struct {
 	dir       string // where its guests' commands run
 	sw        *vswitch.Switch
 	inventory *firewall.Inventory
-	client    vnic.NIC // the client's end of its vNIC
+	client    vnic.NIC     // the client's end of its vNIC
+	fw        atomic.Value // how the appliance's machine is: a string
 }
 
 var (
@@ -70,6 +72,7 @@ func newTestLab(name, dir string) (*testLab, error) {
 	}
 	sw.Use(user.New(sw.Core()))
 	lab := &testLab{name: name, dir: dir, sw: sw, inventory: testInventory}
+	lab.fw.Store("ready")
 	if err := lab.connect(); err != nil {
 		sw.Close()
 		return nil, err
@@ -142,6 +145,7 @@ func (l *testLab) Inspect() control.LabInfo {
 		Guests: []control.GuestInfo{
 			{Name: "client", Kind: "embedded", State: "ready", Addresses: []string{"10.10.1.10/24"}},
 			{Name: "server", Kind: "embedded", State: "ready", Addresses: []string{"10.10.2.10/24"}},
+			{Name: "fw", Kind: "embedded", State: l.fw.Load().(string), Appliance: true, Addresses: []string{}},
 		},
 	}
 }
@@ -196,6 +200,14 @@ func (l *testLab) Console(ctx context.Context, guest string, req control.ExecReq
 	fmt.Fprintf(s.Stdout, "console of %s, %dx%d\r\n", guest, req.Size.Cols, req.Size.Rows)
 	req.Argv = []string{"cat"}
 	return l.Exec(ctx, guest, req, s)
+}
+
+func (l *testLab) Appliance(_ context.Context, d control.Drill) error {
+	if d == control.Resume && l.fw.Load() != "stalled" {
+		return control.Errorf(control.BadInput, "fw is not stalled")
+	}
+	l.fw.Store(map[control.Drill]string{control.Kill: "failed", control.Stall: "stalled", control.Resume: "ready", control.Restart: "ready"}[d])
+	return nil
 }
 
 func (l *testLab) Stop() {}

@@ -22,7 +22,7 @@ func flowsCommand() *cobra.Command {
 		Short: "The flows that the engine knows, and the rule that let each in",
 		Args:  cobra.NoArgs,
 	}
-	watch := cmd.Flags().Duration("watch", 0, "show them again and again, this often (such as 1s), until Ctrl-C")
+	watch := watchFlag(cmd)
 	cmd.RunE = withLab(func(cmd *cobra.Command, _ []string, o *Output, c *control.Client) error {
 		return again(cmd, *watch, o, func() error {
 			flows, err := c.Flows(cmd.Context())
@@ -41,6 +41,13 @@ func flowsCommand() *cobra.Command {
 	return cmd
 }
 
+// watchFlag is --watch: alone it is once a second.
+func watchFlag(cmd *cobra.Command) *time.Duration {
+	every := cmd.Flags().Duration("watch", 0, "show it again and again, each second or as often as --watch=DURATION says, until Ctrl-C")
+	cmd.Flags().Lookup("watch").NoOptDefVal = "1s"
+	return every
+}
+
 // again shows something once, or every so often until the user leaves.
 func again(cmd *cobra.Command, every time.Duration, o *Output, show func() error) error {
 	switch {
@@ -52,7 +59,7 @@ func again(cmd *cobra.Command, every time.Duration, o *Output, show func() error
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
-		if o.Table() && o.color {
+		if o.Screen() {
 			io.WriteString(o.out, "\x1b[H\x1b[2J") // from the top of an empty screen
 		}
 		if err := show(); err != nil && cmd.Context().Err() == nil {
@@ -94,45 +101,6 @@ func protoName(p uint8) string {
 }
 
 func orDash(s string) string { return cmp.Or(s, "-") }
-
-func statsCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "stats",
-		Short: "Counters by port, rule and reason, and how much of the work the fast side did",
-		Args:  cobra.NoArgs,
-		RunE: withLab(func(cmd *cobra.Command, _ []string, o *Output, c *control.Client) error {
-			st, err := c.Stats(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return o.Print(st, func(w io.Writer) { writeStats(w, o, st) })
-		}),
-	}
-}
-
-func writeStats(w io.Writer, o *Output, st vswitch.Stats) {
-	share := o.Paint(Bold, strconv.FormatFloat(st.FastShare, 'f', 2, 64))
-	fmt.Fprintf(w, "fast share %s: of the guests' frames, what the engine alone has handled\n", share)
-	fmt.Fprintf(w, "placement %s, epoch %d, policy generation %d, %d flows\n", st.Placement, st.Epoch, st.Generation, st.Flows)
-	var dropped uint64
-	for _, n := range st.Dropped {
-		dropped += n
-	}
-	fmt.Fprintf(w, "frames: %d in + %d copies = %d out + %d dropped\n\n", st.In, st.Copies, st.Out, dropped)
-
-	g := NewGrid("PORT", "SEGMENT", "UP", ">POLICY", ">FRAMES IN", ">BYTES IN", ">FRAMES OUT", ">BYTES OUT", ">MACS", "DROPPED")
-	for _, p := range st.Ports {
-		g.Row(p.Name, orDash(p.Segment), yesNo(p.Up), p.Generation, p.InFrames, p.InBytes, p.OutFrames, p.OutBytes, p.MACs, byReason(p.Dropped))
-	}
-	g.Write(w, "")
-	fmt.Fprintln(w)
-	g = NewGrid("RULE", ">FRAMES", ">BYTES", "LAST HIT")
-	for _, r := range st.Rules {
-		g.Row(r.Rule, r.Frames, r.Bytes, lastHit(r.LastHit))
-	}
-	g.Write(w, "")
-	fmt.Fprintf(w, "\ndropped by reason: %s\n", byReason(st.Dropped))
-}
 
 func lastHit(t time.Time) string {
 	if t.IsZero() {

@@ -51,6 +51,9 @@ func colors(w io.Writer) bool {
 // Table says whether the answer is for a person.
 func (o *Output) Table() bool { return o.format == "table" }
 
+// Screen says whether it is on a terminal, where it may be written over.
+func (o *Output) Screen() bool { return o.Table() && o.color }
+
 // Print gives the answer: v for scripts, or what table writes for a person. The JSON names of v are what scripts rely on.
 func (o *Output) Print(v any, table func(w io.Writer)) error {
 	var b bytes.Buffer

@@ -14,6 +14,8 @@ import (
 // placements are those that a switch can be asked for.
 var placements = []string{"off\tnobody enforces the policy", "fast\tthe engine does", "slow\tthe appliance does"}
 
+var failures = []string{"closed\tnothing passes that should have met it", "open\twhat should have met it passes without"}
+
 var handovers = []string{"carry\tthey live on", "keep\tthey end where they began", "cut\tthey are forgotten"}
 
 func placeCommand() *cobra.Command {
@@ -29,8 +31,10 @@ between the segments). A change is measured, and prints what it cost: a receipt.
 		ValidArgsFunction: fixed(placements...),
 	}
 	handover := cmd.Flags().String("handover", "", "what becomes of running flows: carry, keep or cut (default: as the lab says)")
+	fail := cmd.Flags().String("fail", "", "should the appliance fail: closed or open (default: as the policy says)")
 	history := cmd.Flags().Bool("history", false, "show the receipts of the latest changes, oldest first")
 	cmd.RegisterFlagCompletionFunc("handover", fixedFlag(handovers...))
+	cmd.RegisterFlagCompletionFunc("fail", fixedFlag(failures...))
 	cmd.RunE = withLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {
 		if len(args) == 0 {
 			return showPlacement(cmd, o, c, *history)
@@ -46,7 +50,10 @@ between the segments). A change is measured, and prints what it cost: a receipt.
 		if err != nil {
 			return err
 		}
-		receipt, err := c.Place(cmd.Context(), to, over)
+		if *fail != "" && *fail != "closed" && *fail != "open" {
+			return control.Errorf(control.BadInput, "--fail %q: closed or open", *fail)
+		}
+		receipt, err := c.Place(cmd.Context(), to, vswitch.PlaceOptions{Handover: over, Fail: vswitch.Fail(*fail)})
 		if err != nil {
 			return err
 		}
@@ -109,10 +116,10 @@ func writeHistory(w io.Writer, receipts []vswitch.Receipt) {
 		return
 	}
 	g := NewGrid(">EPOCH", "FROM", "TO", "HANDOVER", ">GAP ms", ">LOST", ">DUPLICATED", ">REORDERED", ">LEAKED",
-		">FLOWS CARRIED", "DROPPED")
+		">DRAINED", ">FLOWS CARRIED", "DROPPED")
 	for _, r := range receipts {
 		g.Row(r.Epoch, r.From, r.To, r.Handover, decimals(r.GapMS, 2), r.Lost, r.Duplicated, r.Reordered, r.Leaked,
-			r.FlowsCarried, byReason(r.Dropped))
+			r.Drained, r.FlowsCarried, byReason(r.Dropped))
 	}
 	g.Write(w, "")
 }

@@ -24,7 +24,7 @@ func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) 
 func Commands(known InventoryOf) []*cobra.Command {
 	return []*cobra.Command{
 		placeCommand(), execCommand(), consoleCommand(), policyCommand(known), traceCommand(), flowsCommand(), statsCommand(),
-		eventsCommand(),
+		applianceCommand(), eventsCommand(),
 	}
 }
 

@@ -133,9 +133,9 @@ func (c *Client) Placement(ctx context.Context) (out PlacementInfo, err error) {
 	return out, c.call(ctx, http.MethodGet, "/v1/placement", nil, &out)
 }
 
-// Place changes where the policy is enforced. An empty handover is the default.
-func (c *Client) Place(ctx context.Context, to firewall.Placement, h vswitch.Handover) (out vswitch.Receipt, err error) {
-	in := PlaceRequest{To: to.String(), Handover: string(h)}
+// Place changes where the policy is enforced.
+func (c *Client) Place(ctx context.Context, to firewall.Placement, o vswitch.PlaceOptions) (out vswitch.Receipt, err error) {
+	in := PlaceRequest{To: to.String(), Handover: string(o.Handover), Fail: string(o.Fail)}
 	return out, c.call(ctx, http.MethodPut, "/v1/placement", in, &out)
 }
 
@@ -181,6 +181,11 @@ func (c *Client) Stats(ctx context.Context) (out vswitch.Stats, err error) {
 // Trace explains the way of a frame that nobody sends.
 func (c *Client) Trace(ctx context.Context, in vswitch.TraceRequest) (out vswitch.TraceResult, err error) {
 	return out, c.call(ctx, http.MethodPost, "/v1/trace", in, &out)
+}
+
+// Appliance does something to the appliance's machine, and returns when it is done.
+func (c *Client) Appliance(ctx context.Context, d Drill) error {
+	return c.call(ctx, http.MethodPost, "/v1/appliance/"+string(d), nil, &struct{}{})
 }
 
 // Stop asks the lab to end; it returns before it has.

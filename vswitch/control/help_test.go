@@ -19,6 +19,7 @@ const patience = 20 * time.Second
 type fakeLab struct {
 	run     func(context.Context, ExecRequest, Streams) (int, error)
 	load    func(file string, src []byte) (*firewall.Policy, error)
+	drill   func(Drill) error
 	stopped chan struct{}
 }
 
@@ -42,6 +43,8 @@ func (l *fakeLab) Exec(ctx context.Context, _ string, req ExecRequest, s Streams
 func (l *fakeLab) Console(ctx context.Context, guest string, req ExecRequest, s Streams) (int, error) {
 	return l.Exec(ctx, guest, req, s)
 }
+
+func (l *fakeLab) Appliance(_ context.Context, d Drill) error { return l.drill(d) }
 
 func (l *fakeLab) Stop() { close(l.stopped) }
 

@@ -23,9 +23,22 @@ type Lab interface {
 	Exec(ctx context.Context, guest string, req ExecRequest, s Streams) (code int, err error)
 	// Console runs an interactive shell in a guest, on a terminal of its own there, as Exec would.
 	Console(ctx context.Context, guest string, req ExecRequest, s Streams) (code int, err error)
+	// Appliance does something to the appliance's machine, for a drill. One drill runs at a time; while one runs, another is an error.
+	Appliance(ctx context.Context, d Drill) error
 	// Stop asks the lab process to end, with its guests. It returns at once.
 	Stop()
 }
+
+// Drill is what can be done to the appliance's machine.
+type Drill string
+
+// The drills.
+const (
+	Kill    Drill = "kill"    // it ends at once, as by a crash
+	Stall   Drill = "stall"   // its processor stands still; it stays attached
+	Resume  Drill = "resume"  // and goes on
+	Restart Drill = "restart" // it is ended if it runs, and boots anew
+)
 
 // LabInfo describes a running lab.
 type LabInfo struct {
@@ -42,7 +55,8 @@ type LabInfo struct {
 type GuestInfo struct {
 	Name      string   `json:"name"`
 	Kind      string   `json:"kind" doc:"qemu, netns, host or embedded"`
-	State     string   `json:"state" doc:"booting, ready, failed or stopped"`
+	Appliance bool     `json:"appliance" doc:"It is the firewall VM"`
+	State     string   `json:"state" doc:"booting, ready, stalled, failed or stopped"`
 	Addresses []string `json:"addresses" doc:"Of all its vNICs, with prefix length"`
 	CPU       float64  `json:"cpu_s" doc:"Seconds of CPU that the guest's processes on this machine have used"`
 }

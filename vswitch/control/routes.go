@@ -54,6 +54,7 @@ func (s *Server) routes() {
 	get(r, "/v1/flows", "The flows", s.getFlows)
 	get(r, "/v1/stats", "The counters", s.getStats)
 	post(r, "/v1/trace", "Explain the way of a frame that nobody sends", maxTraceBody, s.trace)
+	post(r, "/v1/appliance/{drill}", "Do something to the appliance's machine, for a drill", maxBody, s.drill)
 	post(r, "/v1/stop", "End the lab and its guests", maxBody, s.stop)
 	s.streamRoutes(api)
 }
@@ -134,6 +135,7 @@ func (s *Server) getPlacement(context.Context, *struct{}) (PlacementInfo, error)
 type PlaceRequest struct {
 	To       string `json:"to" doc:"A placement"`
 	Handover string `json:"handover,omitempty" enum:"carry,keep,cut" doc:"What becomes of running flows; if left out, as the lab file says"`
+	Fail     string `json:"fail,omitempty" enum:"closed,open" doc:"What becomes of frames while the appliance fails; if left out, as the policy says"`
 }
 
 func (s *Server) putPlacement(ctx context.Context, in *ask[PlaceRequest]) (vswitch.Receipt, error) {
@@ -141,7 +143,7 @@ func (s *Server) putPlacement(ctx context.Context, in *ask[PlaceRequest]) (vswit
 	if err != nil {
 		return vswitch.Receipt{}, Errorf(BadInput, "%w", err)
 	}
-	return s.sw.Place(ctx, to, vswitch.PlaceOptions{Handover: vswitch.Handover(in.Body.Handover)})
+	return s.sw.Place(ctx, to, vswitch.PlaceOptions{Handover: vswitch.Handover(in.Body.Handover), Fail: vswitch.Fail(in.Body.Fail)})
 }
 
 func (s *Server) getFlows(context.Context, *struct{}) ([]firewall.FlowRecord, error) {
@@ -158,6 +160,15 @@ func (s *Server) trace(_ context.Context, in *ask[vswitch.TraceRequest]) (vswitc
 		return res, Errorf(BadInput, "trace: %w", err)
 	}
 	return res, nil
+}
+
+// drillRequest names a drill.
+type drillRequest struct {
+	Drill string `path:"drill" enum:"kill,stall,resume,restart"`
+}
+
+func (s *Server) drill(ctx context.Context, in *drillRequest) (struct{}, error) {
+	return struct{}{}, s.lab.Appliance(ctx, Drill(in.Drill))
 }
 
 func (s *Server) stop(context.Context, *struct{}) (struct{}, error) {

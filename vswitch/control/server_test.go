@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -59,6 +60,8 @@ func TestRequestsThatCannotBeRight(t *testing.T) {
 		{"missing field", "PUT", "/v1/placement", js, `{}`, 422, "to"},
 		{"unknown placement", "PUT", "/v1/placement", js, `{"to":"sideways"}`, 422, "sideways"},
 		{"unknown handover", "PUT", "/v1/placement", js, `{"to":"fast","handover":"drop"}`, 422, "handover"},
+		{"unknown failure", "PUT", "/v1/placement", js, `{"to":"fast","fail":"ajar"}`, 422, "fail"},
+		{"unknown drill", "POST", "/v1/appliance/reboot", js, ``, 422, "drill"},
 		{"unknown media", "PUT", "/v1/placement", "text/plain", `x`, 415, ""},
 		{"too long", "PUT", "/v1/placement", js, `{"to":"` + strings.Repeat("x", maxBody) + `"}`, 413, "too large"},
 		{"too long a policy", "PUT", "/v1/policy", js, `{"file":"` + strings.Repeat("x", maxPolicyBody) + `"}`, 413, "too large"},
@@ -195,6 +198,29 @@ func TestExecOverTheSocket(t *testing.T) {
 	}
 }
 
+func TestDrills(t *testing.T) {
+	tempState(t)
+	var done []Drill
+	startLab(t, "lab", &fakeLab{drill: func(d Drill) error {
+		if done = append(done, d); d == Resume {
+			return Errorf(BadInput, "it is not stalled")
+		}
+		return nil
+	}}, usualLimits)
+	c := dial(t, "lab")
+	for _, d := range []Drill{Kill, Stall, Restart} {
+		if err := c.Appliance(t.Context(), d); err != nil {
+			t.Errorf("%s: %v", d, err)
+		}
+	}
+	if err := c.Appliance(t.Context(), Resume); err == nil || err.Error() != "it is not stalled" || ClassOf(err) != BadInput {
+		t.Errorf("resume: %v of class %d", err, ClassOf(err))
+	}
+	if want := []Drill{Kill, Stall, Restart, Resume}; !slices.Equal(done, want) {
+		t.Errorf("the lab was asked for %v, want %v", done, want)
+	}
+}
+
 func TestStop(t *testing.T) {
 	tempState(t)
 	lab := &fakeLab{stopped: make(chan struct{})}
@@ -217,7 +243,7 @@ func TestOpenAPI(t *testing.T) {
 	for path, methods := range map[string][]string{
 		"/v1/lab": {"get"}, "/v1/status": {"get"}, "/v1/placement": {"get", "put"}, "/v1/policy": {"get", "put"}, "/v1/policy/lint": {"post"},
 		"/v1/policy/render": {"get", "post"}, "/v1/flows": {"get"}, "/v1/stats": {"get"}, "/v1/trace": {"post"}, "/v1/events": {"get"},
-		"/v1/guests/{guest}/exec": {"post"}, "/v1/guests/{guest}/console": {"post"}, "/v1/stop": {"post"},
+		"/v1/guests/{guest}/exec": {"post"}, "/v1/guests/{guest}/console": {"post"}, "/v1/stop": {"post"}, "/v1/appliance/{drill}": {"post"},
 	} {
 		for _, m := range methods {
 			if doc.Paths[path][m] == nil {

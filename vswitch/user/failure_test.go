@@ -42,7 +42,6 @@ func (a *fakeAppliance) revive() {
 	a.absent.Store(false)
 }
 
-
 // reaches says whether a frame from client to server arrives, and that one which the policy denies does so only where open.
 func (r *rig) reaches(number uint16, deniedToo bool) bool {
 	r.t.Helper()

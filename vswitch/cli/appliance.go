@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"sluice/vswitch/control"
+)
+
+func applianceCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "appliance",
+		Short: "See how the appliance is, and let it fail and come back: drills",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(
+		drillCommand(control.Kill, "End the appliance's machine at once, as a crash would"),
+		drillCommand(control.Stall, "Make its processor stand still; it stays attached"),
+		drillCommand(control.Resume, "Let it go on"),
+		drillCommand(control.Restart, "End it if it runs, and boot it anew"),
+		&cobra.Command{Use: "status", Short: "How it is, and what the switch sees of it", Args: cobra.NoArgs, RunE: withLab(showAppliance)},
+	)
+	return cmd
+}
+
+func drillCommand(d control.Drill, short string) *cobra.Command {
+	return &cobra.Command{
+		Use: string(d), Short: short, Args: cobra.NoArgs,
+		RunE: withLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {
+			if d == control.Restart {
+				o.Note("The appliance boots.")
+			}
+			if err := c.Appliance(cmd.Context(), d); err != nil {
+				return err
+			}
+			return showAppliance(cmd, args, o, c)
+		}),
+	}
+}
+
+// applianceStatus is how the appliance is: its machine, and what the switch sees of it.
+type applianceStatus struct {
+	control.GuestInfo
+	ApplianceState string `json:"appliance_state"`
+	Bypassed       bool   `json:"bypassed"`
+}
+
+func showAppliance(cmd *cobra.Command, _ []string, o *Output, c *control.Client) error {
+	st, err := statusOfAppliance(cmd.Context(), c)
+	if err != nil {
+		return err
+	}
+	return o.Print(st, func(w io.Writer) {
+		g := NewGrid("APPLIANCE", "KIND", "MACHINE", "SEEN BY THE SWITCH", "BYPASSED")
+		g.Row(st.Name, st.Kind, st.State, cmp.Or(st.ApplianceState, "-"), yesNo(st.Bypassed))
+		g.Write(w, "")
+	})
+}
+
+func statusOfAppliance(ctx context.Context, c *control.Client) (st applianceStatus, err error) {
+	info, err := c.Inspect(ctx)
+	if err != nil {
+		return st, err
+	}
+	i := slices.IndexFunc(info.Guests, func(g control.GuestInfo) bool { return g.Appliance })
+	if i < 0 {
+		return st, control.Errorf(control.BadInput, "lab %s has no appliance", info.Name)
+	}
+	sw, err := c.Status(ctx)
+	if err != nil {
+		return st, fmt.Errorf("ask the switch: %w", err)
+	}
+	return applianceStatus{GuestInfo: info.Guests[i], ApplianceState: sw.ApplianceState, Bypassed: sw.Bypassed}, nil
+}
