@@ -18,8 +18,8 @@ type Cents int64
 // maxRules fees, and no fee is larger than maxAmount.
 const (
 	maxAmount Cents = 1_000_000_000_00 // of one charge, payment or fee
-	maxItems        = 1000             // charges, and payments
-	maxRules        = 16               // rules about what is overdue
+	maxItems        = 500              // charges, and payments
+	maxRules        = 8                // rules about what is overdue
 )
 
 func (c Cents) String() string {

@@ -40,6 +40,7 @@ type Entry struct {
 type item struct {
 	Charge
 	unpaid Cents
+	short  Cents // unpaid when its due day ended
 }
 
 // event is a thing that may happen: what it does depends on what is unpaid then.
@@ -89,12 +90,12 @@ func (b *Book) events() (events []event) {
 
 func (b *Book) charge(it *item) {
 	b.items = append(b.items, it)
-	b.note(Entry{Day: it.Due, Kind: kindCharge, ID: it.ID, Cents: it.Amount, Parts: b.spend()})
+	b.note(Entry{Day: it.Due, Kind: kindCharge, ID: it.ID, Cents: it.Amount, Parts: b.spend(it.Due)})
 }
 
 func (b *Book) pay(p Payment) {
 	b.credit += p.Amount
-	b.note(Entry{Day: p.Date, Kind: kindPayment, ID: p.ID, Cents: p.Amount, Parts: b.spend()})
+	b.note(Entry{Day: p.Date, Kind: kindPayment, ID: p.ID, Cents: p.Amount, Parts: b.spend(p.Date)})
 }
 
 // overdue does what a rule says of a charge, if something of it is unpaid. There is then no credit that could pay a fee.
@@ -105,7 +106,7 @@ func (b *Book) overdue(it *item, r Rule) {
 	day := it.Due + Day(r.Days)
 	if fee := r.fee(it.unpaid); fee > 0 {
 		id := r.Name + "/" + it.ID // no id of a file has a slash
-		b.items = append(b.items, &item{Charge{id, feeClass, day, fee}, fee})
+		b.items = append(b.items, &item{Charge: Charge{id, feeClass, day, fee}, unpaid: fee})
 		b.note(Entry{Day: day, Kind: kindFee, ID: id, Of: it.ID, Cents: fee})
 	}
 	if r.CutOff && b.CutOff == nil {
@@ -115,7 +116,7 @@ func (b *Book) overdue(it *item, r Rule) {
 }
 
 // spend applies the money at hand to what is open.
-func (b *Book) spend() (parts []Part) {
+func (b *Book) spend(today Day) (parts []Part) {
 	var open []*item
 	for _, it := range b.items {
 		if it.unpaid > 0 {
@@ -123,6 +124,11 @@ func (b *Book) spend() (parts []Part) {
 		}
 	}
 	parts, b.credit = b.Order.allocate(open, b.credit)
+	for _, it := range open {
+		if it.Due == today {
+			it.short = it.unpaid
+		}
+	}
 	return parts
 }
 

@@ -4,6 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -56,11 +60,15 @@ func (c commands) book(name, short string, show func(*Book) (any, func(io.Writer
 			return c.print(cmd, v, table)
 		},
 	}
-	cmd.Flags().StringVar(&order, "order", "", "instead of the file's: oldest-first, newest-first, pro-rata, or keys like class:rent,age:oldest")
+	orderFlag(cmd, &order)
+	return cmd
+}
+
+func orderFlag(cmd *cobra.Command, order *string) {
+	cmd.Flags().StringVar(order, "order", "", "instead of the file's: oldest-first, newest-first, pro-rata, or keys like class:rent,age:oldest")
 	cmd.RegisterFlagCompletionFunc("order", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return orderNames(), cobra.ShellCompDirectiveNoFileComp
 	})
-	return cmd
 }
 
 // load reads a scenario, and the order that is meant: the file's where none is given.
@@ -144,7 +152,82 @@ func (c commands) lint() *cobra.Command {
 	}
 }
 
-func (c commands) check() *cobra.Command { return &cobra.Command{Use: "check"} }
-func (c commands) serve() *cobra.Command { return &cobra.Command{Use: "serve"} }
+// The names of the files in a lab's folder that check reads.
+const (
+	answerFile = "answer.yaml"
+	tasksFile  = "tasks.yaml"
+)
 
-var _ = errors.New
+func (c commands) check() *cobra.Command {
+	var tasks string
+	cmd := &cobra.Command{
+		Use:   "check FOLDER|FILE",
+		Short: "Check an answer: a line a task, and where to look",
+		Long: "Check an answer: the file, or " + answerFile + " in the folder. The tasks are in " + tasksFile + " beside it, or one folder above.\n" +
+			"Exit codes: 0 all passed, 1 something failed, 2 bad input.",
+		Example: "  sluice billing check labs/20-billing",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := checkPath(args[0], tasks)
+			if err != nil {
+				return c.badInput(err)
+			}
+			if err := c.print(cmd, r, r.write); err != nil {
+				return err
+			}
+			if n := r.failed(); n > 0 {
+				return fmt.Errorf("%d of %d tasks failed", n, len(r.Tasks))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&tasks, "tasks", "", "the task file, if it lies elsewhere")
+	return cmd
+}
+
+func checkPath(answer, tasks string) (Report, error) {
+	if info, err := os.Stat(answer); err == nil && info.IsDir() {
+		answer = filepath.Join(answer, answerFile)
+	}
+	a, err := LoadAnswer(answer)
+	if err != nil {
+		return Report{}, err
+	}
+	if tasks == "" {
+		tasks = filepath.Join(filepath.Dir(answer), tasksFile)
+		if _, err := os.Stat(tasks); errors.Is(err, fs.ErrNotExist) {
+			tasks = filepath.Join(filepath.Dir(answer), "..", tasksFile)
+		}
+	}
+	t, err := LoadTasks(tasks)
+	if err != nil {
+		return Report{}, err
+	}
+	return t.Check(a), nil
+}
+
+func (c commands) serve() *cobra.Command {
+	var listen, order string
+	cmd := &cobra.Command{
+		Use:   "serve FILE",
+		Short: "Be a service that can be paid: POST /payments, GET /statement",
+		Example: "  sluice billing serve labs/20-billing/article.yaml\n" +
+			"  sluice exec server -- sluice billing serve --listen :8080 - <labs/20-billing/article.yaml",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, o, err := c.load(args[0], order)
+			if err != nil {
+				return err
+			}
+			l, err := net.Listen("tcp", listen)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s: listening on %s\n", s.Title, l.Addr())
+			return serve(cmd.Context(), l, NewHandler(s, o))
+		},
+	}
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address and port")
+	orderFlag(cmd, &order)
+	return cmd
+}

@@ -35,7 +35,7 @@ func readFile(path string) (text []byte, shown string, err error) {
 		}
 		defer in.Close()
 	}
-	text, err = io.ReadAll(io.LimitReader(in, maxFile+1))
+	text, err = io.ReadAll(io.LimitReader(in, maxFile+1)) // what is longer is refused when it is parsed
 	if err != nil {
 		return nil, "", fmt.Errorf("read %s: %w", shown, err)
 	}

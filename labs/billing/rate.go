@@ -15,15 +15,19 @@ type Loan struct {
 
 // Loans are the charges that caused fees, in the order in which they first did.
 func (b *Book) Loans() (loans []*Loan) {
+	items := map[string]*item{}
+	for _, it := range b.items {
+		items[it.ID] = it
+	}
 	byCharge := map[string]*Loan{}
 	for _, e := range b.Entries {
 		if e.Kind != kindFee {
 			continue
 		}
 		l := byCharge[e.Of]
-		c := b.item(e.Of)
+		c := items[e.Of]
 		if l == nil {
-			l = &Loan{Charge: e.Of, Short: b.unpaidWhenDue(c)}
+			l = &Loan{Charge: e.Of, Short: c.short}
 			byCharge[e.Of] = l
 			loans = append(loans, l)
 		}
@@ -31,27 +35,6 @@ func (b *Book) Loans() (loans []*Loan) {
 		l.Days = int(e.Day - c.Due)
 	}
 	return loans
-}
-
-func (b *Book) item(id string) *item {
-	for _, it := range b.items {
-		if it.ID == id {
-			return it
-		}
-	}
-	return nil
-}
-
-func (b *Book) unpaidWhenDue(c *item) Cents {
-	unpaid := c.Amount
-	for _, e := range b.Entries {
-		for _, p := range e.Parts {
-			if p.Charge == c.ID && e.Day <= c.Due {
-				unpaid -= p.Cents
-			}
-		}
-	}
-	return unpaid
 }
 
 // The years that rates are for. The story's author counts twelve months of thirty days, so that 60 days times six are a
