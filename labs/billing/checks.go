@@ -81,8 +81,12 @@ func checkOrder(t Task, a *Answer) (bool, string) {
 }
 
 func fitsRate(t Task) string {
-	if n := len(Run(t.Scenario, t.Order).Loans()); n != 1 {
-		return fmt.Sprintf("%d charges cause fees under %s; a rate needs one", n, t.Order)
+	loans := Run(t.Scenario, t.Order).Loans()
+	if len(loans) != 1 {
+		return fmt.Sprintf("%d charges cause fees under %s, and a rate needs one", len(loans), t.Order)
+	}
+	if _, ok := loans[0].APY(maxDecimals); !ok {
+		return "the APY is too large to ask for"
 	}
 	return ""
 }

@@ -1,6 +1,7 @@
 package billing
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -93,7 +94,11 @@ func (v *service) pay(w http.ResponseWriter, r *http.Request) {
 
 // payment reads a request's body.
 func (v *service) payment(body io.Reader) (Payment, error) {
-	in := json.NewDecoder(body)
+	text, err := io.ReadAll(body)
+	if err != nil {
+		return Payment{}, err
+	}
+	in := json.NewDecoder(bytes.NewReader(text))
 	in.DisallowUnknownFields()
 	var got posting
 	if err := in.Decode(&got); err != nil {
