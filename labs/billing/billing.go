@@ -15,12 +15,13 @@ import (
 type Cents int64
 
 // The bounds of a scenario. They keep every sum far below what an int64 holds: at most maxItems charges, each with at most
-// maxRules fees, and no fee is larger than maxAmount.
+// maxRules fees, and none is larger than maxAmount.
 const (
-	maxAmount Cents = 1_000_000_000_00 // of one charge, payment or fee
-	maxItems        = 500              // charges, and payments
-	maxRules        = 8                // rules about what is overdue
+	maxItems = 500 // charges, and payments
+	maxRules = 8   // about what is overdue
 )
+
+const maxAmount Cents = 1_000_000_000_00 // of one charge, payment or fee
 
 func (c Cents) String() string {
 	sign := ""

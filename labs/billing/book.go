@@ -11,8 +11,8 @@ type Book struct {
 	Scenario *Scenario
 	Order    Order
 	Entries  []Entry
-	CutOff   *Day // when service was cut; nil if it never was
-	items    []*item
+	CutOff   *Day    // when service was cut; nil if it never was
+	items    []*item // by age
 	credit   Cents
 }
 

@@ -43,6 +43,19 @@ func TestGoodScenario(t *testing.T) {
 	}
 }
 
+// TestDocumentedScenario: the example of the documentation is a scenario.
+func TestDocumentedScenario(t *testing.T) {
+	text, err := os.ReadFile("../../docs/billing.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(text), "```yaml\n")
+	example, _, _ = strings.Cut(example, "```")
+	if s, err := Parse("docs/billing.md", []byte(example)); err != nil || len(s.Rules) != 3 {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestBadScenarios: good, with one thing replaced; what is said of it, and where.
 func TestBadScenarios(t *testing.T) {
 	for _, c := range []struct{ name, old, new, want string }{

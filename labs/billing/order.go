@@ -163,13 +163,12 @@ type Part struct {
 	Cents  Cents  `json:"cents"`
 }
 
-// allocate pays open charges out of money, marks them as paid, and gives the parts and what is left.
+// allocate pays open charges out of money, marks them as paid, and gives the parts and what is left. The charges come by
+// age, and those that no key tells apart stay so.
 func (o Order) allocate(open []*item, money Cents) ([]Part, Cents) {
 	shared := o[len(o)-1].By == "share"
 	queue := slices.Clone(open)
-	slices.SortFunc(queue, func(a, b *item) int {
-		return cmp.Or(o.compare(a, b), cmp.Compare(a.Due, b.Due), strings.Compare(a.ID, b.ID))
-	})
+	slices.SortStableFunc(queue, o.compare)
 	var parts []Part
 	for len(queue) > 0 && money > 0 {
 		n := 1
