@@ -10,7 +10,7 @@ import (
 
 // AnswerSchema is the JSON schema of what students hand in, for editors.
 //
-//go:embed schema/answer.schema.json
+//go:embed schema/answers.schema.json
 var AnswerSchema []byte
 
 // Answer is what a student hands in. What is not there, or is left empty, is not answered yet.

@@ -7,7 +7,7 @@ import (
 
 // Result is what became of one task.
 type Result struct {
-	Task   string `json:"task"`
+	ID     string `json:"id"`
 	Title  string `json:"title"`
 	Passed bool   `json:"passed"`
 	Points int    `json:"points"`
@@ -19,7 +19,7 @@ type Result struct {
 // Report is what became of an answer.
 type Report struct {
 	Lab    string   `json:"lab"`
-	Answer string   `json:"answer"`
+	Answer string   `json:"answers"`
 	Passed bool     `json:"passed"`
 	Points int      `json:"points"`
 	Of     int      `json:"of"`
@@ -31,7 +31,7 @@ func (t *Tasks) Check(a *Answer) Report {
 	r := Report{Lab: t.Name, Answer: a.File, Passed: true}
 	for _, task := range t.List {
 		passed, reason := kinds[task.Kind].check(task, a)
-		res := Result{Task: task.ID, Title: task.Title, Passed: passed, Of: task.Points, Reason: reason}
+		res := Result{ID: task.ID, Title: task.Title, Passed: passed, Of: task.Points, Reason: reason}
 		if passed {
 			res.Points = task.Points
 		} else {
@@ -56,16 +56,16 @@ func (r Report) failed() (n int) {
 func (r Report) write(w io.Writer) {
 	width := 0
 	for _, t := range r.Tasks {
-		width = max(width, len(t.Task))
+		width = max(width, len(t.ID))
 	}
 	for _, t := range r.Tasks {
 		word := "PASS"
 		if !t.Passed {
 			word = "FAIL"
 		}
-		fmt.Fprintf(w, "%s  %-*s  %2d/%d  %s\n", word, width, t.Task, t.Points, t.Of, t.Reason)
+		fmt.Fprintf(w, "%s  %-*s  %7s  %s\n", word, width, t.ID, fmt.Sprintf("%d/%d", t.Points, t.Of), t.Reason)
 		if t.Look != "" {
-			fmt.Fprintf(w, "      look at: %s\n", t.Look)
+			fmt.Fprintf(w, "      look: %s\n", t.Look)
 		}
 	}
 	fmt.Fprintf(w, "%d of %d points\n", r.Points, r.Of)

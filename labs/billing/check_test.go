@@ -44,9 +44,9 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("passed: %v, promised: %v", r.Passed, promised)
 			}
 			for _, task := range r.Tasks {
-				reason, fails := promised[task.Task]
+				reason, fails := promised[task.ID]
 				if task.Passed == fails || !strings.Contains(task.Reason, reason) || fails && task.Look == "" {
-					t.Errorf("%s: passed %v: %s; promised: %q", task.Task, task.Passed, task.Reason, reason)
+					t.Errorf("%s: passed %v: %s; promised: %q", task.ID, task.Passed, task.Reason, reason)
 				}
 			}
 		})
@@ -87,8 +87,8 @@ func TestNoFigureInTheTasks(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range tasks.Check(a).Tasks {
-		if want := r.Task == "order" || r.Task == "holds"; r.Passed != want {
-			t.Errorf("%s: passed %v with other fees: %s", r.Task, r.Passed, r.Reason)
+		if want := r.ID == "order" || r.ID == "holds"; r.Passed != want {
+			t.Errorf("%s: passed %v with other fees: %s", r.ID, r.Passed, r.Reason)
 		}
 	}
 }
@@ -135,14 +135,14 @@ func TestReasons(t *testing.T) {
 			t.Errorf("%q is not in the solution", c.old)
 			continue
 		}
-		a, err := parseAnswer("answer.yaml", []byte(changed))
+		a, err := parseAnswer("answers.yaml", []byte(changed))
 		if err != nil {
 			t.Errorf("%q: %v", c.new, err)
 			continue
 		}
 		var all []string
 		for _, r := range tasks.Check(a).Tasks {
-			all = append(all, fmt.Sprintf("%s %s %s", map[bool]string{true: "PASS", false: "FAIL"}[r.Passed], r.Task, r.Reason))
+			all = append(all, fmt.Sprintf("%s %s %s", map[bool]string{true: "PASS", false: "FAIL"}[r.Passed], r.ID, r.Reason))
 		}
 		if got := strings.Join(all, "\n"); !strings.Contains(got, c.want) {
 			t.Errorf("%q:\n%s\nwant %s", c.new, got, c.want)
@@ -161,7 +161,7 @@ func TestBadAnswersAndTasks(t *testing.T) {
 		{"order: [{by: age}]", `1:10: an entry of an order has no key "by"`},
 		{"order: [{}]", "1:9: an entry of an order is empty"},
 	} {
-		_, err := parseAnswer("answer.yaml", []byte(c.text))
+		_, err := parseAnswer("answers.yaml", []byte(c.text))
 		checkFault(t, err, c.text, c.want)
 	}
 	const task = "name: n\ntasks:\n  - {id: a, title: t, points: 1, check: %s, scenario: %s, order: %s, look: l}\n"

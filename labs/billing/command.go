@@ -154,7 +154,7 @@ func (c commands) lint() *cobra.Command {
 
 // The names of the files in a lab's folder that check reads.
 const (
-	answerFile = "answer.yaml"
+	answerFile = "answers.yaml"
 	tasksFile  = "tasks.yaml"
 )
 

@@ -33,7 +33,7 @@ type schemaNode struct {
 
 // schemas are the published ones, by the file name that references use.
 var schemas = map[string][]byte{
-	"scenario.schema.json": ScenarioSchema, "answer.schema.json": AnswerSchema, "tasks.schema.json": TasksSchema,
+	"scenario.schema.json": ScenarioSchema, "answers.schema.json": AnswerSchema, "tasks.schema.json": TasksSchema,
 }
 
 func schemaFile(t *testing.T, file string) *schemaNode {
@@ -71,10 +71,10 @@ var schemaPlaces = []struct{ file, def, noun, text string }{
 	{"scenario.schema.json", "payment", "a payment", "payments: [{%s}]"},
 	{"scenario.schema.json", "rule", "a rule", "overdue: [{%s}]"},
 	{"scenario.schema.json", "key", "an entry of an order", "order: [{%s}]"},
-	{"answer.schema.json", "", "the answer", "%s\n"},
-	{"answer.schema.json", "owed", "owed", "owed: {%s}"},
-	{"answer.schema.json", "share", "a share", "shares: [{%s}]"},
-	{"answer.schema.json", "rate", "the rate", "rate: {%s}"},
+	{"answers.schema.json", "", "the answer", "%s\n"},
+	{"answers.schema.json", "owed", "owed", "owed: {%s}"},
+	{"answers.schema.json", "share", "a share", "shares: [{%s}]"},
+	{"answers.schema.json", "rate", "the rate", "rate: {%s}"},
 	{"tasks.schema.json", "", "the task file", "%s\n"},
 	{"tasks.schema.json", "task", "a task", "tasks: [{%s}]"},
 }
@@ -85,7 +85,7 @@ func said(file, text string) string {
 	switch file {
 	case "scenario.schema.json":
 		_, err = Parse("f.yaml", []byte(text))
-	case "answer.schema.json":
+	case "answers.schema.json":
 		_, err = parseAnswer("f.yaml", []byte(text))
 	case "tasks.schema.json":
 		_, err = parseTasks("f.yaml", []byte(text), fstest.MapFS{"a": {Data: []byte(good)}})
