@@ -186,3 +186,34 @@ func TestBadAnswersAndTasks(t *testing.T) {
 		t.Errorf("a bad scenario: %v", err)
 	}
 }
+
+// FuzzAnswers: whatever is handed in, the reader gives an error with a place or an answer that can be checked.
+func FuzzAnswers(f *testing.F) {
+	tasks, err := LoadTasks(labFolder + "/" + tasksFile)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, dir := range []string{"", "/solution", "/wrong-lost-cent"} {
+		text, err := os.ReadFile(labFolder + dir + "/" + answerFile)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		a, err := parseAnswer("a.yaml", text)
+		if err != nil {
+			checkFuzzed(t, err)
+			return
+		}
+		r := tasks.Check(a)
+		for _, task := range r.Tasks {
+			if task.Reason == "" || strings.ContainsFunc(task.Reason, func(c rune) bool { return c < ' ' }) {
+				t.Fatalf("%q", task.Reason)
+			}
+		}
+		if r.Passed != (r.Points == r.Of) {
+			t.Fatalf("%+v", r)
+		}
+	})
+}

@@ -167,10 +167,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		s, err := Parse("s.yaml", text)
 		if err != nil {
-			var e *Error
-			if !errors.As(err, &e) || e.Line < 1 || e.Col < 1 || strings.ContainsAny(err.Error(), "\x1b\r\x00") {
-				t.Fatalf("an error without a place, or unfit for a terminal: %q", err)
-			}
+			checkFuzzed(t, err)
 			return
 		}
 		b := Run(s, s.Order)
@@ -179,4 +176,11 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%+v", st)
 		}
 	})
+}
+
+func checkFuzzed(t *testing.T, err error) {
+	var e *Error
+	if !errors.As(err, &e) || e.Line < 1 || e.Col < 1 || strings.ContainsAny(err.Error(), "\x1b\r\x00") {
+		t.Fatalf("an error without a place, or unfit for a terminal: %q", err)
+	}
 }

@@ -1,6 +1,7 @@
 package billing
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -158,4 +159,17 @@ func TestServeEnds(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
+}
+
+// FuzzPayment: whatever is posted, it is refused or is a payment that a scenario could hold.
+func FuzzPayment(f *testing.F) {
+	f.Add([]byte(`{"id": "late", "cents": 1800, "date": "2010-08-31"}`))
+	f.Add([]byte(`{"id": "late", "cents": -1e9}`))
+	v := &service{scenario: load(f, article)}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		p, err := v.payment(bytes.NewReader(body))
+		if err == nil && (!isName(p.ID) || p.Amount < 1 || p.Amount > maxAmount || p.Date < firstDay || p.Date > v.scenario.Until) {
+			t.Fatalf("%+v", p)
+		}
+	})
 }
