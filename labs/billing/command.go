@@ -200,6 +200,9 @@ func checkPath(answer, tasks string) (Report, error) {
 		}
 	}
 	t, err := LoadTasks(tasks)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Report{}, fmt.Errorf("%w; say with --tasks where it is", err)
+	}
 	if err != nil {
 		return Report{}, err
 	}
