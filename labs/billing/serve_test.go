@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -103,21 +104,29 @@ func TestService(t *testing.T) {
 
 // TestServiceAtOnce: many tell the same payments at once; each counts once.
 func TestServiceAtOnce(t *testing.T) {
-	url := startService(t).URL
-	before := owedIn(t, url)
+	s := load(t, article)
+	v := &service{scenario: s, order: s.Order, known: map[string]Payment{}}
 	var all sync.WaitGroup
-	created := make(chan int, 200)
-	for i := range 200 {
+	var fresh atomic.Int64
+	begin := make(chan struct{}) // so that they meet
+	for range 64 {
 		all.Go(func() {
-			code, _ := call(t, "POST", url+"/payments", fmt.Sprintf(`{"id": "p%d", "cents": 100}`, i%10))
-			if code == 201 {
-				created <- i
+			<-begin
+			for i := range maxPosted {
+				known, err := v.take(Payment{fmt.Sprintf("p%d", i), s.Until, 1})
+				if err != nil {
+					t.Error(err)
+				}
+				if !known {
+					fresh.Add(1)
+				}
 			}
 		})
 	}
+	close(begin)
 	all.Wait()
-	if len(created) != 10 || owedIn(t, url) != before-1000 {
-		t.Errorf("%d were new; %s is owed of %s", len(created), owedIn(t, url), before)
+	if got := v.book().Owed(); fresh.Load() != maxPosted || len(v.posted) != maxPosted || got != 4700-maxPosted {
+		t.Errorf("%d were new, %d are kept, %s is owed", fresh.Load(), len(v.posted), got)
 	}
 }
 
