@@ -14,6 +14,7 @@ import (
 	"sluice/labs"
 	"sluice/labs/bench"
 	"sluice/labs/bench/stream"
+	"sluice/labs/billing"
 	"sluice/labs/demo"
 	"sluice/labs/guest/agent"
 	"sluice/vswitch/cli"
@@ -24,7 +25,9 @@ func main() {
 		agent.Main() // the same binary is the init process of every guest
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	root := cli.Root(slices.Concat(labs.Commands(), cli.Commands(labs.InventoryOf), []*cobra.Command{demo.Command(), bench.Command(), stream.Command()})...)
+	root := cli.Root(slices.Concat(labs.Commands(), cli.Commands(labs.InventoryOf), []*cobra.Command{
+		demo.Command(), bench.Command(), stream.Command(), billing.Command(cli.Print, cli.BadInput),
+	})...)
 	code := cli.Run(ctx, root, os.Args[1:])
 	stop()
 	os.Exit(code)

@@ -66,6 +66,15 @@ func (o *Output) Print(v any, table func(w io.Writer)) error {
 	return err
 }
 
+// Print gives a command's one answer, as --output says.
+func Print(cmd *cobra.Command, v any, table func(io.Writer)) error {
+	o, err := OutputOf(cmd)
+	if err != nil {
+		return err
+	}
+	return o.Print(v, table)
+}
+
 func (o *Output) encode(b *bytes.Buffer, v any) error {
 	enc := json.NewEncoder(b)
 	enc.SetEscapeHTML(false)

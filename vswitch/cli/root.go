@@ -20,6 +20,9 @@ type ExitError struct{ Code int }
 
 func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
 
+// BadInput gives an error the exit code of wrong use or bad input, for commands that know nothing of the switch's own errors.
+func BadInput(err error) error { return control.Errorf(control.BadInput, "%w", err) }
+
 // Commands are the commands of a running switch. known is how those that check policies read a lab that does not run.
 func Commands(known InventoryOf) []*cobra.Command {
 	return []*cobra.Command{
