@@ -73,6 +73,7 @@ type TraceResult struct {
 	Verdict string      `json:"verdict"` // pass, drop or reject
 	Rule    string      `json:"rule"`    // the rule that decided; empty where none did
 	Reason  string      `json:"reason"`  // a frame.Reason's name where the frame is dropped, else empty
+	Crosses bool        `json:"crosses"` // it meets the appliance on its way
 	Steps   []TraceStep `json:"steps"`
 }
 
