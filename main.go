@@ -14,8 +14,10 @@ import (
 	"sluice/labs"
 	"sluice/labs/bench"
 	"sluice/labs/bench/stream"
+	"sluice/labs/course"
 	"sluice/labs/demo"
 	"sluice/labs/guest/agent"
+	"sluice/labs/probe"
 	"sluice/vswitch/cli"
 )
 
@@ -24,7 +26,7 @@ func main() {
 		agent.Main() // the same binary is the init process of every guest
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	root := cli.Root(slices.Concat(labs.Commands(), cli.Commands(labs.InventoryOf), []*cobra.Command{demo.Command(), bench.Command(), stream.Command()})...)
+	root := cli.Root(slices.Concat(labs.Commands(course.Commands()...), cli.Commands(labs.InventoryOf), []*cobra.Command{demo.Command(), bench.Command(), stream.Command(), probe.Command()})...)
 	code := cli.Run(ctx, root, os.Args[1:])
 	stop()
 	os.Exit(code)

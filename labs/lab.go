@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"sluice/firewall"
+	"sluice/labs/check"
 	"sluice/vswitch"
 )
 
@@ -24,6 +25,13 @@ type Lab struct {
 	Policy    *firewall.Policy
 	Placement firewall.Placement // where the policy is enforced once deployed
 	Handover  vswitch.Handover   // the default for changes
+	Kind      string             // of guests that leave it open, where deploy does not say: KindQEMU where the lesson needs it
+	Params    map[string]string  // as drawn for the student
+	Theirs    []string           // files that a student may hand in, beside answers
+	Tasks     []check.Task
+	Work      Work
+	ref       string // what a deployed lab was deployed from
+	File      string // the lab file as messages call it
 }
 
 // Segment is one broadcast domain of a lab.

@@ -35,7 +35,7 @@ func TestBadLabs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = parseLab(os.DirFS("testdata/bad"), "lab.yaml", "", text)
+			_, err = parseLab(os.DirFS("testdata/bad"), "lab.yaml", "", text, Work{})
 			if err == nil {
 				t.Fatal("loaded")
 			}
@@ -114,7 +114,7 @@ handover: keep
 `
 
 func TestGoodLab(t *testing.T) {
-	l, err := parseLab(fstest.MapFS{}, "lab.yaml", "", []byte(good))
+	l, err := parseLab(fstest.MapFS{}, "lab.yaml", "", []byte(good), Work{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestGoodLab(t *testing.T) {
 
 // TestInlinePolicyKeepsItsPlace: an error in an inline policy names the line of the lab file.
 func TestInlinePolicyKeepsItsPlace(t *testing.T) {
-	_, err := parseLab(fstest.MapFS{}, "lab.yaml", "", []byte(strings.Replace(good, "to: server", "to: servre", 1)))
+	_, err := parseLab(fstest.MapFS{}, "lab.yaml", "", []byte(strings.Replace(good, "to: server", "to: servre", 1)), Work{})
 	if err == nil || !strings.HasPrefix(err.Error(), "lab.yaml:19:37: ") {
 		t.Errorf("got %v, want an error at lab.yaml:19:37", err)
 	}
@@ -153,7 +153,7 @@ func TestInlinePolicyKeepsItsPlace(t *testing.T) {
 
 // TestCardsAreNumbered: ports follow the file, the appliance comes last and has the gateways' MACs.
 func TestCardsAreNumbered(t *testing.T) {
-	l, err := parseLab(fstest.MapFS{}, "lab.yaml", "", []byte(good))
+	l, err := parseLab(fstest.MapFS{}, "lab.yaml", "", []byte(good), Work{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +228,7 @@ func FuzzLoadLab(f *testing.F) {
 		if len(text) > maxFile {
 			return
 		}
-		l, err := parseLab(os.DirFS("testdata/bad"), "lab.yaml", "", text)
+		l, err := parseLab(os.DirFS("testdata/bad"), "lab.yaml", "", text, Work{})
 		if err != nil {
 			if control.ClassOf(err) != control.BadInput {
 				t.Errorf("class %d: %v", control.ClassOf(err), err)

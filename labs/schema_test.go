@@ -106,6 +106,6 @@ func checkProperty(t *testing.T, place, key string, p schemaProperty) {
 
 // said is what the loader says of a place with one more key.
 func said(place, key string) string {
-	_, err := parseLab(fstest.MapFS{}, "lab.yaml", "", fmt.Appendf(nil, place, key))
+	_, err := parseLab(fstest.MapFS{}, "lab.yaml", "", fmt.Appendf(nil, place, key), Work{})
 	return fmt.Sprint(err)
 }

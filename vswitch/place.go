@@ -47,8 +47,10 @@ func (s *Switch) Place(ctx context.Context, to firewall.Placement, o PlaceOption
 		return Receipt{}, fmt.Errorf("place %s: %w", to, err)
 	}
 	s.mu.Lock()
-	s.history = append(s.history, r)
-	s.history = s.history[max(0, len(s.history)-historyLen):]
+	if !o.First {
+		s.history = append(s.history, r)
+		s.history = s.history[max(0, len(s.history)-historyLen):]
+	}
 	s.mu.Unlock()
 	s.events.tell("placed", fmt.Sprintf("%s to %s: gap %.1f ms, %d lost", c.from, to, r.GapMS, r.Lost))
 	s.log.Info("placed", "from", c.from, "to", to, "epoch", r.Epoch, "gap_ms", r.GapMS, "lost", r.Lost, "leaked", r.Leaked)

@@ -41,6 +41,7 @@ const (
 // PlaceOptions says how a placement is changed. The zero value is the default.
 type PlaceOptions struct {
 	Handover Handover // the switch's own where empty (see Config)
+	First    bool     // the lab comes up: nobody has changed anything, and History does not tell of it
 }
 
 // PolicyResult is what applying a policy did.
