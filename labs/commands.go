@@ -244,5 +244,5 @@ func runCommand() *cobra.Command {
 }
 
 func completeBuiltins(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	return builtinNames(), cobra.ShellCompDirectiveFilterDirs
+	return BuiltinNames(), cobra.ShellCompDirectiveFilterDirs
 }

@@ -43,10 +43,7 @@ func prepare(ref string, o Options) (*deployment, *Lab, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	d := &deployment{Ref: ref, Work: o.Work.absolute(), Name: l.Name, Placement: l.Placement.String(), Guests: KindAuto}
-	if l.Dir != "" {
-		d.Ref = l.Dir
-	}
+	d := &deployment{Ref: l.Ref, Work: l.Work, Name: l.Name, Placement: l.Placement.String(), Guests: KindAuto}
 	if o.Name != "" {
 		d.Name = o.Name
 	}

@@ -64,11 +64,7 @@ func Deployed(name string) (*Lab, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the deployment of %s: %w", name, err)
 	}
-	l, err := d.lab()
-	if err == nil {
-		l.Work, l.ref = d.Work, d.Ref
-	}
-	return l, err
+	return d.lab()
 }
 
 // DeployedAs is how a lab that is deployed can be deployed again.
@@ -86,7 +82,7 @@ func DeployedAs(name string) (ref string, o Options, err error) {
 
 // With is the same lab with a folder laid over it.
 func (l *Lab) With(folder string) (*Lab, error) {
-	return LoadWork(l.ref, Work{Student: l.Work.Student, Folder: folder})
+	return LoadWork(l.Ref, Work{Student: l.Work.Student, Folder: folder})
 }
 
 // settleKinds gives every guest whose kind is open the one that was asked for.

@@ -17,8 +17,7 @@ import (
 type Lab struct {
 	Name      string
 	Title     string
-	Dir       string // the folder on disk; empty for a built-in lab
-	Files     fs.FS  // the folder's files
+	Files     fs.FS // the folder's files
 	Segments  []Segment
 	Guests    []Guest // in the order of the file
 	Appliance *Guest  // nil: only the placements off and fast can be chosen
@@ -29,8 +28,8 @@ type Lab struct {
 	Params    map[string]string  // as drawn for the student
 	Theirs    []string           // files that a student may hand in, beside answers
 	Tasks     []check.Task
-	Work      Work
-	ref       string // what a deployed lab was deployed from
+	Ref       string // what it was loaded by: a name, or the path of a folder
+	Work      Work   // whose version it is
 	File      string // the lab file as messages call it
 }
 

@@ -35,13 +35,15 @@ func Load(ref string) (*Lab, error) { return LoadWork(ref, Work{}) }
 
 // LoadWork is Load for one student: with their parameters, and with their files laid over the lab's.
 func LoadWork(ref string, w Work) (*Lab, error) {
+	w = w.absolute()
 	if b := findBuiltin(ref); b != nil {
-		return loadFrom(b.files, ref+"/"+labFile, "", w)
+		l, err := loadFrom(b.files, ref+"/"+labFile, w)
+		return l.by(ref, w), err
 	}
 	info, err := os.Stat(ref)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, control.Errorf(control.BadInput, "no lab %q: neither built in (%s) nor a folder", ref, strings.Join(builtinNames(), ", "))
+		return nil, control.Errorf(control.BadInput, "no lab %q: neither built in (%s) nor a folder", ref, strings.Join(BuiltinNames(), ", "))
 	case err != nil:
 		return nil, control.Errorf(control.BadInput, "open lab: %w", err)
 	case !info.IsDir():
@@ -51,15 +53,24 @@ func LoadWork(ref string, w Work) (*Lab, error) {
 	if err != nil {
 		return nil, control.Errorf(control.BadInput, "open lab: %w", err)
 	}
-	return loadFrom(os.DirFS(dir), filepath.Join(ref, labFile), dir, w)
+	l, err := loadFrom(os.DirFS(dir), filepath.Join(ref, labFile), w)
+	return l.by(dir, w), err
 }
 
-func loadFrom(files fs.FS, shown, dir string, w Work) (*Lab, error) {
+// by notes what a lab was loaded by; a lab that was not loaded stays nil.
+func (l *Lab) by(ref string, w Work) *Lab {
+	if l != nil {
+		l.Ref, l.Work = ref, w
+	}
+	return l
+}
+
+func loadFrom(files fs.FS, shown string, w Work) (*Lab, error) {
 	text, err := readBounded(files, labFile)
 	if err != nil {
 		return nil, control.Errorf(control.BadInput, "read %s: %w", shown, err)
 	}
-	return parseLab(files, shown, dir, text, w)
+	return parseLab(files, shown, text, w)
 }
 
 // readBounded reads a small file, and no more of it than may be.
@@ -79,10 +90,10 @@ func readBounded(files fs.FS, name string) ([]byte, error) {
 }
 
 // parseLab makes a Lab of a file's text: first what each key says, then what they say together.
-func parseLab(files fs.FS, shown, dir string, text []byte, w Work) (*Lab, error) {
+func parseLab(files fs.FS, shown string, text []byte, w Work) (*Lab, error) {
 	l := &labReader{
 		reader: reader{file: shown, text: text},
-		lab:    &Lab{Dir: dir, Files: files, Placement: firewall.Fast, Handover: vswitch.Carry, Kind: KindAuto, File: shown},
+		lab:    &Lab{Files: files, Placement: firewall.Fast, Handover: vswitch.Carry, Kind: KindAuto, File: shown},
 		places: map[string]ast.Node{},
 	}
 	l.lab.Params = l.readParams(w.Student)

@@ -15,12 +15,12 @@ import (
 
 func resetCommand() *cobra.Command {
 	var to string
-	var guests bool
+	var reboot bool
 	cmd := &cobra.Command{
 		Use:   "reset [LAB]",
 		Short: "Bring a running lab back to its start, or to the start of a task",
 		Long: `Put the policy and the placement of the lab's start in force again, and forget all flows. What happened inside the guests stays, and so do
-the counters; with --guests the lab is deployed anew, so that nothing stays. Answers, tries and hints are remembered until the
+the counters; with --reboot the lab is deployed anew, so that nothing stays. Answers, tries and hints are remembered until the
 lab is destroyed.
 
 The start of a task is in the lab's folder start/TASK, which is laid over the lab like a submission; without one it is the lab's own.`,
@@ -35,7 +35,7 @@ The start of a task is in the lab's folder start/TASK, which is laid over the la
 			if err := s.startOf(to); err != nil {
 				return err
 			}
-			if guests {
+			if reboot {
 				if err := s.again(cmd); err != nil {
 					return err
 				}
@@ -44,7 +44,7 @@ The start of a task is in the lab's folder start/TASK, which is laid over the la
 		},
 	}
 	cmd.Flags().StringVar(&to, "to", "", "a task: to its start")
-	cmd.Flags().BoolVar(&guests, "guests", false, "the guests, too: they boot again")
+	cmd.Flags().BoolVar(&reboot, "reboot", false, "the guests, too: they boot again")
 	return cmd
 }
 
