@@ -106,6 +106,10 @@ func checkProperty(t *testing.T, place, key string, p schemaProperty) {
 	}
 	if p.Enum != nil {
 		try("nonsense", true)
+		want := "it is one of " + strings.Join(p.Enum, ", ")
+		if got := said(place, key+": zzzzzzzzzzzzzzzz"); strings.Contains(got, "it is one of") && !strings.Contains(got, want) {
+			t.Errorf("%s: the schema: %s\nthe loader: %s", key, want, got)
+		}
 	}
 	for _, w := range p.Items.Enum {
 		try("["+w+"]", false)
