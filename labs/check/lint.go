@@ -22,11 +22,11 @@ func Lint(tasks []Task) []Fault {
 			if !ok || r.Expect != Dropped && r.Expect != Rejected {
 				continue
 			}
-			if !t.allows(r) {
-				out = append(out, Fault{t.ID, c.Line, fmt.Sprintf("%s: no check of the task expects an open flow from or to one of them", r)})
+			if !t.allows(c, r) {
+				out = append(out, Fault{t.ID, c.Line, fmt.Sprintf("%s: no check of the task expects an open flow from or to one of them, in the same placement", r)})
 			}
-			if !t.proves(r) {
-				out = append(out, Fault{t.ID, c.Line, fmt.Sprintf("%s: no seen check of the task proves that it came to %s/from-guest", r, r.From.Name)})
+			if !t.proves(c, r) {
+				out = append(out, Fault{t.ID, c.Line, fmt.Sprintf("%s: no seen check of the task proves that it came to %s/from-guest, in the same placement", r, r.From.Name)})
 			}
 		}
 		if len(t.Checks) == 0 {
@@ -36,10 +36,11 @@ func Lint(tasks []Task) []Fault {
 	return out
 }
 
-func (t Task) allows(blocked *Reach) bool {
+// allows looks in the placement of the check: each is an attempt of its own.
+func (t Task) allows(of Check, blocked *Reach) bool {
 	for _, c := range t.Checks {
 		r, ok := c.Kind.(*Reach)
-		if !ok || r.Expect != Open {
+		if !ok || r.Expect != Open || !samePlacement(c.Placement, of.Placement) {
 			continue
 		}
 		if ends := []string{r.From.Name, r.To.Name}; slices.Contains(ends, blocked.From.Name) || slices.Contains(ends, blocked.To.Name) {
@@ -49,10 +50,10 @@ func (t Task) allows(blocked *Reach) bool {
 	return false
 }
 
-func (t Task) proves(blocked *Reach) bool {
+func (t Task) proves(of Check, blocked *Reach) bool {
 	for _, c := range t.Checks {
 		s, ok := c.Kind.(*Seen)
-		if ok && s.At == blocked.From.Name+"/from-guest" && s.Min != nil && *s.Min > 0 && s.Proto == blocked.Proto && (s.Port == 0 || s.Port == blocked.Port) {
+		if ok && samePlacement(c.Placement, of.Placement) && s.At == blocked.From.Name+"/from-guest" && s.Min != nil && *s.Min > 0 && s.Proto == blocked.Proto && (s.Port == 0 || s.Port == blocked.Port) {
 			return true
 		}
 	}

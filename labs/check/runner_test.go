@@ -182,6 +182,7 @@ func TestLint(t *testing.T) {
 		{"sound", []Check{blocked, open, proof}, nil},
 		{"no open flow", []Check{blocked, proof}, []string{"expects an open flow"}},
 		{"no proof", []Check{blocked, open, none}, []string{"no seen check"}},
+		{"in another placement", []Check{{Placement: in(firewall.Fast), Kind: blocked.Kind}, open, proof}, []string{"expects an open flow", "no seen check"}},
 		{"neither", []Check{blocked}, []string{"expects an open flow", "no seen check"}},
 		{"nothing blocked", []Check{open}, nil},
 		{"empty", nil, []string{"checks nothing"}},

@@ -64,7 +64,7 @@ the student's parameters and files. What was met on the way is kept as evidence:
 			if where == "" {
 				where = filepath.Clean(args[0]) + "-evidence"
 			}
-			marks, err := gradeAll(cmd, students, of, guests, args[0], where)
+			marks, err := gradeAll(cmd, students, l, guests, args[0], where)
 			if err != nil {
 				return err
 			}
@@ -104,15 +104,19 @@ func submissions(folder string) ([]string, error) {
 }
 
 // gradeAll judges one submission after the other. Only what the machine lacks ends it: a work that cannot be judged is a mark, too.
-func gradeAll(cmd *cobra.Command, students []string, of, guests, folder, where string) ([]mark, error) {
+func gradeAll(cmd *cobra.Command, students []string, of *labs.Lab, guests, folder, where string) ([]mark, error) {
 	var marks []mark
+	total := 0
+	for _, t := range of.Tasks {
+		total += t.Points
+	}
 	for i, student := range students {
 		note(cmd, "%d of %d: %s", i+1, len(students), student)
 		s := submission{
-			ref: of, guests: guests, work: labs.Work{Student: student, Folder: filepath.Join(folder, student)},
+			ref: of.Ref, guests: guests, work: labs.Work{Student: student, Folder: filepath.Join(folder, student)},
 			note: func(f string, a ...any) { note(cmd, f, a...) },
 		}
-		m, err := s.mark(cmd.Context(), student, filepath.Join(where, student))
+		m, err := s.mark(cmd.Context(), student, filepath.Join(where, student), total)
 		if err != nil {
 			return nil, err
 		}
@@ -122,20 +126,14 @@ func gradeAll(cmd *cobra.Command, students []string, of, guests, folder, where s
 }
 
 // mark judges the work and writes the evidence.
-func (s submission) mark(ctx context.Context, student, where string) (mark, error) {
-	l, report, met, err := s.judge(ctx)
-	m := mark{Student: student, Points: report.Points, Of: report.Of, Passed: report.Passed && err == nil, Results: report.Results, Evidence: where}
+func (s submission) mark(ctx context.Context, student, where string, of int) (mark, error) {
+	_, report, met, err := s.judge(ctx)
+	m := mark{Student: student, Points: report.Points, Of: of, Passed: report.Passed && err == nil, Results: report.Results, Evidence: where}
 	if err != nil {
 		if ctx.Err() != nil || control.ClassOf(err) == control.Lacks {
 			return m, err
 		}
 		m.Error, m.Points = err.Error(), 0
-	}
-	if l != nil {
-		m.Of = 0
-		for _, t := range l.Tasks {
-			m.Of += t.Points
-		}
 	}
 	if err := met.write(where, m); err != nil {
 		return m, control.Errorf(control.Failed, "write the evidence of %s: %w", student, err)
