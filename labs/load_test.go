@@ -293,6 +293,7 @@ func FuzzLoadLab(f *testing.F) {
 			}
 			return
 		}
+		checkTasks(t, l.Tasks)
 		seen := map[netip.Addr]bool{}
 		for _, c := range l.Cards() {
 			for _, a := range c.Addrs {
