@@ -1,6 +1,7 @@
 package labs
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,13 +71,19 @@ func TestOverlay(t *testing.T) {
 
 // TestStudentsLabFile: of a lab file that is handed in, only the placement and the handover count.
 func TestStudentsLabFile(t *testing.T) {
-	theirs := handIn(t, map[string]string{"lab.yaml": "name: easy\nplacement: fast\nhandover: cut\ntasks: []\nparams: {port: {random: 1-1}}\nguests: {}\n"})
+	theirs := handIn(t, map[string]string{"lab.yaml": "name: easy\nplacement: fast\nhandover: cut\ntasks: []\nparams: {port: {random: 1-1}}\nguests: {}\n",
+		"README.md": "theirs\n", "extra.txt": "theirs\n"})
 	l, err := loadFrom(courseFiles(), "lab.yaml", Work{Folder: theirs})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if l.Name != "good" || len(l.Tasks) != 2 || l.Params["port"] != "10083" || len(l.Guests) != 4 || l.Placement != firewall.Fast || l.Handover != "cut" {
 		t.Errorf("%s, %d tasks, params %v, %d guests, %s, %s", l.Name, len(l.Tasks), l.Params, len(l.Guests), l.Placement, l.Handover)
+	}
+	for name, want := range map[string]string{"README.md": "port ${port}\n", "extra.txt": "theirs\n"} {
+		if got, err := fs.ReadFile(l.Files, name); err != nil || string(got) != want {
+			t.Errorf("%s is %q, %v; want %q", name, got, err, want)
+		}
 	}
 }
 

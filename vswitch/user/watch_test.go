@@ -29,6 +29,7 @@ func TestWatch(t *testing.T) {
 	}{
 		{firewall.Fast, [7]uint64{1, 0, 0, 0, 0, 0, 0}, "drop"},
 		{firewall.Slow, [7]uint64{1, 0, 0, 0, 1, 0, 0}, "pass"},
+		{firewall.Tunnel, [7]uint64{1, 0, 0, 0, 1, 0, 0}, "steer"},
 		{firewall.Off, [7]uint64{1, 0, 0, 0, 0, 0, 1}, "pass"},
 	} {
 		r := newRig(t)
