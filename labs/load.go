@@ -35,8 +35,8 @@ func Load(ref string) (*Lab, error) { return LoadWork(ref, Work{}) }
 
 // LoadWork is Load for one student: with their parameters, and with their files laid over the lab's.
 func LoadWork(ref string, w Work) (*Lab, error) {
-	w = w.absolute()
 	if b := findBuiltin(ref); b != nil {
+		w = w.resolve(b.files)
 		l, err := loadFrom(b.files, ref+"/"+labFile, w)
 		return l.by(ref, w), err
 	}
@@ -53,6 +53,7 @@ func LoadWork(ref string, w Work) (*Lab, error) {
 	if err != nil {
 		return nil, control.Errorf(control.BadInput, "open lab: %w", err)
 	}
+	w = w.resolve(os.DirFS(dir))
 	l, err := loadFrom(os.DirFS(dir), filepath.Join(ref, labFile), w)
 	return l.by(dir, w), err
 }

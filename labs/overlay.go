@@ -45,30 +45,41 @@ func (o overlay) has(name string) bool {
 	return slices.Contains(o.theirs, name) && err == nil
 }
 
-// openWork finds the folder of a student's work: on disk, where no link leads out of it, or within the lab.
-func openWork(lab fs.FS, folder string) (fs.FS, error) {
-	if info, err := os.Stat(folder); err == nil && info.IsDir() {
-		root, err := os.OpenRoot(folder)
-		if err != nil {
-			return nil, control.Errorf(control.BadInput, "open submission: %w", err)
-		}
-		return root.FS(), nil
+// resolve makes the path of a folder on disk independent of where the command runs. A folder within the lab goes first, and stays.
+func (w Work) resolve(lab fs.FS) Work {
+	if len(w.Folder) > 1 {
+		w.Folder = strings.TrimSuffix(w.Folder, "/")
 	}
-	inside := filepath.ToSlash(filepath.Clean(folder))
-	if info, err := fs.Stat(lab, inside); err == nil && info.IsDir() && inside != "." {
-		return fs.Sub(lab, inside)
+	if inLab(lab, w.Folder) || w.Folder == "" {
+		return w
 	}
-	return nil, control.Errorf(control.BadInput, "no folder %q, neither here nor in the lab", folder)
-}
-
-// absolute makes the path of a folder on disk independent of where the command runs; one within the lab stays.
-func (w Work) absolute() Work {
-	if info, err := os.Stat(w.Folder); w.Folder != "" && err == nil && info.IsDir() {
+	if info, err := os.Stat(w.Folder); err == nil && info.IsDir() {
 		if abs, err := filepath.Abs(w.Folder); err == nil {
 			w.Folder = abs
 		}
 	}
 	return w
+}
+
+// inLab says whether a folder is one of the lab's own: solution, but not ./solution.
+func inLab(lab fs.FS, folder string) bool {
+	info, err := fs.Stat(lab, folder)
+	return folder != "." && err == nil && info.IsDir()
+}
+
+// openWork opens the folder of a student's work, which was resolved: within the lab, or on disk, where no link leads out of it.
+func openWork(lab fs.FS, folder string) (fs.FS, error) {
+	switch {
+	case inLab(lab, folder):
+		return fs.Sub(lab, folder)
+	case !filepath.IsAbs(folder):
+		return nil, control.Errorf(control.BadInput, "no folder %q, neither here nor in the lab", folder)
+	}
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return nil, control.Errorf(control.BadInput, "open submission: %w", err)
+	}
+	return root.FS(), nil
 }
 
 // takeWork lays a student's files over the lab's. Of a lab file of theirs only the placement and the handover count: a student

@@ -50,6 +50,7 @@ func TestOverlay(t *testing.T) {
 		bad    bool
 	}{
 		{"a folder of the lab", "solution", "tcp: \"10083\"", false},
+		{"the same with a slash", "solution/", "tcp: \"10083\"", false},
 		{"a policy", handIn(t, map[string]string{"policy.yaml": "default: allow\n"}), "default: allow", false},
 		{"answers only", handIn(t, map[string]string{"answers.yaml": "a: b\n"}), "default: drop", false},
 		{"no file of a student's", handIn(t, map[string]string{"README.md": "x", "check.sh": "x"}), "holds none of a student's files: policy.yaml, extra.txt, answers.yaml, lab.yaml", true},
@@ -59,7 +60,7 @@ func TestOverlay(t *testing.T) {
 		{"an unknown parameter", handIn(t, map[string]string{"policy.yaml": "default: ${prot}\n"}), `policy.yaml:1:10: there is no param "prot"`, true},
 		{"a bad placement", handIn(t, map[string]string{"lab.yaml": "placement: sideways\n"}), `lab.yaml:1:12: no placement "sideways"`, true},
 	} {
-		l, err := loadFrom(courseFiles(), "lab.yaml", Work{Folder: c.folder})
+		l, err := loadFrom(courseFiles(), "lab.yaml", Work{Folder: c.folder}.resolve(courseFiles()))
 		switch {
 		case c.bad && (err == nil || !strings.Contains(err.Error(), c.want) || control.ClassOf(err) != control.BadInput):
 			t.Errorf("%s: %v, want bad input with %q", c.what, err, c.want)
