@@ -7,7 +7,7 @@ import (
 	"sluice/vswitch"
 )
 
-// Counter is one of the switch's counters. Exactly one of Port, Rule, Reason and Share says which; or Generation.
+// Counter is one of the switch's counters. Exactly one of Port, Rule, Reason and Share says which.
 type Counter struct {
 	Port   string // a vNIC, or a guest for all of its; the appliance, too
 	Rule   string
