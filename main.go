@@ -15,8 +15,10 @@ import (
 	"sluice/labs/bench"
 	"sluice/labs/bench/stream"
 	"sluice/labs/billing"
+	"sluice/labs/course"
 	"sluice/labs/demo"
 	"sluice/labs/guest/agent"
+	"sluice/labs/probe"
 	"sluice/vswitch/cli"
 )
 
@@ -25,8 +27,8 @@ func main() {
 		agent.Main() // the same binary is the init process of every guest
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	root := cli.Root(slices.Concat(labs.Commands(), cli.Commands(labs.InventoryOf), []*cobra.Command{
-		demo.Command(), bench.Command(), stream.Command(), billing.Command(cli.Print, cli.BadInput),
+	root := cli.Root(slices.Concat(labs.Commands(course.Commands()...), cli.Commands(labs.InventoryOf), []*cobra.Command{
+		demo.Command(), bench.Command(), stream.Command(), probe.Command(), billing.Command(cli.Print, cli.BadInput),
 	})...)
 	code := cli.Run(ctx, root, os.Args[1:])
 	stop()

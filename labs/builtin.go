@@ -41,7 +41,8 @@ func builtins() []builtin {
 	return out
 }
 
-func builtinNames() []string {
+// BuiltinNames are those of the labs in the binary, in the order of their numbers.
+func BuiltinNames() []string {
 	var names []string
 	for _, b := range builtins() {
 		names = append(names, b.name())

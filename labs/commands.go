@@ -14,15 +14,17 @@ import (
 	"sluice/vswitch/control"
 )
 
-// Commands are the commands that make and end labs, and what says whether this machine can run them.
-func Commands() []*cobra.Command {
+// Commands are the commands that make and end labs, and what says whether this machine can run them. more are put beside those of
+// `sluice lab`.
+func Commands(more ...*cobra.Command) []*cobra.Command {
 	lab := &cobra.Command{
 		Use:   "lab",
-		Short: "List, deploy, inspect and destroy labs",
+		Short: "Labs: list, deploy, check, grade, reset, destroy",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	lab.AddCommand(lsCommand(), deployCommand(), inspectCommand(), destroyCommand(), runCommand())
+	lab.AddCommand(more...)
 	return []*cobra.Command{lab, doctorCommand()}
 }
 
@@ -41,6 +43,7 @@ func deployCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&o.Guests, "guests", KindAuto, "what guests are where the lab leaves it open: qemu, netns or auto")
 	cmd.Flags().StringVar(&o.Name, "name", "", "another name than the lab's own, to run it twice")
+	cmd.Flags().StringVar(&o.Work.Student, "student", "", "whose version of the lab: its parameters are drawn by this name")
 	cmd.Flags().StringVar(&o.Placement, "placement", "", "where the policy is enforced at first, instead of what the lab says")
 	return cmd
 }
@@ -70,13 +73,13 @@ func inspectCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return inspect(cmd.Context(), out, labArgument(cmd, args))
+			return inspect(cmd.Context(), out, Argument(cmd, args))
 		},
 	}
 }
 
-// labArgument is the running lab that a command means: its argument, or --lab; empty is the only one.
-func labArgument(cmd *cobra.Command, args []string) string {
+// Argument is the running lab that a command means: its argument, or --lab; empty is the only one.
+func Argument(cmd *cobra.Command, args []string) string {
 	if len(args) == 0 {
 		return cli.LabOf(cmd)
 	}
@@ -155,7 +158,7 @@ func toDestroy(cmd *cobra.Command, args []string, all bool) ([]string, error) {
 	case all:
 		return here, nil
 	}
-	if name := labArgument(cmd, args); name != "" {
+	if name := Argument(cmd, args); name != "" {
 		return []string{name}, nil
 	}
 	if len(here) != 1 {
@@ -241,5 +244,5 @@ func runCommand() *cobra.Command {
 }
 
 func completeBuiltins(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	return builtinNames(), cobra.ShellCompDirectiveFilterDirs
+	return BuiltinNames(), cobra.ShellCompDirectiveFilterDirs
 }

@@ -39,14 +39,11 @@ func Deploy(ctx context.Context, ref string, o Options, progress func(string)) (
 
 // prepare reads the lab and the options: all that can be wrong with them is said before anything is made.
 func prepare(ref string, o Options) (*deployment, *Lab, error) {
-	l, err := Load(ref)
+	l, err := LoadWork(ref, o.Work)
 	if err != nil {
 		return nil, nil, err
 	}
-	d := &deployment{Ref: ref, Name: l.Name, Placement: l.Placement.String(), Guests: KindAuto}
-	if l.Dir != "" {
-		d.Ref = l.Dir
-	}
+	d := &deployment{Ref: l.Ref, Work: l.Work, Name: l.Name, Placement: l.Placement.String(), Guests: KindAuto}
 	if o.Name != "" {
 		d.Name = o.Name
 	}
@@ -55,6 +52,9 @@ func prepare(ref string, o Options) (*deployment, *Lab, error) {
 	}
 	if o.Guests != "" {
 		d.Guests = o.Guests
+	}
+	if d.Guests == KindAuto {
+		d.Guests = l.Kind
 	}
 	if d.Guests != KindAuto && d.Guests != KindQEMU && d.Guests != KindNetns {
 		return nil, nil, control.Errorf(control.BadInput, "--guests %q: give qemu, netns or auto", d.Guests)

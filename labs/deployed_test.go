@@ -375,42 +375,6 @@ func drain(r io.Reader) string {
 	return string(b)
 }
 
-// TestRootReadme types every command of the lab's text, in order, on namespace guests.
-func TestRootReadme(t *testing.T) {
-	needRoot(t)
-	text, err := os.ReadFile("03-fast-vs-slow/README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := uniqueLab(t, "readme")
-	t.Setenv("SLUICE_GUESTS", "netns")
-	t.Setenv("SLUICE_NAME", name)
-	t.Setenv("SLUICE_LAB", name)
-	path, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", filepath.Dir(path)+":"+os.Getenv("PATH"))
-	typed := 0
-	for line := range strings.Lines(string(text)) {
-		line = strings.TrimSpace(line)
-		if !strings.HasPrefix(line, "sluice ") {
-			continue
-		}
-		typed++
-		line = strings.Replace(line, "destroy fast-vs-slow", "destroy "+name, 1)
-		begun := time.Now()
-		out, err := exec.Command("sh", "-c", line+" </dev/null").CombinedOutput()
-		t.Logf("%6.2f s  %s", time.Since(begun).Seconds(), line)
-		if denied := strings.HasSuffix(line, " 10.10.2.10 23"); (err != nil) != denied {
-			t.Errorf("%s: %v\n%s", line, err, out)
-		}
-	}
-	if typed < 10 {
-		t.Errorf("only %d commands found", typed)
-	}
-}
-
 // TestRootGuestDies: a guest's death is an event of the lab, not its end.
 func TestRootGuestDies(t *testing.T) {
 	needRoot(t)

@@ -22,12 +22,14 @@ type Options struct {
 	Guests    string // KindAuto, KindQEMU or KindNetns, for guests whose kind the file leaves open; empty is KindAuto
 	Name      string // instead of the file's
 	Placement string // instead of the file's
+	Work      Work   // whose version of the lab
 }
 
 // deployment is what the lab process is told. Everything that needs the host's own network or disk (packages, the image)
 // is done before, by its parent; the lab process is alone in a namespace without addresses.
 type deployment struct {
 	Ref       string       `json:"ref"`
+	Work      Work         `json:"work"`
 	Name      string       `json:"name"`
 	Placement string       `json:"placement"`
 	Guests    string       `json:"guests"`
@@ -37,7 +39,7 @@ type deployment struct {
 
 // lab loads what the deployment is of, with the user's options in it.
 func (d *deployment) lab() (*Lab, error) {
-	l, err := Load(d.Ref)
+	l, err := LoadWork(d.Ref, d.Work)
 	if err != nil {
 		return nil, err
 	}
@@ -47,6 +49,40 @@ func (d *deployment) lab() (*Lab, error) {
 	l.Name = d.Name
 	l.settleKinds(d.Guests)
 	return l, nil
+}
+
+// Deployed is the lab that is deployed under a name, as it was deployed: its start.
+func Deployed(name string) (*Lab, error) {
+	dir, err := control.LabDir(name)
+	if err != nil {
+		return nil, err
+	}
+	d, err := readDeployment(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, control.Errorf(control.BadInput, "no lab %s is deployed here; see: sluice lab ls", name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the deployment of %s: %w", name, err)
+	}
+	return d.lab()
+}
+
+// DeployedAs is how a lab that is deployed can be deployed again.
+func DeployedAs(name string) (ref string, o Options, err error) {
+	dir, err := control.LabDir(name)
+	if err != nil {
+		return "", o, err
+	}
+	d, err := readDeployment(dir)
+	if err != nil {
+		return "", o, fmt.Errorf("read the deployment of %s: %w", name, err)
+	}
+	return d.Ref, Options{Guests: d.Guests, Name: d.Name, Placement: d.Placement, Work: d.Work}, nil
+}
+
+// With is the same lab with a folder laid over it.
+func (l *Lab) With(folder string) (*Lab, error) {
+	return LoadWork(l.Ref, Work{Student: l.Work.Student, Folder: folder})
 }
 
 // settleKinds gives every guest whose kind is open the one that was asked for.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"sluice/firewall"
+	"sluice/labs/check"
 	"sluice/vswitch"
 )
 
@@ -16,14 +17,20 @@ import (
 type Lab struct {
 	Name      string
 	Title     string
-	Dir       string // the folder on disk; empty for a built-in lab
-	Files     fs.FS  // the folder's files
+	Files     fs.FS // the folder's files
 	Segments  []Segment
 	Guests    []Guest // in the order of the file
 	Appliance *Guest  // nil: only the placements off and fast can be chosen
 	Policy    *firewall.Policy
 	Placement firewall.Placement // where the policy is enforced once deployed
 	Handover  vswitch.Handover   // the default for changes
+	Kind      string             // of guests that leave it open, where deploy does not say: KindQEMU where the lesson needs it
+	Params    map[string]string  // as drawn for the student
+	Theirs    []string           // files that a student may hand in, beside answers
+	Tasks     []check.Task
+	Ref       string // what it was loaded by: a name, or the path of a folder
+	Work      Work   // whose version it is
+	File      string // the lab file as messages call it
 }
 
 // Segment is one broadcast domain of a lab.

@@ -12,6 +12,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"sluice/firewall"
+	"sluice/firewall/document"
 	"sluice/vswitch"
 	"sluice/vswitch/control"
 )
@@ -30,14 +31,19 @@ const labFile = "lab.yaml"
 
 // Load reads and checks a lab: a built-in one by its name (fast-vs-slow, or with its number), else a folder. What is wrong
 // with a file is told with its place; every error's class is control.BadInput.
-func Load(ref string) (*Lab, error) {
+func Load(ref string) (*Lab, error) { return LoadWork(ref, Work{}) }
+
+// LoadWork is Load for one student: with their parameters, and with their files laid over the lab's.
+func LoadWork(ref string, w Work) (*Lab, error) {
 	if b := findBuiltin(ref); b != nil {
-		return loadFrom(b.files, ref+"/"+labFile, "")
+		w = w.resolve(b.files)
+		l, err := loadFrom(b.files, ref+"/"+labFile, w)
+		return l.by(ref, w), err
 	}
 	info, err := os.Stat(ref)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, control.Errorf(control.BadInput, "no lab %q: neither built in (%s) nor a folder", ref, strings.Join(builtinNames(), ", "))
+		return nil, control.Errorf(control.BadInput, "no lab %q: neither built in (%s) nor a folder", ref, strings.Join(BuiltinNames(), ", "))
 	case err != nil:
 		return nil, control.Errorf(control.BadInput, "open lab: %w", err)
 	case !info.IsDir():
@@ -47,15 +53,25 @@ func Load(ref string) (*Lab, error) {
 	if err != nil {
 		return nil, control.Errorf(control.BadInput, "open lab: %w", err)
 	}
-	return loadFrom(os.DirFS(dir), filepath.Join(ref, labFile), dir)
+	w = w.resolve(os.DirFS(dir))
+	l, err := loadFrom(os.DirFS(dir), filepath.Join(ref, labFile), w)
+	return l.by(dir, w), err
 }
 
-func loadFrom(files fs.FS, shown, dir string) (*Lab, error) {
+// by notes what a lab was loaded by; a lab that was not loaded stays nil.
+func (l *Lab) by(ref string, w Work) *Lab {
+	if l != nil {
+		l.Ref, l.Work = ref, w
+	}
+	return l
+}
+
+func loadFrom(files fs.FS, shown string, w Work) (*Lab, error) {
 	text, err := readBounded(files, labFile)
 	if err != nil {
 		return nil, control.Errorf(control.BadInput, "read %s: %w", shown, err)
 	}
-	return parseLab(files, shown, dir, text)
+	return parseLab(files, shown, text, w)
 }
 
 // readBounded reads a small file, and no more of it than may be.
@@ -75,17 +91,29 @@ func readBounded(files fs.FS, name string) ([]byte, error) {
 }
 
 // parseLab makes a Lab of a file's text: first what each key says, then what they say together.
-func parseLab(files fs.FS, shown, dir string, text []byte) (*Lab, error) {
+func parseLab(files fs.FS, shown string, text []byte, w Work) (*Lab, error) {
 	l := &labReader{
 		reader: reader{file: shown, text: text},
-		lab:    &Lab{Dir: dir, Files: files, Placement: firewall.Fast, Handover: vswitch.Carry},
+		lab:    &Lab{Files: files, Placement: firewall.Fast, Handover: vswitch.Carry, Kind: KindAuto, File: shown},
 		places: map[string]ast.Node{},
+	}
+	l.lab.Params = l.readParams(w.Student)
+	if l.err == nil {
+		l.text, l.err = fill(shown, text, l.lab.Params)
+	}
+	if l.err != nil {
+		return nil, l.err
 	}
 	if root := l.parse(); root != nil {
 		l.root(root)
 	}
 	if l.err != nil {
 		return nil, l.err
+	}
+	if w.Folder != "" {
+		if err := l.takeWork(w.Folder); err != nil {
+			return nil, err
+		}
 	}
 	if err := l.readPolicy(); err != nil {
 		return nil, err
@@ -99,11 +127,16 @@ type labReader struct {
 	lab    *Lab
 	places map[string]ast.Node // where each name, address and subnet was written, for messages about two of them
 	policy ast.Node
+	folder string // of the student's work; empty where there is none
 }
 
 func (l *labReader) root(n ast.Node) {
-	var segments, guests, appliance ast.Node
+	var segments, guests, appliance, tasks ast.Node
 	l.fields(n, "the lab", map[string]func(ast.Node){
+		"params":    func(ast.Node) {}, // read before
+		"kind":      func(v ast.Node) { l.lab.Kind = l.oneOf(v, "kind", KindAuto, KindQEMU, KindNetns) },
+		"student":   func(v ast.Node) { l.theirs(v) },
+		"tasks":     func(v ast.Node) { tasks = v },
 		"name":      func(v ast.Node) { l.lab.Name = l.name(v, "the lab's name") },
 		"title":     func(v ast.Node) { l.lab.Title = l.word(v, "the title") },
 		"segments":  func(v ast.Node) { segments = v },
@@ -111,7 +144,7 @@ func (l *labReader) root(n ast.Node) {
 		"appliance": func(v ast.Node) { appliance = v },
 		"policy":    func(v ast.Node) { l.policy = v },
 		"placement": func(v ast.Node) { l.placement(v) },
-		"handover":  func(v ast.Node) { l.lab.Handover = vswitch.Handover(l.oneOf(v, "handover", "carry", "keep", "cut")) },
+		"handover":  func(v ast.Node) { l.handover(v) },
 	})
 	switch {
 	case l.err != nil:
@@ -130,6 +163,12 @@ func (l *labReader) root(n ast.Node) {
 		}
 		if l.lab.needsAppliance() && l.lab.Appliance == nil {
 			l.fail(n, "placement %s needs an appliance; add appliance: {name: fw}", l.lab.Placement)
+		}
+		if l.lab.Theirs == nil {
+			l.lab.Theirs = l.policyFile()
+		}
+		if tasks != nil && l.err == nil {
+			l.tasks(tasks)
 		}
 	}
 }
@@ -164,6 +203,14 @@ func (l *labReader) policyName() string {
 		l.fail(l.policy, "the policy %q lies outside of the lab's folder; give a file in it", w)
 	}
 	return w
+}
+
+// policyFile is the policy's file as the student's, where it is a file of its own.
+func (l *labReader) policyFile() []string {
+	if _, word := document.Word(l.policy); !word || l.err != nil {
+		return nil
+	}
+	return []string{l.policyName()}
 }
 
 // beside names another file of the lab as the user would type it.

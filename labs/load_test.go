@@ -9,10 +9,12 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"sluice/firewall"
+	"sluice/labs/check"
 	"sluice/labs/guest"
 	"sluice/vswitch/control"
 )
@@ -35,7 +37,7 @@ func TestBadLabs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = parseLab(os.DirFS("testdata/bad"), "lab.yaml", "", text)
+			_, err = parseLab(os.DirFS("testdata/bad"), "lab.yaml", text, Work{})
 			if err == nil {
 				t.Fatal("loaded")
 			}
@@ -111,16 +113,44 @@ policy:
     - {name: all, from: client, to: server, action: allow}
 placement: slow
 handover: keep
+kind: netns
+params: {port: {random: 10003-10090}, word: {pick: [one, two]}}
+student: [extra.txt]
+tasks:
+  - id: first
+    title: Every check
+    points: 5
+    wait: 5s
+    hold: 2s
+    check:
+      - {id: web, placement: [slow, fast], reach: {from: client, to: server, tcp: "${port}", family: ipv4, expect: open, within: 1s}}
+      - seen: {at: client/from-guest, from: client, to: server, udp: 53, min: 1, max: 9}
+      - walk: {flow: tcp from client to server port 80, family: ipv6, verdict: drop, by: default, rule: x, at: server/to-guest, crosses: false}
+      - flows: {flow: icmp from client to server, state: established, rule: all, is: "< 3"}
+      - receipt: {from: slow, to: fast, handover: carry, changes: 2, lost: 0, gap: "<= 50ms", load: tcp from client to server port 7777}
+      - counter: {port: fw, count: dropped/default, change: true, is: ">= 1"}
+      - counter: {share: fast, is: "> 90%"}
+      - answer: {name: a, value: "${word}"}
+      - answer: {name: b, number: 18, tolerance: 5%}
+      - answer: {name: c, recorded: {walk: {flow: icmp from client to server}, what: verdict}}
+      - answer: {name: d, matches: "^x+$"}
+      - answer: {name: e, set: [x, y]}
+      - run: {in: client, command: [ip, route], exit: 1, stdout: default, timeout: 1s}
+  - id: second
+    needs: [first]
+    check: [{answer: {name: f, one-of: [x, y]}}]
+    hints: [{when: f-missing, after: 1, cost: 2, text: Look.}]
 `
 
 func TestGoodLab(t *testing.T) {
-	l, err := parseLab(fstest.MapFS{}, "lab.yaml", "", []byte(good))
+	l, err := parseLab(fstest.MapFS{}, "lab.yaml", []byte(good), Work{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ip := netip.MustParseAddr
 	want := &Lab{
-		Name: "good", Title: "Every key", Placement: firewall.Slow, Handover: "keep",
+		Name: "good", Title: "Every key", Placement: firewall.Slow, Handover: "keep", Kind: KindNetns, File: "lab.yaml",
+		Params: map[string]string{"port": "10083", "word": "two"}, Theirs: []string{"extra.txt"},
 		Segments: []Segment{
 			{Name: "lan", Subnet: netip.MustParsePrefix("10.10.1.0/24"), Subnet6: netip.MustParsePrefix("fd00:10:1::/64"), Gateway: ip("10.10.1.254"), Gateway6: ip("fd00:10:1::1"), MTU: 9000},
 			{Name: "dmz", Subnet: netip.MustParsePrefix("10.11.0.0/16"), Subnet6: netip.MustParsePrefix("fd00:11::/64"), Gateway: ip("10.11.0.1"), Gateway6: ip("fd00:11::fe"), MTU: 1500},
@@ -133,19 +163,47 @@ func TestGoodLab(t *testing.T) {
 		},
 		Appliance: &Guest{Name: "fw", Kind: KindNetns, Memory: 300, CPUs: 1, VNICs: []VNIC{{0, ip("10.10.1.254"), ip("fd00:10:1::1")}, {1, ip("10.11.0.1"), ip("fd00:11::fe")}}},
 	}
-	policy := l.Policy
-	l.Policy, l.Files = nil, nil
+	policy, tasks := l.Policy, l.Tasks
+	l.Policy, l.Files, l.Tasks = nil, nil, nil
 	if diff := cmp.Diff(want, l, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if len(policy.Rules) != 1 || policy.Rules[0].Line != 19 || policy.Default != firewall.RuleReject {
 		t.Errorf("inline policy: %+v", policy.Rules)
 	}
+	checkGoodTasks(t, tasks)
+}
+
+// checkGoodTasks looks at what the tasks of good say: one line for each check, a check in two placements having two.
+func checkGoodTasks(t *testing.T, tasks []check.Task) {
+	t.Helper()
+	want := []string{
+		"tcp from client to server port 10083 ipv4 is open", "tcp from client to server port 10083 ipv4 is open",
+		"udp from client to server port 53 is seen at client/from-guest at least 1 and at most 9",
+		"the walk of tcp from client to server port 80 is drop by default by rule x at server/to-guest does not cross the appliance",
+		"flows that are icmp from client to server, established, by rule all: < 3",
+		"the receipt of the change from slow to fast, lost 0, gap <= 50ms",
+		"dropped/default of port fw, by the task's own traffic >= 1", "the fast share > 90%",
+		"the answer a", "the answer b", "the answer c", "the answer d", "the answer e", "ip route in client",
+	}
+	var got []string
+	for _, c := range tasks[0].Checks {
+		got = append(got, c.Kind.String())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("checks (-want +got):\n%s", diff)
+	}
+	if p := tasks[0].Checks[1].Placement; p == nil || *p != firewall.Fast || tasks[0].Wait != 5*time.Second || tasks[0].Hold != 2*time.Second {
+		t.Errorf("first task: %+v", tasks[0])
+	}
+	if h := tasks[1].Hints; len(tasks) != 2 || len(h) != 1 || h[0] != (check.Hint{When: "f-missing", After: 1, Cost: 2, Text: "Look."}) {
+		t.Errorf("second task: %+v", tasks[1])
+	}
 }
 
 // TestInlinePolicyKeepsItsPlace: an error in an inline policy names the line of the lab file.
 func TestInlinePolicyKeepsItsPlace(t *testing.T) {
-	_, err := parseLab(fstest.MapFS{}, "lab.yaml", "", []byte(strings.Replace(good, "to: server", "to: servre", 1)))
+	_, err := parseLab(fstest.MapFS{}, "lab.yaml", []byte(strings.Replace(good, "to: server", "to: servre", 1)), Work{})
 	if err == nil || !strings.HasPrefix(err.Error(), "lab.yaml:19:37: ") {
 		t.Errorf("got %v, want an error at lab.yaml:19:37", err)
 	}
@@ -153,7 +211,7 @@ func TestInlinePolicyKeepsItsPlace(t *testing.T) {
 
 // TestCardsAreNumbered: ports follow the file, the appliance comes last and has the gateways' MACs.
 func TestCardsAreNumbered(t *testing.T) {
-	l, err := parseLab(fstest.MapFS{}, "lab.yaml", "", []byte(good))
+	l, err := parseLab(fstest.MapFS{}, "lab.yaml", []byte(good), Work{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,13 +286,14 @@ func FuzzLoadLab(f *testing.F) {
 		if len(text) > maxFile {
 			return
 		}
-		l, err := parseLab(os.DirFS("testdata/bad"), "lab.yaml", "", text)
+		l, err := parseLab(os.DirFS("testdata/bad"), "lab.yaml", text, Work{})
 		if err != nil {
 			if control.ClassOf(err) != control.BadInput {
 				t.Errorf("class %d: %v", control.ClassOf(err), err)
 			}
 			return
 		}
+		checkTasks(t, l.Tasks)
 		seen := map[netip.Addr]bool{}
 		for _, c := range l.Cards() {
 			for _, a := range c.Addrs {

@@ -1,6 +1,7 @@
 package labs
 
 import (
+	"path"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -31,9 +32,15 @@ func (l *labReader) readPolicy() error {
 			return l.err
 		}
 		file = l.beside(name)
+		if o, ok := l.lab.Files.(overlay); ok && o.has(name) {
+			file = path.Join(l.folder, name)
+		}
 		var err error
 		if text, err = readBounded(l.lab.Files, name); err != nil {
 			l.fail(n, "policy %s cannot be read: %v", name, err)
+		}
+		if l.err == nil {
+			text, l.err = fill(file, text, l.lab.Params)
 		}
 	}
 	if l.err != nil {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml/ast"
 
@@ -217,4 +218,48 @@ func nameFault(w string) string {
 		return "is the policy's word for everybody"
 	}
 	return ""
+}
+
+// bounded reads a word of at most so many bytes.
+func (r *reader) bounded(n ast.Node, what string, most int) string {
+	w := r.word(n, what)
+	if r.err == nil && len(w) > most {
+		r.fail(n, "%s has %d bytes; at most %d are taken", what, len(w), most)
+	}
+	return w
+}
+
+// maxWord bounds the words of a list, in bytes.
+const maxWord = 1000
+
+// words reads a list of words; a single one may stand without brackets.
+func (r *reader) words(n ast.Node, what string, most int) []string {
+	if _, list := n.(*ast.SequenceNode); !list {
+		return []string{r.bounded(n, what, maxWord)}
+	}
+	var out []string
+	for _, v := range r.items(n, what) {
+		out = append(out, r.bounded(v, what, maxWord))
+	}
+	if len(out) > most {
+		r.fail(n, "%s has %d words; at most %d are taken", what, len(out), most)
+	}
+	return out
+}
+
+// once fails where something was said before.
+func (r *reader) once(n ast.Node, before bool, what string) {
+	if before {
+		r.fail(n, "%s stands twice; keep one", what)
+	}
+}
+
+// duration reads a time between two bounds, both allowed.
+func (r *reader) duration(n ast.Node, what string, lo, hi time.Duration) time.Duration {
+	w := r.word(n, what)
+	d, err := time.ParseDuration(w)
+	if r.err == nil && (err != nil || d < lo || d > hi) {
+		r.fail(n, "%s is %q; it must be a time from %s to %s, like 2s", what, w, lo, hi)
+	}
+	return d
 }

@@ -26,6 +26,9 @@ type schemaProperty struct {
 	} `json:"items"`
 }
 
+// placeHead is a lab before its tasks.
+const placeHead = "name: a\nsegments:\n  lan: {subnet: 10.10.1.0/24}\nguests:\n  a: {segment: lan, address: 10.10.1.10}\nappliance: {name: fw}\n"
+
 // A place is an object of a lab file, as a file with a hole for one more key. The hole must come first: the loader tells
 // of the first thing that is wrong.
 var places = []struct{ def, text string }{
@@ -34,6 +37,19 @@ var places = []struct{ def, text string }{
 	{"guest", "name: a\nsegments:\n  lan: {subnet: 10.10.1.0/24}\nguests:\n  a: {%s, segment: lan, address: 10.10.1.10}\n"},
 	{"vnic", "name: a\nsegments:\n  lan: {subnet: 10.10.1.0/24}\nguests:\n  a: {vnics: [{%s, segment: lan, address: 10.10.1.10}]}\n"},
 	{"appliance", "name: a\nsegments:\n  lan: {subnet: 10.10.1.0/24}\nguests:\n  a: {segment: lan, address: 10.10.1.10}\nappliance: {%s, name: fw}\n"},
+	{"param", "params:\n  p: {%s}\nname: a\n"},
+	{"task", placeHead + "tasks:\n  - {%s, id: t, check: [{run: {in: a, command: [x]}}]}\n"},
+	{"hint", placeHead + "tasks:\n  - {id: t, check: [{run: {in: a, command: [x]}}], hints: [{%s, text: x}]}\n"},
+	{"check", placeHead + "tasks:\n  - {id: t, check: [{%s, run: {in: a, command: [x]}}]}\n"},
+	{"reach", placeHead + "tasks:\n  - {id: t, check: [{reach: {%s, from: a, to: a}}]}\n"},
+	{"seen", placeHead + "tasks:\n  - {id: t, check: [{seen: {%s, at: a/from-guest}}]}\n"},
+	{"walk", placeHead + "tasks:\n  - {id: t, check: [{walk: {%s, flow: icmp from a to a}}]}\n"},
+	{"flows", placeHead + "tasks:\n  - {id: t, check: [{flows: {%s, flow: icmp from a to a}}]}\n"},
+	{"receipt", placeHead + "tasks:\n  - {id: t, check: [{receipt: {%s}}]}\n"},
+	{"counter", placeHead + "tasks:\n  - {id: t, check: [{counter: {%s}}]}\n"},
+	{"answer", placeHead + "tasks:\n  - {id: t, check: [{answer: {%s, name: x}}]}\n"},
+	{"run", placeHead + "tasks:\n  - {id: t, check: [{run: {%s, in: a, command: [x]}}]}\n"},
+	{"recorded", placeHead + "tasks:\n  - {id: t, check: [{answer: {name: x, recorded: {%s}}}]}\n"},
 }
 
 // TestSchemaAgreesWithLoader: both know the same keys, the same words and the same bounds.
@@ -90,6 +106,10 @@ func checkProperty(t *testing.T, place, key string, p schemaProperty) {
 	}
 	if p.Enum != nil {
 		try("nonsense", true)
+		want := "it is one of " + strings.Join(p.Enum, ", ")
+		if got := said(place, key+": zzzzzzzzzzzzzzzz"); strings.Contains(got, "it is one of") && !strings.Contains(got, want) {
+			t.Errorf("%s: the schema: %s\nthe loader: %s", key, want, got)
+		}
 	}
 	for _, w := range p.Items.Enum {
 		try("["+w+"]", false)
@@ -106,6 +126,6 @@ func checkProperty(t *testing.T, place, key string, p schemaProperty) {
 
 // said is what the loader says of a place with one more key.
 func said(place, key string) string {
-	_, err := parseLab(fstest.MapFS{}, "lab.yaml", "", fmt.Appendf(nil, place, key))
+	_, err := parseLab(fstest.MapFS{}, "lab.yaml", fmt.Appendf(nil, place, key), Work{})
 	return fmt.Sprint(err)
 }

@@ -13,12 +13,13 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"sluice/labs"
+	"sluice/labs/course"
 	"sluice/vswitch/cli"
 )
 
 // runSluice is the command as the scripts call it.
 func runSluice() {
-	root := cli.Root(slices.Concat(labs.Commands(), cli.Commands(labs.InventoryOf))...)
+	root := cli.Root(slices.Concat(labs.Commands(course.Commands()...), cli.Commands(labs.InventoryOf))...)
 	os.Exit(cli.Run(context.Background(), root, os.Args[1:]))
 }
 

@@ -115,7 +115,7 @@ func (w *world) enforce(ctx context.Context) error {
 	if _, err := w.sw.SetPolicy(ctx, w.lab.Policy); err != nil {
 		return fmt.Errorf("apply the policy: %w", err)
 	}
-	if _, err := w.sw.Place(ctx, w.lab.Placement, vswitch.PlaceOptions{}); err != nil {
+	if _, err := w.sw.Place(ctx, w.lab.Placement, vswitch.PlaceOptions{First: true}); err != nil {
 		return fmt.Errorf("place the firewall: %w", err)
 	}
 	return nil

@@ -60,6 +60,7 @@ func (w *Walker) walk(f *frame.Frame, k *frame.Key) frame.Reason {
 	case p.Steer:
 		return w.returned(f, k)
 	case p.Service:
+		w.watched(f, k, p, firewall.FromGuest, firewall.Verdict{Action: firewall.Pass})
 		return w.forward(f, k, p)
 	}
 	v, reason := w.admit(f, k, p)
@@ -110,7 +111,9 @@ func (w *Walker) pretends(k *frame.Key, p *Port) bool {
 // check asks the program at an insertion point.
 func (w *Walker) check(f *frame.Frame, k *frame.Key, p *Port, d firewall.Dir) firewall.Verdict {
 	if w.plan.Program == nil {
-		return firewall.Verdict{Action: firewall.Pass}
+		v := firewall.Verdict{Action: firewall.Pass}
+		w.watched(f, k, p, d, v)
+		return v
 	}
 	w.cx.Eth = f.Eth()
 	pt := firewall.Point{Port: p.ID, Dir: d}
@@ -119,6 +122,7 @@ func (w *Walker) check(f *frame.Frame, k *frame.Key, p *Port, d firewall.Dir) fi
 	}
 	v := w.plan.Program.Check(&w.cx, pt, k)
 	w.sayVerdict(p, d, v)
+	w.watched(f, k, p, d, v)
 	return v
 }
 
@@ -189,7 +193,9 @@ func (w *Walker) deliver(f *frame.Frame, k *frame.Key, out frame.PortID) {
 		w.tally.drop(frame.ReasonNoPort)
 		return
 	}
-	if !p.Service && w.refused(f, k, p) {
+	if p.Service {
+		w.watched(f, k, p, firewall.ToGuest, firewall.Verdict{Action: firewall.Pass})
+	} else if w.refused(f, k, p) {
 		return
 	}
 	w.tried++

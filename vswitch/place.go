@@ -53,7 +53,9 @@ func (s *Switch) Place(ctx context.Context, to firewall.Placement, o PlaceOption
 	s.mu.Lock()
 	s.fail = o.Fail
 	s.mu.Unlock()
-	s.remember(r)
+	if !o.First {
+		s.remember(r)
+	}
 	s.events.tell("placed", fmt.Sprintf("%s to %s: gap %.1f ms, %d lost", c.from, to, r.GapMS, r.Lost))
 	s.log.Info("placed", "from", c.from, "to", to, "epoch", r.Epoch, "gap_ms", r.GapMS, "lost", r.Lost, "leaked", r.Leaked)
 	return r, nil

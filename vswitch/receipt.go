@@ -42,6 +42,7 @@ const (
 type PlaceOptions struct {
 	Handover Handover // the switch's own where empty (see Config)
 	Fail     Fail     // what becomes of frames while the appliance fails; as the policy says where empty
+	First    bool     // the lab comes up: nobody has changed anything, and History does not tell of it
 }
 
 // Fail says what becomes of frames that the appliance cannot look at.
@@ -83,6 +84,7 @@ type TraceResult struct {
 	Verdict string      `json:"verdict"` // pass, drop or reject
 	Rule    string      `json:"rule"`    // the rule that decided; empty where none did
 	Reason  string      `json:"reason"`  // a frame.Reason's name where the frame is dropped, else empty
+	Crosses bool        `json:"crosses"` // it meets the appliance on its way
 	Steps   []TraceStep `json:"steps"`
 }
 

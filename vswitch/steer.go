@@ -149,6 +149,7 @@ func (w *Walker) steer(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
 	}
 	to := &w.plan.Ports[st.port]
 	w.say("steer", func() string { return fmt.Sprintf("to %s, in session %d", to.Name, st.out.id) })
+	w.watched(f, k, to, firewall.ToGuest, firewall.Verdict{Action: firewall.Pass})
 	mark := w.log.leaving(w.mark, &w.cx, w.plan, w.port, to, f, k)
 	if w.dry {
 		w.tried++
@@ -270,6 +271,7 @@ func (w *Walker) returned(f *frame.Frame, k *frame.Key) frame.Reason {
 	if reason := w.parseInner(f, k, p, has); reason != frame.ReasonNone {
 		return reason
 	}
+	w.watched(f, k, &w.plan.Ports[st.port], firewall.FromGuest, firewall.Verdict{Action: firewall.Pass})
 	w.from = p.ID
 	if !vni.Back() {
 		w.deliver(f, k, p.ID)

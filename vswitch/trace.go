@@ -222,6 +222,7 @@ func (t *tracer) walker(from frame.PortID) *Walker {
 // throughAppliance says what the appliance does with a packet by the policy, and walks on from there. Its conntrack is not asked: the
 // engine's own table, which has the same flows, says whether the packet belongs to one, and which way it goes in it.
 func (t *tracer) throughAppliance(dst end, f *frame.Frame) (out frame.PortID, ok bool) {
+	t.result.Crosses = true
 	policy, tuple := t.plan.Program.Policy(), flowOf(&t.key).tuple()
 	if t.last.Flags&firewall.VerdictReply != 0 {
 		tuple.Src, tuple.Dst = tuple.Dst, tuple.Src

@@ -1,6 +1,7 @@
 package vswitch
 
 import (
+	"sync/atomic"
 	"time"
 
 	"sluice/firewall"
@@ -12,7 +13,8 @@ type Core struct {
 	fdb        *fdb
 	neighbours *neighbours
 	flows      *firewall.Flows
-	log        *firewall.Log // of logged rules
+	log        *firewall.Log         // of logged rules
+	watch      atomic.Pointer[watch] // what checks have asked for; nil mostly
 	clock      func() int64
 	failed     func(frame.PortID, error)
 	probes     probes
@@ -67,9 +69,10 @@ type Walker struct {
 	tally tally // of port
 	own   tally // of the switch itself: its answers
 
-	log    *log  // of the ledger, while a change is watched
-	mark   int32 // of the present frame's record that says it entered
-	dry    bool  // nothing outside the walker may change
+	watch  *watch // of the batch; nil where nobody watches
+	log    *log   // of the ledger, while a change is watched
+	mark   int32  // of the present frame's record that says it entered
+	dry    bool   // nothing outside the walker may change
 	record func(TraceStep)
 	last   firewall.Verdict // of the last check point, where a trace records
 	ended  frame.Reason     // why the last frame that went nowhere did so
@@ -91,6 +94,9 @@ func (w *Walker) Begin(p *Plan) {
 	w.cx.Now = w.core.clock()
 	w.said, w.spared = 0, 0
 	w.log = p.ledger.logOf(w.port)
+	if w.watch = nil; !w.dry {
+		w.watch = w.core.watch.Load()
+	}
 }
 
 // End writes the batch's counts to the books.

@@ -178,6 +178,19 @@ func (c *Client) Stats(ctx context.Context) (out vswitch.Stats, err error) {
 	return out, c.call(ctx, http.MethodGet, "/v1/stats", nil, &out)
 }
 
+// Watch makes the switch count the frames that fit the sights, from now on; none end the watch.
+func (c *Client) Watch(ctx context.Context, sights []vswitch.Sight) error {
+	if sights == nil {
+		sights = []vswitch.Sight{}
+	}
+	return c.call(ctx, http.MethodPut, "/v1/watch", WatchRequest{Sights: sights}, &struct{}{})
+}
+
+// Watched is what the watch has seen.
+func (c *Client) Watched(ctx context.Context) (out vswitch.Watched, err error) {
+	return out, c.call(ctx, http.MethodGet, "/v1/watch", nil, &out)
+}
+
 // Trace explains the way of a frame that nobody sends.
 func (c *Client) Trace(ctx context.Context, in vswitch.TraceRequest) (out vswitch.TraceResult, err error) {
 	return out, c.call(ctx, http.MethodPost, "/v1/trace", in, &out)

@@ -16,6 +16,7 @@ import (
 const (
 	maxBody       = 64 << 10
 	maxTraceBody  = 128 << 10 // a frame of 64 KiB, in base64
+	maxWatchBody  = 2 << 20   // as many sights as a switch takes, with as many addresses
 	maxPolicyBody = 32 << 20
 	maxExecBody   = 4 << 20 // a command line may hold 2 MiB (execve(2))
 )
@@ -53,6 +54,8 @@ func (s *Server) routes() {
 	get(r, "/v1/inventory", "What a policy may refer to in this lab", s.getInventory)
 	get(r, "/v1/flows", "The flows", s.getFlows)
 	get(r, "/v1/stats", "The counters", s.getStats)
+	get(r, "/v1/watch", "What the watch has seen since it was set", s.getWatch)
+	put(r, "/v1/watch", "Count frames at insertion points, from now on and instead of an earlier watch", maxWatchBody, s.putWatch)
 	post(r, "/v1/trace", "Explain the way of a frame that nobody sends", maxTraceBody, s.trace)
 	post(r, "/v1/appliance/{drill}", "Do something to the appliance's machine, for a drill", maxBody, s.drill)
 	post(r, "/v1/stop", "End the lab and its guests", maxBody, s.stop)
@@ -152,6 +155,22 @@ func (s *Server) getFlows(context.Context, *struct{}) ([]firewall.FlowRecord, er
 
 func (s *Server) getStats(context.Context, *struct{}) (vswitch.Stats, error) {
 	return s.sw.Stats(), nil
+}
+
+func (s *Server) getWatch(context.Context, *struct{}) (vswitch.Watched, error) {
+	return s.sw.Watched(), nil
+}
+
+// WatchRequest says what a watch counts.
+type WatchRequest struct {
+	Sights []vswitch.Sight `json:"sights" maxItems:"256" doc:"None: the watch ends"`
+}
+
+func (s *Server) putWatch(_ context.Context, in *ask[WatchRequest]) (struct{}, error) {
+	if err := s.sw.Watch(in.Body.Sights); err != nil {
+		return struct{}{}, Errorf(BadInput, "%w", err)
+	}
+	return struct{}{}, nil
 }
 
 func (s *Server) trace(_ context.Context, in *ask[vswitch.TraceRequest]) (vswitch.TraceResult, error) {

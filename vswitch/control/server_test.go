@@ -242,7 +242,7 @@ func TestOpenAPI(t *testing.T) {
 	}
 	for path, methods := range map[string][]string{
 		"/v1/lab": {"get"}, "/v1/status": {"get"}, "/v1/placement": {"get", "put"}, "/v1/policy": {"get", "put"}, "/v1/policy/lint": {"post"},
-		"/v1/policy/render": {"get", "post"}, "/v1/flows": {"get"}, "/v1/stats": {"get"}, "/v1/trace": {"post"}, "/v1/events": {"get"},
+		"/v1/policy/render": {"get", "post"}, "/v1/flows": {"get"}, "/v1/stats": {"get"}, "/v1/watch": {"get", "put"}, "/v1/trace": {"post"}, "/v1/events": {"get"},
 		"/v1/guests/{guest}/exec": {"post"}, "/v1/guests/{guest}/console": {"post"}, "/v1/stop": {"post"}, "/v1/appliance/{drill}": {"post"},
 	} {
 		for _, m := range methods {

@@ -44,6 +44,9 @@ func TestTrace(t *testing.T) {
 		if res.Verdict != c.verdict || res.Rule != c.rule || res.Reason != c.reason {
 			t.Errorf("%s, %s: verdict %q, rule %q, reason %q", c.to, c.what, res.Verdict, res.Rule, res.Reason)
 		}
+		if crosses := c.to == firewall.Slow && !strings.Contains(c.what, "other"); res.Crosses != crosses {
+			t.Errorf("%s, %s: crosses the appliance is %v", c.to, c.what, res.Crosses)
+		}
 		text := ""
 		for _, s := range res.Steps {
 			text += s.Point + " " + s.What + ": " + s.Detail + "\n"

@@ -12,7 +12,7 @@ const Version = 2
 // Services that an agent can run, for Config.Services.
 const (
 	ServiceHTTP   = "http"   // TCP 80: an index page, /bytes/N, /slow, /count
-	ServiceEcho   = "echo"   // TCP 23 and 7777: a line echo
+	ServiceEcho   = "echo"   // TCP 23 and 7777: a line echo; UDP 7777
 	ServiceIperf3 = "iperf3" // TCP and UDP 5201: the real iperf3 -s
 )
 

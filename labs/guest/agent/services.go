@@ -55,7 +55,7 @@ func (s *services) startOne(name string) error {
 	case ServiceHTTP:
 		return s.startHTTP()
 	case ServiceEcho:
-		return errors.Join(startEcho(23), startEcho(7777))
+		return errors.Join(startEcho(23), startEcho(7777), startEchoUDP(7777))
 	case ServiceIperf3:
 		return s.startIperf3()
 	}
@@ -82,6 +82,27 @@ func startEcho(port int) error {
 				defer c.Close()
 				io.Copy(c, c)
 			}()
+		}
+	}()
+	return nil
+}
+
+// startEchoUDP sends each datagram back, but none to another echo: two of them would never stop.
+func startEchoUDP(port int) error {
+	c, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
+	if err != nil {
+		return err
+	}
+	go func() {
+		b := make([]byte, 2048)
+		for {
+			n, from, err := c.ReadFromUDPAddrPort(b)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err == nil && from.Port() != uint16(port) {
+				c.WriteToUDPAddrPort(b[:n], from)
+			}
 		}
 	}()
 	return nil

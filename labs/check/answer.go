@@ -1,0 +1,176 @@
+package check
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Answer compares what the student answered. Exactly one of Value, OneOf, Set, Matches, Number and Recorded says with what.
+type Answer struct {
+	Name      string
+	Value     string
+	OneOf     []string
+	Set       []string // all of these, in any order
+	Matches   *regexp.Regexp
+	Number    *float64
+	Recorded  *Recorded
+	Tolerance Tolerance // of Number, and of a figure in Recorded
+}
+
+// Tolerance is how far from a figure an answer may be: a number, or a share of the figure.
+type Tolerance struct {
+	By    float64
+	Share bool
+}
+
+// ParseTolerance reads 0.5, 20ms or 5%.
+func ParseTolerance(s string) (t Tolerance, err error) {
+	t.Share = strings.HasSuffix(strings.TrimSpace(s), "%")
+	t.By, err = ParseFigure(s)
+	if err == nil && t.By < 0 {
+		err = strconv.ErrRange
+	}
+	return t, err
+}
+
+func (t Tolerance) takes(got, want float64) bool {
+	by := t.By
+	if t.Share {
+		by *= math.Abs(want)
+	}
+	return math.Abs(got-want) <= by
+}
+
+// Recorded is what is measured when the answer is judged, so that nobody types it into a lab file.
+type Recorded struct {
+	Counter *Counter
+	Walk    *Walk
+	Receipt *Receipt
+	Run     *Run   // the first line that it writes
+	What    string // of a walk: verdict, rule, reason, point, crosses or points; of a receipt: one of ReceiptFields
+}
+
+// WalkFacts are what can be recorded of a walk.
+var WalkFacts = []string{"verdict", "rule", "reason", "point", "points", "crosses"}
+
+func (c *Answer) String() string { return "the answer " + c.Name }
+
+func (c *Answer) judge(s *scene) Finding {
+	got, ok := s.answers[c.Name]
+	if !ok {
+		return Finding{Reason: fmt.Sprintf("there is no answer %s yet", c.Name), Look: fmt.Sprintf("sluice lab answer %s VALUE", c.Name), Facts: []string{c.Name + "-missing"}}
+	}
+	good, err := c.right(s, strings.Join(got, ", "), got)
+	switch {
+	case err != nil:
+		return Finding{Reason: fmt.Sprintf("the answer %s cannot be compared: %v", c.Name, err)}
+	case !good: // what would be right is not said
+		return Finding{Reason: fmt.Sprintf("the answer %s is %q, which is not right", c.Name, strings.Join(got, ", ")), Facts: []string{c.Name + "-wrong"}}
+	}
+	return passed()
+}
+
+func (c *Answer) right(s *scene, got string, list []string) (bool, error) {
+	switch {
+	case c.Matches != nil:
+		return c.Matches.MatchString(got), nil
+	case c.Number != nil:
+		v, err := ParseFigure(got)
+		return err == nil && c.Tolerance.takes(v, *c.Number), nil
+	case c.OneOf != nil:
+		return slices.ContainsFunc(c.OneOf, func(w string) bool { return same(w, got) }), nil
+	case c.Set != nil:
+		return sameSet(c.Set, list), nil
+	case c.Recorded != nil:
+		want, err := c.Recorded.value(s)
+		if err != nil {
+			return false, err
+		}
+		return c.meets(got, want), nil
+	}
+	return same(c.Value, got), nil
+}
+
+// meets compares with what was recorded: figures within the tolerance, anything else as words.
+func (c *Answer) meets(got, want string) bool {
+	w, err := ParseFigure(want)
+	if err != nil {
+		return same(want, got)
+	}
+	g, err := ParseFigure(got)
+	return err == nil && c.Tolerance.takes(g, w)
+}
+
+// same compares words as people write them.
+func same(a, b string) bool { return strings.EqualFold(strings.TrimSpace(a), strings.TrimSpace(b)) }
+
+func sameSet(want, got []string) bool {
+	tidy := func(list []string) []string {
+		var out []string
+		for _, w := range list {
+			for _, part := range strings.Split(w, ",") {
+				if part = strings.ToLower(strings.TrimSpace(part)); part != "" {
+					out = append(out, part)
+				}
+			}
+		}
+		slices.Sort(out)
+		return slices.Compact(out)
+	}
+	return slices.Equal(tidy(want), tidy(got))
+}
+
+func (r *Recorded) value(s *scene) (string, error) {
+	switch {
+	case r.Counter != nil:
+		v, err := r.Counter.value(s)
+		return figure(v), err
+	case r.Walk != nil:
+		return r.walked(s)
+	case r.Receipt != nil:
+		found, err := s.receipts(r.Receipt)
+		if err != nil || len(found) == 0 {
+			return "", fmt.Errorf("no such change was made yet: %v", err)
+		}
+		return figure(ReceiptFields[r.What](found[len(found)-1])), nil
+	}
+	out, err := r.Run.run(s.ctx, s.lab)
+	if err == nil && out.Code != 0 {
+		err = fmt.Errorf("%s ended with %d", r.Run, out.Code)
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(out.Stdout), "\n")
+	return first, err
+}
+
+func (r *Recorded) walked(s *scene) (string, error) {
+	res, err := s.lab.Trace(s.ctx, r.Walk.request())
+	if err != nil {
+		return "", err
+	}
+	switch r.What {
+	case "rule":
+		return res.Rule, nil
+	case "reason":
+		return res.Reason, nil
+	case "point":
+		return lastPoint(res), nil
+	case "crosses":
+		if res.Crosses {
+			return "yes", nil
+		}
+		return "no", nil
+	case "points":
+		n := 0
+		for _, step := range res.Steps {
+			if step.What == "verdict" {
+				n++
+			}
+		}
+		return strconv.Itoa(n), nil
+	}
+	return res.Verdict, nil
+}

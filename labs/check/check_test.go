@@ -1,0 +1,188 @@
+package check
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/firewall"
+	"sluice/labs/probe"
+	"sluice/vswitch"
+)
+
+// usual is a lab in slow: the web answers, telnet does not, 22 resets at the server, 24 at the firewall.
+func usual() *fakeLab {
+	return &fakeLab{
+		ports: map[string]probe.Outcome{
+			"tcp/10.0.2.1/80": probe.Answered, "tcp/10.0.2.1/22": probe.Refused, "tcp/10.0.2.1/24": probe.Refused,
+			"udp/10.0.2.1/9": probe.Prohibited, "tcp/10.0.2.1/25": probe.Unreachable, "tcp/10.0.2.1/26": probe.Broken,
+		},
+		delivered: map[string]bool{"tcp/10.0.2.1/80": true, "tcp/10.0.2.1/22": true, "udp/10.0.2.1/53": true},
+		placement: firewall.Slow,
+		flows:     []firewall.FlowRecord{flowRecord(80, "established"), flowRecord(80, "closing")},
+		history: []vswitch.Receipt{
+			{From: firewall.Slow, To: firewall.Fast, Handover: "carry", Epoch: 7, GapMS: 3, FlowsCarried: 2},
+			{From: firewall.Slow, To: firewall.Fast, Handover: "carry", Epoch: 9, Lost: 1},
+		},
+		epoch: 20,
+		walk: vswitch.TraceResult{Verdict: "drop", Rule: "none-shall", Reason: "rule", Crosses: true, Steps: []vswitch.TraceStep{
+			{Step: firewall.Step{What: "verdict"}, Point: "client/from-guest"}, {Step: firewall.Step{What: "forward"}},
+		}},
+		stats: vswitch.Stats{
+			FastShare: 0.25, Dropped: map[string]uint64{"default": 4},
+			Ports: []vswitch.PortStats{
+				{ID: 1, Name: "client", InFrames: 100, Dropped: map[string]uint64{"spoofguard": 3, "rule": 1}},
+				{ID: 2, Name: "fw/0", OutFrames: 10}, {ID: 3, Name: "fw/1", OutFrames: 20},
+			},
+			Rules: []vswitch.RuleStats{{Rule: "web", Frames: 5, Bytes: 300}},
+		},
+		perTry: 2,
+		stdout: "10\nmore\n",
+	}
+}
+
+func number(v float64) *float64                   { return &v }
+func count(v uint64) *uint64                      { return &v }
+func yes(v bool) *bool                            { return &v }
+func in(p firewall.Placement) *firewall.Placement { return &p }
+
+func is(t *testing.T, s string) Condition {
+	t.Helper()
+	c, err := ParseCondition(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestChecks judges one check a line in the usual lab. An empty reason means that it passes.
+func TestChecks(t *testing.T) {
+	reach := func(port uint16, expect string) Kind { return &Reach{Flow: tcp(port), Expect: expect} }
+	udp := func(port uint16, expect string) Kind {
+		return &Reach{Flow: Flow{Proto: "udp", Port: port, From: client, To: server}, Expect: expect}
+	}
+	answer := func(a Answer) Kind { a.Name = "a"; return &a }
+	frames := &Counter{Port: "fw", Count: "out-frames", Change: true}
+	for _, c := range []struct {
+		kind   Kind
+		answer string // to a; empty is none
+		reason string
+	}{
+		{reach(80, Open), "", ""},
+		{reach(80, Dropped), "", "tcp from client to server port 80 (tcp/10.0.2.1/80) is open, not dropped"},
+		{reach(23, Dropped), "", ""},
+		{reach(23, Open), "", "is dropped, not open: it left client and did not come to server"},
+		{reach(22, Refused), "", ""},
+		{reach(24, Rejected), "", ""},
+		{reach(22, Rejected), "", "is refused, not rejected"},
+		{reach(24, Refused), "", "is rejected, not refused"},
+		{reach(25, Open), "", "is unreachable, not open"},
+		{reach(26, Dropped), "", "is broken, not dropped"},
+		{udp(9, Rejected), "", ""},
+		{udp(53, Open), "", ""},
+		{udp(54, Dropped), "", ""},
+
+		{&Seen{Flow: tcp(0), At: "client/from-guest", Min: count(1)}, "", "0 frames came there"},
+		{&Seen{Flow: tcp(0), At: "client/from-guest", Max: count(0)}, "", ""},
+
+		{&Walk{Flow: tcp(80), Verdict: "drop", By: "rule", Rule: "none-shall", At: "client/from-guest", Crosses: yes(true)}, "", ""},
+		{&Walk{Flow: tcp(80), Verdict: "pass"}, "", "the verdict is drop, not pass"},
+		{&Walk{Flow: tcp(80), By: "default"}, "", "the reason is rule, not default"},
+		{&Walk{Flow: tcp(80), Rule: "web"}, "", "the rule is none-shall, not web"},
+		{&Walk{Flow: tcp(80), At: "server/to-guest"}, "", "the last point is client/from-guest, not server/to-guest"},
+		{&Walk{Flow: tcp(80), Crosses: yes(false)}, "", "it crosses the appliance"},
+
+		{&Flows{Flow: tcp(80), Is: is(t, ">= 2")}, "", ""},
+		{&Flows{Flow: tcp(80), State: "closing", Is: is(t, "1")}, "", ""},
+		{&Flows{Flow: tcp(80), Rule: "web", Is: is(t, "> 2")}, "", "there are 2"},
+		{&Flows{Flow: tcp(81), Is: is(t, ">= 1")}, "", "there are 0"},
+		{&Flows{Flow: Flow{Proto: "udp"}, Is: is(t, "0")}, "", ""},
+
+		{&Receipt{From: in(firewall.Slow), To: in(firewall.Fast), Changes: 1, Is: []FieldCondition{{"lost", is(t, "1")}}}, "", ""},
+		{&Receipt{To: in(firewall.Fast), Changes: 1, Is: []FieldCondition{{"lost", is(t, "0")}}}, "", "lost is 1, not 0"},
+		{&Receipt{Changes: 2, Is: []FieldCondition{{"carried", is(t, ">= 1")}}}, "", "carried is 0, not >= 1"},
+		{&Receipt{Changes: 3}, "", "2 such changes were made, not 3"},
+		{&Receipt{From: in(firewall.Off), Changes: 1}, "", "0 such changes were made"},
+		{&Receipt{Handover: "cut", Changes: 1}, "", "0 such changes were made"},
+
+		{&Counter{Port: "client", Count: "in-frames", Is: is(t, "100")}, "", ""},
+		{&Counter{Port: "client", Count: "dropped", Is: is(t, "4")}, "", ""},
+		{&Counter{Port: "client", Count: "dropped/spoofguard", Is: is(t, "> 3")}, "", "dropped/spoofguard of port client is 3, not > 3"},
+		{&Counter{Port: "fw", Count: "out-frames", Is: is(t, "38")}, "", ""}, // both ports, looked at twice
+		{&Counter{Port: "fw", Count: "out-frames", Change: true, Is: is(t, "4")}, "", ""},
+		{&Counter{Rule: "web", Count: "bytes", Is: is(t, "300")}, "", ""},
+		{&Counter{Rule: "gone", Count: "frames", Is: is(t, "0")}, "", "there is no such rule or port now"},
+		{&Counter{Reason: "default", Is: is(t, "4")}, "", ""},
+		{&Counter{Share: "fast", Is: is(t, "25%")}, "", ""},
+		{&Counter{Share: "fast", Change: true, Is: is(t, "100%")}, "", ""}, // no guest has sent anything
+
+		{answer(Answer{Value: "yes"}), "", "there is no answer a yet"},
+		{answer(Answer{Value: "yes"}), " Yes ", ""},
+		{answer(Answer{Value: "yes"}), "no", `the answer a is "no", which is not right`},
+		{answer(Answer{OneOf: []string{"fw", "appliance"}}), "FW", ""},
+		{answer(Answer{OneOf: []string{"fw"}}), "switch", "not right"},
+		{answer(Answer{Set: []string{"x", "y"}}), "y, X", ""},
+		{answer(Answer{Set: []string{"x", "y"}}), "x", "not right"},
+		{answer(Answer{Matches: regexp.MustCompile("^x+$")}), "xxx", ""},
+		{answer(Answer{Matches: regexp.MustCompile("^x+$")}), "xy", "not right"},
+		{answer(Answer{Number: number(100), Tolerance: Tolerance{By: 0.05, Share: true}}), "104", ""},
+		{answer(Answer{Number: number(100), Tolerance: Tolerance{By: 0.05, Share: true}}), "106", "not right"},
+		{answer(Answer{Number: number(100), Tolerance: Tolerance{By: 1}}), "99", ""},
+		{answer(Answer{Number: number(100)}), "a hundred", "not right"},
+		{answer(Answer{Recorded: &Recorded{Counter: frames}}), "4", ""},
+		{answer(Answer{Recorded: &Recorded{Counter: frames}, Tolerance: Tolerance{By: 0.2, Share: true}}), "6", "not right"},
+		{answer(Answer{Recorded: &Recorded{Walk: &Walk{Flow: tcp(80)}, What: "rule"}}), "none-shall", ""},
+		{answer(Answer{Recorded: &Recorded{Walk: &Walk{Flow: tcp(80)}, What: "verdict"}}), "pass", "not right"},
+		{answer(Answer{Recorded: &Recorded{Walk: &Walk{Flow: tcp(80)}, What: "crosses"}}), "yes", ""},
+		{answer(Answer{Recorded: &Recorded{Walk: &Walk{Flow: tcp(80)}, What: "points"}}), "1", ""},
+		{answer(Answer{Recorded: &Recorded{Receipt: &Receipt{Changes: 1}, What: "lost"}}), "1", ""},
+		{answer(Answer{Recorded: &Recorded{Receipt: &Receipt{From: in(firewall.Off)}, What: "lost"}}), "1", "no such change was made yet"},
+		{answer(Answer{Recorded: &Recorded{Run: &Run{In: "client", Command: []string{"x"}, Timeout: time.Second}}}), "10", ""},
+
+		{&Run{In: "client", Command: []string{"true"}, Timeout: time.Second}, "", ""},
+		{&Run{In: "client", Command: []string{"true"}, Exit: 1, Timeout: time.Second}, "", "true in client ended with 0, not 1: said on stderr"},
+		{&Run{Script: "check.sh", Stdout: regexp.MustCompile("^10$"), Timeout: time.Second}, "", "check.sh did not write what it should"},
+		{&Run{In: "client", Command: []string{"sleep"}, Timeout: time.Millisecond}, "", "it took longer than 1ms"},
+	} {
+		o := Options{Answers: map[string][]string{}, Appliance: "fw"}
+		if c.answer != "" {
+			o.Answers["a"] = []string{c.answer}
+		}
+		r, err := Judge(t.Context(), usual(), []Task{{ID: "t", Points: 3, Checks: []Check{{Kind: c.kind}}}}, o)
+		if err != nil {
+			t.Errorf("%s: %v", c.kind, err)
+			continue
+		}
+		got := r.Results[0]
+		if got.Passed != (c.reason == "") || !strings.Contains(got.Reason, c.reason) || r.Passed != got.Passed || (r.Points == 3) != got.Passed {
+			t.Errorf("%s: passed %v, %d points, because %q; want %q", c.kind, got.Passed, r.Points, got.Reason, c.reason)
+		}
+	}
+}
+
+// TestSilenceProvesNothing: a guest that sends nothing is no proof that a flow is blocked.
+func TestSilenceProvesNothing(t *testing.T) {
+	l := usual()
+	l.mute = true
+	r, err := Judge(t.Context(), l, []Task{{ID: "t", Checks: []Check{{Kind: &Reach{Flow: tcp(23), Expect: Dropped}}}}}, Options{})
+	if err != nil || r.Passed || !strings.Contains(r.Results[0].Reason, "that proves nothing") {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestWhyNamesTheRule: where the switch saw the frame end, the reason says where and by which rule.
+func TestWhyNamesTheRule(t *testing.T) {
+	s := &scene{
+		tried: map[*Reach]tried{}, sights: map[Kind]int{},
+		watched: vswitch.Watched{Seen: make([]vswitch.Seen, 2), Frames: []vswitch.SeenFrame{{
+			Proto: 6, Point: "server/to-guest", Verdict: "drop", Reason: "rule", Rule: "no-telnet",
+			Src: flowRecord(23, "").Src, Dst: flowRecord(23, "").Dst,
+		}}},
+	}
+	c := &Reach{Flow: tcp(23), Expect: Open}
+	s.tried[c] = tried{results: []probe.Result{{Target: "tcp/10.0.2.1/23", Outcome: probe.Silent}}}
+	if f := c.judge(s); f.Passed || !strings.HasSuffix(f.Reason, "is dropped, not open: drop at server/to-guest, rule no-telnet") {
+		t.Errorf("%+v", f)
+	}
+}

@@ -1,0 +1,114 @@
+package check
+
+import (
+	"fmt"
+	"strings"
+
+	"sluice/vswitch"
+)
+
+// Counter is one of the switch's counters. Exactly one of Port, Rule, Reason and Share says which.
+type Counter struct {
+	Port   string // a vNIC, or a guest for all of its; the appliance, too
+	Rule   string
+	Reason string // frames dropped in the whole switch
+	Share  string // fast: of the guests' frames, those that the engine alone has handled
+	Count  string // which figure of a port or a rule
+	Change bool   // by how much the task's own traffic changed it, instead of what it is
+	Is     Condition
+}
+
+// PortCounts and RuleCounts are the figures of a port and of a rule. A port also has dropped/REASON.
+var (
+	PortCounts = map[string]func(vswitch.PortStats) uint64{
+		"in-frames": func(p vswitch.PortStats) uint64 { return p.InFrames }, "in-bytes": func(p vswitch.PortStats) uint64 { return p.InBytes },
+		"out-frames": func(p vswitch.PortStats) uint64 { return p.OutFrames }, "out-bytes": func(p vswitch.PortStats) uint64 { return p.OutBytes },
+		"copies": func(p vswitch.PortStats) uint64 { return p.Copies }, "macs": func(p vswitch.PortStats) uint64 { return uint64(p.MACs) },
+		"generation": func(p vswitch.PortStats) uint64 { return p.Generation },
+		"dropped": func(p vswitch.PortStats) (n uint64) {
+			for _, d := range p.Dropped {
+				n += d
+			}
+			return n
+		},
+	}
+	RuleCounts = map[string]func(vswitch.RuleStats) uint64{
+		"frames": func(r vswitch.RuleStats) uint64 { return r.Frames }, "bytes": func(r vswitch.RuleStats) uint64 { return r.Bytes },
+	}
+)
+
+// name is the counter in words.
+func (c *Counter) name() string {
+	change := ""
+	if c.Change {
+		change = ", by the task's own traffic"
+	}
+	switch {
+	case c.Port != "":
+		return c.Count + " of port " + c.Port + change
+	case c.Rule != "":
+		return c.Count + " of rule " + c.Rule + change
+	case c.Reason != "":
+		return "frames dropped by reason " + c.Reason + change
+	}
+	return "the " + c.Share + " share" + change
+}
+
+func (c *Counter) String() string { return c.name() + " " + c.Is.String() }
+
+func (c *Counter) judge(s *scene) Finding {
+	v, err := c.value(s)
+	switch {
+	case err != nil:
+		return Finding{Reason: fmt.Sprintf("%s: %v", c.name(), err), Look: "sluice stats"}
+	case !c.Is.Holds(v):
+		return Finding{Reason: fmt.Sprintf("%s is %s, not %s", c.name(), figure(v), c.Is), Look: "sluice stats"}
+	}
+	return passed()
+}
+
+func (c *Counter) value(s *scene) (float64, error) {
+	if c.Share != "" {
+		if !c.Change {
+			return s.after.FastShare, nil
+		}
+		return s.share(), nil
+	}
+	after, err := c.of(s.after)
+	if err != nil || !c.Change {
+		return float64(after), err
+	}
+	before, err := c.of(s.before)
+	return float64(after) - float64(before), err
+}
+
+func (c *Counter) of(st vswitch.Stats) (n uint64, err error) {
+	found := c.Reason != ""
+	switch {
+	case c.Reason != "":
+		n = st.Dropped[c.Reason]
+	case c.Rule != "":
+		for _, r := range st.Rules {
+			if r.Rule == c.Rule {
+				n, found = n+RuleCounts[c.Count](r), true
+			}
+		}
+	default:
+		for _, p := range st.Ports {
+			if guest, _, _ := strings.Cut(p.Name, "/"); p.Name == c.Port || guest == c.Port {
+				n, found = n+c.ofPort(p), true
+			}
+		}
+	}
+	if !found {
+		return 0, fmt.Errorf("there is no such rule or port now")
+	}
+	return n, nil
+}
+
+func (c *Counter) ofPort(p vswitch.PortStats) uint64 {
+	if reason, ok := strings.CutPrefix(c.Count, "dropped/"); ok {
+		return p.Dropped[reason]
+	}
+	return PortCounts[c.Count](p)
+}

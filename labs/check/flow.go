@@ -1,0 +1,69 @@
+package check
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"sluice/firewall"
+	"sluice/vnic/frame"
+	"sluice/vswitch"
+)
+
+// End is one end of a flow: a guest with its addresses, or an address. The zero End is anybody.
+type End struct {
+	Name  string
+	Guest bool // Name is a guest's
+	Addrs []netip.Addr
+}
+
+// Flow is a conversation by its first packet.
+type Flow struct {
+	Proto    string // tcp, udp, icmp; empty is any
+	Port     uint16 // destination; 0 is any
+	From, To End
+	IPv6     bool // for a walk between ends that have both families
+}
+
+// String is the flow as `sluice trace` reads it.
+func (f Flow) String() string {
+	words := []string{f.Proto}
+	if f.Proto == "" {
+		words[0] = "anything"
+	}
+	if f.From.Name != "" {
+		words = append(words, "from", f.From.Name)
+	}
+	if f.To.Name != "" {
+		words = append(words, "to", f.To.Name)
+	}
+	if f.Port != 0 {
+		words = append(words, "port", fmt.Sprint(f.Port))
+	}
+	return strings.Join(words, " ")
+}
+
+// traceIt is the command that explains a flow.
+func (f Flow) traceIt() string { return "sluice trace '" + f.String() + "'" }
+
+func (f Flow) request() vswitch.TraceRequest {
+	return vswitch.TraceRequest{Proto: f.Proto, From: f.From.Name, To: f.To.Name, DstPort: f.Port, IPv6: f.IPv6}
+}
+
+func (f Flow) sight(at string) vswitch.Sight {
+	return vswitch.Sight{At: at, Proto: f.Proto, Port: f.Port, From: f.From.Addrs, To: f.To.Addrs}
+}
+
+var protocols = map[string][]uint8{
+	"": nil, "tcp": {frame.ProtoTCP}, "udp": {frame.ProtoUDP}, "icmp": {frame.ProtoICMP, frame.ProtoICMPv6},
+}
+
+// fits says whether an entry of the flow table is this flow. ICMP's have no ports: theirs are identifiers.
+func (f Flow) fits(r firewall.FlowRecord) bool {
+	protos := protocols[f.Proto]
+	return (protos == nil || slices.Contains(protos, r.Proto)) && (f.Port == 0 || f.Port == r.Dst.Port()) &&
+		f.From.has(r.Src.Addr()) && f.To.has(r.Dst.Addr())
+}
+
+func (e End) has(a netip.Addr) bool { return len(e.Addrs) == 0 || slices.Contains(e.Addrs, a.Unmap()) }

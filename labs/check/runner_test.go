@@ -1,0 +1,232 @@
+package check
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/firewall"
+	"sluice/vswitch"
+)
+
+func task(id string, kind Kind, needs ...string) Task {
+	return Task{ID: id, Points: 2, Needs: needs, Checks: []Check{{Kind: kind}}}
+}
+
+func words(r Report) (out []string) {
+	for _, x := range r.Results {
+		word := x.ID + ":fail"
+		if x.Passed {
+			word = x.ID + ":pass"
+		} else if x.Skipped {
+			word = x.ID + ":skip"
+		}
+		out = append(out, word)
+	}
+	return out
+}
+
+// TestNeeds: a task is not tried before what it needs has passed; one that is asked for is judged with what it needs, and no others.
+func TestNeeds(t *testing.T) {
+	open, closed := &Reach{Flow: tcp(80), Expect: Open}, &Reach{Flow: tcp(23), Expect: Open}
+	tasks := []Task{task("a", open), task("b", closed, "a"), task("c", open, "b"), task("d", open, "a"), task("e", open)}
+	for only, want := range map[string]string{
+		"": "a:pass b:fail c:skip d:pass e:pass", "d": "a:pass d:pass", "c": "a:pass b:fail c:skip", "e": "e:pass",
+	} {
+		r, err := Judge(t.Context(), usual(), tasks, Options{Only: only})
+		if got := strings.Join(words(r), " "); err != nil || got != want {
+			t.Errorf("only %q: %s, %v; want %s", only, got, err, want)
+		}
+	}
+}
+
+// TestWaitAndHold: a task that waits is tried again until it comes true, and one that holds fails if it does not stay so.
+func TestWaitAndHold(t *testing.T) {
+	for _, c := range []struct {
+		what       string
+		wait, hold time.Duration
+		open       func(try int) bool
+		passed     bool
+		reason     string
+	}{
+		{"at once", 0, 0, func(int) bool { return true }, true, ""},
+		{"never", 0, 0, func(int) bool { return false }, false, "is dropped, not open"},
+		{"at the third try", time.Minute, 0, func(try int) bool { return try >= 3 }, true, ""},
+		{"not for long", 0, time.Minute, func(try int) bool { return try < 3 }, false, "it did not stay so: "},
+	} {
+		l := usual()
+		good := l.ports["tcp/10.0.2.1/80"]
+		l.onTry = func(l *fakeLab) {
+			if delete(l.ports, "tcp/10.0.2.1/80"); c.open(l.tries) {
+				l.ports["tcp/10.0.2.1/80"] = good
+			}
+		}
+		one := task("a", &Reach{Flow: tcp(80), Expect: Open})
+		one.Wait, one.Hold = c.wait, c.hold
+		r, err := Judge(t.Context(), l, []Task{one}, Options{})
+		if err != nil || r.Passed != c.passed || !strings.Contains(r.Results[0].Reason, c.reason) {
+			t.Errorf("%s: %+v, %v", c.what, r.Results, err)
+		}
+	}
+}
+
+// TestPlacements: checks are made where they say, those of one placement in one attempt, and the firewall is where it was afterwards.
+func TestPlacements(t *testing.T) {
+	l := usual()
+	open := func() Kind { return &Reach{Flow: tcp(80), Expect: Open} }
+	one := Task{ID: "a", Checks: []Check{{Kind: open(), Placement: in(firewall.Fast)}, {Kind: open()}, {Kind: open(), Placement: in(firewall.Off)}, {Kind: open(), Placement: in(firewall.Fast)}}}
+	r, err := Judge(t.Context(), l, []Task{one}, Options{OwnMoves: []uint64{7}})
+	if err != nil || !r.Passed {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if want := []firewall.Placement{firewall.Fast, firewall.Off, firewall.Slow}; !slices.Equal(l.moves, want) {
+		t.Errorf("moved to %v, want %v", l.moves, want)
+	}
+	if want := []uint64{7, 21, 22, 23}; !slices.Equal(r.OwnMoves, want) {
+		t.Errorf("own moves %v, want %v", r.OwnMoves, want)
+	}
+	if got := r.Results[0].Findings[0].Check; got != "tcp from client to server port 80 is open in fast" {
+		t.Errorf("the check is called %q", got)
+	}
+}
+
+// TestPlacementRefused: what the switch does not take is said as the switch says it, and the other checks are made all the same.
+func TestPlacementRefused(t *testing.T) {
+	l := usual()
+	l.refuses = firewall.Tunnel
+	one := Task{ID: "a", Checks: []Check{{Kind: &Reach{Flow: tcp(80), Expect: Open}}, {Kind: &Reach{Flow: tcp(80), Expect: Open}, Placement: in(firewall.Tunnel)}}}
+	r, err := Judge(t.Context(), l, []Task{one}, Options{})
+	f := r.Results[0].Findings
+	if err != nil || !f[0].Passed || f[1].Passed || f[1].Reason != "the placement tunnel: this placement is not built yet" || l.placement != firewall.Slow {
+		t.Errorf("%+v, %v", f, err)
+	}
+}
+
+// TestReceiptsAreTheStudents: changes that a runner made are not theirs; in a submission the runner makes the change.
+func TestReceiptsAreTheStudents(t *testing.T) {
+	c := &Receipt{From: in(firewall.Slow), To: in(firewall.Fast), Changes: 1, Load: &Flow{Proto: "tcp", Port: 7777, From: client, To: server}}
+	l := usual()
+	r, err := Judge(t.Context(), l, []Task{task("a", c)}, Options{OwnMoves: []uint64{7, 9}})
+	if err != nil || r.Passed || len(l.moves) != 0 {
+		t.Errorf("of a runner: %+v, %v", r, err)
+	}
+	l = usual()
+	l.history = nil
+	l.exit = 9
+	if r, err = Judge(t.Context(), l, []Task{task("a", c)}, Options{Submission: true}); err != nil || r.Passed || !strings.Contains(r.Results[0].Reason, "the load tcp from client to server port 7777 ended") {
+		t.Errorf("with a load that ends: %+v, %v", r, err)
+	}
+	l.history, c.Load = nil, nil
+	r, err = Judge(t.Context(), l, []Task{task("a", c)}, Options{Submission: true})
+	if err != nil || !r.Passed || l.placement != firewall.Slow || !slices.Contains(l.moves, firewall.Fast) {
+		t.Errorf("in a submission: %+v, %v, moved to %v", r, err, l.moves)
+	}
+}
+
+// TestHints: which are shown depends on what was observed, on the tries, and on what was paid for.
+func TestHints(t *testing.T) {
+	one := task("a", &Reach{Flow: tcp(23), Expect: Open})
+	one.Hints = []Hint{
+		{Text: "always"}, {Text: "dropped", When: "tcp-23-dropped"}, {Text: "closed", When: "client-server-tcp-23-closed"}, {Text: "rejected", When: "tcp-23-rejected"},
+		{Text: "late", After: 3}, {Text: "dear", Cost: 1},
+	}
+	for _, c := range []struct {
+		tries  int
+		bought []int
+		want   string
+		sale   int
+	}{
+		{0, nil, "always dropped closed", 1},
+		{2, nil, "always dropped closed late", 1},
+		{0, []int{5}, "always dropped closed dear", 0},
+	} {
+		r, err := Judge(t.Context(), usual(), []Task{one}, Options{Tries: map[string]int{"a": c.tries}, Bought: map[string][]int{"a": c.bought}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(r.Results[0].Hints, " "); got != c.want || r.Results[0].ForSale != c.sale {
+			t.Errorf("after %d tries: %q and %d to buy; want %q and %d", c.tries, got, r.Results[0].ForSale, c.want, c.sale)
+		}
+	}
+	one.Checks[0].Kind = &Reach{Flow: tcp(80), Expect: Open}
+	r, err := Judge(t.Context(), usual(), []Task{one}, Options{Bought: map[string][]int{"a": {5}}})
+	if err != nil || r.Points != 1 || r.Results[0].Hints != nil {
+		t.Errorf("passed with a hint: %+v, %v", r, err)
+	}
+}
+
+// TestSickLab: a lab that cannot be asked is an error, or a fault of the check that asked; never a pass.
+func TestSickLab(t *testing.T) {
+	for _, kind := range []Kind{&Reach{Flow: tcp(80), Expect: Open}, &Walk{Flow: tcp(80)}, &Run{In: "client", Command: []string{"x"}, Timeout: time.Second}} {
+		l := usual()
+		l.sick = errSick
+		r, err := Judge(t.Context(), l, []Task{task("a", kind)}, Options{})
+		if r.Passed || err == nil && !strings.Contains(r.Results[0].Reason, errSick.Error()) || err != nil && !errors.Is(err, errSick) {
+			t.Errorf("%s: %+v, %v", kind, r, err)
+		}
+	}
+}
+
+func TestLint(t *testing.T) {
+	blocked := Check{Line: 7, Kind: &Reach{Flow: tcp(23), Expect: Dropped}}
+	open := Check{Kind: &Reach{Flow: tcp(80), Expect: Open}}
+	proof := Check{Kind: &Seen{Flow: Flow{Proto: "tcp", Port: 23}, At: "client/from-guest", Min: count(1)}}
+	none := Check{Kind: &Seen{Flow: Flow{Proto: "tcp", Port: 23}, At: "client/from-guest", Max: count(1)}}
+	for _, c := range []struct {
+		what   string
+		checks []Check
+		want   []string
+	}{
+		{"sound", []Check{blocked, open, proof}, nil},
+		{"no open flow", []Check{blocked, proof}, []string{"expects an open flow"}},
+		{"no proof", []Check{blocked, open, none}, []string{"no seen check"}},
+		{"in another placement", []Check{{Placement: in(firewall.Fast), Kind: blocked.Kind}, open, proof}, []string{"expects an open flow", "no seen check"}},
+		{"neither", []Check{blocked}, []string{"expects an open flow", "no seen check"}},
+		{"nothing blocked", []Check{open}, nil},
+		{"empty", nil, []string{"checks nothing"}},
+	} {
+		got := Lint([]Task{{ID: "a", Checks: c.checks}})
+		if len(got) != len(c.want) {
+			t.Errorf("%s: %+v", c.what, got)
+			continue
+		}
+		for i, w := range c.want {
+			if !strings.Contains(got[i].Text, w) {
+				t.Errorf("%s: %q, want %q", c.what, got[i].Text, w)
+			}
+		}
+	}
+}
+
+func TestCondition(t *testing.T) {
+	for _, c := range []struct {
+		text  string
+		value float64
+		holds bool
+	}{
+		{"3", 3, true}, {"3", 4, false}, {"= 3", 3, true}, {"!=3", 3, false}, {"< 3", 2, true}, {"<3", 3, false}, {"<= 50ms", 50, true},
+		{"<= 2s", 2001, false}, {"> 90%", 0.91, true}, {">=1", 0, false}, {"> -1", 0, true},
+	} {
+		if got := is(t, c.text).Holds(c.value); got != c.holds {
+			t.Errorf("%g %s is %v", c.value, c.text, got)
+		}
+	}
+	for _, s := range []string{"", ">", "x", "3 4", "=> 3", "NaN", "Inf", "3h", "0x"} {
+		if c, err := ParseCondition(s); err == nil {
+			t.Errorf("%q is %+v", s, c)
+		}
+	}
+}
+
+// TestShare: of what guests sent in the attempt, how much the appliance was not handed.
+func TestShare(t *testing.T) {
+	ports := func(client, fw uint64) vswitch.Stats {
+		return vswitch.Stats{Ports: []vswitch.PortStats{{Name: "switch", InFrames: 99 * client}, {ID: 1, Name: "client", InFrames: client}, {ID: 2, Name: "fw/0", OutFrames: fw, InFrames: 50}}}
+	}
+	s := &scene{options: &Options{Appliance: "fw"}, before: ports(100, 40), after: ports(120, 45)}
+	if got := s.share(); got != 0.75 {
+		t.Errorf("share %g, want 0.75", got)
+	}
+}

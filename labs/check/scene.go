@@ -1,0 +1,256 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"sluice/firewall"
+	"sluice/labs/probe"
+	"sluice/vswitch"
+)
+
+// scene is everything that one attempt at a task has to look at: the checks of one placement.
+type scene struct {
+	ctx      context.Context
+	lab      Lab
+	options  *Options
+	answers  map[string][]string
+	checks   []Check
+	sights   map[Kind]int // where a check's sights begin
+	before   vswitch.Stats
+	after    vswitch.Stats
+	watched  vswitch.Watched
+	tried    map[*Reach]tried
+	ran      map[*Run]ran
+	ownMoves []uint64 // epochs of the changes that the runner has made itself
+}
+
+type tried struct {
+	results []probe.Result
+	err     error
+}
+
+type ran struct {
+	out Output
+	err error
+}
+
+// look does all that sends, between two looks at the counters and under a watch, and then judges every check.
+func (s *scene) look() ([]Finding, error) {
+	if err := s.lab.Watch(s.ctx, s.placeSights()); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.before, err = s.lab.Stats(s.ctx); err != nil {
+		return nil, err
+	}
+	s.send()
+	if s.after, err = s.lab.Stats(s.ctx); err != nil {
+		return nil, err
+	}
+	if s.watched, err = s.lab.Watched(s.ctx); err != nil {
+		return nil, err
+	}
+	var out []Finding
+	for _, c := range s.checks {
+		f := c.Kind.judge(s)
+		f.Check, f.Line = c.Kind.String(), c.Line
+		if c.Placement != nil {
+			f.Check += " in " + c.Placement.String()
+			if !f.Passed {
+				f.Reason = "in " + c.Placement.String() + ": " + f.Reason
+			}
+		}
+		if c.ID != "" {
+			f.Facts = append(f.Facts, c.ID+map[bool]string{true: "-passed", false: "-failed"}[f.Passed])
+		}
+		out = append(out, f)
+	}
+	return out, s.ctx.Err()
+}
+
+// placeSights gathers what has to be watched, and remembers whose each is.
+func (s *scene) placeSights() (all []vswitch.Sight) {
+	s.sights = map[Kind]int{}
+	for _, c := range s.checks {
+		s.sights[c.Kind] = len(all)
+		switch k := c.Kind.(type) {
+		case *Reach:
+			all = append(all, k.sights()...)
+		case *Seen:
+			all = append(all, k.sight(k.At))
+		}
+	}
+	return all
+}
+
+// seenBy is what a check's sights have counted, from its first one on.
+func (s *scene) seenBy(k Kind) []vswitch.Seen { return s.watched.Seen[s.sights[k]:] }
+
+// send tries all reach checks at once, in one call a guest and deadline; then it runs the commands, one by one.
+func (s *scene) send() {
+	s.tried, s.ran = map[*Reach]tried{}, map[*Run]ran{}
+	type batch struct {
+		guest  string
+		within time.Duration
+	}
+	batches := map[batch][]*Reach{}
+	for _, c := range s.checks {
+		if r, ok := c.Kind.(*Reach); ok {
+			b := batch{r.From.Name, r.Within}
+			batches[b] = append(batches[b], r)
+		}
+	}
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for b, reaches := range batches {
+		all.Go(func() {
+			var targets []probe.Target
+			for _, r := range reaches {
+				targets = append(targets, r.Targets()...)
+			}
+			results, err := s.lab.Probe(s.ctx, b.guest, targets, b.within)
+			if err == nil && len(results) != len(targets) {
+				err = fmt.Errorf("%d of %d attempts came back", len(results), len(targets))
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, r := range reaches {
+				t := tried{err: err}
+				if n := len(r.Targets()); err == nil {
+					t.results, results = results[:n], results[n:]
+				}
+				s.tried[r] = t
+			}
+		})
+	}
+	all.Wait()
+	for _, c := range s.checks {
+		if r, ok := c.Kind.(*Run); ok {
+			out, err := r.run(s.ctx, s.lab)
+			s.ran[r] = ran{out, err}
+		}
+	}
+}
+
+// share is the fast share of what was sent in this attempt.
+func (s *scene) share() float64 {
+	var guests, appliance float64
+	before := map[string]vswitch.PortStats{}
+	for _, p := range s.before.Ports {
+		before[p.Name] = p
+	}
+	for _, p := range s.after.Ports {
+		if name, _, _ := strings.Cut(p.Name, "/"); name == s.options.Appliance {
+			appliance += float64(p.OutFrames - before[p.Name].OutFrames)
+		} else if p.ID != 0 {
+			guests += float64(p.InFrames - before[p.Name].InFrames)
+		}
+	}
+	if guests == 0 {
+		return 1
+	}
+	return max(0, 1-appliance/guests)
+}
+
+// receipts are those of the student's changes that a check means, oldest first; in a submission, of one that the runner makes.
+func (s *scene) receipts(c *Receipt) (out []vswitch.Receipt, err error) {
+	now, history, err := s.lab.Placement(s.ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range history {
+		if c.fits(r) && !slices.Contains(s.options.OwnMoves, r.Epoch) && !slices.Contains(s.ownMoves, r.Epoch) {
+			out = append(out, r)
+		}
+	}
+	if len(out) > 0 || !s.options.Submission {
+		return out, nil
+	}
+	for range c.Changes {
+		r, err := s.change(c, now)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// change makes the change that a receipt check is about, under its load, and leaves the placement as it was.
+func (s *scene) change(c *Receipt, now firewall.Placement) (r vswitch.Receipt, err error) {
+	from, to := now, now
+	if c.From != nil {
+		from = *c.From
+	}
+	if c.To != nil {
+		to = *c.To
+	}
+	defer func() { err = errors.Join(err, s.move(now)) }()
+	if err := s.move(from); err != nil {
+		return r, err
+	}
+	ctx, stop := context.WithCancel(s.ctx)
+	defer stop()
+	if c.Load != nil {
+		if err := s.load(ctx, *c.Load); err != nil {
+			return r, err
+		}
+	}
+	r, err = s.lab.Place(s.ctx, to, vswitch.PlaceOptions{Handover: vswitch.Handover(c.Handover)})
+	s.ownMoves = append(s.ownMoves, r.Epoch)
+	return r, err
+}
+
+// loadTime is how long the load runs before the change, so that its flow is known, and how long it would run.
+const (
+	loadBefore = 700 * time.Millisecond
+	loadFor    = "10s"
+)
+
+// load starts a stream in a guest; it ends with ctx.
+func (s *scene) load(ctx context.Context, f Flow) error {
+	to := probe.Target{}
+	for _, t := range (&Reach{Flow: f}).Targets() {
+		to = t
+		break
+	}
+	address := fmt.Sprintf("%s:%d", to.Addr, f.Port)
+	if to.Addr.Is6() {
+		address = fmt.Sprintf("[%s]:%d", to.Addr, f.Port)
+	}
+	argv := []string{"sluice", "stream", "chat", address, "--for", loadFor}
+	if f.Proto == "udp" {
+		argv = []string{"sluice", "stream", "send", address, "--count", "20000"}
+	}
+	ended := make(chan error, 1)
+	go func() {
+		out, err := s.lab.Exec(ctx, f.From.Name, argv)
+		if err == nil && out.Code != 0 {
+			err = fmt.Errorf("the load %s ended: %s", f, lastLine(out))
+		}
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(loadBefore):
+		return nil
+	}
+}
+
+// move changes the placement, where it is another.
+func (s *scene) move(to firewall.Placement) error {
+	now, _, err := s.lab.Placement(s.ctx)
+	if err != nil || now == to {
+		return err
+	}
+	r, err := s.lab.Place(s.ctx, to, vswitch.PlaceOptions{})
+	s.ownMoves = append(s.ownMoves, r.Epoch)
+	return err
+}

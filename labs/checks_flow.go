@@ -1,0 +1,114 @@
+package labs
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"sluice/labs/check"
+	"sluice/vswitch"
+)
+
+func (l *labReader) service(f *check.Flow) map[string]func(ast.Node) {
+	said := false
+	proto := func(name string, port func(ast.Node)) func(ast.Node) {
+		return func(v ast.Node) {
+			l.once(v, said, "the protocol")
+			said, f.Proto = true, name
+			port(v)
+		}
+	}
+	port := func(v ast.Node) { f.Port = uint16(l.number(v, "port", 1, 65535)) }
+	return map[string]func(ast.Node){
+		"tcp":  proto("tcp", port),
+		"udp":  proto("udp", port),
+		"icmp": proto("icmp", func(v ast.Node) { l.oneOf(v, "icmp", "echo") }),
+		"from": func(v ast.Node) { f.From = l.end(v, "from") },
+		"to":   func(v ast.Node) { f.To = l.end(v, "to") },
+	}
+}
+
+func (l *labReader) end(n ast.Node, what string) check.End {
+	w := l.word(n, what)
+	if e, ok := l.endOf(w); ok || l.err != nil {
+		return e
+	}
+	l.fail(n, "%s is %q, which is no guest and no address; there are %s", what, w, strings.Join(l.guestNames(), ", "))
+	return check.End{}
+}
+
+func (l *labReader) endOf(w string) (e check.End, ok bool) {
+	for _, g := range l.lab.machines() {
+		if g.Name == w {
+			e = check.End{Name: w, Guest: g != l.lab.Appliance}
+			for _, v := range g.VNICs {
+				e.Addrs = append(e.Addrs, v.Addrs()...)
+			}
+			return e, true
+		}
+	}
+	a, err := netip.ParseAddr(w)
+	if err != nil || a.Zone() != "" || a.Is4In6() {
+		return e, false
+	}
+	return check.End{Name: w, Addrs: []netip.Addr{a}}, true
+}
+
+func (l *labReader) guestNames() (names []string) {
+	for _, g := range l.lab.machines() {
+		names = append(names, g.Name)
+	}
+	return names
+}
+
+func (l *labReader) guestIn(n ast.Node, what string) string {
+	w := l.oneOf(n, what, l.guestNames()...)
+	for _, g := range l.lab.machines() {
+		if l.err == nil && g.Name == w && g.Kind == KindHost {
+			l.fail(n, "%s is a device of this machine; name a guest that runs commands", w)
+		}
+	}
+	return w
+}
+
+func (l *labReader) point(n ast.Node, what string) string {
+	w := l.word(n, what)
+	i := strings.LastIndexByte(w, '/')
+	if l.err == nil && (i < 0 || w[i:] != "/from-guest" && w[i:] != "/to-guest" || !slices.Contains(l.portNames(), w[:max(i, 0)])) {
+		l.fail(n, "%s is %q, which is no insertion point; write one like %s/from-guest", what, w, l.portNames()[0])
+	}
+	return w
+}
+
+func (l *labReader) portNames() (names []string) {
+	for _, c := range l.lab.Cards() {
+		guest, _, _ := strings.Cut(c.Name, "/")
+		names = append(names, guest, c.Name)
+	}
+	return slices.Compact(names)
+}
+
+func (l *labReader) flow(n ast.Node) (f check.Flow) {
+	w := l.bounded(n, "flow", maxWord)
+	if l.err != nil {
+		return f
+	}
+	r, err := vswitch.ParseTrace(w)
+	if err != nil {
+		l.fail(n, "%v", err)
+		return f
+	}
+	f = check.Flow{Proto: r.Proto, Port: r.DstPort}
+	for _, x := range []struct {
+		to   *check.End
+		name string
+	}{{&f.From, r.From}, {&f.To, r.To}} {
+		var ok bool
+		if *x.to, ok = l.endOf(x.name); !ok {
+			l.fail(n, "%q is no guest and no address; there are %s", x.name, strings.Join(l.guestNames(), ", "))
+		}
+	}
+	return f
+}

@@ -1,0 +1,185 @@
+package labs_test
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"encoding/xml"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sluice/labs/check"
+)
+
+// These tests use a lab that has every kind of check, and a class of three: one is right, one allows everything, one hands in what is no
+// policy.
+
+const everyLab = "testdata/every"
+
+func TestRootGrade(t *testing.T) {
+	needRoot(t)
+	where := filepath.Join(t.TempDir(), "evidence")
+	r := sluice(t, "", "lab", "grade", "testdata/class", "--of", everyLab, "--guests", "netns", "--evidence", where, "-o", "csv")
+	if r.code != 1 {
+		t.Fatalf("exit code %d, want 1\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	rows, err := csv.NewReader(strings.NewReader(r.stdout)).ReadAll()
+	if err != nil || len(rows) != 4 {
+		t.Fatalf("%v\n%s", err, r.stdout)
+	}
+	for i, want := range []string{
+		"student,points,of,reach,look,change,run,answer,reason,",
+		"ada,11,11,4,3,2,1,1,,",
+		"bob,3,11,0,0,2,1,0,tcp from client to server port 23 (tcp/10.10.2.10/23) is open",
+		`eve,0,11,0,0,0,0,0,`,
+	} {
+		if got := strings.Join(rows[i], ","); !strings.HasPrefix(got, want) {
+			t.Errorf("row %d is %s\nwant %s", i, got, want)
+		}
+	}
+	for _, name := range []string{"report.json", "policy.yaml", "frames.jsonl", "attempts.jsonl", "walks.jsonl", "receipts.jsonl", "commands.jsonl", "stats.jsonl", "flows.jsonl"} {
+		if info, err := os.Stat(filepath.Join(where, "ada", name)); err != nil || info.Size() == 0 {
+			t.Errorf("evidence %s: %v", name, err)
+		}
+	}
+	var mark struct {
+		Error string `json:"error"`
+	}
+	b, err := os.ReadFile(filepath.Join(where, "eve", "report.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &mark)
+	}
+	if err != nil || !strings.Contains(mark.Error, "eve/policy.yaml:1:1") {
+		t.Errorf("eve's report says %q, %v", mark.Error, err)
+	}
+}
+
+// TestRootStudent is a session of a student: checks, hints, answers and resets in a lab that runs.
+func TestRootStudent(t *testing.T) {
+	needRoot(t)
+	lab := uniqueLab(t, "student")
+	t.Setenv("SLUICE_LAB", lab)
+	must(t, "lab", "deploy", everyLab, "--name", lab, "--guests", "netns", "--student", "ada")
+
+	first := checkJSON(t, 1)
+	if got := passedOf(first); got != "reach look run" {
+		t.Errorf("at first these pass: %s", got)
+	}
+	if r := sluice(t, "", "lab", "check", "--student", "bob"); r.code != 2 || !strings.Contains(r.stderr, "was deployed for ada, not for bob") {
+		t.Errorf("as another: exit code %d\n%s", r.code, r.stderr)
+	}
+	answerAll(t, lab)
+	must(t, "place", "slow")
+	must(t, "place", "fast")
+	if r := checkJSON(t, 1); passedOf(r) != "reach look run answer" || !strings.Contains(r.Results[2].Reason, "observed is 0") {
+		t.Errorf("with answers and an idle change: %s; %s", passedOf(r), r.Results[2].Reason)
+	}
+	formats(t)
+	hints(t)
+	resets(t)
+}
+
+// answerAll gives every answer; a name that no task asks for is refused.
+func answerAll(t *testing.T, lab string) {
+	t.Helper()
+	readme := must(t, "lab", "readme", lab)
+	must(t, "lab", "answer", "port", strings.Trim(readme, "Use port.\n"))
+	must(t, "lab", "answer", "rule", "WEB")
+	must(t, "lab", "answer", "guests", "server", "client")
+	if r := sluice(t, "", "lab", "answer", "color", "red"); r.code != 2 || !strings.Contains(r.stderr, `asks for an answer "color": [port rule guests]`) {
+		t.Errorf("an answer to nothing: exit code %d\n%s", r.code, r.stderr)
+	}
+}
+
+// formats looks at each way to write a report.
+func formats(t *testing.T) {
+	t.Helper()
+	r := sluice(t, "", "lab", "check", "--task", "change", "-o", "junit")
+	var suite struct {
+		Failures int `xml:"failures,attr"`
+		Cases    []struct {
+			Name    string `xml:"name,attr"`
+			Failure struct {
+				Message string `xml:"message,attr"`
+			} `xml:"failure"`
+		} `xml:"testcase"`
+	}
+	if err := xml.Unmarshal([]byte(r.stdout), &suite); err != nil || r.code != 1 || suite.Failures != 1 || suite.Cases[0].Name != "change" || suite.Cases[0].Failure.Message == "" {
+		t.Errorf("junit: exit code %d, %v\n%s", r.code, err, r.stdout)
+	}
+	if out := must(t, "lab", "check", "--task", "run", "-o", "csv"); out != "task,result,points,of,reason\nrun,PASS,1,1,\n" {
+		t.Errorf("csv: %q", out)
+	}
+	if out := must(t, "lab", "check", "--task", "run"); out != "PASS  run      1/1  \n1 of 1 points\n" {
+		t.Errorf("table: %q", out)
+	}
+}
+
+// hints closes the web and asks for help: a free hint comes by itself, the other one costs a point.
+func hints(t *testing.T) {
+	t.Helper()
+	policy := filepath.Join(t.TempDir(), "policy.yaml")
+	if err := os.WriteFile(policy, []byte("default: drop\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	must(t, "policy", "apply", policy)
+	r := sluice(t, "", "lab", "check", "--task", "reach")
+	for _, want := range []string{"FAIL  reach", "hint: The web is closed.", "there is a hint that costs points: sluice lab hint reach"} {
+		if !strings.Contains(r.stdout, want) {
+			t.Errorf("no %q in\n%s", want, r.stdout)
+		}
+	}
+	must(t, "lab", "hint", "reach")
+	if out := must(t, "lab", "hint", "reach"); !strings.Contains(out, "Read the policy. (1 points)") {
+		t.Errorf("the hint: %s", out)
+	}
+	if r := sluice(t, "", "lab", "hint", "reach"); r.code != 1 || !strings.Contains(r.stderr, "there are no more hints") {
+		t.Errorf("a third hint: exit code %d\n%s", r.code, r.stderr)
+	}
+}
+
+// resets comes from the hints' closed policy back to the start, to the start of a task, and boots again.
+func resets(t *testing.T) {
+	t.Helper()
+	must(t, "place", "off")
+	must(t, "lab", "reset")
+	if r := checkJSON(t, 1); passedOf(r) != "reach look run answer" || r.Results[0].Points != 3 {
+		t.Errorf("after a reset: %s, %d points for reach, for which a hint was bought", passedOf(r), r.Results[0].Points)
+	}
+	must(t, "lab", "reset", "--to", "change")
+	if out := must(t, "policy", "show"); !strings.Contains(out, "default: reject") {
+		t.Errorf("the policy at the start of a task: %s", out)
+	}
+	if r := sluice(t, "", "exec", "client", "--", "touch", "/tmp/mark"); r.code != 0 {
+		t.Fatal(r.stderr)
+	}
+	must(t, "lab", "reset", "--reboot")
+	if r := sluice(t, "", "exec", "client", "--", "ls", "/tmp/mark"); r.code == 0 {
+		t.Error("what was in a guest has stayed")
+	}
+	if r := checkJSON(t, 1); passedOf(r) != "reach look run answer" {
+		t.Errorf("after a reboot: %s", passedOf(r))
+	}
+}
+
+// checkJSON checks the lab and expects an exit code.
+func checkJSON(t *testing.T, code int) (r check.Report) {
+	t.Helper()
+	out := sluice(t, "", "lab", "check", "-o", "json")
+	if err := json.Unmarshal([]byte(out.stdout), &r); err != nil || out.code != code {
+		t.Fatalf("exit code %d, want %d: %v\n%s%s", out.code, code, err, out.stdout, out.stderr)
+	}
+	return r
+}
+
+// passedOf names the tasks that have passed.
+func passedOf(r check.Report) string {
+	var out []string
+	for _, x := range r.Results {
+		if x.Passed {
+			out = append(out, x.ID)
+		}
+	}
+	return strings.Join(out, " ")
+}

@@ -1,0 +1,163 @@
+package course
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"sluice/labs"
+	"sluice/labs/check"
+	"sluice/vswitch/cli"
+	"sluice/vswitch/control"
+)
+
+func checkCommand() *cobra.Command {
+	var task, student, with, guests string
+	cmd := &cobra.Command{
+		Use:   "check [LAB]",
+		Short: "Check the tasks of a running lab, or those of a submission",
+		Long: `Check the tasks of a running lab as it is now: a line for each, with PASS or FAIL, points, and the reason.
+
+With --with FOLDER a submission is checked instead: the lab is deployed under another name with the files of that folder laid over
+its own, checked, and destroyed.
+
+Besides table, json and yaml, -o takes junit and csv. Exit codes: 0 all passed, 1 something failed, 2 nothing to check or bad
+input, 3 this machine lacks something.`,
+		Example:           "  sluice lab check\n  sluice lab check fast-vs-slow --task baseline\n  sluice lab check fast-vs-slow --with my-work",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: cli.CompleteLabs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			write, err := writerOf(cmd)
+			if err != nil {
+				return err
+			}
+			var report check.Report
+			var name string
+			if with != "" {
+				name, report, err = checkWork(cmd, args, labs.Work{Student: student, Folder: with}, guests, task)
+			} else {
+				name, report, err = checkRunning(cmd, args, student, task)
+			}
+			if err != nil {
+				return err
+			}
+			if err := write(name, report); err != nil {
+				return err
+			}
+			if !report.Passed {
+				return &cli.ExitError{Code: int(control.Failed)}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&task, "task", "", "one task, with those that it needs")
+	cmd.Flags().StringVar(&student, "student", "", "whose version of the lab; of a running one, whose it must be")
+	cmd.Flags().StringVar(&with, "with", "", "a submission: a folder with the student's files")
+	cmd.Flags().StringVar(&guests, "guests", labs.KindAuto, "with --with: what guests are, qemu, netns or auto")
+	return cmd
+}
+
+// checkRunning judges a lab as it is now, and remembers the try.
+func checkRunning(cmd *cobra.Command, args []string, student, task string) (string, check.Report, error) {
+	s, err := openSession(cmd, args)
+	if err != nil {
+		return "", check.Report{}, err
+	}
+	defer s.close()
+	if student != "" && student != s.lab.Work.Student {
+		return "", check.Report{}, control.Errorf(control.BadInput, "lab %s was deployed for %s, not for %s: deploy it with --student", s.lab.Name, orNobody(s.lab.Work.Student), student)
+	}
+	answers, err := s.answers()
+	if err != nil {
+		return "", check.Report{}, err
+	}
+	o := check.Options{Only: task, Answers: answers, Tries: s.progress.Tries, Bought: s.progress.Bought, OwnMoves: s.progress.OwnMoves}
+	report, err := judge(cmd.Context(), &live{Client: s.client, lab: s.lab}, s.lab, o)
+	s.progress.OwnMoves = report.OwnMoves
+	for _, r := range report.Results {
+		if !r.Skipped {
+			s.progress.Facts[r.ID] = r.Facts
+		}
+		if !r.Skipped && !r.Passed {
+			s.progress.Tries[r.ID]++
+		}
+	}
+	return s.lab.Name, report, errors.Join(err, s.progress.save())
+}
+
+func orNobody(student string) string {
+	if student == "" {
+		return "nobody"
+	}
+	return student
+}
+
+// judge is check.Judge, for a lab that has tasks and knows the one that is asked for.
+func judge(ctx context.Context, on check.Lab, l *labs.Lab, o check.Options) (check.Report, error) {
+	if err := hasTask(l, o.Only); err != nil {
+		return check.Report{OwnMoves: o.OwnMoves}, err
+	}
+	if l.Appliance != nil {
+		o.Appliance = l.Appliance.Name
+	}
+	return check.Judge(ctx, on, l.Tasks, o)
+}
+
+// hasTask is an error where the lab has no tasks, or not the one that is asked for.
+func hasTask(l *labs.Lab, id string) error {
+	if len(l.Tasks) == 0 {
+		return control.Errorf(control.BadInput, "lab %s has no tasks: there is nothing to check", l.Name)
+	}
+	var ids []string
+	for _, t := range l.Tasks {
+		ids = append(ids, t.ID)
+	}
+	if id != "" && !slices.Contains(ids, id) {
+		return control.Errorf(control.BadInput, "lab %s has no task %q: %s", l.Name, id, strings.Join(ids, ", "))
+	}
+	return nil
+}
+
+// session is a running lab with what is remembered of its student.
+type session struct {
+	client   *control.Client
+	lab      *labs.Lab
+	progress *progress
+}
+
+func openSession(cmd *cobra.Command, args []string) (*session, error) {
+	c, err := control.Dial(cmd.Context(), labs.Argument(cmd, args))
+	if err != nil {
+		return nil, err
+	}
+	l, err := labs.Deployed(c.Lab())
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	p, err := openProgress(c.Lab())
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return &session{c, l, p}, nil
+}
+
+func (s *session) close() {
+	s.progress.close()
+	s.client.Close()
+}
+
+// answers are those in the lab's folder, and those that were given on the command line, which are newer.
+func (s *session) answers() (map[string][]string, error) {
+	out, err := s.lab.Answers()
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(out, s.progress.Answers)
+	return out, nil
+}

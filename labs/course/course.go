@@ -1,0 +1,22 @@
+// Package course is what a class does with labs: check, grade and reset them, and what a student answers and asks for. It deploys
+// through labs, asks a running lab through its API like any user, and leaves the judging to labs/check. How a lab file is read and
+// what a guest is are not its business.
+package course
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+// Commands are those of a class; they stand beside the other commands of `sluice lab`.
+func Commands() []*cobra.Command {
+	return []*cobra.Command{
+		checkCommand(), gradeCommand(), resetCommand(), answerCommand(), hintCommand(), readmeCommand(), graphCommand(), lintCommand(),
+	}
+}
+
+// note tells the user something that is not the answer.
+func note(cmd *cobra.Command, format string, args ...any) {
+	fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...)
+}

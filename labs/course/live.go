@@ -1,0 +1,119 @@
+package course
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"sluice/firewall"
+	"sluice/labs"
+	"sluice/labs/check"
+	"sluice/labs/probe"
+	"sluice/vswitch"
+	"sluice/vswitch/control"
+)
+
+// maxOutput bounds what is kept of a command's output, in bytes of each stream.
+const maxOutput = 256 << 10
+
+// live is a running lab as checks meet it: its control API, and commands in its guests.
+type live struct {
+	*control.Client
+	lab *labs.Lab
+}
+
+var _ check.Lab = (*live)(nil)
+
+func (v *live) Exec(ctx context.Context, guest string, argv []string) (check.Output, error) {
+	var out, errs limited
+	code, err := v.Client.Exec(ctx, guest, control.ExecRequest{Argv: argv},
+		control.Streams{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs})
+	return check.Output{Stdout: out.String(), Stderr: errs.String(), Code: code}, err
+}
+
+// patience is how much longer than its deadline an attempt in a guest may take: a QEMU guest has to start a program.
+const patience = 20 * time.Second
+
+// Probe runs this same program in the guest.
+func (v *live) Probe(ctx context.Context, guest string, targets []probe.Target, within time.Duration) (res []probe.Result, err error) {
+	argv := []string{"sluice", "probe", "--within", within.String()}
+	for _, t := range targets {
+		argv = append(argv, t.String())
+	}
+	ctx, cancel := context.WithTimeout(ctx, within+patience)
+	defer cancel()
+	out, err := v.Exec(ctx, guest, argv)
+	if err != nil {
+		return nil, err
+	}
+	if out.Code != 0 {
+		return nil, fmt.Errorf("the attempt in %s ended with %d: %s", guest, out.Code, strings.TrimSpace(out.Stderr))
+	}
+	if err := json.Unmarshal([]byte(out.Stdout), &res); err != nil {
+		return nil, fmt.Errorf("read the attempt in %s: %w", guest, err)
+	}
+	return res, nil
+}
+
+func (v *live) Placement(ctx context.Context) (firewall.Placement, []vswitch.Receipt, error) {
+	info, err := v.Client.Placement(ctx)
+	return info.Placement, info.History, err
+}
+
+// Script runs a script of the lab's folder with sh, in a folder of its own, with this program as `sluice` and the lab's name as
+// SLUICE_LAB.
+func (v *live) Script(ctx context.Context, file string) (out check.Output, err error) {
+	text, err := fs.ReadFile(v.lab.Files, file)
+	if err != nil {
+		return out, fmt.Errorf("read script %s: %w", file, err)
+	}
+	dir, err := os.MkdirTemp("", "sluice-check-")
+	if err != nil {
+		return out, fmt.Errorf("make a folder for script %s: %w", file, err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	self, err := os.Executable()
+	if err == nil {
+		err = os.Symlink(self, filepath.Join(dir, "sluice"))
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "script"), text, 0o600)
+	}
+	if err != nil {
+		return out, fmt.Errorf("prepare script %s: %w", file, err)
+	}
+	return runScript(ctx, dir, "SLUICE_LAB="+v.Lab())
+}
+
+func runScript(ctx context.Context, dir, lab string) (check.Output, error) {
+	var out, errs limited
+	cmd := exec.CommandContext(ctx, "sh", "script")
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &errs
+	cmd.Env = append(os.Environ(), lab, "PATH="+dir+":"+os.Getenv("PATH"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		err = nil
+	}
+	return check.Output{Stdout: out.String(), Stderr: errs.String(), Code: cmd.ProcessState.ExitCode()}, err
+}
+
+// limited keeps the beginning of what is written to it, and takes the rest for written.
+type limited struct{ bytes.Buffer }
+
+func (l *limited) Write(p []byte) (int, error) {
+	l.Buffer.Write(p[:min(len(p), max(0, maxOutput-l.Len()))])
+	return len(p), nil
+}

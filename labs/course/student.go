@@ -1,0 +1,163 @@
+package course
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"regexp"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"sluice/labs"
+	"sluice/labs/check"
+	"sluice/vswitch/cli"
+	"sluice/vswitch/control"
+)
+
+// The bounds of what is answered on the command line.
+const (
+	maxAnswers = 128
+	maxWords   = 64
+	maxWord    = 1000 // bytes
+)
+
+var answerName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
+
+func answerCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "answer NAME VALUE...",
+		Short:   "Give an answer that a task of the running lab asks for",
+		Example: "  sluice lab answer hops 1",
+		Args:    cobra.RangeArgs(2, 1+maxWords),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := openSession(cmd, nil)
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			name, words := args[0], args[1:]
+			if known := answerNames(s.lab); !slices.Contains(known, name) || !answerName.MatchString(name) {
+				return control.Errorf(control.BadInput, "no task of lab %s asks for an answer %q: %v", s.lab.Name, name, known)
+			}
+			for _, w := range words {
+				if len(w) > maxWord {
+					return control.Errorf(control.BadInput, "an answer of %d bytes; at most %d are taken", len(w), maxWord)
+				}
+			}
+			s.progress.Answers[name] = words
+			if len(s.progress.Answers) > maxAnswers {
+				return control.Errorf(control.BadInput, "more than %d answers", maxAnswers)
+			}
+			note(cmd, "noted; sluice lab check says whether it is right")
+			return s.progress.save()
+		},
+	}
+}
+
+// answerNames are the answers that a lab's tasks ask for.
+func answerNames(l *labs.Lab) (names []string) {
+	for _, t := range l.Tasks {
+		for _, c := range t.Checks {
+			if a, ok := c.Kind.(*check.Answer); ok && !slices.Contains(names, a.Name) {
+				names = append(names, a.Name)
+			}
+		}
+	}
+	return names
+}
+
+func hintCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "hint TASK",
+		Short: "Ask for the next hint of a task; it may cost points",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out, err := cli.OutputOf(cmd)
+			if err != nil {
+				return err
+			}
+			s, err := openSession(cmd, nil)
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			if err := hasTask(s.lab, args[0]); err != nil {
+				return err
+			}
+			h, err := s.nextHint(args[0])
+			if err != nil {
+				return err
+			}
+			if err := s.progress.save(); err != nil {
+				return err
+			}
+			return out.Print(h, func(w io.Writer) { fmt.Fprintf(w, "%s (%d points)\n", h.Text, h.Cost) })
+		},
+	}
+}
+
+// givenHint is a hint that was asked for.
+type givenHint struct {
+	Text string `json:"text"`
+	Cost int    `json:"cost"`
+}
+
+// nextHint gives the first hint that is open and was not given yet, and remembers that it was.
+func (s *session) nextHint(id string) (h givenHint, err error) {
+	t := s.lab.Tasks[slices.IndexFunc(s.lab.Tasks, func(t check.Task) bool { return t.ID == id })]
+	waiting := false
+	for i, x := range t.Hints {
+		switch {
+		case slices.Contains(s.progress.Bought[id], i):
+		case t.Open(i, s.progress.Facts[id], s.progress.Tries[id]):
+			s.progress.buy(id, i)
+			return givenHint{x.Text, x.Cost}, nil
+		default:
+			waiting = true
+		}
+	}
+	if waiting {
+		return h, control.Errorf(control.Failed, "there is no hint yet: try first, and check it with sluice lab check --task %s", id)
+	}
+	return h, control.Errorf(control.Failed, "there are no more hints for %s", id)
+}
+
+func readmeCommand() *cobra.Command {
+	var student string
+	cmd := &cobra.Command{
+		Use:   "readme [LAB]",
+		Short: "Show a lab's text, with the student's own parameters",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := labOrRunning(cmd, args, student)
+			if err != nil {
+				return err
+			}
+			text, err := fs.ReadFile(l.Files, "README.md")
+			if err != nil {
+				return control.Errorf(control.BadInput, "lab %s has no README.md: %w", l.Name, err)
+			}
+			if text, err = l.Fill("README.md", text); err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(text)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&student, "student", "", "whose version of the lab")
+	return cmd
+}
+
+// labOrRunning is the lab that is named, deployed or not; without a name the one that runs.
+func labOrRunning(cmd *cobra.Command, args []string, student string) (*labs.Lab, error) {
+	if len(args) == 1 && !control.Running(args[0]) {
+		return labs.LoadWork(args[0], labs.Work{Student: student})
+	}
+	c, err := control.Dial(cmd.Context(), labs.Argument(cmd, args))
+	if err != nil {
+		return nil, err
+	}
+	c.Close()
+	return labs.Deployed(c.Lab())
+}

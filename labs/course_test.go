@@ -1,0 +1,122 @@
+package labs_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+
+	"sluice/labs"
+	"sluice/labs/check"
+)
+
+// The course: each built-in lab fails unsolved, passes with its solution, and rejects each wrong-* for the reason that its expect.yaml
+// promises. Labs run on namespace guests, in the root tier, unless their lesson needs VMs.
+
+func TestRootCourse(t *testing.T) { testCourse(t, "netns") }
+func TestLabCourse(t *testing.T)  { testCourse(t, "qemu") }
+
+// courseLabs calls f for each built-in lab with tasks whose tests take guests of a kind.
+func courseLabs(t *testing.T, kind string, f func(*testing.T, *labs.Lab)) {
+	needRoot(t)
+	for _, name := range labs.BuiltinNames() {
+		l, err := labs.Load(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if needs := l.Kind == labs.KindQEMU; len(l.Tasks) > 0 && needs == (kind == "qemu") {
+			t.Run(l.Name, func(t *testing.T) { f(t, l) })
+		}
+	}
+}
+
+func testCourse(t *testing.T, kind string) {
+	courseLabs(t, kind, func(t *testing.T, l *labs.Lab) {
+		wrongs := 0
+		t.Run("unsolved", func(t *testing.T) { unsolvedFails(t, l, kind) })
+		for _, folder := range l.Overlays() {
+			switch {
+			case folder == "solution":
+				t.Run(folder, func(t *testing.T) {
+					if r, text := checkWith(t, l, kind, folder); !r.Passed {
+						t.Errorf("it does not pass:\n%s", text)
+					}
+				})
+			case strings.HasPrefix(folder, "wrong-"):
+				wrongs++
+				t.Run(folder, func(t *testing.T) { wrongIsRejected(t, l, kind, folder) })
+			}
+		}
+		if _, err := fs.Stat(l.Files, "solution"); err != nil || wrongs < 2 {
+			t.Errorf("a lab has a solution and two wrong-*: there are %d: %v", wrongs, err)
+		}
+	})
+}
+
+// unsolvedFails judges the lab as it is at its start, by an empty answer sheet.
+func unsolvedFails(t *testing.T, l *labs.Lab, kind string) {
+	empty := t.TempDir()
+	if err := os.WriteFile(path.Join(empty, "answers.yaml"), []byte("{}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r, text := checkWith(t, l, kind, empty); r.Passed {
+		t.Errorf("it passes:\n%s", text)
+	}
+}
+
+// expectation is expect.yaml of a wrong-*.
+type expectation struct {
+	Task   string `yaml:"task"`
+	Reason string `yaml:"reason"`
+}
+
+func wrongIsRejected(t *testing.T, l *labs.Lab, kind, folder string) {
+	text, err := fs.ReadFile(l.Files, folder+"/expect.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want expectation
+	if err := yaml.UnmarshalWithOptions(text, &want, yaml.Strict()); err != nil || want.Task == "" || want.Reason == "" {
+		t.Fatalf("expect.yaml needs task and reason: %v", err)
+	}
+	reason, err := regexp.Compile(want.Reason)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, printed := checkWith(t, l, kind, folder)
+	for _, x := range r.Results {
+		if x.Passed {
+			continue
+		}
+		if x.ID != want.Task || !reason.MatchString(x.Reason) {
+			t.Errorf("the first task that fails is %s, because %q; want %s, because %q\n%s", x.ID, x.Reason, want.Task, want.Reason, printed)
+		}
+		return
+	}
+	t.Errorf("it passes:\n%s", printed)
+}
+
+// checkWith judges a submission, or an overlay of the lab, with the real command.
+func checkWith(t *testing.T, l *labs.Lab, kind, folder string) (r check.Report, text string) {
+	t.Helper()
+	out := sluice(t, "", "lab", "check", l.Name, "--with", folder, "--guests", kind, "-o", "json")
+	if out.code != 0 && out.code != 1 {
+		t.Fatalf("exit code %d\n%s%s", out.code, out.stdout, out.stderr)
+	}
+	if err := json.Unmarshal([]byte(out.stdout), &r); err != nil {
+		t.Fatalf("%v\n%s", err, out.stdout)
+	}
+	if r.Passed != (out.code == 0) {
+		t.Errorf("exit code %d, but passed is %v", out.code, r.Passed)
+	}
+	for _, x := range r.Results {
+		text += fmt.Sprintf("%-5v %s %d/%d %s\n", x.Passed, x.ID, x.Points, x.Of, x.Reason)
+	}
+	return r, text
+}

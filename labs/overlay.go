@@ -1,0 +1,183 @@
+package labs
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"sluice/vswitch"
+	"sluice/vswitch/control"
+)
+
+// Work says whose version of a lab is meant. The zero Work is the lab as it is.
+type Work struct {
+	Student string // whose parameters are drawn; empty is nobody's
+	Folder  string // the student's files: a folder, or one within the lab's own (solution)
+}
+
+// answersFile is where a submission has its answers.
+const answersFile = "answers.yaml"
+
+// overlay is the lab's files with some of them replaced by the student's.
+type overlay struct {
+	lab, student fs.FS
+	theirs       []string // which files may be the student's
+}
+
+// Open gives the student's file where there is one and it may be theirs, else the lab's.
+func (o overlay) Open(name string) (fs.File, error) {
+	if slices.Contains(o.theirs, name) {
+		if f, err := o.student.Open(name); !errors.Is(err, fs.ErrNotExist) {
+			return f, err
+		}
+	}
+	return o.lab.Open(name)
+}
+
+// has says whether a file is the student's.
+func (o overlay) has(name string) bool {
+	_, err := fs.Stat(o.student, name)
+	return slices.Contains(o.theirs, name) && err == nil
+}
+
+// resolve makes the path of a folder on disk independent of where the command runs. A folder within the lab goes first, and stays.
+func (w Work) resolve(lab fs.FS) Work {
+	if len(w.Folder) > 1 {
+		w.Folder = strings.TrimSuffix(w.Folder, "/")
+	}
+	if inLab(lab, w.Folder) || w.Folder == "" {
+		return w
+	}
+	if info, err := os.Stat(w.Folder); err == nil && info.IsDir() {
+		if abs, err := filepath.Abs(w.Folder); err == nil {
+			w.Folder = abs
+		}
+	}
+	return w
+}
+
+// inLab says whether a folder is one of the lab's own: solution, but not ./solution.
+func inLab(lab fs.FS, folder string) bool {
+	info, err := fs.Stat(lab, folder)
+	return folder != "." && err == nil && info.IsDir()
+}
+
+// openWork opens the folder of a student's work, which was resolved: within the lab, or on disk, where no link leads out of it.
+func openWork(lab fs.FS, folder string) (fs.FS, error) {
+	switch {
+	case inLab(lab, folder):
+		return fs.Sub(lab, folder)
+	case !filepath.IsAbs(folder):
+		return nil, control.Errorf(control.BadInput, "no folder %q, neither here nor in the lab", folder)
+	}
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return nil, control.Errorf(control.BadInput, "open submission: %w", err)
+	}
+	return root.FS(), nil
+}
+
+// takeWork lays a student's files over the lab's. Of a lab file of theirs only the placement and the handover count: a student
+// may move the firewall, but not the goal.
+func (l *labReader) takeWork(folder string) error {
+	student, err := openWork(l.lab.Files, folder)
+	if err != nil {
+		return err
+	}
+	theirs := slices.Concat(l.lab.Theirs, []string{answersFile, labFile})
+	if !slices.ContainsFunc(theirs, func(name string) bool { _, err := fs.Stat(student, name); return err == nil }) {
+		return control.Errorf(control.BadInput, "%s holds none of a student's files: %s", folder, strings.Join(theirs, ", "))
+	}
+	if text, err := readBounded(student, labFile); err == nil {
+		if err := l.takePlacement(folder+"/"+labFile, text); err != nil {
+			return err
+		}
+	}
+	l.folder = folder
+	l.lab.Files = overlay{lab: l.lab.Files, student: student, theirs: slices.Concat(l.lab.Theirs, []string{answersFile})}
+	return nil
+}
+
+// takePlacement reads where a student's lab file puts the firewall.
+func (l *labReader) takePlacement(file string, text []byte) error {
+	text = hole.ReplaceAll(text, []byte("0"))
+	r := &labReader{reader: reader{file: file, text: text}, lab: &Lab{Placement: l.lab.Placement, Handover: l.lab.Handover}}
+	if root := r.parse(); root != nil {
+		for _, e := range r.entries(root, "the lab") {
+			switch e.name {
+			case "placement":
+				r.placement(e.value)
+			case "handover":
+				r.handover(e.value)
+			}
+		}
+	}
+	if r.err == nil && r.lab.needsAppliance() && l.lab.Appliance == nil {
+		return control.Errorf(control.BadInput, "%s: placement %s needs an appliance, and the lab has none", file, r.lab.Placement)
+	}
+	l.lab.Placement, l.lab.Handover = r.lab.Placement, r.lab.Handover
+	return r.err
+}
+
+// Overlays are the folders of the lab that are laid over it: the solution, what must not pass, and starts of tasks.
+func (l *Lab) Overlays() []string {
+	var out []string
+	for _, pattern := range []string{"solution", "wrong-*", "start/*"} {
+		found, err := fs.Glob(l.Files, pattern)
+		if err != nil {
+			panic(err) // the patterns are right
+		}
+		out = append(out, found...)
+	}
+	return out
+}
+
+func (l *labReader) handover(n ast.Node) {
+	l.lab.Handover = vswitch.Handover(l.oneOf(n, "handover", "carry", "keep", "cut"))
+}
+
+// The bounds of answers.
+const (
+	maxAnswers = 128
+	maxAnswer  = 1000 // bytes
+)
+
+// Answers are those in the student's folder, by name; a list has several words.
+func (l *Lab) Answers() (map[string][]string, error) {
+	text, err := readBounded(l.Files, answersFile)
+	if err != nil {
+		if _, missing := fs.Stat(l.Files, answersFile); errors.Is(missing, fs.ErrNotExist) {
+			return map[string][]string{}, nil
+		}
+		return nil, control.Errorf(control.BadInput, "read %s: %w", answersFile, err)
+	}
+	if text, err = l.Fill(answersFile, text); err != nil {
+		return nil, err
+	}
+	return readAnswers(answersFile, text)
+}
+
+// readAnswers reads a mapping of names to words, or lists of words.
+func readAnswers(file string, text []byte) (map[string][]string, error) {
+	r := &reader{file: file, text: text}
+	out := map[string][]string{}
+	if root := r.parse(); root != nil {
+		for _, e := range r.entries(root, "the answers") {
+			r.once(e.key, out[e.name] != nil, "answer "+e.name)
+			if _, list := e.value.(*ast.SequenceNode); list {
+				out[e.name] = r.words(e.value, "answer "+e.name, maxAnswers)
+			} else {
+				out[e.name] = []string{r.bounded(e.value, "answer "+e.name, maxAnswer)}
+			}
+		}
+		if len(out) > maxAnswers {
+			r.fail(root, "%d answers; at most %d are taken", len(out), maxAnswers)
+		}
+	}
+	return out, r.err
+}

@@ -1,0 +1,179 @@
+package labs
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"sluice/firewall"
+	"sluice/firewall/document"
+	"sluice/labs/check"
+)
+
+// The bounds of tasks.
+const (
+	maxTasks  = 64
+	maxChecks = 64 // of one task, with those that run in several placements counted for each
+	maxHints  = 16 // of one task
+	maxTheirs = 32
+	maxText   = 2000 // bytes of a hint
+	maxWait   = 2 * time.Minute
+)
+
+func (l *labReader) tasks(n ast.Node) {
+	items := l.items(n, "tasks")
+	if len(items) > maxTasks {
+		l.fail(n, "%d tasks; at most %d are taken", len(items), maxTasks)
+	}
+	for _, v := range items {
+		t := l.task(v)
+		if l.err != nil {
+			return
+		}
+		l.lab.Tasks = append(l.lab.Tasks, t)
+	}
+}
+
+func (l *labReader) task(n ast.Node) (t check.Task) {
+	var id, checks, hints, needs ast.Node
+	l.fields(n, "a task", map[string]func(ast.Node){
+		"id":     func(v ast.Node) { t.ID, id = l.name(v, "the task's id"), v },
+		"title":  func(v ast.Node) { t.Title = l.bounded(v, "title", maxWord) },
+		"points": func(v ast.Node) { t.Points = l.number(v, "points", 0, 1000) },
+		"needs":  func(v ast.Node) { t.Needs, needs = l.words(v, "needs", maxTasks), v },
+		"check":  func(v ast.Node) { checks = v },
+		"hints":  func(v ast.Node) { hints = v },
+		"wait":   func(v ast.Node) { t.Wait = l.duration(v, "wait", 0, maxWait) },
+		"hold":   func(v ast.Node) { t.Hold = l.duration(v, "hold", 0, maxWait) },
+	})
+	switch {
+	case l.err != nil:
+		return t
+	case id == nil:
+		l.fail(n, "a task has no id; add id: baseline")
+	case checks == nil:
+		l.fail(n, "task %s checks nothing; add check: [...]", t.ID)
+	case slices.ContainsFunc(l.lab.Tasks, func(o check.Task) bool { return o.ID == t.ID }):
+		l.fail(id, "there is a task %s already; choose another id", t.ID)
+	}
+	for _, need := range t.Needs {
+		if !slices.ContainsFunc(l.lab.Tasks, func(o check.Task) bool { return o.ID == need }) {
+			l.fail(needs, "no task %q stands before this one; needs names earlier tasks", need)
+		}
+	}
+	for _, v := range l.items(checks, "check") {
+		t.Checks = append(t.Checks, l.check(v)...)
+		if len(t.Checks) > maxChecks {
+			l.fail(v, "task %s has more than %d checks; split it", t.ID, maxChecks)
+		}
+	}
+	if l.err == nil && len(t.Checks) == 0 {
+		l.fail(checks, "task %s checks nothing; add a check", t.ID)
+	}
+	if hints != nil {
+		l.hints(hints, &t)
+	}
+	return t
+}
+
+func (l *labReader) hints(n ast.Node, t *check.Task) {
+	items := l.items(n, "hints")
+	if len(items) > maxHints {
+		l.fail(n, "%d hints; at most %d are taken", len(items), maxHints)
+	}
+	for _, v := range items {
+		var h check.Hint
+		var when ast.Node
+		l.fields(v, "a hint", map[string]func(ast.Node){
+			"when":  func(v ast.Node) { h.When, when = l.bounded(v, "when", maxWord), v },
+			"after": func(v ast.Node) { h.After = l.number(v, "after", 0, 100) },
+			"cost":  func(v ast.Node) { h.Cost = l.number(v, "cost", 0, 1000) },
+			"text":  func(v ast.Node) { h.Text = l.bounded(v, "text", maxText) },
+		})
+		switch {
+		case l.err != nil:
+			return
+		case h.Text == "":
+			l.fail(v, "a hint says nothing; add text: ...")
+		case h.When != "" && !slices.Contains(t.Facts(), h.When):
+			l.fail(when, "no check of the task can observe %q; it may be one of %s", h.When, strings.Join(t.Facts(), ", "))
+		}
+		t.Hints = append(t.Hints, h)
+	}
+}
+
+// check reads one check; one with several placements becomes as many.
+func (l *labReader) check(n ast.Node) (out []check.Check) {
+	var c check.Check
+	var where []firewall.Placement
+	var kinds []entry
+	readers := l.kinds()
+	known := map[string]func(ast.Node){
+		"id":        func(v ast.Node) { c.ID = l.name(v, "the check's id") },
+		"placement": func(v ast.Node) { where = l.placements(v) },
+	}
+	for kind, read := range readers {
+		known[kind] = func(v ast.Node) {
+			kinds = append(kinds, entry{name: kind, value: v})
+			if l.err == nil && len(kinds) == 1 {
+				c.Kind = read(v)
+			}
+		}
+	}
+	l.fields(n, "a check", known)
+	if l.err == nil && len(kinds) != 1 {
+		words := make([]string, 0, len(readers))
+		for kind := range readers {
+			words = append(words, kind)
+		}
+		slices.Sort(words)
+		l.fail(n, "a check looks at one thing, this one at %d; write one of %s", len(kinds), strings.Join(words, ", "))
+	}
+	if l.err != nil {
+		return nil
+	}
+	c.Line, _ = document.Place(n)
+	if where == nil {
+		return []check.Check{c}
+	}
+	for i, p := range where {
+		one := c
+		one.Placement = &p
+		if i > 0 {
+			one.Kind = readers[kinds[0].name](kinds[0].value) // what is watched for it is its own
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
+// placements reads one placement or a list of them.
+func (l *labReader) placements(n ast.Node) (out []firewall.Placement) {
+	for _, w := range l.words(n, "placement", 8) {
+		p, err := firewall.ParsePlacement(w)
+		switch {
+		case l.err != nil:
+			return nil
+		case err != nil:
+			l.fail(n, "%v", err)
+		case slices.Contains(out, p):
+			l.fail(n, "placement %s stands twice; keep one", p)
+		case p != firewall.Off && p != firewall.Fast && l.lab.Appliance == nil:
+			l.fail(n, "placement %s needs an appliance; add appliance: {name: fw}", p)
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// theirs reads which files of the lab are the student's.
+func (l *labReader) theirs(n ast.Node) {
+	l.lab.Theirs = l.words(n, "student", maxTheirs)
+	for _, name := range l.lab.Theirs {
+		if l.err == nil && (name == labFile || name == answersFile || !validFile(name)) {
+			l.fail(n, "student names %q; name files in the lab's folder, beside %s and %s, which a student may always hand in", name, labFile, answersFile)
+		}
+	}
+}
