@@ -31,6 +31,7 @@ type world struct {
 	hostNS *os.File
 	stop   context.CancelFunc
 	sw     *vswitch.Switch
+	desk   *desk       // in the appliance
 	guests []*resident // in the file's order, the appliance last
 }
 
@@ -48,7 +49,7 @@ func newWorld(lab *Lab, d *deployment, dir string, hostNS *os.File, stop context
 		return nil, fmt.Errorf("make the switch: %w", err)
 	}
 	sw.Use(user.New(sw.Core()))
-	w := &world{lab: lab, deploy: d, dir: dir, hostNS: hostNS, stop: stop, sw: sw}
+	w := &world{lab: lab, deploy: d, dir: dir, hostNS: hostNS, stop: stop, sw: sw, desk: newDesk(lab, sw)}
 	for _, g := range lab.machines() {
 		w.guests = append(w.guests, &resident{Guest: g, appliance: g == lab.Appliance})
 	}
@@ -99,7 +100,7 @@ func (w *world) bootAll(ctx context.Context, progress func(string)) error {
 			if err := w.join(ctx, r); err != nil {
 				return err
 			}
-			w.sw.SetAppliance(slowSide{r.machine})
+			w.sw.SetAppliance(slowSide{r.machine, w.desk})
 			return w.enforce(ctx)
 		})
 	}
@@ -287,6 +288,7 @@ const closeWait = 4 * time.Second
 func (w *world) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
+	w.desk.end()
 	var ending errgroup.Group
 	for _, r := range w.guests {
 		if r.machine != nil {

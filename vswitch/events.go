@@ -9,7 +9,7 @@ import (
 // Event is something that happened to the switch and that somebody may want to be told.
 type Event struct {
 	Time   time.Time `json:"time"`
-	Kind   string    `json:"kind"` // port-up, port-down, placed, place-failed, policy, policy-failed, rule, lost
+	Kind   string    `json:"kind"` // port-up, port-down, placed, place-failed, policy, policy-failed, push, push-failed, rule, lost
 	Detail string    `json:"detail"`
 	Logged *Logged   `json:"logged,omitempty"` // of kind rule
 }

@@ -30,6 +30,7 @@ type fakeAppliance struct {
 	judge    func(eth []byte) frame.Word // what the inspector says; nil passes everything
 	steer    vnic.NIC
 	returned func(*frame.Frame) // sees what is about to go back to the switch, outer headers and all; may be nil
+	edition  *firewall.Edition // on its desk
 
 	failPut atomic.Bool // PutFlows says errFull
 	onPut   func()      // called by PutFlows, after it has done its work
@@ -248,4 +249,11 @@ func (a *fakeAppliance) passes(f *frame.Frame, t *frame.Ticket, inspect bool) bo
 	ip := k.Flags&(frame.KeyIPv4|frame.KeyIPv6) != 0
 	neighbours := k.Has(frame.KeyIPv6) && k.Proto == frame.ProtoICMPv6 && k.ICMPType >= 133
 	return !ip || neighbours || a.lets(&k)
+}
+
+func (a *fakeAppliance) Administer(_ context.Context, e *firewall.Edition) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.edition = e
+	return a.sick
 }
