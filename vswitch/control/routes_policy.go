@@ -39,8 +39,12 @@ func (s *Server) getPolicy(context.Context, *struct{}) (PolicyInForce, error) {
 		PolicyText: PolicyText{File: p.File, Source: string(p.Source)}, Generation: generation,
 		Administered: onHost, Realized: []Realized{},
 	}
-	if s.sw.Status().Placement == firewall.Push {
+	if s.sw.Status().Placement == firewall.Push { // the appliance enforces nothing: its ports have no policy
 		out.Administered = InAppliance
+		for _, r := range s.sw.Realized() {
+			out.Realized = append(out.Realized, Realized{r.VNIC, r.Generation})
+		}
+		return out, nil
 	}
 	for _, port := range s.sw.Stats().Ports {
 		if port.ID != 0 {

@@ -42,7 +42,7 @@ func badInput(format string, args ...any) error {
 var errSaid = &failure{code: exitFailed}
 
 // Run is the command: it returns its exit code.
-func Run(args []string) int { return usual.run(args, os.Stdin, os.Stdout, os.Stderr) }
+func Run(args []string) int { return under("/").run(args, os.Stdin, os.Stdout, os.Stderr) }
 
 func (at place) run(args []string, in io.Reader, out, errs io.Writer) int {
 	root := at.command()

@@ -18,14 +18,17 @@ type place struct {
 	socket string // of the desk; its folder is root's alone
 }
 
-var usual = place{file: "/etc/sluice/policy.yaml", socket: "/run/sluice/policy.sock"}
+// under is the place below a folder: / in an appliance.
+func under(root string) place {
+	return place{file: filepath.Join(root, "etc/sluice/policy.yaml"), socket: filepath.Join(root, "run/sluice/policy.sock")}
+}
 
 // Asker brings a request to the host and waits for its answer.
 type Asker func(Request) (Answer, error)
 
-// Desk is the agent's half: it holds what is in force and passes on what the command asks. The zero Desk is closed.
+// Desk is the agent's half: it holds what is in force and passes on what the command asks.
 type Desk struct {
-	at place // usual where empty
+	at place
 
 	mu        sync.Mutex
 	open      *Session
@@ -39,6 +42,9 @@ type Session struct {
 	turn    sync.Mutex // one request at a time
 }
 
+// NewDesk makes a desk, which is closed. Its files lie below root.
+func NewDesk(root string) *Desk { return &Desk{at: under(root)} }
+
 var (
 	errClosed = errors.New("no policy is administered here: the placement is not push (on the host: sluice place push)")
 	errBroken = errors.New("the line to the switch broke before it answered; see `policy status`")
@@ -51,9 +57,6 @@ func (d *Desk) Open(o Opening, ask Asker) (*Session, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.at == (place{}) {
-		d.at = usual
-	}
 	if err := d.refresh(o.Edition); err != nil {
 		return nil, fmt.Errorf("write the policy: %w", err)
 	}

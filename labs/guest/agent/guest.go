@@ -25,7 +25,7 @@ type guest struct {
 	procs     *procs
 	services  *services
 	appliance *appliance.Appliance
-	desk      admin.Desk
+	desk      *admin.Desk
 	ownKernel bool // QEMU: modules and the clock are the guest's own
 
 	mu         sync.Mutex // held while the guest is being configured
@@ -38,6 +38,7 @@ func newGuest(ownKernel bool) *guest {
 		procs:     p,
 		services:  newServices(p),
 		appliance: &appliance.Appliance{Run: p.run},
+		desk:      admin.NewDesk("/"),
 		ownKernel: ownKernel,
 	}
 }
