@@ -71,9 +71,12 @@ func (at place) command() *cobra.Command {
 		Short: "Administer the policy inside the appliance, and push it down to the switch",
 		Long: `Administer the policy inside the appliance, and push it down to the switch, which enforces it: this is the
 placement push. The policy is the file ` + at.file + `, unless another is named; - is stdin.`,
-		Args:          cobra.NoArgs,
+		Args:          cobra.ArbitraryArgs,
 		SilenceErrors: true, SilenceUsage: true,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return badInput("unknown command %q (%s --help)", args[0], CommandName)
+			}
 			return badInput("what? show, status, edit, lint, diff or push (%s --help)", CommandName)
 		},
 	}
