@@ -30,7 +30,7 @@ type fakeAppliance struct {
 	judge    func(eth []byte) frame.Word // what the inspector says; nil passes everything
 	steer    vnic.NIC
 	returned func(*frame.Frame) // sees what is about to go back to the switch, outer headers and all; may be nil
-	edition  *firewall.Edition // on its desk
+	edition  *firewall.Edition  // on its desk
 
 	failPut atomic.Bool // PutFlows says errFull
 	onPut   func()      // called by PutFlows, after it has done its work
