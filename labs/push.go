@@ -74,10 +74,11 @@ func (d *desk) uses(line *agent.Desk) bool {
 	return d.line == line
 }
 
-// serve answers one request after another, until the line ends.
+// serve answers one request after another, until the line ends. That it is in use is asked each time: a guest that has
+// always one more to ask must not keep it.
 func (d *desk) serve(line *agent.Desk) {
 	defer line.Close()
-	for {
+	for d.uses(line) {
 		req, err := line.Next()
 		if err == nil {
 			begun := time.Now()
