@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"sluice/firewall"
 )
@@ -73,6 +75,7 @@ type lab struct {
 	at   place
 	desk *Desk
 
+	busy  atomic.Bool // a request is being answered
 	mu    sync.Mutex
 	now   firewall.Edition
 	fail  error // the line breaks
@@ -106,6 +109,11 @@ func (l *lab) open() *Session {
 
 // answer is the switch's rule: what did not begin from what is in force is refused.
 func (l *lab) answer(req Request) (a Answer, err error) {
+	if l.busy.Swap(true) {
+		l.t.Error("the host is asked before it has answered")
+	}
+	defer l.busy.Store(false)
+	time.Sleep(time.Millisecond) // too short a time could only miss an error, not make one
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asked++
