@@ -123,20 +123,22 @@ func testPush(t *testing.T, lab string) {
 func testPushesAtOnce(t *testing.T, lab string) {
 	t.Helper()
 	began := generation(t, lab)
-	var both sync.WaitGroup
-	said := make([]result, 2)
+	files := []string{"/root/0.yaml", "/root/1.yaml"}
 	for i, text := range []string{httpPolicy, noHTTPPolicy} {
-		file := fmt.Sprintf("/root/%d.yaml", i)
-		if r := inGuest(t, lab, "fw", text, "sh", "-c", "cat > "+file+"; policy diff "+file); r.code > 1 {
+		if r := inGuest(t, lab, "fw", text, "sh", "-c", "cat > "+files[i]+"; policy diff "+files[i]); r.code > 1 {
 			t.Fatalf("diff: %+v", r)
 		}
+	}
+	var both sync.WaitGroup
+	said := make([]result, 2)
+	for i, file := range files {
 		both.Go(func() { said[i] = inGuest(t, lab, "fw", "", "policy", "push", file) })
 	}
 	both.Wait()
 	won, lost := said[0], said[1]
-	again := "/root/1.yaml"
+	again := files[1]
 	if won.code != 0 {
-		won, lost, again = lost, won, "/root/0.yaml"
+		won, lost, again = lost, won, files[0]
 	}
 	want := fmt.Sprintf("policy: conflict: generation %d was pushed meanwhile, yours began from %d; look at `policy diff`, then push again", began+1, began)
 	if won.code != 0 || !strings.Contains(won.stdout, fmt.Sprintf("generation %d is in force", began+1)) || lost.code != 1 || !strings.Contains(lost.stderr, want) {
