@@ -12,25 +12,27 @@ import (
 // floors says which of our packages each package may import. What is not listed here is not part of the house: a new
 // package needs a line, and the line is where its place is argued.
 var floors = map[string][]string{
-	"vnic/frame":         {},
-	"vnic":               {"vnic/frame"},
-	"firewall/document":  {}, // YAML with places: policies and lab files are read by the same few rules
-	"firewall":           {"firewall/document", "vnic/frame"},
-	"firewall/difftest":  {"firewall", "vnic/frame"}, // only tests: verdicts against real nftables
-	"firewall/appliance": {"firewall", "vnic/frame"},
-	"vswitch":            {"firewall", "vnic", "vnic/frame"},
-	"vswitch/user":       {"vswitch", "firewall", "vnic", "vnic/frame"},
-	"vswitch/control":    {"vswitch", "firewall", "vnic/frame"},
-	"vswitch/cli":        {"vswitch/control", "vswitch", "firewall", "vnic/frame"},
-	"labs/guest/agent":   {"firewall/appliance", "firewall", "vnic/frame"},
-	"labs/guest":         {"labs/guest/agent", "firewall/appliance", "firewall", "vnic", "vnic/frame"},
+	"vnic/frame":               {},
+	"vnic":                     {"vnic/frame"},
+	"firewall/document":        {}, // YAML with places: policies and lab files are read by the same few rules
+	"firewall":                 {"firewall/document", "vnic/frame"},
+	"firewall/difftest":        {"firewall", "vnic/frame"}, // only tests: verdicts against real nftables
+	"firewall/appliance":       {"firewall", "vnic/frame"},
+	"firewall/appliance/admin": {"firewall", "vnic/frame"}, // the policy's place inside the appliance, and its command
+	"vswitch":                  {"firewall", "vnic", "vnic/frame"},
+	"vswitch/user":             {"vswitch", "firewall", "vnic", "vnic/frame"},
+	"vswitch/control":          {"vswitch", "firewall", "vnic/frame"},
+	"vswitch/cli":              {"vswitch/control", "vswitch", "firewall", "vnic/frame"},
+	"labs/guest/agent":         {"firewall/appliance/admin", "firewall/appliance", "firewall", "vnic/frame"},
+	"labs/guest":               {"labs/guest/agent", "firewall/appliance/admin", "firewall/appliance", "firewall", "vnic", "vnic/frame"},
 	"labs/bench": {
 		"vswitch/user", "vswitch/cli", "vswitch/control", "vswitch", "firewall", "vnic", "vnic/frame",
 	},
 	"labs/probe": {"vnic/frame"}, // in a guest: what a check tries
 	"labs/check": {"labs/probe", "vswitch", "firewall", "vnic/frame"},
 	"labs": {
-		"labs/check", "labs/guest", "labs/guest/agent", "firewall/appliance", "vswitch/user", "vswitch/control", "vswitch/cli", "vswitch", "firewall",
+		"labs/check", "labs/guest", "labs/guest/agent", "firewall/appliance/admin", "firewall/appliance", "vswitch/user", "vswitch/control", "vswitch/cli",
+		"vswitch", "firewall",
 		"firewall/document", "vnic", "vnic/frame",
 	},
 	"labs/course":       {"labs", "labs/check", "labs/probe", "vswitch/control", "vswitch/cli", "vswitch", "firewall"},
@@ -38,7 +40,8 @@ var floors = map[string][]string{
 	"labs/billing":      {}, // no import to or from the rest: main joins its command, and its lab is data
 	"labs/demo":         {"labs", "labs/bench/stream", "vswitch/control", "vswitch/cli", "vswitch", "firewall"},
 	"": {
-		"labs", "labs/demo", "labs/bench", "labs/bench/stream", "labs/billing", "labs/course", "labs/probe", "labs/guest/agent", "vswitch/cli",
+		"labs", "labs/demo", "labs/bench", "labs/bench/stream", "labs/billing", "labs/course", "labs/probe", "labs/guest/agent",
+		"firewall/appliance/admin", "vswitch/cli",
 	},
 }
 

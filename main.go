@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/firewall/appliance/admin"
 	"sluice/labs"
 	"sluice/labs/bench"
 	"sluice/labs/bench/stream"
@@ -25,6 +26,9 @@ import (
 func main() {
 	if agent.IsInit() {
 		agent.Main() // the same binary is the init process of every guest
+	}
+	if admin.IsCommand(os.Args[0]) {
+		os.Exit(admin.Run(os.Args[1:])) // and the administrator's command in the appliance
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	root := cli.Root(slices.Concat(labs.Commands(course.Commands()...), cli.Commands(labs.InventoryOf), []*cobra.Command{

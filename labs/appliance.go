@@ -11,7 +11,10 @@ import (
 )
 
 // slowSide is the appliance as the switch sees it: its agent.
-type slowSide struct{ machine guest.Machine }
+type slowSide struct {
+	machine guest.Machine
+	desk    *desk
+}
 
 var errNoAgent = errors.New("the appliance does not answer")
 
@@ -73,3 +76,16 @@ func (s slowSide) Steer(context.Context, firewall.SteerSpec) error { return erro
 
 // EndSteer is not built yet.
 func (s slowSide) EndSteer(context.Context, uint8) error { return errors.ErrUnsupported }
+
+// Administer opens the appliance's desk, or closes it.
+func (s slowSide) Administer(ctx context.Context, e *firewall.Edition) error {
+	if e == nil {
+		s.desk.shut()
+		return nil
+	}
+	a, err := s.agent()
+	if err != nil {
+		return err
+	}
+	return s.desk.open(ctx, a, *e)
+}

@@ -244,7 +244,7 @@ func checkStream(t *testing.T, b *background, sum vswitch.Receipt, queues func()
 	}
 }
 
-// background is a command in a guest that runs beside the test.
+// background is a command, mostly one in a guest, that runs beside the test.
 type background struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
@@ -258,7 +258,13 @@ type background struct {
 
 func startGuest(t *testing.T, lab, guest string, argv ...string) *background {
 	t.Helper()
-	cmd, stop := command(t, append([]string{"--lab", lab, "exec", guest, "--"}, argv...)...)
+	return start(t, append([]string{"--lab", lab, "exec", guest, "--"}, argv...)...)
+}
+
+// start runs a command beside the test.
+func start(t *testing.T, args ...string) *background {
+	t.Helper()
+	cmd, stop := command(t, args...)
 	b := &background{cmd: cmd, ended: make(chan error, 1), lines: make(chan struct{}, 1)}
 	out, err := cmd.StdoutPipe()
 	if err == nil {

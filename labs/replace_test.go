@@ -155,7 +155,7 @@ func TestDies(t *testing.T) {
 			break
 		}
 	}
-	if n := portsOf(w); n != 0 || !slices.Contains(kinds, "port-down") || !(slowSide{w.slow().machine()}).Absent() {
+	if n := portsOf(w); n != 0 || !slices.Contains(kinds, "port-down") || !(slowSide{machine: w.slow().machine()}).Absent() {
 		t.Errorf("%d ports are left; told of %v", n, kinds)
 	}
 	if err := w.close(); err != nil {

@@ -32,6 +32,7 @@ type world struct {
 	hostNS *os.File
 	stop   context.CancelFunc
 	sw     *vswitch.Switch
+	desk   *desk       // in the appliance
 	guests []*resident // in the file's order, the appliance last
 
 	life     context.Context // ends when the lab is taken down
@@ -49,7 +50,9 @@ func newWorld(lab *Lab, d *deployment, dir string, hostNS *os.File, stop context
 		return nil, fmt.Errorf("make the switch: %w", err)
 	}
 	sw.Use(user.New(sw.Core()))
-	w := &world{lab: lab, deploy: d, dir: dir, hostNS: hostNS, stop: stop, sw: sw, drilling: make(chan struct{}, 1)}
+	w := &world{
+		lab: lab, deploy: d, dir: dir, hostNS: hostNS, stop: stop, sw: sw, desk: newDesk(lab, sw), drilling: make(chan struct{}, 1),
+	}
 	w.life, w.end = context.WithCancel(context.Background())
 	w.boot, w.open = w.bootGuest, w.openNIC
 	sw.SetMeter(w.usage)
@@ -103,7 +106,7 @@ func (w *world) bootAll(ctx context.Context, progress func(string)) error {
 			if err := w.join(ctx, r); err != nil {
 				return err
 			}
-			w.sw.SetAppliance(slowSide{r.machine()})
+			w.sw.SetAppliance(slowSide{r.machine(), w.desk})
 			return w.enforce(ctx)
 		})
 	}
@@ -160,7 +163,7 @@ func (w *world) shut(ctx context.Context, m guest.Machine) error {
 	if err != nil {
 		return err
 	}
-	return slowSide{m}.SetPolicy(ctx, nft, 0)
+	return slowSide{machine: m}.SetPolicy(ctx, nft, 0)
 }
 
 // spec describes a guest for its maker. TAPs are made here, in place of what an earlier machine left: QEMU inherits the guest's end.
@@ -306,6 +309,7 @@ const closeWait = 4 * time.Second
 func (w *world) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
+	w.desk.end()
 	w.end()
 	select {
 	case w.drilling <- struct{}{}: // and never given back

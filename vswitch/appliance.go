@@ -26,4 +26,7 @@ type Appliance interface {
 	Steer(context.Context, firewall.SteerSpec) error
 	// EndSteer ends a session: what still comes for it goes nowhere.
 	EndSteer(ctx context.Context, session uint8) error
+	// Administer makes the appliance the place where the policy is administered, beginning with this edition; nil ends that.
+	// What is changed there comes back by Switch.Push.
+	Administer(context.Context, *firewall.Edition) error
 }

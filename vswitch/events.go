@@ -8,10 +8,11 @@ import (
 
 // Event is something that happened to the switch and that somebody may want to be told.
 type Event struct {
-	Time   time.Time `json:"time"`
-	Kind   string    `json:"kind"` // port-up, port-down, guest-up, guest-down, placed, place-failed, policy, policy-failed, rule, lost
-	Detail string    `json:"detail"`
-	Logged *Logged   `json:"logged,omitempty"` // of kind rule
+	Time time.Time `json:"time"`
+	// Kind is port-up, port-down, guest-up, guest-down, placed, place-failed, policy, policy-failed, push, push-failed, appliance, rule or lost.
+	Kind   string  `json:"kind"`
+	Detail string  `json:"detail"`
+	Logged *Logged `json:"logged,omitempty"` // of kind rule
 }
 
 // eventRoom is how many events wait for a slow subscriber.

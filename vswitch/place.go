@@ -101,9 +101,15 @@ func (c *change) run(ctx context.Context) (Receipt, error) {
 		if c.session != c.s.session {
 			c.end(ctx, c.session)
 		}
+		if c.to == firewall.Push && c.from != firewall.Push {
+			c.s.endAdministration(back)
+		}
 		return Receipt{}, err
 	}
 	c.commit()
+	if c.from == firewall.Push && c.to != firewall.Push {
+		c.s.endAdministration(context.WithoutCancel(ctx))
+	}
 	c.drain(ctx)
 	if err := c.s.apply(context.WithoutCancel(ctx), c.s.newPlan(c.new)); err != nil {
 		return Receipt{}, err
@@ -117,8 +123,6 @@ func (c *change) run(ctx context.Context) (Receipt, error) {
 func (c *change) check() error {
 	s := c.s
 	switch {
-	case c.to == firewall.Push:
-		return fmt.Errorf("this placement is not built yet: %w", errors.ErrUnsupported)
 	case c.handover == Keep:
 		const why = "handover keep is not built yet: a flow cannot be pinned to the side it began on; take carry or cut: %w"
 		return fmt.Errorf(why, errors.ErrUnsupported)
@@ -178,7 +182,10 @@ func (c *change) prepare(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return c.begin(ctx)
+	if err := c.begin(ctx); err != nil || c.to != firewall.Push {
+		return err
+	}
+	return c.s.administer(ctx)
 }
 
 // begin begins a session where the new placement steers. A placement that is chosen again goes on with its own.

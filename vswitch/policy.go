@@ -25,6 +25,9 @@ func (s *Switch) SetPolicy(ctx context.Context, p *firewall.Policy) (PolicyResul
 	}
 	defer s.release()
 	start := time.Now()
+	if s.placement == firewall.Push {
+		return PolicyResult{}, fmt.Errorf("apply policy: %w", errInAppliance)
+	}
 	r, err := s.setPolicy(ctx, p)
 	if err != nil {
 		s.events.tell("policy-failed", err.Error())

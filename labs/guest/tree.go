@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/u-root/u-root/pkg/cpio"
+
+	"sluice/firewall/appliance/admin"
 )
 
 // tree is what is in an image, before it is written in either form.
@@ -63,6 +65,7 @@ func plant(k *kernel, binary string) (*tree, error) {
 	t.files["dev/console"] = treeFile{mode: fs.ModeCharDevice | 0o600, major: 5, minor: 1}
 	t.files["dev/null"] = treeFile{mode: fs.ModeCharDevice | 0o666, major: 1, minor: 3}
 	t.files["init"] = treeFile{link: "/" + agentPath}
+	t.files["usr/sbin/"+admin.CommandName] = treeFile{link: "/" + agentPath}
 	if err := t.addProgram(agentPath, binary); err != nil {
 		return nil, err
 	}

@@ -246,4 +246,5 @@ func (a *fakeAppliance) DeleteFlows(_ context.Context, recs []firewall.FlowRecor
 func (a *fakeAppliance) Steer(context.Context, firewall.SteerSpec) error { return nil }
 func (a *fakeAppliance) EndSteer(context.Context, uint8) error           { return nil }
 
-func (a *fakeAppliance) Absent() bool { return false }
+func (a *fakeAppliance) Absent() bool                                        { return false }
+func (a *fakeAppliance) Administer(context.Context, *firewall.Edition) error { return nil }

@@ -12,7 +12,9 @@ import (
 )
 
 // placements are those that a switch can be asked for.
-var placements = []string{"off\tnobody enforces the policy", "fast\tthe engine does", "slow\tthe appliance does"}
+var placements = []string{
+	"off\tnobody enforces the policy", "fast\tthe engine does", "slow\tthe appliance does", "push\tthe engine does, as pushed from the appliance",
+}
 
 var failures = []string{"closed\tnothing passes that should have met it", "open\twhat should have met it passes without"}
 
@@ -25,7 +27,8 @@ func placeCommand() *cobra.Command {
 		Long: `Show where the policy is enforced, or change it while traffic flows.
 
 The placements: off (nobody enforces), fast (the engine, at each insertion point), slow (the appliance, which routes
-between the segments). A change is measured, and prints what it cost: a receipt.`,
+between the segments), push (the engine; the policy is administered inside the appliance and pushed down). A change is
+measured, and prints what it cost: a receipt.`,
 		Example:           "  sluice place\n  sluice place slow --handover cut\n  sluice place --history",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: fixed(placements...),

@@ -42,6 +42,9 @@ func policyShow() *cobra.Command {
 			}
 			if o.Table() {
 				o.Note("# %s, generation %d", p.File, p.Generation)
+				if p.Administered == control.InAppliance {
+					o.Note("# administered inside the appliance: `policy edit` and `policy push` there")
+				}
 				for _, r := range p.Realized {
 					if r.Generation != p.Generation {
 						o.Note("# %s still has generation %d", r.Point, r.Generation)

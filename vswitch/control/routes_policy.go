@@ -10,8 +10,9 @@ import (
 // PolicyInForce is the policy that is enforced, if the placement enforces any.
 type PolicyInForce struct {
 	PolicyText
-	Generation uint64     `json:"generation" doc:"Counts from 1"`
-	Realized   []Realized `json:"realized" doc:"By vNIC, and by port of the appliance"`
+	Generation   uint64     `json:"generation" doc:"Counts from 1"`
+	Administered string     `json:"administered" enum:"host,appliance" doc:"Where the policy is changed: on the host, or inside the appliance (placement push)"`
+	Realized     []Realized `json:"realized" doc:"By vNIC, and by port of the appliance"`
 }
 
 // Realized is the policy that is in force at one port.
@@ -19,6 +20,12 @@ type Realized struct {
 	Point      string `json:"vnic"`
 	Generation uint64 `json:"generation" doc:"0 is none"`
 }
+
+// Where the policy is administered.
+const (
+	onHost      = "host"
+	InAppliance = "appliance"
+)
 
 // errNoPolicy is said before the lab's first policy.
 var errNoPolicy = Errorf(Failed, "no policy is in force yet: put one in force with `sluice policy apply FILE`")
@@ -28,7 +35,17 @@ func (s *Server) getPolicy(context.Context, *struct{}) (PolicyInForce, error) {
 	if p == nil {
 		return PolicyInForce{}, errNoPolicy
 	}
-	out := PolicyInForce{PolicyText: PolicyText{File: p.File, Source: string(p.Source)}, Generation: generation, Realized: []Realized{}}
+	out := PolicyInForce{
+		PolicyText: PolicyText{File: p.File, Source: string(p.Source)}, Generation: generation,
+		Administered: onHost, Realized: []Realized{},
+	}
+	if s.sw.Status().Placement == firewall.Push { // the appliance enforces nothing: its ports have no policy
+		out.Administered = InAppliance
+		for _, r := range s.sw.Realized() {
+			out.Realized = append(out.Realized, Realized{r.VNIC, r.Generation})
+		}
+		return out, nil
+	}
 	for _, port := range s.sw.Stats().Ports {
 		if port.ID != 0 {
 			out.Realized = append(out.Realized, Realized{port.Name, port.Generation})

@@ -31,6 +31,7 @@ type fakeAppliance struct {
 	judge    func(eth []byte) frame.Word // what the inspector says; nil passes everything
 	steer    vnic.NIC
 	returned func(*frame.Frame) // sees what is about to go back to the switch, outer headers and all; may be nil
+	edition  *firewall.Edition  // on its desk
 
 	failPut atomic.Bool // PutFlows says errFull
 
@@ -278,3 +279,9 @@ func (a *fakeAppliance) passes(f *frame.Frame, t *frame.Ticket, inspect bool) bo
 }
 
 func (a *fakeAppliance) Absent() bool { return a.absent.Load() }
+func (a *fakeAppliance) Administer(_ context.Context, e *firewall.Edition) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.edition = e
+	return a.sick
+}

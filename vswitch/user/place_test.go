@@ -159,6 +159,10 @@ func TestHandover(t *testing.T) {
 		{firewall.Slow, firewall.Fast, vswitch.Carry, true},
 		{firewall.Fast, firewall.Off, vswitch.Carry, true},
 		{firewall.Slow, firewall.Off, vswitch.Carry, true},
+		{firewall.Push, firewall.Slow, vswitch.Carry, true},
+		{firewall.Slow, firewall.Push, vswitch.Carry, true},
+		{firewall.Off, firewall.Push, vswitch.Carry, true},
+		{firewall.Push, firewall.Fast, vswitch.Carry, true},
 		{firewall.Fast, firewall.Slow, vswitch.Cut, false},
 		{firewall.Slow, firewall.Fast, vswitch.Cut, false},
 	} {

@@ -243,7 +243,7 @@ func TestAllPairsUnderLoad(t *testing.T) {
 	r.policy(referencePolicy)
 	r.place(firewall.Fast)
 	s := r.startStream()
-	all := []firewall.Placement{firewall.Fast, firewall.Slow, firewall.Tunnel, firewall.Inspect}
+	all := []firewall.Placement{firewall.Fast, firewall.Slow, firewall.Tunnel, firewall.Push, firewall.Inspect}
 	observed := 0
 	for _, from := range all {
 		for _, to := range all {

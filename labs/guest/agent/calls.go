@@ -12,4 +12,5 @@ const (
 	callDeleteFlows = "delete-flows"
 	callFlushFlows  = "flush-flows"
 	callStats       = "stats"
+	callDesk        = "desk"
 )

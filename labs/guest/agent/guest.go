@@ -17,6 +17,7 @@ import (
 
 	"sluice/firewall"
 	"sluice/firewall/appliance"
+	"sluice/firewall/appliance/admin"
 )
 
 // guest is the guest's half: it does what a host asks over its line.
@@ -24,6 +25,7 @@ type guest struct {
 	procs     *procs
 	services  *services
 	appliance *appliance.Appliance
+	desk      *admin.Desk
 	ownKernel bool // QEMU: modules and the clock are the guest's own
 
 	mu         sync.Mutex // held while the guest is being configured
@@ -36,6 +38,7 @@ func newGuest(ownKernel bool) *guest {
 		procs:     p,
 		services:  newServices(p),
 		appliance: &appliance.Appliance{Run: p.run},
+		desk:      admin.NewDesk("/"),
 		ownKernel: ownKernel,
 	}
 }
@@ -88,6 +91,10 @@ func (g *guest) serveStream(s net.Conn) {
 		g.serveExec(s, r, req.Body)
 		return
 	}
+	if req.Call == callDesk {
+		g.serveDesk(s, r, req.Body)
+		return
+	}
 	end := reply{End: true}
 	if err := g.do(req, func(v any) error { return writeBody(s, v) }); err != nil {
 		end.Error = err.Error()
@@ -104,7 +111,7 @@ func writeBody(w io.Writer, v any) error {
 	return writeLine(w, reply{Body: b})
 }
 
-// do is every call but exec; it answers through send.
+// do is every call that is one question; it answers through send.
 func (g *guest) do(req request, send func(any) error) error {
 	switch req.Call {
 	case callInfo:
