@@ -23,6 +23,11 @@ func (a *Appliance) ApplyNFT(script string) error {
 			return nil
 		}
 	}
+	if !judges(script) {
+		if some, err := anyTunnel(); some || err != nil {
+			return errors.Join(errUnjudged, err)
+		}
+	}
 	cmd := exec.Command("nft", "-f", "-")
 	cmd.Stdin = strings.NewReader("flush ruleset\n" + script)
 	var said bytes.Buffer

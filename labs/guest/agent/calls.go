@@ -12,4 +12,6 @@ const (
 	callDeleteFlows = "delete-flows"
 	callFlushFlows  = "flush-flows"
 	callStats       = "stats"
+	callSteer       = "steer"
+	callEndSteer    = "end-steer"
 )

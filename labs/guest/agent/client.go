@@ -33,9 +33,14 @@ type Client struct {
 type Error struct {
 	Call string
 	Text string
+	// Unsupported says that the guest's kernel lacks something: the error is errors.ErrUnsupported then.
+	Unsupported bool
 }
 
 func (e *Error) Error() string { return e.Call + ": " + e.Text }
+
+// Is lets errors.Is find errors.ErrUnsupported.
+func (e *Error) Is(target error) bool { return e.Unsupported && target == errors.ErrUnsupported }
 
 // Dial says hello over a byte stream to an agent and returns when it has answered. Stale bytes of an earlier client are
 // skipped. It owns conn from then on, also when it fails.
@@ -121,7 +126,7 @@ func readReply(r *bufio.Reader, name string, each func(json.RawMessage) error) e
 			return err
 		}
 		if rep.Error != "" {
-			return &Error{Call: name, Text: printable(rep.Error, maxError)}
+			return &Error{Call: name, Text: printable(rep.Error, maxError), Unsupported: rep.Unsupported}
 		}
 		if len(rep.Body) > 0 && each != nil {
 			if err := each(rep.Body); err != nil {
@@ -245,6 +250,17 @@ func (c *Client) Stats(ctx context.Context) (appliance.Stats, error) {
 	var s appliance.Stats
 	err := c.call(ctx, callStats, nil, into(&s))
 	return s, err
+}
+
+// Steer makes the appliance ready for the frames of a session, or of more of its ports. errors.ErrUnsupported says that its
+// kernel lacks something; the error's text says what.
+func (c *Client) Steer(ctx context.Context, s firewall.SteerSpec) error {
+	return c.call(ctx, callSteer, s, nil)
+}
+
+// EndSteer ends a session: what still comes for it goes nowhere.
+func (c *Client) EndSteer(ctx context.Context, session uint8) error {
+	return c.call(ctx, callEndSteer, session, nil)
 }
 
 // Printable makes what a guest wrote fit for a terminal and a log: control characters become question marks, and it is

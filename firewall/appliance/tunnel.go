@@ -1,0 +1,227 @@
+package appliance
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"sluice/firewall"
+	"sluice/vnic/frame"
+)
+
+// The far end of the tunnel is the kernel's own: for each port a bump in the wire, which is two GENEVE devices with a bridge between
+// them. What a guest has sent comes in by the one, meets nft's bridge family with conntrack, and goes back to the switch by the
+// other, whose VNI says that it was let through. What nft answers goes out where the frame came in.
+
+// MaxBumps is how many bumps the appliance holds at most, of all sessions together.
+const MaxBumps = 1024
+
+var (
+	errSession  = errors.New("sessions are numbered from 1")
+	errPort     = fmt.Errorf("ports are numbered from 1 to %d", frame.MaxSteerPort)
+	errBumps    = fmt.Errorf("more than %d ports", MaxBumps)
+	errNoJudge  = errors.New("no ruleset for steered frames is in force")
+	errUnjudged = errors.New("frames are steered here, and this ruleset has nothing about them")
+)
+
+// Steer makes what is missing for a session. errors.ErrUnsupported says that this kernel lacks the parts.
+func (a *Appliance) Steer(s firewall.SteerSpec) error {
+	if s.Session == 0 {
+		return errSession
+	}
+	for _, p := range s.Ports {
+		if p == 0 || p > frame.MaxSteerPort {
+			return fmt.Errorf("port %d: %w", p, errPort)
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s.Inspect {
+		return fmt.Errorf("inspector: %w", errors.ErrUnsupported)
+	}
+	return a.tunnel(s)
+}
+
+// EndSteer removes what a session has. It is no error if there is nothing.
+func (a *Appliance) EndSteer(session uint8) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return endTunnel(session)
+}
+
+// tunnel makes the bumps of a session, and all of them or none where it is new. a.mu is held.
+func (a *Appliance) tunnel(s firewall.SteerSpec) error {
+	if err := a.canBridge(); err != nil {
+		return err
+	}
+	if !judges(a.script) {
+		return errNoJudge
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		return fmt.Errorf("list devices: %w", err)
+	}
+	have, bumps := map[string]netlink.Link{}, 0
+	for _, l := range links {
+		have[l.Attrs().Name] = l
+		if _, ok := l.(*netlink.Bridge); ok {
+			bumps++
+		}
+	}
+	for _, p := range append([]frame.PortID{0}, s.Ports...) {
+		b := bump{s.Session, p}
+		if b.complete(have) {
+			continue
+		}
+		if bumps++; bumps > MaxBumps {
+			return errBumps
+		}
+		if err := b.make(have); err != nil {
+			return fmt.Errorf("far end of port %d: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// canBridge says whether nft can judge what passes a bridge here.
+func (a *Appliance) canBridge() error {
+	const script = `table bridge sluice-test { chain c { type filter hook prerouting priority 0; notrack; ct state new reject with icmpx admin-prohibited; }; }
+`
+	cmd := exec.Command("nft", "--check", "-f", "-")
+	cmd.Stdin = strings.NewReader(script)
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := a.run(cmd); err != nil {
+		return fmt.Errorf("%w: no nftables with conntrack and reject for bridges in this kernel (%w: %s)",
+			errors.ErrUnsupported, err, strings.TrimSpace(said.String()))
+	}
+	return nil
+}
+
+// judges says whether a ruleset is one that lets nothing pass a bump unjudged.
+func judges(script string) bool { return strings.Contains(script, "\ntable bridge sluice {\n") }
+
+// bump is the far end of one port in one session.
+type bump struct {
+	session uint8
+	port    frame.PortID
+}
+
+func (b bump) name(device string) string {
+	if b.port == 0 {
+		return fmt.Sprintf("%s%s%d", firewall.SteerProbes, device, b.session)
+	}
+	return fmt.Sprintf("%s%d-%d", device, b.session, b.port)
+}
+
+// complete is told by the device that is set up last.
+func (b bump) complete(have map[string]netlink.Link) bool {
+	in := have[b.name(firewall.SteerIn)]
+	return in != nil && in.Attrs().Flags&net.FlagUp != 0
+}
+
+// make makes a bump, in an order in which no frame passes before all is there.
+func (b bump) make(have map[string]netlink.Link) error {
+	off, none := false, uint16(0)
+	bridge, err := device(have, &netlink.Bridge{LinkAttrs: attrs(b.name(firewall.SteerBridge)), MulticastSnooping: &off, GroupFwdMask: &none})
+	if err != nil {
+		return err
+	}
+	for _, end := range []struct {
+		name string
+		back bool
+	}{{firewall.SteerOut, true}, {firewall.SteerIn, false}} {
+		l, err := device(have, &netlink.Geneve{
+			LinkAttrs: attrs(b.name(end.name)), ID: uint32(frame.NewVNI(b.session, b.port, end.back)),
+			Remote: firewall.SteerSwitch.AsSlice(), Dport: frame.GenevePort,
+		})
+		if err != nil {
+			return err
+		}
+		if err := join(l, bridge); err != nil {
+			return fmt.Errorf("%s: %w", l.Attrs().Name, err)
+		}
+	}
+	return nil
+}
+
+// steerMTU lets the longest frame that is steered pass.
+const steerMTU = frame.MaxSteered - frame.MinLen
+
+func attrs(name string) netlink.LinkAttrs {
+	a := netlink.NewLinkAttrs()
+	a.Name = name
+	return a
+}
+
+// device makes a device where it is missing. It speaks no IPv6: what it would say would look like what the appliance has let through.
+func device(have map[string]netlink.Link, want netlink.Link) (netlink.Link, error) {
+	name := want.Attrs().Name
+	if l := have[name]; l != nil {
+		return l, nil
+	}
+	if err := netlink.LinkAdd(want); errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, fmt.Errorf("%w: no %s devices in this kernel", errors.ErrUnsupported, want.Type())
+	} else if err != nil {
+		return nil, fmt.Errorf("make %s: %w", name, err)
+	}
+	err := disableIPv6(name)
+	if err == nil {
+		err = netlink.LinkSetMTU(want, steerMTU)
+	}
+	if _, bridge := want.(*netlink.Bridge); err == nil && bridge {
+		err = netlink.LinkSetUp(want)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make %s: %w", name, errors.Join(err, netlink.LinkDel(want)))
+	}
+	return want, nil
+}
+
+// join puts a device into its bridge, which learns nothing from it: what comes in by one goes out by the other.
+func join(l, bridge netlink.Link) error {
+	if err := netlink.LinkSetMaster(l, bridge); err != nil {
+		return fmt.Errorf("join the bridge: %w", err)
+	}
+	if err := netlink.LinkSetLearning(l, false); err != nil {
+		return fmt.Errorf("learn nothing: %w", err)
+	}
+	return netlink.LinkSetUp(l)
+}
+
+// anyTunnel says whether any session has a bump.
+func anyTunnel() (bool, error) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return false, fmt.Errorf("list devices: %w", err)
+	}
+	return slices.ContainsFunc(links, func(l netlink.Link) bool { return l.Type() == "geneve" }), nil
+}
+
+// endTunnel removes the devices of a session: first those that frames come in by.
+func endTunnel(session uint8) error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return fmt.Errorf("list devices: %w", err)
+	}
+	for _, which := range []string{firewall.SteerIn, firewall.SteerOut, firewall.SteerBridge} {
+		for _, l := range links {
+			name := l.Attrs().Name
+			if name != (bump{session: session}).name(which) && !strings.HasPrefix(name, fmt.Sprintf("%s%d-", which, session)) {
+				continue
+			}
+			var gone netlink.LinkNotFoundError
+			if err := netlink.LinkDel(l); err != nil && !errors.As(err, &gone) && !errors.Is(err, unix.ENODEV) {
+				return fmt.Errorf("remove %s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
