@@ -24,6 +24,8 @@ type Appliance struct {
 	writer *ctWriter
 	script string // the ruleset in force, as ApplyNFT got it
 	gen    uint32 // the kernel's ruleset generation after it
+
+	tunnels bool // this kernel has what a tunnel's far end needs
 }
 
 // Close lets go of the kernel's sockets. What was applied stays.

@@ -1,11 +1,9 @@
 package appliance
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
-	"os/exec"
 	"slices"
 	"strings"
 
@@ -56,9 +54,9 @@ func (a *Appliance) EndSteer(session uint8) error {
 	return endTunnel(session)
 }
 
-// tunnel makes the bumps of a session, and all of them or none where it is new. a.mu is held.
+// tunnel makes the bumps of a session. Where it cannot, a new session leaves nothing. a.mu is held.
 func (a *Appliance) tunnel(s firewall.SteerSpec) error {
-	if err := a.canBridge(); err != nil {
+	if err := a.canTunnel(); err != nil {
 		return err
 	}
 	if !judges(a.script) {
@@ -71,36 +69,29 @@ func (a *Appliance) tunnel(s firewall.SteerSpec) error {
 	have, bumps := map[string]netlink.Link{}, 0
 	for _, l := range links {
 		have[l.Attrs().Name] = l
-		if _, ok := l.(*netlink.Bridge); ok {
+		if l.Type() == "bridge" {
 			bumps++
 		}
 	}
-	for _, p := range append([]frame.PortID{0}, s.Ports...) {
+	isNew := !bump{session: s.Session}.complete(have)
+	ports := append([]frame.PortID{0}, s.Ports...)
+	slices.Sort(ports)
+	for _, p := range slices.Compact(ports) {
 		b := bump{s.Session, p}
 		if b.complete(have) {
 			continue
 		}
 		if bumps++; bumps > MaxBumps {
-			return errBumps
+			err = errBumps
+		} else {
+			err = b.make(have)
 		}
-		if err := b.make(have); err != nil {
+		if err != nil && isNew {
+			err = errors.Join(err, endTunnel(s.Session))
+		}
+		if err != nil {
 			return fmt.Errorf("far end of port %d: %w", p, err)
 		}
-	}
-	return nil
-}
-
-// canBridge says whether nft can judge what passes a bridge here.
-func (a *Appliance) canBridge() error {
-	const script = `table bridge sluice-test { chain c { type filter hook prerouting priority 0; notrack; ct state new reject with icmpx admin-prohibited; }; }
-`
-	cmd := exec.Command("nft", "--check", "-f", "-")
-	cmd.Stdin = strings.NewReader(script)
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := a.run(cmd); err != nil {
-		return fmt.Errorf("%w: no nftables with conntrack and reject for bridges in this kernel (%w: %s)",
-			errors.ErrUnsupported, err, strings.TrimSpace(said.String()))
 	}
 	return nil
 }
@@ -167,9 +158,7 @@ func device(have map[string]netlink.Link, want netlink.Link) (netlink.Link, erro
 	if l := have[name]; l != nil {
 		return l, nil
 	}
-	if err := netlink.LinkAdd(want); errors.Is(err, unix.EOPNOTSUPP) {
-		return nil, fmt.Errorf("%w: no %s devices in this kernel", errors.ErrUnsupported, want.Type())
-	} else if err != nil {
+	if err := netlink.LinkAdd(want); err != nil {
 		return nil, fmt.Errorf("make %s: %w", name, err)
 	}
 	err := disableIPv6(name)
