@@ -34,6 +34,9 @@ func (a *Appliance) Steer(s firewall.SteerSpec) error {
 	if s.Session == 0 {
 		return errSession
 	}
+	if len(s.Ports) >= MaxBumps { // one is the probe's
+		return errBumps
+	}
 	for _, p := range s.Ports {
 		if p == 0 || p > frame.MaxSteerPort {
 			return fmt.Errorf("port %d: %w", p, errPort)
