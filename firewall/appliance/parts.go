@@ -25,7 +25,7 @@ func (a *Appliance) canTunnel() error {
 	for _, l := range []netlink.Link{&netlink.Bridge{LinkAttrs: attrs("test-br")}, &netlink.Geneve{LinkAttrs: attrs("test-geneve"), ID: 1}} {
 		switch err := netlink.LinkAdd(l); {
 		case errors.Is(err, unix.EOPNOTSUPP):
-			lacks = append(lacks, "it has no "+l.Type()+" devices")
+			lacks = append(lacks, "has no "+l.Type()+" devices")
 		case err != nil:
 			return fmt.Errorf("try %s devices: %w", l.Type(), err)
 		default:
@@ -38,11 +38,11 @@ func (a *Appliance) canTunnel() error {
 		cmd := exec.Command("nft", "--check", "-f", "-")
 		cmd.Stdin = strings.NewReader("table bridge test { chain c { type filter hook prerouting priority 0; " + j.rule + "; }; }\n")
 		if err := a.run(cmd); err != nil {
-			lacks = append(lacks, "its nftables cannot "+j.what+" on a bridge")
+			lacks = append(lacks, "cannot "+j.what+" on a bridge")
 		}
 	}
 	if len(lacks) > 0 {
-		return fmt.Errorf("%w by the appliance's kernel: %s", errors.ErrUnsupported, strings.Join(lacks, ", "))
+		return fmt.Errorf("the appliance's kernel %s: %w", strings.Join(lacks, ", "), errors.ErrUnsupported)
 	}
 	a.tunnels = true
 	return nil

@@ -188,13 +188,20 @@ func join(l, bridge netlink.Link) error {
 	return netlink.LinkSetUp(l)
 }
 
-// anyTunnel says whether any session has a bump.
-func anyTunnel() (bool, error) {
+// fits says what is wrong with a ruleset here: that this kernel cannot judge steered frames, or that there are such frames, and it does
+// not. a.mu is held.
+func (a *Appliance) fits(script string) error {
+	if judges(script) {
+		return a.canTunnel()
+	}
 	links, err := netlink.LinkList()
 	if err != nil {
-		return false, fmt.Errorf("list devices: %w", err)
+		return fmt.Errorf("list devices: %w", err)
 	}
-	return slices.ContainsFunc(links, func(l netlink.Link) bool { return l.Type() == "geneve" }), nil
+	if slices.ContainsFunc(links, func(l netlink.Link) bool { return l.Type() == "geneve" }) {
+		return errUnjudged
+	}
+	return nil
 }
 
 // endTunnel removes the devices of a session: first those that frames come in by.
