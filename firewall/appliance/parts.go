@@ -22,7 +22,7 @@ func (a *Appliance) canTunnel() error {
 		return nil
 	}
 	var lacks []string
-	for _, l := range []netlink.Link{&netlink.Bridge{LinkAttrs: attrs("test-br")}, &netlink.Geneve{LinkAttrs: attrs("test-geneve"), ID: 1}} {
+	for _, l := range []netlink.Link{&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "test-br"}}, &netlink.Geneve{LinkAttrs: netlink.LinkAttrs{Name: "test-geneve"}, ID: 1}} {
 		switch err := netlink.LinkAdd(l); {
 		case errors.Is(err, unix.EOPNOTSUPP):
 			lacks = append(lacks, "has no "+l.Type()+" devices")

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"sluice/firewall"
@@ -124,16 +125,16 @@ func (b bump) complete(have map[string]netlink.Link) bool {
 // make makes a bump, in an order in which no frame passes before all is there.
 func (b bump) make(have map[string]netlink.Link) error {
 	off, none := false, uint16(0)
-	bridge, err := device(have, &netlink.Bridge{LinkAttrs: attrs(b.name(firewall.SteerBridge)), MulticastSnooping: &off, GroupFwdMask: &none})
+	bridge, err := device(have, &netlink.Bridge{LinkAttrs: b.attrs(firewall.SteerBridge), MulticastSnooping: &off, GroupFwdMask: &none})
 	if err != nil {
 		return err
 	}
 	for _, end := range []struct {
-		name string
-		back bool
+		device string
+		back   bool
 	}{{firewall.SteerOut, true}, {firewall.SteerIn, false}} {
 		l, err := device(have, &netlink.Geneve{
-			LinkAttrs: attrs(b.name(end.name)), ID: uint32(frame.NewVNI(b.session, b.port, end.back)),
+			LinkAttrs: b.attrs(end.device), ID: uint32(frame.NewVNI(b.session, b.port, end.back)),
 			Remote: firewall.SteerSwitch.AsSlice(), Dport: frame.GenevePort,
 		})
 		if err != nil {
@@ -149,9 +150,9 @@ func (b bump) make(have map[string]netlink.Link) error {
 // steerMTU lets the longest frame that is steered pass.
 const steerMTU = frame.MaxSteered - frame.MinLen
 
-func attrs(name string) netlink.LinkAttrs {
+func (b bump) attrs(device string) netlink.LinkAttrs {
 	a := netlink.NewLinkAttrs()
-	a.Name = name
+	a.Name, a.Group = b.name(device), deviceGroup(b.session)
 	return a
 }
 
@@ -204,23 +205,16 @@ func (a *Appliance) fits(script string) error {
 	return nil
 }
 
-// endTunnel removes the devices of a session: first those that frames come in by.
+// deviceGroup is the group of a session's devices (ip link show group N), so that they end together.
+func deviceGroup(session uint8) uint32 { return 0x53<<8 | uint32(session) }
+
+// endTunnel removes the devices of a session, all at once.
 func endTunnel(session uint8) error {
-	links, err := netlink.LinkList()
-	if err != nil {
-		return fmt.Errorf("list devices: %w", err)
-	}
-	for _, which := range []string{firewall.SteerIn, firewall.SteerOut, firewall.SteerBridge} {
-		for _, l := range links {
-			name := l.Attrs().Name
-			if name != (bump{session: session}).name(which) && !strings.HasPrefix(name, fmt.Sprintf("%s%d-", which, session)) {
-				continue
-			}
-			var gone netlink.LinkNotFoundError
-			if err := netlink.LinkDel(l); err != nil && !errors.As(err, &gone) && !errors.Is(err, unix.ENODEV) {
-				return fmt.Errorf("remove %s: %w", name, err)
-			}
-		}
+	req := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(deviceGroup(session))))
+	if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("remove the devices of session %d: %w", session, err)
 	}
 	return nil
 }

@@ -30,7 +30,10 @@ func testLongFrames(t *testing.T, s *steered) {
 			whole := frame.From(f.Eth())
 			binary.BigEndian.PutUint16(f.Eth()[l4+16:], pseudoSum(f.Eth(), l4))
 			f.Vnet().SetChecksum(l4, 16)
-			if got := outcome(7, clientPort, whole, s.exchange(7, clientPort, f)); got != passed || whole.Len != length {
+			s.send(7, clientPort, f)
+			// The appliance's GRO holds data of TCP back for a moment, so that a probe would overtake it.
+			came := s.hearOne(func(r returned) bool { return r.nic == steer })
+			if got := outcome(7, clientPort, whole, []returned{came}); got != passed || whole.Len != length {
 				t.Errorf("%s with %d of %d bytes: %.60s", flow, whole.Len, length, got)
 			}
 		}

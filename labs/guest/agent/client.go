@@ -20,6 +20,9 @@ import (
 // callTimeout bounds a call whose context has no deadline of its own; exec has none.
 const callTimeout = 30 * time.Second
 
+// portsPerCall keeps a call well within callTimeout: a port takes an emulated guest up to 90 ms.
+const portsPerCall = 64
+
 // flowsPerMessage keeps a message well under maxMessage.
 const flowsPerMessage = 1024
 
@@ -255,7 +258,16 @@ func (c *Client) Stats(ctx context.Context) (appliance.Stats, error) {
 // Steer makes the appliance ready for the frames of a session, or of more of its ports. errors.ErrUnsupported says that its
 // kernel lacks something; the error's text says what.
 func (c *Client) Steer(ctx context.Context, s firewall.SteerSpec) error {
-	return c.call(ctx, callSteer, s, nil)
+	for {
+		some := s
+		some.Ports = s.Ports[:min(len(s.Ports), portsPerCall)]
+		if err := c.call(ctx, callSteer, some, nil); err != nil {
+			return err
+		}
+		if s.Ports = s.Ports[len(some.Ports):]; len(s.Ports) == 0 {
+			return nil
+		}
+	}
 }
 
 // EndSteer ends a session: what still comes for it goes nowhere.
