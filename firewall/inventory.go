@@ -14,9 +14,11 @@ type Inventory struct {
 
 // InvSegment is a segment as a policy sees it.
 type InvSegment struct {
-	Name     string
-	ID       frame.SegmentID
-	Prefixes []netip.Prefix
+	Name       string
+	ID         frame.SegmentID
+	Prefixes   []netip.Prefix
+	Gateways   []netip.Addr // what is sent to them meets from-guest only
+	GatewayMAC frame.MAC
 }
 
 // InvGuest is a guest as a policy sees it. The appliance is not in the inventory: its ports are no insertion points.

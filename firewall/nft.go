@@ -11,26 +11,36 @@ import (
 // NFTOptions are what the rendering cannot know from the policy.
 type NFTOptions struct {
 	Comment string // put into the script's first line, for people
-	Bridge  bool   // also for frames that are steered to the appliance
+	Steer   bool   // for an appliance with a vNIC for steered frames: nothing but the tunnel and the probe passes by it
+	Bridge  bool   // and a table `bridge sluice` that judges steered frames; not every kernel can
 }
 
 // NFT renders the policy as one nft script: a single transaction that replaces the table `inet sluice`. It gives to
 // forwarded packets the verdicts that both insertion points give together: first the rules for from-guest of the vNIC that has the
 // source address, then those for to-guest of the vNIC that has the destination. State comes from conntrack.
 func (p *Policy) NFT(o NFTOptions) (string, error) {
-	w := &nftWriter{p: p}
+	w := &nftWriter{p: p, steer: o.Steer || o.Bridge}
 	if o.Comment != "" {
 		w.line("# %s", strings.Map(oneLine, o.Comment))
 	}
-	w.line("table inet sluice")
-	w.line("delete table inet sluice")
-	w.line("table inet sluice {")
-	w.forward()
-	w.input()
+	w.table("inet", w.forward, w.input, w.untracked)
+	if o.Bridge {
+		w.table("bridge", w.steered, w.unsteered)
+	}
+	return w.b.String(), nil
+}
+
+// table writes a table with the rules of both directions, and the chains that ask them.
+func (w *nftWriter) table(family string, chains ...func()) {
+	w.line("table %s sluice", family)
+	w.line("delete table %s sluice", family)
+	w.line("table %s sluice {", family)
+	for _, c := range chains {
+		c()
+	}
 	w.points("from-guest", FromGuest)
 	w.points("to-guest", ToGuest)
 	w.line("}")
-	return w.b.String(), nil
 }
 
 func oneLine(r rune) rune {
@@ -41,19 +51,32 @@ func oneLine(r rune) rune {
 }
 
 type nftWriter struct {
-	p *Policy
-	b strings.Builder
+	p     *Policy
+	steer bool
+	b     strings.Builder
 }
 
 func (w *nftWriter) line(format string, args ...any) {
 	fmt.Fprintf(&w.b, format+"\n", args...)
 }
 
-// forward is for packets that the appliance routes. Conntrack calls invalid what fits no flow's state; what may begin a TCP flow is
-// said in full, because conntrack would also pick up the middle of one.
+// forward is for packets that the appliance routes.
 func (w *nftWriter) forward() {
 	w.line("\tchain forward {")
 	w.line("\t\ttype filter hook forward priority filter; policy drop;")
+	if w.steer {
+		w.line("%s", steerForward)
+	}
+	w.known()
+	w.line("\t\tjump from-guest")
+	w.line("\t\tjump to-guest")
+	w.line("\t\taccept")
+	w.line("\t}")
+}
+
+// known decides what no rule is asked about. Conntrack calls invalid what fits no flow's state; what may begin a TCP flow is
+// said in full, because conntrack would also pick up the middle of one.
+func (w *nftWriter) known() {
 	for _, f := range families {
 		src, ok1 := f.match("saddr", w.excluded())
 		dst, ok2 := f.match("daddr", w.excluded())
@@ -66,10 +89,6 @@ func (w *nftWriter) forward() {
 	if !w.p.Midstream {
 		w.line("\t\tmeta l4proto tcp tcp flags & (fin|syn|rst|ack) != syn counter drop comment \"state-mismatch\"")
 	}
-	w.line("\t\tjump from-guest")
-	w.line("\t\tjump to-guest")
-	w.line("\t\taccept")
-	w.line("\t}")
 }
 
 // excluded is the addresses of the vNICs that the policy is not for.
@@ -88,9 +107,12 @@ func (w *nftWriter) excluded() (s addrSet) {
 
 // input is for packets to the appliance's own addresses, the gateways: what the switch itself answers in other placements.
 func (w *nftWriter) input() {
-	w.line(`	chain input {
-		type filter hook input priority filter; policy drop;
-		iifname "lo" accept
+	w.line("\tchain input {")
+	w.line("\t\ttype filter hook input priority filter; policy drop;")
+	if w.steer {
+		w.line("%s", steerInput)
+	}
+	w.line(`		iifname "lo" accept
 		ct state established,related accept
 		ct state invalid drop
 		icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, mld-listener-query } ip6 hoplimit { 1, 255 } accept

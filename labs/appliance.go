@@ -71,11 +71,22 @@ func (s slowSide) DeleteFlows(ctx context.Context, f []firewall.FlowRecord) (int
 	return a.DeleteFlows(ctx, f)
 }
 
-// Steer and EndSteer are not built yet.
-func (s slowSide) Steer(context.Context, firewall.SteerSpec) error { return errors.ErrUnsupported }
+// Steer says errors.ErrUnsupported for an appliance whose kernel, the host's in a namespace, lacks something.
+func (s slowSide) Steer(ctx context.Context, spec firewall.SteerSpec) error {
+	a, err := s.agent()
+	if err != nil {
+		return err
+	}
+	return a.Steer(ctx, spec)
+}
 
-// EndSteer is not built yet.
-func (s slowSide) EndSteer(context.Context, uint8) error { return errors.ErrUnsupported }
+func (s slowSide) EndSteer(ctx context.Context, session uint8) error {
+	a, err := s.agent()
+	if err != nil {
+		return err
+	}
+	return a.EndSteer(ctx, session)
+}
 
 // Administer opens the appliance's desk, or closes it.
 func (s slowSide) Administer(ctx context.Context, e *firewall.Edition) error {

@@ -17,9 +17,12 @@ type Card struct {
 	Guest   int    // index in Lab.Guests; -1 for the appliance
 	Index   int    // among the guest's vNICs
 	MAC     frame.MAC
-	Segment frame.SegmentID
+	Segment frame.SegmentID // 0 for the one that steered frames go to, which has no address on a segment
 	Addrs   []netip.Addr
 }
+
+// Steer says that it is the appliance's vNIC for steered frames.
+func (c Card) Steer() bool { return c.Segment == 0 }
 
 // Cards lists every vNIC of the lab.
 func (l *Lab) Cards() []Card {
@@ -47,8 +50,28 @@ func (l *Lab) Cards() []Card {
 				out[i].MAC = gatewayMAC(out[i].Segment)
 			}
 		}
+		port := frame.PortID(len(out) + 1)
+		out = append(out, Card{
+			Port: port, Name: l.Appliance.Name + "/" + firewall.SteerNIC, Guest: -1, Index: len(l.Appliance.VNICs), MAC: guestMAC(port),
+		})
 	}
 	return out
+}
+
+// steerMAC is the switch's own, at its end of the tunnel.
+var steerMAC = frame.MAC{0x02, 0x53, 0x4c, 0x02, 0x00, 0x01}
+
+// Outer is the two ends of the tunnel that steered frames go through; zero where the lab has no appliance.
+func (l *Lab) Outer() frame.Outer {
+	for _, c := range l.Cards() {
+		if c.Steer() {
+			return frame.Outer{
+				Local: frame.AddrFrom(firewall.SteerSwitch), LocalMAC: steerMAC,
+				Peer: frame.AddrFrom(firewall.SteerAppliance), PeerMAC: c.MAC,
+			}
+		}
+	}
+	return frame.Outer{}
 }
 
 // guestMAC is a locally administered address (IEEE 802, bit 1 of the first byte).
@@ -64,7 +87,10 @@ func gatewayMAC(s frame.SegmentID) frame.MAC {
 func (l *Lab) Inventory() *firewall.Inventory {
 	inv := &firewall.Inventory{}
 	for i, s := range l.Segments {
-		inv.Segments = append(inv.Segments, firewall.InvSegment{Name: s.Name, ID: frame.SegmentID(i + 1), Prefixes: s.Prefixes()})
+		id := frame.SegmentID(i + 1)
+		inv.Segments = append(inv.Segments, firewall.InvSegment{
+			Name: s.Name, ID: id, Prefixes: s.Prefixes(), Gateways: s.Gateways(), GatewayMAC: gatewayMAC(id),
+		})
 	}
 	for _, g := range l.Guests {
 		inv.Guests = append(inv.Guests, firewall.InvGuest{Name: g.Name})

@@ -216,12 +216,16 @@ func TestCardsAreNumbered(t *testing.T) {
 		t.Fatal(err)
 	}
 	segments := l.SwitchSegments()
-	want := []string{"client", "server", "both/0", "both/1", "here", "fw/0", "fw/1"}
+	want := []string{"client", "server", "both/0", "both/1", "here", "fw/0", "fw/1", "fw/steer"}
 	for i, c := range l.Cards() {
 		if i >= len(want) || c.Name != want[i] || int(c.Port) != i+1 {
 			t.Errorf("card %d is %s on port %d; want %v", i, c.Name, c.Port, want)
 		}
-		if gateway := segments[c.Segment-1].GatewayMAC == c.MAC; gateway != (c.Guest < 0) {
+		if c.Steer() {
+			if o := l.Outer(); c.Name != "fw/steer" || o.PeerMAC != c.MAC || o.LocalMAC == c.MAC {
+				t.Errorf("%s at the tunnel's end %+v", c.Name, o)
+			}
+		} else if gateway := segments[c.Segment-1].GatewayMAC == c.MAC; gateway != (c.Guest < 0) {
 			t.Errorf("%s has the gateway's MAC: %v", c.Name, gateway)
 		}
 	}

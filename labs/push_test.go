@@ -7,7 +7,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
 )
 
 // What the tests push: the lab's own policy, with and without HTTP.

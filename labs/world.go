@@ -45,7 +45,9 @@ type world struct {
 }
 
 func newWorld(lab *Lab, d *deployment, dir string, hostNS *os.File, stop context.CancelFunc) (*world, error) {
-	sw, err := vswitch.New(vswitch.Config{Name: lab.Name, Segments: lab.SwitchSegments(), Log: slog.Default(), Handover: lab.Handover})
+	sw, err := vswitch.New(vswitch.Config{
+		Name: lab.Name, Segments: lab.SwitchSegments(), Log: slog.Default(), Handover: lab.Handover, Outer: lab.Outer(),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("make the switch: %w", err)
 	}
@@ -143,7 +145,7 @@ func (w *world) bootGuest(ctx context.Context, r *resident, progress func(string
 		return err
 	}
 	if r.Kind == KindNetns {
-		if err := plugIn(r); err != nil {
+		if err := w.plugIn(r); err != nil {
 			return fmt.Errorf("make the vNICs of %s: %w", r.Name, err)
 		}
 	}
@@ -204,6 +206,10 @@ func (w *world) spec(r *resident) (s guest.Spec, err error) {
 
 // nic describes a vNIC for its guest. The first one has the default routes; the appliance needs none.
 func (w *world) nic(r *resident, c Card) guest.NIC {
+	if c.Steer() {
+		net := netip.PrefixFrom(firewall.SteerAppliance, firewall.SteerNet.Bits())
+		return guest.NIC{Name: firewall.SteerNIC, MAC: c.MAC, MTU: frame.SteerMTU, Addrs: []netip.Prefix{net}}
+	}
 	seg := w.lab.Segments[c.Segment-1]
 	n := guest.NIC{Name: fmt.Sprintf("eth%d", c.Index), MAC: c.MAC, MTU: seg.MTU}
 	for _, a := range c.Addrs {
@@ -234,9 +240,10 @@ func (w *world) hosts() []agent.Host {
 	return out
 }
 
-// neighbours are all guests as the appliance sees them, so that its first packet to one waits for nobody.
+// neighbours are all guests as the appliance sees them, and the switch at the tunnel's other end, so that its first packet to one
+// waits for nobody.
 func (w *world) neighbours() []appliance.Neighbour {
-	var out []appliance.Neighbour
+	out := []appliance.Neighbour{{NIC: firewall.SteerNIC, Addr: firewall.SteerSwitch, MAC: net.HardwareAddr(steerMAC[:]).String()}}
 	for _, r := range w.guests {
 		for _, c := range r.cards {
 			for _, a := range c.Addrs {
@@ -259,15 +266,18 @@ func (w *world) hostDeviceName(c Card) string {
 }
 
 // plugIn gives a namespace guest its vNICs.
-func plugIn(r *resident) error {
+func (w *world) plugIn(r *resident) error {
 	ns, err := os.Open(r.machine().NetNS())
 	if err != nil {
 		return fmt.Errorf("open the guest's namespace: %w", err)
 	}
 	defer ns.Close()
 	for _, c := range r.cards {
-		peer := vnic.VethPeer{Name: fmt.Sprintf("eth%d", c.Index), MAC: c.MAC, NetNS: ns}
-		if err := vnic.NewVeth(deviceName(c), peer); err != nil {
+		nic := w.nic(r, c)
+		if err := vnic.NewVeth(deviceName(c), vnic.VethPeer{Name: nic.Name, MAC: c.MAC, NetNS: ns}); err != nil {
+			return err
+		}
+		if err := vnic.SetMTU(deviceName(c), nic.MTU); err != nil {
 			return err
 		}
 	}
@@ -281,7 +291,7 @@ func (w *world) join(ctx context.Context, r *resident) error {
 		if err != nil {
 			return fmt.Errorf("attach %s: %w", c.Name, err)
 		}
-		port := vswitch.Port{ID: c.Port, Name: c.Name, Segment: c.Segment, MAC: c.MAC, Addrs: c.Addrs, Service: r.appliance}
+		port := vswitch.Port{ID: c.Port, Name: c.Name, Segment: c.Segment, MAC: c.MAC, Addrs: c.Addrs, Service: r.appliance, Steer: c.Steer()}
 		if err := w.sw.AddPort(ctx, port, nic); err != nil {
 			return errors.Join(fmt.Errorf("attach %s: %w", c.Name, err), nic.Close())
 		}

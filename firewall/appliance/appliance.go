@@ -1,5 +1,6 @@
 // Package appliance is what runs inside the firewall VM: it makes a kernel a router with nftables between its vNICs,
-// applies a ruleset, and reads and writes conntrack. How it is reached is not its business, nor what the rules mean.
+// applies a ruleset, reads and writes conntrack, and makes the far end of the tunnel. How it is reached is not its business, nor
+// what the rules mean.
 package appliance
 
 import (
@@ -24,6 +25,8 @@ type Appliance struct {
 	writer *ctWriter
 	script string // the ruleset in force, as ApplyNFT got it
 	gen    uint32 // the kernel's ruleset generation after it
+
+	tunnels bool // this kernel has what a tunnel's far end needs
 }
 
 // Close lets go of the kernel's sockets. What was applied stays.

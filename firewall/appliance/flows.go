@@ -22,7 +22,7 @@ func (a *Appliance) conn() (*conntrack.Conn, error) {
 	return a.flows, nil
 }
 
-// Flows reads the flows that conntrack holds, of the protocols that a FlowRecord can carry.
+// Flows reads the flows that conntrack holds, of the protocols that a FlowRecord can carry. The switch's probes are none.
 func (a *Appliance) Flows() ([]firewall.FlowRecord, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -36,7 +36,7 @@ func (a *Appliance) Flows() ([]firewall.FlowRecord, error) {
 	}
 	flows := make([]firewall.FlowRecord, 0, len(entries))
 	for i := range entries {
-		if f, ok := toRecord(&entries[i]); ok && len(flows) < MaxFlows {
+		if f, ok := toRecord(&entries[i]); ok && len(flows) < MaxFlows && !firewall.SteerNet.Contains(f.Dst.Addr()) {
 			flows = append(flows, f)
 		}
 	}

@@ -14,7 +14,8 @@ import (
 )
 
 // ApplyNFT replaces the whole ruleset by script, in one transaction of the kernel: either all of it is in force when it
-// returns, or nothing has changed. A script that is in force already costs one question to the kernel.
+// returns, or nothing has changed. A script that is in force already costs one question to the kernel. errors.ErrUnsupported
+// says that it judges steered frames, and that this kernel lacks the parts.
 func (a *Appliance) ApplyNFT(script string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -22,6 +23,9 @@ func (a *Appliance) ApplyNFT(script string) error {
 		if gen, err := generation(); err == nil && gen == a.gen {
 			return nil
 		}
+	}
+	if err := a.fits(script); err != nil {
+		return err
 	}
 	cmd := exec.Command("nft", "-f", "-")
 	cmd.Stdin = strings.NewReader("flush ruleset\n" + script)

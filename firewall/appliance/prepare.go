@@ -12,6 +12,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"sluice/firewall"
 )
 
 // Neighbour is a permanent entry of the neighbour table.
@@ -77,12 +79,24 @@ func prepareNICs() error {
 		return fmt.Errorf("list NICs: %w", err)
 	}
 	for _, l := range links {
+		if l.Attrs().Name == firewall.SteerNIC { // its only neighbour is the switch, which speaks IPv4 there
+			if err := disableIPv6(firewall.SteerNIC); err != nil {
+				return err
+			}
+		}
 		for _, key := range []string{"rp_filter", "send_redirects"} {
 			path := filepath.Join("/proc/sys/net/ipv4/conf", l.Attrs().Name, key)
 			if err := os.WriteFile(path, []byte("0"), 0); err != nil {
 				return fmt.Errorf("prepare %s: %w", l.Attrs().Name, err)
 			}
 		}
+	}
+	return nil
+}
+
+func disableIPv6(nic string) error {
+	if err := os.WriteFile(filepath.Join("/proc/sys/net/ipv6/conf", nic, "disable_ipv6"), []byte("1"), 0); err != nil {
+		return fmt.Errorf("prepare %s: %w", nic, err)
 	}
 	return nil
 }

@@ -7,7 +7,7 @@
 package agent
 
 // Version is the protocol's version; both halves must have the same.
-const Version = 2
+const Version = 3
 
 // Services that an agent can run, for Config.Services.
 const (

@@ -13,4 +13,6 @@ const (
 	callFlushFlows  = "flush-flows"
 	callStats       = "stats"
 	callDesk        = "desk"
+	callSteer       = "steer"
+	callEndSteer    = "end-steer"
 )

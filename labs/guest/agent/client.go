@@ -20,6 +20,9 @@ import (
 // callTimeout bounds a call whose context has no deadline of its own; exec has none.
 const callTimeout = 30 * time.Second
 
+// portsPerCall keeps a call well within callTimeout: a port takes an emulated guest up to 90 ms.
+const portsPerCall = 64
+
 // flowsPerMessage keeps a message well under maxMessage.
 const flowsPerMessage = 1024
 
@@ -33,9 +36,14 @@ type Client struct {
 type Error struct {
 	Call string
 	Text string
+	// Unsupported says that the guest's kernel lacks something: the error is errors.ErrUnsupported then.
+	Unsupported bool
 }
 
 func (e *Error) Error() string { return e.Call + ": " + e.Text }
+
+// Is lets errors.Is find errors.ErrUnsupported.
+func (e *Error) Is(target error) bool { return e.Unsupported && target == errors.ErrUnsupported }
 
 // Dial says hello over a byte stream to an agent and returns when it has answered. Stale bytes of an earlier client are
 // skipped. It owns conn from then on, also when it fails.
@@ -121,7 +129,7 @@ func readReply(r *bufio.Reader, name string, each func(json.RawMessage) error) e
 			return err
 		}
 		if rep.Error != "" {
-			return &Error{Call: name, Text: printable(rep.Error, maxError)}
+			return &Error{Call: name, Text: printable(rep.Error, maxError), Unsupported: rep.Unsupported}
 		}
 		if len(rep.Body) > 0 && each != nil {
 			if err := each(rep.Body); err != nil {
@@ -245,6 +253,26 @@ func (c *Client) Stats(ctx context.Context) (appliance.Stats, error) {
 	var s appliance.Stats
 	err := c.call(ctx, callStats, nil, into(&s))
 	return s, err
+}
+
+// Steer makes the appliance ready for the frames of a session, or of more of its ports. errors.ErrUnsupported says that its
+// kernel lacks something; the error's text says what.
+func (c *Client) Steer(ctx context.Context, s firewall.SteerSpec) error {
+	for {
+		some := s
+		some.Ports = s.Ports[:min(len(s.Ports), portsPerCall)]
+		if err := c.call(ctx, callSteer, some, nil); err != nil {
+			return err
+		}
+		if s.Ports = s.Ports[len(some.Ports):]; len(s.Ports) == 0 {
+			return nil
+		}
+	}
+}
+
+// EndSteer ends a session: what still comes for it goes nowhere.
+func (c *Client) EndSteer(ctx context.Context, session uint8) error {
+	return c.call(ctx, callEndSteer, session, nil)
 }
 
 // Printable makes what a guest wrote fit for a terminal and a log: control characters become question marks, and it is

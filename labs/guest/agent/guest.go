@@ -99,6 +99,7 @@ func (g *guest) serveStream(s net.Conn) {
 	if err := g.do(req, func(v any) error { return writeBody(s, v) }); err != nil {
 		end.Error = err.Error()
 		end.Error = end.Error[:min(len(end.Error), maxError)]
+		end.Unsupported = errors.Is(err, errors.ErrUnsupported)
 	}
 	writeLine(s, end)
 }
@@ -136,6 +137,10 @@ func (g *guest) do(req request, send func(any) error) error {
 			return err
 		}
 		return send(s)
+	case callSteer:
+		return with(req.Body, g.appliance.Steer)
+	case callEndSteer:
+		return with(req.Body, g.appliance.EndSteer)
 	}
 	return fmt.Errorf("no call %q", req.Call)
 }

@@ -17,11 +17,12 @@ var (
 	bootModules      = []string{"virtio_pci", "virtio_console", "virtio_net"}
 	applianceModules = []string{
 		"nf_tables", "nf_conntrack", "nf_conntrack_netlink", "nft_ct", "nft_limit", "nft_log", "nf_log_syslog", "nft_reject_inet",
+		"geneve", "bridge", "nf_conntrack_bridge", "nft_reject_bridge", // the tunnel's far end
 	}
 	otherModules = []string{
-		"crc32c_generic", "nft_reject_bridge", "nft_reject_ipv4", "nft_reject_ipv6", "nft_meta_bridge", "nft_queue", "nft_nat", "nft_masq",
+		"crc32c_generic", "nft_reject_ipv4", "nft_reject_ipv6", "nft_meta_bridge", "nft_queue", "nft_nat", "nft_masq",
 		"nft_redir", "nft_chain_nat", "nft_hash", "nft_numgen", "nft_objref", "nft_quota", "nft_connlimit", "nft_fib_inet", "nft_fwd_netdev",
-		"nft_dup_netdev", "nfnetlink_queue", "nfnetlink_log", "nf_conntrack_bridge", "bridge", "geneve", "veth", "tun", "dummy", "virtio_rng",
+		"nft_dup_netdev", "nfnetlink_queue", "nfnetlink_log", "veth", "tun", "dummy", "virtio_rng",
 		"inet_diag", "tcp_diag", "udp_diag", "sch_ingress", "cls_bpf", "act_bpf", "sch_netem", "sch_tbf", "sch_htb",
 	}
 )

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -54,6 +55,22 @@ func TestCalls(t *testing.T) {
 	}
 	if err := c.Configure(t.Context(), Config{NICs: []NIC{{Name: "eth0", MAC: "nonsense"}}, Services: []string{"x"}}); err == nil {
 		t.Error("a bad configuration is no error")
+	}
+}
+
+// TestUnsupported: what a guest's kernel lacks is told from what has failed.
+func TestUnsupported(t *testing.T) {
+	for _, c := range []struct {
+		line string
+		want bool
+	}{
+		{`{"error":"no geneve","unsupported":true}`, true},
+		{`{"error":"no geneve"}`, false},
+	} {
+		err := readReply(bufio.NewReader(strings.NewReader(c.line+"\n")), callSteer, nil)
+		if err == nil || errors.Is(err, errors.ErrUnsupported) != c.want || err.Error() != "steer: no geneve" {
+			t.Errorf("%s: %v", c.line, err)
+		}
 	}
 }
 

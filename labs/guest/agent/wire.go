@@ -21,9 +21,10 @@ type request struct {
 
 // reply is one line of an answer. A call whose answer is long sends several with Body and then one with End.
 type reply struct {
-	Body  json.RawMessage `json:"body,omitempty"`
-	Error string          `json:"error,omitempty"` // the call failed; implies End
-	End   bool            `json:"end,omitempty"`
+	Body        json.RawMessage `json:"body,omitempty"`
+	Error       string          `json:"error,omitempty"`       // the call failed; implies End
+	Unsupported bool            `json:"unsupported,omitempty"` // beside Error: the guest's kernel lacks something
+	End         bool            `json:"end,omitempty"`
 }
 
 const (
