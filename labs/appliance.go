@@ -68,8 +68,22 @@ func (s slowSide) DeleteFlows(ctx context.Context, f []firewall.FlowRecord) (int
 	return a.DeleteFlows(ctx, f)
 }
 
-// Steer and EndSteer are not built yet.
-func (s slowSide) Steer(context.Context, firewall.SteerSpec) error { return errors.ErrUnsupported }
+// Steer is built for sessions to inspect only.
+func (s slowSide) Steer(ctx context.Context, spec firewall.SteerSpec) error {
+	if !spec.Inspect {
+		return errors.ErrUnsupported
+	}
+	a, err := s.agent()
+	if err != nil {
+		return err
+	}
+	return a.Steer(ctx, spec)
+}
 
-// EndSteer is not built yet.
-func (s slowSide) EndSteer(context.Context, uint8) error { return errors.ErrUnsupported }
+func (s slowSide) EndSteer(ctx context.Context, session uint8) error {
+	a, err := s.agent()
+	if err != nil {
+		return err
+	}
+	return a.EndSteer(ctx, session)
+}

@@ -24,6 +24,13 @@ type Lab struct {
 	Policy    *firewall.Policy
 	Placement firewall.Placement // where the policy is enforced once deployed
 	Handover  vswitch.Handover   // the default for changes
+	Inspect   Inspect
+}
+
+// Inspect is what the appliance looks for in the placement inspect.
+type Inspect struct {
+	Signatures  []byte // a signature file's text; empty: only what is looked for without one
+	BypassAfter int    // clean bytes of a flow after which its rest is not looked at; 0 is never
 }
 
 // Segment is one broadcast domain of a lab.

@@ -90,6 +90,9 @@ func parseLab(files fs.FS, shown, dir string, text []byte) (*Lab, error) {
 	if err := l.readPolicy(); err != nil {
 		return nil, err
 	}
+	if err := l.readSignatures(); err != nil {
+		return nil, err
+	}
 	return l.lab, nil
 }
 
@@ -99,10 +102,12 @@ type labReader struct {
 	lab    *Lab
 	places map[string]ast.Node // where each name, address and subnet was written, for messages about two of them
 	policy ast.Node
+	// signatures is the name of the signature file; nil where there is none
+	signatures ast.Node
 }
 
 func (l *labReader) root(n ast.Node) {
-	var segments, guests, appliance ast.Node
+	var segments, guests, appliance, inspect ast.Node
 	l.fields(n, "the lab", map[string]func(ast.Node){
 		"name":      func(v ast.Node) { l.lab.Name = l.name(v, "the lab's name") },
 		"title":     func(v ast.Node) { l.lab.Title = l.word(v, "the title") },
@@ -111,6 +116,7 @@ func (l *labReader) root(n ast.Node) {
 		"appliance": func(v ast.Node) { appliance = v },
 		"policy":    func(v ast.Node) { l.policy = v },
 		"placement": func(v ast.Node) { l.placement(v) },
+		"inspect":   func(v ast.Node) { inspect = v },
 		"handover":  func(v ast.Node) { l.lab.Handover = vswitch.Handover(l.oneOf(v, "handover", "carry", "keep", "cut")) },
 	})
 	switch {
@@ -127,6 +133,12 @@ func (l *labReader) root(n ast.Node) {
 		l.guests(guests)
 		if appliance != nil {
 			l.appliance(appliance)
+		}
+		if inspect != nil {
+			l.inspect(inspect)
+		}
+		if inspect != nil && l.lab.Appliance == nil {
+			l.fail(inspect, "inspect needs an appliance, which looks; add appliance: {name: fw}")
 		}
 		if l.lab.needsAppliance() && l.lab.Appliance == nil {
 			l.fail(n, "placement %s needs an appliance; add appliance: {name: fw}", l.lab.Placement)

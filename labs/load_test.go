@@ -111,6 +111,7 @@ policy:
     - {name: all, from: client, to: server, action: allow}
 placement: slow
 handover: keep
+inspect: {bypass-after: 64KiB}
 `
 
 func TestGoodLab(t *testing.T) {
@@ -120,7 +121,7 @@ func TestGoodLab(t *testing.T) {
 	}
 	ip := netip.MustParseAddr
 	want := &Lab{
-		Name: "good", Title: "Every key", Placement: firewall.Slow, Handover: "keep",
+		Name: "good", Title: "Every key", Placement: firewall.Slow, Handover: "keep", Inspect: Inspect{BypassAfter: 64 << 10},
 		Segments: []Segment{
 			{Name: "lan", Subnet: netip.MustParsePrefix("10.10.1.0/24"), Subnet6: netip.MustParsePrefix("fd00:10:1::/64"), Gateway: ip("10.10.1.254"), Gateway6: ip("fd00:10:1::1"), MTU: 9000},
 			{Name: "dmz", Subnet: netip.MustParsePrefix("10.11.0.0/16"), Subnet6: netip.MustParsePrefix("fd00:11::/64"), Gateway: ip("10.11.0.1"), Gateway6: ip("fd00:11::fe"), MTU: 1500},
@@ -140,6 +141,19 @@ func TestGoodLab(t *testing.T) {
 	}
 	if len(policy.Rules) != 1 || policy.Rules[0].Line != 19 || policy.Default != firewall.RuleReject {
 		t.Errorf("inline policy: %+v", policy.Rules)
+	}
+}
+
+// TestSignatureFile: its text goes to the appliance as it is.
+func TestSignatureFile(t *testing.T) {
+	const text = "signatures: [{name: bad, text: harmful}]\n"
+	files := fstest.MapFS{"more/signatures.yaml": {Data: []byte(text)}}
+	l, err := parseLab(files, "lab.yaml", "", []byte(strings.Replace(good, "inspect: {", "inspect: {signatures: more/signatures.yaml, ", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(l.Inspect.Signatures) != text || l.Inspect.BypassAfter != 64<<10 {
+		t.Errorf("%+v", l.Inspect)
 	}
 }
 

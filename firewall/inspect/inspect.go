@@ -20,7 +20,7 @@ type Inspector struct {
 	table  table
 	text   []byte // where a regular expression's view is put together
 	counts counts
-	log    eventLog
+	log    sightings
 }
 
 // New makes an inspector whose time begins at now.

@@ -24,7 +24,7 @@ func TestEicarInOneSegment(t *testing.T) {
 		r.expect("more of the flow", tcp(b, a, ackFlag, serverISN+200, clientISN+19, []byte("x")), frame.WordReset)
 		r.expect("another flow", tcp(end{a.addr, 40001}, b, ackFlag, 1, 1, []byte("POST x")), frame.WordPass)
 		rep := r.Report()
-		if rep.Matches[0] != (Count{"eicar", 1}) || len(rep.Events) != 1 || rep.Events[0].What != "eicar" || rep.Words["reset"] != 2 {
+		if rep.Matches[0] != (Count{"eicar", 1}) || len(rep.Sightings) != 1 || rep.Sightings[0].What != "eicar" || rep.Words["reset"] != 2 {
 			t.Errorf("%+v", rep)
 		}
 	}
@@ -135,7 +135,9 @@ func TestAfterReset(t *testing.T) {
 	first := uint32(serverISN + 1)
 	r.expect("half", tcp(server, client, ackFlag, first, clientISN+1, virus[:half]), frame.WordPass)
 	r.expect("ACK", tcp(client, server, ackFlag, clientISN+1, first+uint32(half), nil), frame.WordPass)
-	rest := func() *frame.Frame { return tcp(server, client, ackFlag, first+uint32(half), clientISN+1, virus[half:]) }
+	rest := func() *frame.Frame {
+		return tcp(server, client, ackFlag, first+uint32(half), clientISN+1, virus[half:])
+	}
 	r.expect("rest", rest(), frame.WordReset)
 	r.expect("rest again", rest(), frame.WordReset)
 	r.expect("the client's", tcp(client, server, ackFlag, clientISN+1, first+uint32(half), []byte("x")), frame.WordReset)
@@ -348,7 +350,9 @@ func TestNoGarbage(t *testing.T) {
 func setSeq(f *frame.Frame, seq uint32) { put32(f.Eth()[38:], seq) }
 func setAck(f *frame.Frame, ack uint32) { put32(f.Eth()[42:], ack) }
 
-func put32(b []byte, v uint32) { b[0], b[1], b[2], b[3] = byte(v>>24), byte(v>>16), byte(v>>8), byte(v) }
+func put32(b []byte, v uint32) {
+	b[0], b[1], b[2], b[3] = byte(v>>24), byte(v>>16), byte(v>>8), byte(v)
+}
 
 func BenchmarkJudge(b *testing.B) {
 	var file strings.Builder

@@ -17,8 +17,8 @@ import (
 
 // The bounds of a signature file.
 const (
-	// MaxSource is the longest signature file in bytes.
-	MaxSource     = 256 << 10
+	// MaxSource is the longest signature file in bytes: one that the agent takes in one message, whatever is in it.
+	MaxSource     = 128 << 10
 	maxSignatures = 512
 	minString     = 3   // bytes: shorter ones are everywhere
 	maxString     = 512 // bytes

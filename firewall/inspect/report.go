@@ -17,8 +17,8 @@ type Report struct {
 	Memory    int               `json:"memory" doc:"Bytes that are remembered of them now, at most"`
 	Matches   []Count           `json:"matches" doc:"By signature"`
 	Anomalies []Count           `json:"anomalies" doc:"By name"`
-	Events    []Event           `json:"events" doc:"The latest that ended a flow or met a signature, oldest first"`
-	Missed    uint64            `json:"missed" doc:"Earlier events that are not listed"`
+	Sightings []Sighting        `json:"sightings" doc:"The latest that ended a flow or met a signature, oldest first"`
+	Missed    uint64            `json:"missed" doc:"Earlier sightings that are not listed"`
 	// What whoever carries the frames has counted.
 	Sessions []uint8 `json:"sessions" doc:"Whose frames are looked at now"`
 	Probes   uint64  `json:"probes" doc:"That were answered"`
@@ -32,8 +32,8 @@ type Count struct {
 	Count uint64 `json:"count"`
 }
 
-// Event is a signature that was found, or an anomaly that ended a flow.
-type Event struct {
+// Sighting is a signature that was found, or an anomaly that ended a flow.
+type Sighting struct {
 	Time  time.Time      `json:"time"`
 	What  string         `json:"what" doc:"The name of the signature or anomaly"`
 	Word  string         `json:"word"`
@@ -42,8 +42,8 @@ type Event struct {
 	Dst   netip.AddrPort `json:"dst"`
 }
 
-// MaxEvents is how many events are kept.
-const MaxEvents = 128
+// MaxSightings is how many sightings are kept.
+const MaxSightings = 128
 
 type counts struct {
 	frames, bytes, noMemory uint64
@@ -52,14 +52,14 @@ type counts struct {
 	matches                 []uint64
 }
 
-// eventLog is the latest events, in a ring.
-type eventLog struct {
-	ring  [MaxEvents]Event
+// sightings is the latest of them, in a ring.
+type sightings struct {
+	ring  [MaxSightings]Sighting
 	total uint64
 }
 
-func (l *eventLog) add(now time.Time, k *frame.Key, what string, word frame.Word) {
-	l.ring[l.total%MaxEvents] = Event{
+func (l *sightings) add(now time.Time, k *frame.Key, what string, word frame.Word) {
+	l.ring[l.total%MaxSightings] = Sighting{
 		Time: now, What: what, Word: wordName(word), Proto: k.Proto,
 		Src: netip.AddrPortFrom(k.Src.IP(), k.SrcPort), Dst: netip.AddrPortFrom(k.Dst.IP(), k.DstPort),
 	}
@@ -84,7 +84,7 @@ func (i *Inspector) Report() Report {
 	c := &i.counts
 	r := Report{
 		Frames: c.frames, Bytes: c.bytes, NoMemory: c.noMemory, Flows: len(i.table.byKey), Memory: i.table.memory,
-		Words: map[string]uint64{}, Matches: []Count{}, Anomalies: []Count{}, Events: []Event{}, Sessions: []uint8{},
+		Words: map[string]uint64{}, Matches: []Count{}, Anomalies: []Count{}, Sightings: []Sighting{}, Sessions: []uint8{},
 	}
 	for w := frame.WordPass; w <= frame.WordQuarantine; w++ {
 		r.Words[wordName(w)] = c.words[w]
@@ -95,9 +95,9 @@ func (i *Inspector) Report() Report {
 	for a, k := range anomalyKinds {
 		r.Anomalies = append(r.Anomalies, Count{k.name, c.anomalies[a]})
 	}
-	r.Missed = i.log.total - min(i.log.total, MaxEvents)
+	r.Missed = i.log.total - min(i.log.total, MaxSightings)
 	for n := r.Missed; n < i.log.total; n++ {
-		r.Events = append(r.Events, i.log.ring[n%MaxEvents])
+		r.Sightings = append(r.Sightings, i.log.ring[n%MaxSightings])
 	}
 	return r
 }

@@ -17,6 +17,7 @@ import (
 	"syscall"
 
 	"sluice/firewall"
+	"sluice/firewall/inspect"
 	"sluice/vswitch"
 )
 
@@ -176,6 +177,11 @@ func (c *Client) Flows(ctx context.Context) (out []firewall.FlowRecord, err erro
 // Stats are the counters now.
 func (c *Client) Stats(ctx context.Context) (out vswitch.Stats, err error) {
 	return out, c.call(ctx, http.MethodGet, "/v1/stats", nil, &out)
+}
+
+// Inspections is what the appliance has found in the frames that it looked into.
+func (c *Client) Inspections(ctx context.Context) (out inspect.Report, err error) {
+	return out, c.call(ctx, http.MethodGet, "/v1/inspections", nil, &out)
 }
 
 // Trace explains the way of a frame that nobody sends.

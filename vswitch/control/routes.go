@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"sluice/firewall"
+	"sluice/firewall/inspect"
 	"sluice/vswitch"
 )
 
@@ -53,6 +54,7 @@ func (s *Server) routes() {
 	get(r, "/v1/inventory", "What a policy may refer to in this lab", s.getInventory)
 	get(r, "/v1/flows", "The flows", s.getFlows)
 	get(r, "/v1/stats", "The counters", s.getStats)
+	get(r, "/v1/inspections", "What the appliance has found in the frames that it looked into", s.getInspections)
 	post(r, "/v1/trace", "Explain the way of a frame that nobody sends", maxTraceBody, s.trace)
 	post(r, "/v1/appliance/{drill}", "Do something to the appliance's machine, for a drill", maxBody, s.drill)
 	post(r, "/v1/stop", "End the lab and its guests", maxBody, s.stop)
@@ -152,6 +154,10 @@ func (s *Server) getFlows(context.Context, *struct{}) ([]firewall.FlowRecord, er
 
 func (s *Server) getStats(context.Context, *struct{}) (vswitch.Stats, error) {
 	return s.sw.Stats(), nil
+}
+
+func (s *Server) getInspections(ctx context.Context, _ *struct{}) (inspect.Report, error) {
+	return s.lab.Inspections(ctx)
 }
 
 func (s *Server) trace(_ context.Context, in *ask[vswitch.TraceRequest]) (vswitch.TraceResult, error) {

@@ -12,4 +12,8 @@ const (
 	callDeleteFlows = "delete-flows"
 	callFlushFlows  = "flush-flows"
 	callStats       = "stats"
+	callSteer       = "steer"
+	callEndSteer    = "end-steer"
+	callInspect     = "inspect-config"
+	callInspections = "inspections"
 )

@@ -15,6 +15,7 @@ import (
 
 	"sluice/firewall"
 	"sluice/firewall/appliance"
+	"sluice/firewall/inspect"
 )
 
 // callTimeout bounds a call whose context has no deadline of its own; exec has none.
@@ -245,6 +246,38 @@ func (c *Client) Stats(ctx context.Context) (appliance.Stats, error) {
 	var s appliance.Stats
 	err := c.call(ctx, callStats, nil, into(&s))
 	return s, err
+}
+
+// Steer makes the appliance ready for a session's frames, or for those of more ports.
+func (c *Client) Steer(ctx context.Context, spec firewall.SteerSpec) error {
+	return c.call(ctx, callSteer, spec, nil)
+}
+
+// EndSteer ends a session: what still comes for it goes nowhere.
+func (c *Client) EndSteer(ctx context.Context, session uint8) error {
+	return c.call(ctx, callEndSteer, session, nil)
+}
+
+// ConfigureInspection says what the appliance's inspector looks for; its flows are forgotten.
+func (c *Client) ConfigureInspection(ctx context.Context, cfg appliance.InspectConfig) error {
+	return c.call(ctx, callInspect, cfg, nil)
+}
+
+// Inspections is what the appliance's inspector has counted. The lists are bounded, and their words printable.
+func (c *Client) Inspections(ctx context.Context) (inspect.Report, error) {
+	var r inspect.Report
+	err := c.call(ctx, callInspections, nil, into(&r))
+	r.Sightings = r.Sightings[:min(len(r.Sightings), inspect.MaxSightings)]
+	for i := range r.Sightings {
+		e := &r.Sightings[i]
+		e.What, e.Word = printable(e.What, 256), printable(e.Word, 256)
+	}
+	for _, list := range [][]inspect.Count{r.Matches, r.Anomalies} {
+		for i := range list {
+			list[i].Name = printable(list[i].Name, 256)
+		}
+	}
+	return r, err
 }
 
 // Printable makes what a guest wrote fit for a terminal and a log: control characters become question marks, and it is

@@ -24,6 +24,7 @@ type guest struct {
 	procs     *procs
 	services  *services
 	appliance *appliance.Appliance
+	inspector *appliance.Inspection
 	ownKernel bool // QEMU: modules and the clock are the guest's own
 
 	mu         sync.Mutex // held while the guest is being configured
@@ -36,6 +37,7 @@ func newGuest(ownKernel bool) *guest {
 		procs:     p,
 		services:  newServices(p),
 		appliance: &appliance.Appliance{Run: p.run},
+		inspector: &appliance.Inspection{},
 		ownKernel: ownKernel,
 	}
 }
@@ -129,8 +131,24 @@ func (g *guest) do(req request, send func(any) error) error {
 			return err
 		}
 		return send(s)
+	case callSteer:
+		return with(req.Body, g.steer)
+	case callEndSteer:
+		return with(req.Body, g.inspector.EndSteer)
+	case callInspect:
+		return with(req.Body, g.inspector.Configure)
+	case callInspections:
+		return send(g.inspector.Report())
 	}
 	return fmt.Errorf("no call %q", req.Call)
+}
+
+// steer begins to serve a session, or more ports of it.
+func (g *guest) steer(spec firewall.SteerSpec) error {
+	if !spec.Inspect {
+		return fmt.Errorf("a session without inspection: %w", errors.ErrUnsupported)
+	}
+	return g.inspector.Steer(spec)
 }
 
 // with reads a call's argument and does it.
