@@ -69,7 +69,6 @@ const (
 	badFlags                      // TCP flags that no stack sends
 	synData                       // payload with a SYN: the receiver may take it or not
 	urgentData                    // the receiver may take a byte out of the stream
-	secondSyn                     // a SYN into the window of a conversation that runs
 	outOfWindow                   // farther ahead, or behind, than what is remembered
 	retransmission                // other bytes than those that were let through at the same place
 	afterFin                      // more bytes, after the end of the stream
@@ -89,7 +88,6 @@ var anomalyKinds = [anomalies]struct {
 	badFlags:       {"flags", frame.WordDrop, true},
 	synData:        {"syn-data", frame.WordDrop, false},
 	urgentData:     {"urgent", frame.WordDrop, false},
-	secondSyn:      {"second-syn", frame.WordDrop, false},
 	outOfWindow:    {"out-of-window", frame.WordDrop, false},
 	retransmission: {"retransmission", frame.WordReset, false},
 	afterFin:       {"after-fin", frame.WordDrop, true},

@@ -171,7 +171,6 @@ func TestAnomalies(t *testing.T) {
 		{"flags", seg(0, seq, "GET /"), frame.WordDrop},
 		{"syn-data", tcp(client, server, frame.TCPSyn, 1<<30, 0, []byte("x")), frame.WordDrop},
 		{"urgent", seg(ackFlag|frame.TCPUrg, seq, "GET /"), frame.WordDrop},
-		{"second-syn", seg(frame.TCPSyn, seq+10, ""), frame.WordDrop},
 		{"out-of-window", seg(ackFlag, seq+maxWindow, "x"), frame.WordDrop},
 		{"out-of-window", seg(ackFlag, seq-maxWindow-1, "x"), frame.WordDrop},
 		{"not-http", seg(ackFlag, seq, "get /"), frame.WordPass},

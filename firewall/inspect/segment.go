@@ -15,20 +15,15 @@ func (i *Inspector) segment(now time.Time, f *frame.Frame, k *frame.Key, fl *flo
 			return word
 		}
 	}
-	if k.TCPFlags&frame.TCPAck != 0 {
-		if back.acked(k.Ack, i.config.behind) && fl.word == frame.WordReset && fl.guilty != dir {
-			*fl = flow{key: fl.key, last: fl.last, used: true, ways: fl.ways} // another conversation of the same ends
-			w, back = &fl.ways[dir], &fl.ways[1-dir]
-		}
+	if heed(k, w, back, i.config.behind) && fl.word == frame.WordReset && fl.guilty != dir {
+		*fl = flow{key: fl.key, last: fl.last, used: true, ways: fl.ways} // another conversation of the same ends
+		w, back = &fl.ways[dir], &fl.ways[1-dir]
 	}
 	if fl.word == frame.WordReset && (len(b) > 0 || k.TCPFlags&frame.TCPSyn == 0) {
 		return fl.word
 	}
 	if begins(k) {
-		fl.clean, fl.judged, fl.over = false, 0, false
-	}
-	if k.TCPFlags&frame.TCPSyn != 0 {
-		w.open, w.began = k.Seq+1, true
+		fl.clean, fl.judged = false, 0
 	}
 	if len(b) > 0 {
 		if word := i.stream(now, w, b, k); word != frame.WordPass {
@@ -36,7 +31,7 @@ func (i *Inspector) segment(now time.Time, f *frame.Frame, k *frame.Key, fl *flo
 		}
 		fl.judged += uint64(len(b))
 	}
-	fl.note(f, k, w, back, len(b))
+	note(k, w, back, len(b))
 	return frame.WordPass
 }
 
@@ -53,8 +48,6 @@ func oddSegment(k *frame.Key, w *window, n int) (anomaly, bool) {
 		return synData, true
 	case k.TCPFlags&urg != 0 && n > 0:
 		return urgentData, true
-	case flags&syn != 0 && w.holds(k.Seq+1):
-		return secondSyn, true
 	case flags != syn && flags != syn|ack && flags != ack && flags != fin|ack && flags != rst && flags != rst|ack:
 		return badFlags, true
 	case n > 0 && w.ended && after(k.Seq+uint32(n), w.fin) > 0:
@@ -63,10 +56,37 @@ func oddSegment(k *frame.Key, w *window, n int) (anomaly, bool) {
 	return 0, false
 }
 
-// holds says whether a new stream at seq could be taken for part of the one that runs.
-func (w *window) holds(seq uint32) bool {
-	d := after(seq, w.lo)
-	return w.seen && !(w.began && seq == w.open) && d >= -maxWindow && d <= maxWindow
+// heed takes a segment's word for what its sender has of the other way's stream, and says whether that is now another stream. A SYN says
+// that it has nothing yet. One that comes once more says nothing: the sender has gone on since.
+func heed(k *frame.Key, w, back *window, keep uint32) (moved bool) {
+	syn, ack := k.TCPFlags&frame.TCPSyn != 0, k.TCPFlags&frame.TCPAck != 0
+	again := syn && w.began && w.open == k.Seq+1
+	if syn {
+		w.open, w.began = k.Seq+1, true
+	}
+	switch {
+	case again:
+	case syn && !ack:
+		back.reset()
+	case syn && back.seen && back.firm && k.Ack == back.lo: // what has passed since may have arrived
+	case syn:
+		back.place(k.Ack)
+		back.firm = true
+		return true
+	case ack:
+		return back.acked(k.Ack, keep)
+	}
+	return false
+}
+
+// note remembers what a segment that passes says of the conversation's end. Only a receiver's word that it takes no more is believed.
+func note(k *frame.Key, w, back *window, n int) {
+	if k.TCPFlags&frame.TCPFin != 0 && !w.ended {
+		w.fin, w.ended = k.Seq+uint32(n), true
+	}
+	if k.TCPFlags&frame.TCPRst != 0 {
+		back.done = true
+	}
 }
 
 const httpPort = 80
@@ -97,6 +117,7 @@ func (i *Inspector) stream(now time.Time, w *window, b []byte, k *frame.Key) fra
 	if !w.seen {
 		w.place(seq)
 	}
+	w.done = false
 	switch d := after(seq, w.lo); {
 	case d < -maxWindow || d > maxWindow:
 		return i.odd(now, outOfWindow, k)

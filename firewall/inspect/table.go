@@ -15,7 +15,6 @@ type flow struct {
 	word   frame.Word
 	guilty int  // the direction that has earned word
 	clean  bool // the rest need not be looked at
-	over   bool // TCP: both ends have said so, or one has and was believed
 	used   bool
 }
 
@@ -38,8 +37,8 @@ const (
 	maxMemory = 48 << 20 // bytes of all rings
 
 	// How long a flow is remembered without a frame, in seconds. What follows later is picked up as if it had just begun.
-	longTime  = 3600 // TCP: bytes were on their way
-	shortTime = 60   // everything else, and TCP that is over
+	longTime  = 3600 // where the receiver has got bytes, and may take more
+	shortTime = 60   // everything else
 	restTime  = 10   // after that, a ring that holds nothing of use is given back
 )
 
@@ -97,7 +96,7 @@ func (t *table) tick(at int64) {
 
 func (t *table) age(fl *flow, n int32, at int64) {
 	limit := int64(shortTime)
-	if !fl.over && (fl.ways[0].seen && fl.ways[1].seen || fl.word == frame.WordQuarantine) {
+	if fl.ways[0].matters() || fl.ways[1].matters() || fl.word == frame.WordQuarantine {
 		limit = longTime
 	}
 	switch age := at - fl.last; {
@@ -142,22 +141,4 @@ func (t *table) reserve(w *window, end uint32) bool {
 	t.memory += n - len(w.ring)
 	w.grow(n)
 	return true
-}
-
-// note remembers what a segment that passes says of the conversation's end.
-func (fl *flow) note(f *frame.Frame, k *frame.Key, w, back *window, n int) {
-	if k.TCPFlags&frame.TCPFin != 0 && !w.ended {
-		w.fin, w.ended = k.Seq+uint32(n), true
-	}
-	if k.TCPFlags&frame.TCPRst != 0 && w.firm && k.Seq == w.lo && k.TTL > 1 && intact(f, k) || w.done && back.done {
-		fl.over = true
-	}
-}
-
-// intact says whether the receiver would find the checksum right.
-func intact(f *frame.Frame, k *frame.Key) bool {
-	if f.Vnet().Flags()&frame.VnetNeedsCsum != 0 {
-		return true
-	}
-	return frame.L4Checksum(k.Src, k.Dst, k.Proto, f.Eth()[k.L4:int(k.L3)+int(k.L3Len)]) == 0
 }

@@ -7,7 +7,8 @@ import "bytes"
 // with what it repeats, and a signature is found by the segment that completes it.
 //
 // Bytes that are acknowledged are past: no TCP takes them a second time. The receiver's word is what is believed, not the sender's: only
-// an acknowledgement moves the window, and one from outside of it says that the conversation is another, or has gone on unseen.
+// an acknowledgement moves the window, or the receiver's own SYN, which says that it has nothing yet. An acknowledgement from outside
+// of the window says that the conversation is another, or has gone on unseen.
 type window struct {
 	spans []span // in order, apart from each other; the first may be empty, and holds the state at lo
 	ring  []byte // a byte's place is its sequence number modulo the length, a power of two
@@ -19,7 +20,7 @@ type window struct {
 	firm  bool
 	ended bool // fin is meant
 	began bool // open is meant
-	done  bool // fin is acknowledged
+	done  bool // the receiver takes no more
 }
 
 // span is bytes that were let through, and the automaton's state after them.
@@ -49,7 +50,7 @@ func (w *window) hi() uint32 {
 // acked takes the receiver's word for what it has, and says whether that puts the window to another place. keep is how many bytes
 // before it are still of use.
 func (w *window) acked(ack, keep uint32) (moved bool) {
-	if w.ended && ack == w.fin+1 {
+	if w.ended && ack == w.fin+1 && w.fin == w.hi() {
 		ack, w.done = w.fin, true
 	}
 	d := after(ack, w.lo)
@@ -73,6 +74,9 @@ func (w *window) place(seq uint32) {
 	w.spans, w.lo, w.tail = w.spans[:0], seq, 0
 	w.seen, w.firm, w.ended, w.done = true, false, false, false
 }
+
+// reset forgets everything: where the stream goes on is not known.
+func (w *window) reset() { *w = window{spans: w.spans[:0], ring: w.ring} }
 
 // advance forgets what is acknowledged, but for a tail.
 func (w *window) advance(ack, keep uint32) {
@@ -201,6 +205,9 @@ func (w *window) grow(n int) {
 		move(s.from, s.to)
 	}
 }
+
+// matters says whether there is anything that must not be forgotten: bytes that a receiver has which may take more.
+func (w *window) matters() bool { return len(w.spans) > 0 && !w.done }
 
 // idle says whether nothing is on its way, and nothing has to be kept in the ring.
 func (w *window) idle() bool { return w.tail == 0 && w.hi() == w.lo && len(w.spans) <= 1 }
