@@ -159,24 +159,30 @@ func (a *attack) finish() {
 }
 
 // TestNoWayPast: whatever a server does with order, overlap, repetition, flags and time, a client never has the whole signature.
-func TestNoWayPast(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		config, _ := Load([]byte("anomalies: {flags: pass, after-fin: pass, retransmission: drop}\nsignatures: [{name: x, text: nothing}]"))
-		config.signatures[0].word = rapid.SampledFrom([]frame.Word{frame.WordDrop, frame.WordReset, frame.WordQuarantine}).Draw(t, "word")
-		if rapid.Bool().Draw(t, "regex") {
-			config.behind = maxBehind // the window keeps a tail
-		}
-		a := &attack{t: t, i: New(config, epoch), now: epoch, ours: 77, first: 1<<32 - 60}
-		a.text = append(append([]byte("abcdefgh"), virus...), "after"...)
-		a.client = receiver{lastWins: rapid.Bool().Draw(t, "last wins"), next: a.first, waiting: map[uint32]byte{}}
-		if rapid.Bool().Draw(t, "from the beginning") {
-			a.connect(a.ours-1, a.first-1)
-		}
-		for range rapid.IntRange(0, 60).Draw(t, "tricks") {
-			a.trick()
-		}
-		a.finish()
-	})
+func TestNoWayPast(t *testing.T) { rapid.Check(t, noWayPast) }
+
+// FuzzNoWayPast is the same, with a fuzzer's sense for what is new.
+func FuzzNoWayPast(f *testing.F) { f.Fuzz(rapid.MakeFuzz(noWayPast)) }
+
+func noWayPast(t *rapid.T) {
+	config, _ := Load([]byte("anomalies: {flags: pass, after-fin: pass, retransmission: drop}\nsignatures: [{name: x, text: nothing}]"))
+	config.signatures[0].word = rapid.SampledFrom([]frame.Word{frame.WordDrop, frame.WordReset, frame.WordQuarantine}).Draw(t, "word")
+	if rapid.Bool().Draw(t, "regex") {
+		config.behind = maxBehind // the window keeps a tail
+	}
+	a := &attack{t: t, i: New(config, epoch), now: epoch, ours: 77, first: 1<<32 - 60}
+	a.text = append(append([]byte("abcdefgh"), virus...), "after"...)
+	a.client = receiver{lastWins: rapid.Bool().Draw(t, "last wins"), next: a.first, waiting: map[uint32]byte{}}
+	if rapid.Bool().Draw(t, "from the beginning") {
+		a.connect(a.ours-1, a.first-1)
+	}
+	for range rapid.IntRange(0, 60).Draw(t, "tricks") {
+		a.trick()
+	}
+	a.finish()
+	if fault := a.i.inconsistent(); fault != "" {
+		t.Fatal(fault)
+	}
 }
 
 // TestCleanPasses: a stream without a signature arrives, in whatever order its segments come and however often, and is not called odd.
