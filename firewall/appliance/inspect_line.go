@@ -152,16 +152,14 @@ func mmsg(call, fd uintptr, msgs []mmsghdr) (int, unix.Errno) {
 	return int(n), 0
 }
 
-// receive waits for datagrams and says how many there are. They lie in the line's buffers until the next call.
+// receive waits for datagrams and says how many there are: none where the socket only tells of an error, such as a vNIC that went down. They
+// lie in the line's buffers until the next call. An error means that the line is closed.
 func (l *steerLine) receive() (int, error) {
 	for i := range l.in.msgs {
 		l.in.msgs[i].hdr.Namelen = unix.SizeofSockaddrInet4
 	}
 	if err := l.raw.Read(l.readOnce); err != nil {
 		return 0, err
-	}
-	if l.errno != 0 && l.errno != unix.EINTR && l.errno != unix.ECONNREFUSED {
-		return 0, l.errno
 	}
 	return l.n, nil
 }

@@ -14,12 +14,16 @@ import (
 type receiver struct {
 	lastWins bool // of two versions of a byte that came out of order, it takes the later one
 	next     uint32
-	waiting  map[uint32]byte
+	waiting  map[uint32]int // a byte, or urgent
 	stream   []byte
+	urgent   uint32 // bytes that did not go into the stream
 	closed   bool
 }
 
-const receiveWindow = 1 << 14
+const (
+	receiveWindow = 1 << 14
+	urgent        = -1
+)
 
 func (r *receiver) take(k *frame.Key, b []byte) {
 	switch {
@@ -31,12 +35,14 @@ func (r *receiver) take(k *frame.Key, b []byte) {
 	}
 	for i, c := range b {
 		at := k.Seq + uint32(i)
-		urgent := k.TCPFlags&frame.TCPUrg != 0 && i == len(b)-1 // it goes another way
-		if d := after(at, r.next); d < 0 || d >= receiveWindow || urgent {
+		if d := after(at, r.next); d < 0 || d >= receiveWindow {
 			continue
 		}
 		if _, has := r.waiting[at]; !has || r.lastWins {
-			r.waiting[at] = c
+			r.waiting[at] = int(c)
+			if k.TCPFlags&frame.TCPUrg != 0 && i == len(b)-1 {
+				r.waiting[at] = urgent
+			}
 		}
 	}
 	for {
@@ -45,7 +51,11 @@ func (r *receiver) take(k *frame.Key, b []byte) {
 			return
 		}
 		delete(r.waiting, r.next)
-		r.stream = append(r.stream, c)
+		if c == urgent {
+			r.urgent++
+		} else {
+			r.stream = append(r.stream, byte(c))
+		}
 		r.next++
 	}
 }
@@ -71,7 +81,9 @@ func (a *attack) deliver(flags uint8, seq uint32, b []byte, lost bool) {
 	if frame.Parse(f, &k) != frame.ReasonNone {
 		a.t.Fatal("a frame that passed is no frame")
 	}
+	before := a.client.urgent
 	a.client.take(&k, payload(f, &k))
+	a.first += a.client.urgent - before
 	if bytes.Contains(a.client.stream, virus) {
 		a.t.Fatalf("the client has it: %q", a.client.stream)
 	}
@@ -90,7 +102,7 @@ func (a *attack) connect(clientISN, serverISN uint32) {
 	a.i.Judge(a.now, tcp(client, server, frame.TCPSyn, clientISN, 0, nil))
 	answer := tcp(server, client, frame.TCPSyn|frame.TCPAck, serverISN, a.ours, nil)
 	if a.i.Judge(a.now, answer) == frame.WordPass {
-		a.client = receiver{lastWins: a.client.lastWins, next: serverISN + 1, waiting: map[uint32]byte{}}
+		a.client = receiver{lastWins: a.client.lastWins, next: serverISN + 1, waiting: map[uint32]int{}}
 		a.first = serverISN + 1
 		a.acknowledge()
 	}
@@ -172,7 +184,7 @@ func noWayPast(t *rapid.T) {
 	}
 	a := &attack{t: t, i: New(config, epoch), now: epoch, ours: 77, first: 1<<32 - 60}
 	a.text = append(append([]byte("abcdefgh"), virus...), "after"...)
-	a.client = receiver{lastWins: rapid.Bool().Draw(t, "last wins"), next: a.first, waiting: map[uint32]byte{}}
+	a.client = receiver{lastWins: rapid.Bool().Draw(t, "last wins"), next: a.first, waiting: map[uint32]int{}}
 	if rapid.Bool().Draw(t, "from the beginning") {
 		a.connect(a.ours-1, a.first-1)
 	}
@@ -190,7 +202,7 @@ func TestCleanPasses(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		i := New(Default(), epoch)
 		text := bytes.Repeat([]byte("clean bytes, X5O! and all. "), 40)
-		r := receiver{next: 1<<32 - 500, waiting: map[uint32]byte{}}
+		r := receiver{next: 1<<32 - 500, waiting: map[uint32]int{}}
 		first := r.next
 		for len(r.stream) < len(text) {
 			at := after(r.next, first) + rapid.IntRange(-100, 200).Draw(t, "at")

@@ -62,7 +62,9 @@ func (i *Inspector) Judge(now time.Time, f *frame.Frame) frame.Word {
 
 func (i *Inspector) judge(now time.Time, f *frame.Frame, k *frame.Key) frame.Word {
 	if frame.Parse(f, k) != frame.ReasonNone {
-		return i.odd(now, malformed, k)
+		word := i.odd(now, malformed, k)
+		*k = frame.Key{} // what it says of itself is not to be believed
+		return word
 	}
 	if k.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0 {
 		return i.packet(now, f.Eth()[frame.MinLen:], k)

@@ -259,6 +259,17 @@ func TestPickUp(t *testing.T) {
 	r.expect("acknowledged long ago", seg(1<<20-2000, []byte("dddd")), frame.WordPass)
 }
 
+// TestLongIsland has half a string at the end of bytes that came before their time, more than the longest string.
+func TestLongIsland(t *testing.T) {
+	r := newRig(t, "")
+	r.shake(client, server)
+	seq := uint32(serverISN + 1)
+	island := append(bytes.Repeat([]byte("x"), 200), virus[:30]...)
+	r.expect("island", tcp(server, client, ackFlag, seq+10, 1, island), frame.WordPass)
+	r.expect("what lies before it", tcp(server, client, ackFlag, seq, 1, []byte("0123456789")), frame.WordPass)
+	r.expect("the rest", tcp(server, client, ackFlag, seq+10+230, 1, virus[30:]), frame.WordReset)
+}
+
 func TestTableIsBounded(t *testing.T) {
 	r := newRig(t, "")
 	for n := range maxFlows {
