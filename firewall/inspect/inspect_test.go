@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -239,6 +240,34 @@ func TestWindowBelievesTheReceiver(t *testing.T) {
 				t.Errorf("%s, acknowledged %v: the rest: %s", c.name, acked, wordName(got))
 			}
 		}
+	}
+}
+
+// TestSynOnceMore: an honest end's SYN that comes late wipes nothing that it may have got since.
+func TestSynOnceMore(t *testing.T) {
+	half := len(virus) / 2
+	const synAck = frame.TCPSyn | ackFlag
+	one, two := virus[:half], virus[half:]
+	down := func(seq uint32, b []byte) *frame.Frame { return tcp(server, client, ackFlag, seq, clientISN+1, b) }
+	up := func(seq uint32, b []byte) *frame.Frame { return tcp(client, server, ackFlag, seq, serverISN+1, b) }
+	syn := func() *frame.Frame { return tcp(client, server, frame.TCPSyn, clientISN, 0, nil) }
+	answer := func(isn uint32) *frame.Frame { return tcp(server, client, synAck, isn, clientISN+1, nil) }
+	for _, c := range []struct {
+		name   string
+		before []*frame.Frame
+		rest   *frame.Frame
+	}{
+		{"the client's SYN, sent before it had the answer", []*frame.Frame{syn(), answer(serverISN), down(serverISN+1, one), syn(), up(clientISN+1, nil)},
+			down(serverISN+1+uint32(half), two)},
+		{"the server's answer", []*frame.Frame{syn(), answer(serverISN), up(clientISN+1, one), answer(serverISN)}, up(clientISN+1+uint32(half), two)},
+		{"the server's answer, that it counts on a cookie", []*frame.Frame{syn(), answer(serverISN), syn(), up(clientISN+1, one), answer(serverISN + 77)},
+			up(clientISN+1+uint32(half), two)},
+	} {
+		r := newRig(t, "")
+		for n, f := range c.before {
+			r.expect(fmt.Sprintf("%s: frame %d", c.name, n), f, frame.WordPass)
+		}
+		r.expect(c.name, c.rest, frame.WordReset)
 	}
 }
 
