@@ -271,6 +271,19 @@ func TestSynOnceMore(t *testing.T) {
 	}
 }
 
+// TestRstThenMore: a receiver that had said that it takes no more, and then is sent bytes that pass, is remembered for long.
+func TestRstThenMore(t *testing.T) {
+	r := newRig(t, "")
+	r.shake(client, server)
+	seq := uint32(serverISN + 1)
+	r.expect("x", tcp(server, client, ackFlag, seq, clientISN+1, []byte("x")), frame.WordPass)
+	r.expect("RST", tcp(client, server, frame.TCPRst, clientISN+1, 0, nil), frame.WordPass)
+	r.expect("half", tcp(server, client, ackFlag, seq+1, clientISN+1, virus[:30]), frame.WordPass)
+	r.now = r.now.Add(longTime * time.Second)
+	r.table.tick(longTime)
+	r.expect("rest", tcp(server, client, ackFlag, seq+31, clientISN+1, virus[30:]), frame.WordReset)
+}
+
 // TestPickUp begins to look at a conversation that runs.
 func TestPickUp(t *testing.T) {
 	r := newRig(t, "")
