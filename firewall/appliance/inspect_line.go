@@ -21,9 +21,8 @@ var (
 
 const (
 	lineBatch  = 32
-	lineBuffer = 8 << 20          // bytes that the kernel keeps for us
-	lineSlot   = 64<<10 + 64      // an odd number of cache lines: else the first line of every slot falls into the same set
-	soNoCheck  = unix.SO_NO_CHECK // the frames have checksums of their own (RFC 8926 3.3)
+	lineBuffer = 8 << 20     // bytes that the kernel keeps for us
+	lineSlot   = 64<<10 + 64 // an odd number of cache lines: else the first line of every slot falls into the same set
 )
 
 // steerLine is the socket that steered frames come and go by. Datagrams are answered in the buffers that they came in.
@@ -133,7 +132,8 @@ func prepareLine(c syscall.RawConn, nic string) error {
 			err = fmt.Errorf("enlarge the queue: %w", err)
 			return
 		}
-		if err = unix.SetsockoptInt(s, unix.SOL_SOCKET, soNoCheck, 1); err != nil {
+		// The frames have checksums of their own (RFC 8926 3.3).
+		if err = unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_NO_CHECK, 1); err != nil {
 			err = fmt.Errorf("leave checksums out: %w", err)
 		}
 	}

@@ -346,6 +346,26 @@ func TestRootOnlyTheSession(t *testing.T) {
 	}
 }
 
+// TestRootNoGarbage: nothing is allocated for a frame that comes, is judged and goes back.
+func TestRootNoGarbage(t *testing.T) {
+	r := newSteerRig(t)
+	eth := tcpFrame(webClient, webServer, frame.TCPAck, 1, 1, []byte("GET / and more"))
+	d := steered(frame.NewVNI(session, 3, false), frame.Ticket{Seq: 1, Port: 3, Vnet: openVnet()}, eth)
+	check(t, r.sw.SetReadDeadline(time.Now().Add(steerWait)))
+	to := netip.AddrPortFrom(steerSelf, frame.GenevePort)
+	step := func() {
+		if _, err := r.sw.WriteToUDPAddrPort(d, to); err != nil {
+			t.Fatal(err)
+		}
+		if n, _, err := r.sw.ReadFromUDPAddrPort(r.buf); err != nil || n != len(d) {
+			t.Fatal(n, err)
+		}
+	}
+	if n := testing.AllocsPerRun(1000, step); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 // TestRootCleanStream sends 64 MB through, in segments and in long frames, and says how fast it went.
 func TestRootCleanStream(t *testing.T) {
 	const total, ahead = 64 << 20, 32
