@@ -96,6 +96,16 @@ func (n *Inspection) EndSteer(session uint8) error {
 	return n.hangUp()
 }
 
+// Yield lets the kernel's own tunnels have GENEVE's port; sessions to inspect go on.
+func (n *Inspection) Yield() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.line == nil {
+		return nil
+	}
+	return n.line.yield()
+}
+
 // Close ends all sessions.
 func (n *Inspection) Close() error {
 	n.mu.Lock()
@@ -140,8 +150,8 @@ func (n *Inspection) serve(line *steerLine) {
 		now := time.Now()
 		n.mu.Lock()
 		for i := range got {
-			if d, whole := line.datagram(i); whole {
-				line.reply(n.answer(now, d))
+			if d, udp, whole := line.datagram(i); whole {
+				line.reply(n.answer(now, d), udp)
 			} else {
 				n.counts.refused++
 			}

@@ -2,6 +2,8 @@ package appliance
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -25,9 +27,12 @@ const (
 	lineSlot   = 64<<10 + 64 // an odd number of cache lines: else the first line of every slot falls into the same set
 )
 
-// steerLine is the socket that steered frames come and go by. Datagrams are answered in the buffers that they came in.
+// steerLine is how steered frames come and go: a raw socket, because the kernel's own tunnels, of a session that another placement has left
+// or begins, hold GENEVE's UDP port for all addresses, and nobody else can have it beside them. Datagrams are answered in the buffers
+// that they came in.
 type steerLine struct {
-	conn *net.UDPConn
+	conn *net.IPConn
+	hold net.PacketConn // see holdPort; nil where the kernel itself listens
 	raw  syscall.RawConn
 	in   *mmsgs
 	out  *mmsgs
@@ -76,17 +81,21 @@ func openSteerLine() (*steerLine, error) {
 		return nil, err
 	}
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return prepareLine(c, nic) }}
-	pc, err := lc.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(steerSelf, frame.GenevePort).String())
+	pc, err := lc.ListenPacket(context.Background(), "ip4:udp", steerSelf.String())
 	if err != nil {
 		return nil, err
 	}
-	l := &steerLine{conn: pc.(*net.UDPConn), in: newMmsgs(make([]byte, lineBatch*lineSlot)), out: newMmsgs(nil)}
+	l := &steerLine{conn: pc.(*net.IPConn), in: newMmsgs(make([]byte, lineBatch*lineSlot)), out: newMmsgs(nil)}
 	if l.raw, err = l.conn.SyscallConn(); err != nil {
 		l.conn.Close()
 		return nil, err
 	}
+	if l.hold, err = holdPort(); err != nil {
+		l.conn.Close()
+		return nil, err
+	}
 	for i := range l.out.names {
-		l.out.names[i] = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: bigEndian(frame.GenevePort), Addr: steerPeer.As4()}
+		l.out.names[i] = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: steerPeer.As4()}
 	}
 	l.readOnce = func(fd uintptr) bool {
 		l.n, l.errno = mmsg(unix.SYS_RECVMMSG, fd, l.in.msgs[:])
@@ -99,7 +108,33 @@ func openSteerLine() (*steerLine, error) {
 	return l, nil
 }
 
-func bigEndian(n uint16) uint16 { return n<<8 | n>>8 }
+// holdPort makes GENEVE's port one that somebody listens on, and takes nothing: else the kernel would answer each datagram that nobody it
+// knows of wants. It is nil where one of the kernel's own tunnels listens.
+func holdPort() (net.PacketConn, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		nothing := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
+		e := c.Control(func(fd uintptr) {
+			err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &nothing})
+		})
+		return errors.Join(e, err)
+	}}
+	hold, err := lc.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(steerSelf, frame.GenevePort).String())
+	if errors.Is(err, unix.EADDRINUSE) {
+		return nil, nil
+	}
+	return hold, err
+}
+
+// yield lets go of GENEVE's port, so that the kernel's tunnels can have it. Frames go on to come by the raw socket.
+func (l *steerLine) yield() error {
+	if l.hold == nil {
+		return nil
+	}
+	err := l.hold.Close()
+	l.hold = nil
+	return err
+}
 
 func steerNIC() (string, error) {
 	all, err := net.Interfaces()
@@ -130,11 +165,6 @@ func prepareLine(c syscall.RawConn, nic string) error {
 		}
 		if err = unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, lineBuffer); err != nil {
 			err = fmt.Errorf("enlarge the queue: %w", err)
-			return
-		}
-		// The frames have checksums of their own (RFC 8926 3.3).
-		if err = unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_NO_CHECK, 1); err != nil {
-			err = fmt.Errorf("leave checksums out: %w", err)
 		}
 	}
 	if e := c.Control(control); e != nil {
@@ -164,23 +194,48 @@ func (l *steerLine) receive() (int, error) {
 	return l.n, nil
 }
 
-// datagram is one of those that receive has got. It is not whole where it is too long, or not the switch's.
-func (l *steerLine) datagram(i int) (d []byte, whole bool) {
+const udpLen = 8
+
+// datagram is what lies in one of the packets that receive has got, and where its UDP header is. It is not whole where it is too long, or
+// not from the switch to GENEVE's port.
+func (l *steerLine) datagram(i int) (d []byte, udp int, whole bool) {
 	m := &l.in.msgs[i]
-	from := &l.in.names[i]
-	if m.hdr.Flags&unix.MSG_TRUNC != 0 || from.Family != unix.AF_INET || from.Addr != steerPeer.As4() {
-		return nil, false
+	if m.hdr.Flags&unix.MSG_TRUNC != 0 {
+		return nil, 0, false
 	}
-	return l.in.slots[i*lineSlot:][:m.n], true
+	d, udp, whole = unpack(l.in.slots[i*lineSlot:][:min(int(m.n), lineSlot)])
+	return d, i*lineSlot + udp, whole
 }
 
-// reply queues a datagram to the switch, for flush.
-func (l *steerLine) reply(d []byte) {
+// unpack finds what the switch sent in an IPv4 packet, and where its UDP header is.
+func unpack(ip []byte) (d []byte, udp int, ok bool) {
+	if len(ip) < 20 || [4]byte(ip[12:]) != steerPeer.As4() {
+		return nil, 0, false
+	}
+	head := int(ip[0]&15) * 4
+	if head < 20 || len(ip) < head+udpLen {
+		return nil, 0, false
+	}
+	b := ip[head:]
+	n := int(binary.BigEndian.Uint16(b[4:]))
+	if binary.BigEndian.Uint16(b[2:]) != frame.GenevePort || n < udpLen || n > len(b) {
+		return nil, 0, false
+	}
+	return b[udpLen:n:n], head, true
+}
+
+// reply queues a datagram to the switch, for flush. It lies behind the UDP header of the one that it answers.
+func (l *steerLine) reply(d []byte, udp int) {
 	if len(d) == 0 {
 		return
 	}
-	l.out.iovs[l.outs].Base = &d[0]
-	l.out.iovs[l.outs].SetLen(len(d))
+	b := l.in.slots[udp : udp+udpLen+len(d)]
+	binary.BigEndian.PutUint16(b, frame.GenevePort)
+	binary.BigEndian.PutUint16(b[2:], frame.GenevePort)
+	binary.BigEndian.PutUint16(b[4:], uint16(len(b)))
+	binary.BigEndian.PutUint16(b[6:], 0) // no checksum: the frames have their own (RFC 8926 3.3)
+	l.out.iovs[l.outs].Base = &b[0]
+	l.out.iovs[l.outs].SetLen(len(b))
 	l.outs++
 }
 
@@ -204,4 +259,4 @@ func (l *steerLine) flush() (unsent int) {
 	return unsent
 }
 
-func (l *steerLine) close() error { return l.conn.Close() }
+func (l *steerLine) close() error { return errors.Join(l.yield(), l.conn.Close()) }

@@ -146,7 +146,7 @@ func (g *guest) do(req request, send func(any) error) error {
 // steer begins to serve a session, or more ports of it.
 func (g *guest) steer(spec firewall.SteerSpec) error {
 	if !spec.Inspect {
-		return fmt.Errorf("a session without inspection: %w", errors.ErrUnsupported)
+		return errors.Join(g.inspector.Yield(), fmt.Errorf("a session without inspection: %w", errors.ErrUnsupported))
 	}
 	return g.inspector.Steer(spec)
 }
