@@ -17,7 +17,6 @@ func (i *Inspector) segment(now time.Time, f *frame.Frame, k *frame.Key, fl *flo
 	}
 	if heed(k, w, back, i.config.behind) && fl.word == frame.WordReset && fl.guilty != dir {
 		*fl = flow{key: fl.key, last: fl.last, used: true, ways: fl.ways} // another conversation of the same ends
-		w, back = &fl.ways[dir], &fl.ways[1-dir]
 	}
 	if fl.word == frame.WordReset && (len(b) > 0 || k.TCPFlags&frame.TCPSyn == 0) {
 		return fl.word
