@@ -16,14 +16,15 @@ var floors = map[string][]string{
 	"vnic":                     {"vnic/frame"},
 	"firewall/document":        {}, // YAML with places: policies and lab files are read by the same few rules
 	"firewall":                 {"firewall/document", "vnic/frame"},
-	"firewall/difftest":        {"firewall", "vnic/frame"}, // only tests: verdicts against real nftables
-	"firewall/appliance":       {"firewall", "vnic/frame"},
+	"firewall/difftest":        {"firewall", "vnic/frame"},          // only tests: verdicts against real nftables
+	"firewall/inspect":         {"firewall/document", "vnic/frame"}, // below the appliance that runs it; labs read its files, control shows its report
+	"firewall/appliance":       {"firewall/inspect", "firewall", "vnic/frame"},
 	"firewall/appliance/admin": {"firewall", "vnic/frame"}, // the policy's place inside the appliance, and its command
 	"vswitch":                  {"firewall", "vnic", "vnic/frame"},
 	"vswitch/user":             {"vswitch", "firewall", "vnic", "vnic/frame"},
-	"vswitch/control":          {"vswitch", "firewall", "vnic/frame"},
-	"vswitch/cli":              {"vswitch/control", "vswitch", "firewall", "vnic/frame"},
-	"labs/guest/agent":         {"firewall/appliance/admin", "firewall/appliance", "firewall", "vnic/frame"},
+	"vswitch/control":          {"vswitch", "firewall/inspect", "firewall", "vnic/frame"},
+	"vswitch/cli":              {"vswitch/control", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},
+	"labs/guest/agent":         {"firewall/appliance/admin", "firewall/appliance", "firewall/inspect", "firewall", "vnic/frame"},
 	"labs/guest":               {"labs/guest/agent", "firewall/appliance/admin", "firewall/appliance", "firewall", "vnic", "vnic/frame"},
 	"labs/bench": {
 		"vswitch/user", "vswitch/cli", "vswitch/control", "vswitch", "firewall", "vnic", "vnic/frame",
@@ -31,8 +32,8 @@ var floors = map[string][]string{
 	"labs/probe": {"vnic/frame"}, // in a guest: what a check tries
 	"labs/check": {"labs/probe", "vswitch", "firewall", "vnic/frame"},
 	"labs": {
-		"labs/check", "labs/guest", "labs/guest/agent", "firewall/appliance/admin", "firewall/appliance", "vswitch/user", "vswitch/control", "vswitch/cli",
-		"vswitch", "firewall",
+		"labs/check", "labs/guest", "labs/guest/agent", "firewall/appliance/admin", "firewall/appliance", "firewall/inspect", "vswitch/user",
+		"vswitch/control", "vswitch/cli", "vswitch", "firewall",
 		"firewall/document", "vnic", "vnic/frame",
 	},
 	"labs/course":       {"labs", "labs/check", "labs/probe", "vswitch/control", "vswitch/cli", "vswitch", "firewall"},

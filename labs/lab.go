@@ -27,10 +27,17 @@ type Lab struct {
 	Kind      string             // of guests that leave it open, where deploy does not say: KindQEMU where the lesson needs it
 	Params    map[string]string  // as drawn for the student
 	Theirs    []string           // files that a student may hand in, beside answers
+	Inspect   Inspect
 	Tasks     []check.Task
 	Ref       string // what it was loaded by: a name, or the path of a folder
 	Work      Work   // whose version it is
 	File      string // the lab file as messages call it
+}
+
+// Inspect is what the appliance looks for in the placement inspect.
+type Inspect struct {
+	Signatures  []byte // a signature file's text; empty: only what is looked for without one
+	BypassAfter int    // clean bytes of a flow after which its rest is not looked at; 0 is never
 }
 
 // Segment is one broadcast domain of a lab.

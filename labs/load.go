@@ -118,6 +118,9 @@ func parseLab(files fs.FS, shown string, text []byte, w Work) (*Lab, error) {
 	if err := l.readPolicy(); err != nil {
 		return nil, err
 	}
+	if err := l.readSignatures(); err != nil {
+		return nil, err
+	}
 	return l.lab, nil
 }
 
@@ -127,11 +130,13 @@ type labReader struct {
 	lab    *Lab
 	places map[string]ast.Node // where each name, address and subnet was written, for messages about two of them
 	policy ast.Node
-	folder string // of the student's work; empty where there is none
+	// signatures is the name of the signature file; nil where there is none
+	signatures ast.Node
+	folder     string // of the student's work; empty where there is none
 }
 
 func (l *labReader) root(n ast.Node) {
-	var segments, guests, appliance, tasks ast.Node
+	var segments, guests, appliance, inspect, tasks ast.Node
 	l.fields(n, "the lab", map[string]func(ast.Node){
 		"params":    func(ast.Node) {}, // read before
 		"kind":      func(v ast.Node) { l.lab.Kind = l.oneOf(v, "kind", KindAuto, KindQEMU, KindNetns) },
@@ -144,6 +149,7 @@ func (l *labReader) root(n ast.Node) {
 		"appliance": func(v ast.Node) { appliance = v },
 		"policy":    func(v ast.Node) { l.policy = v },
 		"placement": func(v ast.Node) { l.placement(v) },
+		"inspect":   func(v ast.Node) { inspect = v },
 		"handover":  func(v ast.Node) { l.handover(v) },
 	})
 	switch {
@@ -160,6 +166,12 @@ func (l *labReader) root(n ast.Node) {
 		l.guests(guests)
 		if appliance != nil {
 			l.appliance(appliance)
+		}
+		if inspect != nil {
+			l.inspect(inspect)
+		}
+		if inspect != nil && l.lab.Appliance == nil {
+			l.fail(inspect, "inspect needs an appliance, which looks; add appliance: {name: fw}")
 		}
 		if l.lab.needsAppliance() && l.lab.Appliance == nil {
 			l.fail(n, "placement %s needs an appliance; add appliance: {name: fw}", l.lab.Placement)

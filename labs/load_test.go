@@ -113,6 +113,7 @@ policy:
     - {name: all, from: client, to: server, action: allow}
 placement: slow
 handover: keep
+inspect: {bypass-after: 64KiB}
 kind: netns
 params: {port: {random: 10003-10090}, word: {pick: [one, two]}}
 student: [extra.txt]
@@ -150,7 +151,7 @@ func TestGoodLab(t *testing.T) {
 	ip := netip.MustParseAddr
 	want := &Lab{
 		Name: "good", Title: "Every key", Placement: firewall.Slow, Handover: "keep", Kind: KindNetns, File: "lab.yaml",
-		Params: map[string]string{"port": "10083", "word": "two"}, Theirs: []string{"extra.txt"},
+		Params: map[string]string{"port": "10083", "word": "two"}, Theirs: []string{"extra.txt"}, Inspect: Inspect{BypassAfter: 64 << 10},
 		Segments: []Segment{
 			{Name: "lan", Subnet: netip.MustParsePrefix("10.10.1.0/24"), Subnet6: netip.MustParsePrefix("fd00:10:1::/64"), Gateway: ip("10.10.1.254"), Gateway6: ip("fd00:10:1::1"), MTU: 9000},
 			{Name: "dmz", Subnet: netip.MustParsePrefix("10.11.0.0/16"), Subnet6: netip.MustParsePrefix("fd00:11::/64"), Gateway: ip("10.11.0.1"), Gateway6: ip("fd00:11::fe"), MTU: 1500},
@@ -198,6 +199,19 @@ func checkGoodTasks(t *testing.T, tasks []check.Task) {
 	}
 	if h := tasks[1].Hints; len(tasks) != 2 || len(h) != 1 || h[0] != (check.Hint{When: "f-missing", After: 1, Cost: 2, Text: "Look."}) {
 		t.Errorf("second task: %+v", tasks[1])
+	}
+}
+
+// TestSignatureFile: its text goes to the appliance as it is.
+func TestSignatureFile(t *testing.T) {
+	const text = "signatures: [{name: bad, text: harmful}]\n"
+	files := fstest.MapFS{"more/signatures.yaml": {Data: []byte(text)}}
+	l, err := parseLab(files, "lab.yaml", []byte(strings.Replace(good, "inspect: {", "inspect: {signatures: more/signatures.yaml, ", 1)), Work{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(l.Inspect.Signatures) != text || l.Inspect.BypassAfter != 64<<10 {
+		t.Errorf("%+v", l.Inspect)
 	}
 }
 

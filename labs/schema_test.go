@@ -36,6 +36,7 @@ var places = []struct{ def, text string }{
 	{"segment", "name: a\nsegments:\n  lan: {%s, subnet: 10.10.1.0/24}\nguests: {}\n"},
 	{"guest", "name: a\nsegments:\n  lan: {subnet: 10.10.1.0/24}\nguests:\n  a: {%s, segment: lan, address: 10.10.1.10}\n"},
 	{"vnic", "name: a\nsegments:\n  lan: {subnet: 10.10.1.0/24}\nguests:\n  a: {vnics: [{%s, segment: lan, address: 10.10.1.10}]}\n"},
+	{"inspect", "name: a\nsegments:\n  lan: {subnet: 10.10.1.0/24}\nguests:\n  a: {segment: lan, address: 10.10.1.10}\nappliance: {name: fw}\ninspect: {%s, bypass-after: 1}\n"},
 	{"appliance", "name: a\nsegments:\n  lan: {subnet: 10.10.1.0/24}\nguests:\n  a: {segment: lan, address: 10.10.1.10}\nappliance: {%s, name: fw}\n"},
 	{"param", "params:\n  p: {%s}\nname: a\n"},
 	{"task", placeHead + "tasks:\n  - {%s, id: t, check: [{run: {in: a, command: [x]}}]}\n"},

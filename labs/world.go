@@ -108,7 +108,9 @@ func (w *world) bootAll(ctx context.Context, progress func(string)) error {
 			if err := w.join(ctx, r); err != nil {
 				return err
 			}
-			w.sw.SetAppliance(slowSide{r.machine(), w.desk})
+			if err := w.appoint(ctx, r); err != nil {
+				return err
+			}
 			return w.enforce(ctx)
 		})
 	}

@@ -45,9 +45,6 @@ func (a *Appliance) Steer(s firewall.SteerSpec) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if s.Inspect {
-		return fmt.Errorf("inspector: %w", errors.ErrUnsupported)
-	}
 	return a.tunnel(s)
 }
 

@@ -8,8 +8,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// TestSteerRefuses: what no switch asks for touches no device.
-func TestSteerRefuses(t *testing.T) {
+// TestTunnelRefuses: what no switch asks for touches no device.
+func TestTunnelRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		spec firewall.SteerSpec

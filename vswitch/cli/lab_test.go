@@ -17,6 +17,7 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"sluice/firewall"
+	"sluice/firewall/inspect"
 	"sluice/vnic"
 	"sluice/vnic/frame"
 	"sluice/vswitch"
@@ -208,6 +209,16 @@ func (l *testLab) Appliance(_ context.Context, d control.Drill) error {
 	}
 	l.fw.Store(map[control.Drill]string{control.Kill: "failed", control.Stall: "stalled", control.Resume: "ready", control.Restart: "ready"}[d])
 	return nil
+}
+
+// Inspections is of one that has met a signature, whose name steers terminals.
+func (l *testLab) Inspections(context.Context) (inspect.Report, error) {
+	r := inspect.Report{Frames: 3, Bytes: 300, Words: map[string]uint64{"pass": 2, "reset": 1}, Flows: 1, Missed: 1}
+	r.Matches = []inspect.Count{{Name: "eicar", Count: 1}}
+	r.Anomalies = []inspect.Count{{Name: "frag\x1bment", Count: 4}}
+	r.Sightings = []inspect.Sighting{{What: "eicar", Word: "reset", Proto: 6,
+		Src: netip.AddrPortFrom(serverAddr, 80), Dst: netip.AddrPortFrom(clientAddr, 40000)}}
+	return r, nil
 }
 
 func (l *testLab) Stop() {}

@@ -27,7 +27,7 @@ func BadInput(err error) error { return control.Errorf(control.BadInput, "%w", e
 func Commands(known InventoryOf) []*cobra.Command {
 	return []*cobra.Command{
 		placeCommand(), execCommand(), consoleCommand(), policyCommand(known), traceCommand(), flowsCommand(), statsCommand(),
-		applianceCommand(), eventsCommand(),
+		applianceCommand(), inspectionsCommand(), eventsCommand(),
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"syscall"
 
 	"sluice/firewall"
+	"sluice/firewall/inspect"
 	"sluice/vswitch"
 )
 
@@ -189,6 +190,11 @@ func (c *Client) Watch(ctx context.Context, sights []vswitch.Sight) error {
 // Watched is what the watch has seen.
 func (c *Client) Watched(ctx context.Context) (out vswitch.Watched, err error) {
 	return out, c.call(ctx, http.MethodGet, "/v1/watch", nil, &out)
+}
+
+// Inspections is what the appliance has found in the frames that it looked into.
+func (c *Client) Inspections(ctx context.Context) (out inspect.Report, err error) {
+	return out, c.call(ctx, http.MethodGet, "/v1/inspections", nil, &out)
 }
 
 // Trace explains the way of a frame that nobody sends.

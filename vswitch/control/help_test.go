@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sluice/firewall"
+	"sluice/firewall/inspect"
 	"sluice/vswitch"
 )
 
@@ -45,6 +46,10 @@ func (l *fakeLab) Console(ctx context.Context, guest string, req ExecRequest, s 
 }
 
 func (l *fakeLab) Appliance(_ context.Context, d Drill) error { return l.drill(d) }
+
+func (l *fakeLab) Inspections(context.Context) (inspect.Report, error) {
+	return inspect.Report{Frames: 7}, nil
+}
 
 func (l *fakeLab) Stop() { close(l.stopped) }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"sluice/firewall"
+	"sluice/firewall/inspect"
 )
 
 // Lab is what the server needs from the lab process beyond the switch. Its methods may be called at once from many
@@ -25,6 +26,8 @@ type Lab interface {
 	Console(ctx context.Context, guest string, req ExecRequest, s Streams) (code int, err error)
 	// Appliance does something to the appliance's machine, for a drill. One drill runs at a time; while one runs, another is an error.
 	Appliance(ctx context.Context, d Drill) error
+	// Inspections is what the appliance has found in the frames that it looked into.
+	Inspections(ctx context.Context) (inspect.Report, error)
 	// Stop asks the lab process to end, with its guests. It returns at once.
 	Stop()
 }

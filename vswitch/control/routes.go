@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"sluice/firewall"
+	"sluice/firewall/inspect"
 	"sluice/vswitch"
 )
 
@@ -56,6 +57,7 @@ func (s *Server) routes() {
 	get(r, "/v1/stats", "The counters", s.getStats)
 	get(r, "/v1/watch", "What the watch has seen since it was set", s.getWatch)
 	put(r, "/v1/watch", "Count frames at insertion points, from now on and instead of an earlier watch", maxWatchBody, s.putWatch)
+	get(r, "/v1/inspections", "What the appliance has found in the frames that it looked into", s.getInspections)
 	post(r, "/v1/trace", "Explain the way of a frame that nobody sends", maxTraceBody, s.trace)
 	post(r, "/v1/appliance/{drill}", "Do something to the appliance's machine, for a drill", maxBody, s.drill)
 	post(r, "/v1/stop", "End the lab and its guests", maxBody, s.stop)
@@ -171,6 +173,10 @@ func (s *Server) putWatch(_ context.Context, in *ask[WatchRequest]) (struct{}, e
 		return struct{}{}, Errorf(BadInput, "%w", err)
 	}
 	return struct{}{}, nil
+}
+
+func (s *Server) getInspections(ctx context.Context, _ *struct{}) (inspect.Report, error) {
+	return s.lab.Inspections(ctx)
 }
 
 func (s *Server) trace(_ context.Context, in *ask[vswitch.TraceRequest]) (vswitch.TraceResult, error) {

@@ -15,4 +15,6 @@ const (
 	callDesk        = "desk"
 	callSteer       = "steer"
 	callEndSteer    = "end-steer"
+	callInspect     = "inspect-config"
+	callInspections = "inspections"
 )

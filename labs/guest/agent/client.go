@@ -15,6 +15,7 @@ import (
 
 	"sluice/firewall"
 	"sluice/firewall/appliance"
+	"sluice/firewall/inspect"
 )
 
 // callTimeout bounds a call whose context has no deadline of its own; exec has none.
@@ -273,6 +274,28 @@ func (c *Client) Steer(ctx context.Context, s firewall.SteerSpec) error {
 // EndSteer ends a session: what still comes for it goes nowhere.
 func (c *Client) EndSteer(ctx context.Context, session uint8) error {
 	return c.call(ctx, callEndSteer, session, nil)
+}
+
+// ConfigureInspection says what the appliance's inspector looks for; its flows are forgotten.
+func (c *Client) ConfigureInspection(ctx context.Context, cfg appliance.InspectConfig) error {
+	return c.call(ctx, callInspect, cfg, nil)
+}
+
+// Inspections is what the appliance's inspector has counted. The lists are bounded, and their words printable.
+func (c *Client) Inspections(ctx context.Context) (inspect.Report, error) {
+	var r inspect.Report
+	err := c.call(ctx, callInspections, nil, into(&r))
+	r.Sightings = r.Sightings[:min(len(r.Sightings), inspect.MaxSightings)]
+	for i := range r.Sightings {
+		e := &r.Sightings[i]
+		e.What, e.Word = printable(e.What, 256), printable(e.Word, 256)
+	}
+	for _, list := range [][]inspect.Count{r.Matches, r.Anomalies} {
+		for i := range list {
+			list[i].Name = printable(list[i].Name, 256)
+		}
+	}
+	return r, err
 }
 
 // Printable makes what a guest wrote fit for a terminal and a log: control characters become question marks, and it is

@@ -26,6 +26,7 @@ type guest struct {
 	services  *services
 	appliance *appliance.Appliance
 	desk      *admin.Desk
+	inspector *appliance.Inspection
 	ownKernel bool // QEMU: modules and the clock are the guest's own
 
 	mu         sync.Mutex // held while the guest is being configured
@@ -39,6 +40,7 @@ func newGuest(ownKernel bool) *guest {
 		services:  newServices(p),
 		appliance: &appliance.Appliance{Run: p.run},
 		desk:      admin.NewDesk("/"),
+		inspector: &appliance.Inspection{},
 		ownKernel: ownKernel,
 	}
 }
@@ -138,11 +140,31 @@ func (g *guest) do(req request, send func(any) error) error {
 		}
 		return send(s)
 	case callSteer:
-		return with(req.Body, g.appliance.Steer)
+		return with(req.Body, g.steer)
 	case callEndSteer:
-		return with(req.Body, g.appliance.EndSteer)
+		return with(req.Body, g.endSteer)
+	case callInspect:
+		return with(req.Body, g.inspector.Configure)
+	case callInspections:
+		return send(g.inspector.Report())
 	}
 	return fmt.Errorf("no call %q", req.Call)
+}
+
+// steer begins to serve a session, or more ports of it.
+func (g *guest) steer(spec firewall.SteerSpec) error {
+	if spec.Inspect {
+		return g.inspector.Steer(spec)
+	}
+	if err := g.inspector.Yield(); err != nil {
+		return err
+	}
+	return g.appliance.Steer(spec)
+}
+
+// endSteer ends a session, whoever serves it.
+func (g *guest) endSteer(session uint8) error {
+	return errors.Join(g.inspector.EndSteer(session), g.appliance.EndSteer(session))
 }
 
 // with reads a call's argument and does it.

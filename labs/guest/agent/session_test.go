@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sluice/firewall"
+	"sluice/firewall/appliance"
 )
 
 // pair is a host's end and a guest's end of a line.
@@ -71,6 +72,31 @@ func TestUnsupported(t *testing.T) {
 		if err == nil || errors.Is(err, errors.ErrUnsupported) != c.want || err.Error() != "steer: no geneve" {
 			t.Errorf("%s: %v", c.line, err)
 		}
+	}
+}
+
+// TestInspectionCalls: what the inspector is told, and says, crosses the line.
+func TestInspectionCalls(t *testing.T) {
+	c := connect(t)
+	const file = "signatures: [{name: bad, text: harmful}]"
+	if err := c.ConfigureInspection(t.Context(), appliance.InspectConfig{Signatures: file, BypassAfter: 9}); err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.Inspections(t.Context())
+	if err != nil || len(r.Matches) != 2 || r.Matches[1].Name != "bad" || len(r.Sessions) != 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	err = c.ConfigureInspection(t.Context(), appliance.InspectConfig{Signatures: "signature: []"})
+	if err == nil || !strings.Contains(err.Error(), "line 1, column 1") {
+		t.Errorf("a bad signature file: %v", err)
+	}
+	for _, s := range []firewall.SteerSpec{{Session: 1}, {Session: 1, Inspect: true}} { // there is no vNIC for it
+		if err := c.Steer(t.Context(), s); err == nil {
+			t.Errorf("%+v: no error", s)
+		}
+	}
+	if err := c.EndSteer(t.Context(), 1); err != nil {
+		t.Error(err)
 	}
 }
 

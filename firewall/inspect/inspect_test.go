@@ -1,0 +1,313 @@
+package inspect
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/vnic/frame"
+)
+
+func TestEicarInOneSegment(t *testing.T) {
+	for _, ends := range [][2]end{{client, server}, {{client6, 40000}, {server6, 80}}} {
+		r := newRig(t, "")
+		a, b := ends[0], ends[1]
+		r.shake(a, b)
+		r.expect("request", tcp(a, b, ackFlag, clientISN+1, serverISN+1, []byte("GET / HTTP/1.0\r\n\r\n")), frame.WordPass)
+		f := tcp(b, a, ackFlag, serverISN+1, clientISN+19, append([]byte("HTTP/1.0 200 OK\r\n\r\n"), virus...))
+		r.expect("virus", f, frame.WordReset)
+		var k frame.Key
+		if reason := frame.Parse(f, &k); reason != frame.ReasonNone || k.PayloadLen != 0 || k.SrcPort != 80 || k.Seq != serverISN+1 || f.Len != int(k.Payload) {
+			t.Errorf("what is left of it: %v, %+v", reason, k)
+		}
+		r.expect("more of the flow", tcp(b, a, ackFlag, serverISN+200, clientISN+19, []byte("x")), frame.WordReset)
+		r.expect("another flow", tcp(end{a.addr, 40001}, b, ackFlag, 1, 1, []byte("POST x")), frame.WordPass)
+		rep := r.Report()
+		if rep.Matches[0] != (Count{"eicar", 1}) || len(rep.Sightings) != 1 || rep.Sightings[0].What != "eicar" || rep.Words["reset"] != 2 {
+			t.Errorf("%+v", rep)
+		}
+	}
+}
+
+// TestEicarSplit cuts the string at every offset, and at every pair of offsets, in order.
+func TestEicarSplit(t *testing.T) {
+	for i := 1; i < len(virus); i++ {
+		for j := i; j < len(virus); j++ {
+			r := newRig(t, "")
+			r.shake(client, server)
+			seq := uint32(serverISN + 1)
+			words := []frame.Word{}
+			for _, part := range [][]byte{append([]byte("before"), virus[:i]...), virus[i:j], append(bytes.Clone(virus[j:]), "after"...)} {
+				words = append(words, r.judge(tcp(server, client, ackFlag, seq, clientISN+1, part)))
+				seq += uint32(len(part))
+			}
+			if words[0] != frame.WordPass || words[1] != frame.WordPass || words[2] != frame.WordReset {
+				t.Fatalf("cut at %d and %d: %v", i, j, words)
+			}
+		}
+	}
+}
+
+func TestWords(t *testing.T) {
+	const file = `
+signatures:
+  - {name: d, text: dropme, action: drop}
+  - {name: r, text: resetme, action: reset}
+  - {name: q, hex: '71 75 61 72 61 6e 74 69 6e 65', action: quarantine}
+  - {name: x, regex: 'user=[a-z]{1,8}&', action: drop}
+  - {name: web, text: webonly, protocol: tcp, port: [80, 8000-8010]}
+  - {name: dns, text: dnsonly, protocol: udp, port: 53, action: drop}
+`
+	r := newRig(t, file)
+	dns, other, web := end{serverAddr, 53}, end{serverAddr, 9}, end{serverAddr, 8005}
+	for _, c := range []struct {
+		what string
+		f    *frame.Frame
+		want frame.Word
+	}{
+		{"drop", udp(client, other, []byte("a dropme b")), frame.WordDrop},
+		{"the flow goes on", udp(client, other, []byte("fine")), frame.WordPass},
+		{"regex", udp(client, other, []byte("?user=bob&x")), frame.WordDrop},
+		{"regex that does not match", udp(client, other, []byte("?user=bobbobbobbob&x")), frame.WordPass},
+		{"dns to another port", udp(client, other, []byte("dnsonly")), frame.WordPass},
+		{"dns", udp(client, dns, []byte("dnsonly")), frame.WordDrop},
+		{"dns answer", udp(dns, client, []byte("dnsonly")), frame.WordDrop},
+		{"dns over TCP", tcp(client, dns, ackFlag, 1, 1, []byte("dnsonly")), frame.WordPass},
+		{"web by UDP", udp(client, web, []byte("webonly")), frame.WordPass},
+		{"web", tcp(client, web, ackFlag, 1, 1, []byte("webonly")), frame.WordReset},
+		{"quarantine", udp(end{clientAddr, 1}, other, []byte("a quarantine")), frame.WordQuarantine},
+		{"after it", udp(end{clientAddr, 1}, other, []byte("fine")), frame.WordQuarantine},
+		{"the other way", udp(other, end{clientAddr, 1}, []byte("fine")), frame.WordQuarantine},
+		{"reset by UDP", udp(end{clientAddr, 2}, other, []byte("resetme")), frame.WordReset},
+		{"ICMP", ip(clientAddr, serverAddr, frame.ProtoICMP, append(make([]byte, 8), "resetme"...)), frame.WordReset},
+		{"another protocol", ip(clientAddr, serverAddr, 47, []byte("dropme")), frame.WordDrop},
+		{"no IP", frame.From(append([]byte{2, 1, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 0x88, 0xb5}, "dropme"...)), frame.WordDrop},
+		{"no IP, nothing in it", frame.From(append([]byte{2, 1, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 0x88, 0xb5}, "fine"...)), frame.WordPass},
+	} {
+		r.expect(c.what, c.f, c.want)
+	}
+}
+
+// TestRegexAcrossSegments cuts what a regular expression matches at every offset, in order and out of order.
+func TestRegexAcrossSegments(t *testing.T) {
+	const file = "signatures: [{name: x, regex: 'user=[a-z]{1,800}&', action: drop}]"
+	text := []byte("...user=" + strings.Repeat("bob", 200) + "&...")
+	for cut := 9; cut < len(text)-3; cut++ {
+		for _, swap := range []bool{false, true} {
+			r := newRig(t, file)
+			r.shake(client, server)
+			one := tcp(client, server, ackFlag, clientISN+1, serverISN+1, text[:cut])
+			two := tcp(client, server, ackFlag, clientISN+1+uint32(cut), serverISN+1, text[cut:])
+			if swap {
+				one, two = two, one
+			}
+			r.expect("the first", one, frame.WordPass)
+			if !swap {
+				r.expect("ACK", tcp(server, client, ackFlag, serverISN+1, clientISN+1+uint32(cut), nil), frame.WordPass)
+			}
+			r.expect("the second", two, frame.WordDrop)
+		}
+	}
+}
+
+func TestBypassAfter(t *testing.T) {
+	r := newRig(t, "")
+	r.config.BypassAfter = 100
+	r.shake(client, server)
+	b := []byte("GET " + strings.Repeat("x", 46))
+	r.expect("50 bytes", tcp(client, server, ackFlag, clientISN+1, serverISN+1, b), frame.WordPass)
+	r.expect("100 bytes", tcp(client, server, ackFlag, clientISN+51, serverISN+1, b), frame.WordClean)
+	r.expect("a virus after that", tcp(server, client, ackFlag, serverISN+1, clientISN+101, virus), frame.WordClean)
+	if m := r.Report().Memory; m != 0 {
+		t.Errorf("%d bytes are remembered of a clean flow", m)
+	}
+	r.expect("the same ends anew", tcp(client, server, frame.TCPSyn, 1<<30, 0, nil), frame.WordPass)
+	r.expect("its answer", tcp(server, client, frame.TCPSyn|ackFlag, 1<<30, 1<<30+1, nil), frame.WordPass)
+	r.expect("a virus in that", tcp(server, client, ackFlag, 1<<30+1, 1<<30+1, virus), frame.WordReset)
+}
+
+// TestAfterReset lets the same two ends have another conversation, and no more of the first.
+func TestAfterReset(t *testing.T) {
+	r := newRig(t, "")
+	r.shake(client, server)
+	half := len(virus) / 2
+	first := uint32(serverISN + 1)
+	r.expect("half", tcp(server, client, ackFlag, first, clientISN+1, virus[:half]), frame.WordPass)
+	r.expect("ACK", tcp(client, server, ackFlag, clientISN+1, first+uint32(half), nil), frame.WordPass)
+	rest := func() *frame.Frame {
+		return tcp(server, client, ackFlag, first+uint32(half), clientISN+1, virus[half:])
+	}
+	r.expect("rest", rest(), frame.WordReset)
+	r.expect("rest again", rest(), frame.WordReset)
+	r.expect("the client's", tcp(client, server, ackFlag, clientISN+1, first+uint32(half), []byte("x")), frame.WordReset)
+	r.expect("SYN", tcp(client, server, frame.TCPSyn, 1<<28, 0, nil), frame.WordPass)
+	r.expect("rest after SYN", rest(), frame.WordReset)
+	r.expect("SYN-ACK", tcp(server, client, frame.TCPSyn|ackFlag, 1<<29, 1<<28+1, nil), frame.WordPass)
+	r.expect("rest after SYN-ACK", rest(), frame.WordReset)
+	r.expect("ACK of the new one", tcp(client, server, ackFlag, 1<<28+1, 1<<29+1, nil), frame.WordPass)
+	r.expect("rest after that", rest(), frame.WordDrop) // out of the new window
+	r.expect("new bytes", tcp(server, client, ackFlag, 1<<29+1, 1<<28+1, []byte("fine")), frame.WordPass)
+	r.expect("a virus again", tcp(server, client, ackFlag, 1<<29+5, 1<<28+1, virus), frame.WordReset)
+}
+
+func TestAnomalies(t *testing.T) {
+	seq := uint32(clientISN + 1)
+	seg := func(flags uint8, seq uint32, s string) *frame.Frame {
+		return tcp(client, server, flags, seq, serverISN+1, []byte(s))
+	}
+	cut := seg(ackFlag, seq, "GET /")
+	cut.Len -= 2
+	later := seg(ackFlag, seq, "GET /")
+	later.Eth()[frame.MinLen+7] = 100
+	for _, c := range []struct {
+		name string
+		f    *frame.Frame
+		want frame.Word
+	}{
+		{"malformed", cut, frame.WordDrop},
+		{"fragment", later, frame.WordDrop},
+		{"flags", seg(frame.TCPFin, seq, ""), frame.WordDrop},
+		{"flags", seg(0, seq, "GET /"), frame.WordDrop},
+		{"syn-data", tcp(client, server, frame.TCPSyn, 1<<30, 0, []byte("x")), frame.WordDrop},
+		{"urgent", seg(ackFlag|frame.TCPUrg, seq, "GET /"), frame.WordDrop},
+		{"out-of-window", seg(ackFlag, seq+maxWindow, "x"), frame.WordDrop},
+		{"out-of-window", seg(ackFlag, seq-maxWindow-1, "x"), frame.WordDrop},
+		{"not-http", seg(ackFlag, seq, "get /"), frame.WordPass},
+		{"not-http", seg(ackFlag, seq, " GET"), frame.WordPass},
+	} {
+		r := newRig(t, "")
+		r.shake(client, server)
+		r.expect(c.name, c.f, c.want)
+		if r.anomaly(c.name) != 1 {
+			t.Errorf("%s: %+v", c.name, r.Report().Anomalies)
+		}
+	}
+	r := newRig(t, "anomalies: {not-http: quarantine, after-fin: pass}")
+	r.shake(client, server)
+	r.expect("HTTP", seg(ackFlag, seq, "GET /"), frame.WordPass)
+	r.expect("the same again", seg(ackFlag, seq, "GET /"), frame.WordPass)
+	r.expect("FIN", seg(ackFlag|frame.TCPFin, seq+5, ""), frame.WordPass)
+	r.expect("after FIN", seg(ackFlag, seq+5, "x"), frame.WordPass)
+	if r.anomaly("after-fin") != 1 || r.anomaly("not-http") != 0 {
+		t.Errorf("%+v", r.Report().Anomalies)
+	}
+	r.expect("other bytes", seg(ackFlag, seq, "PUT /"), frame.WordReset)
+	if r.anomaly("retransmission") != 1 {
+		t.Errorf("%+v", r.Report().Anomalies)
+	}
+	r = newRig(t, "anomalies: {not-http: quarantine}")
+	r.shake(client, server)
+	r.expect("not HTTP", seg(ackFlag, seq, "SSH-2"), frame.WordQuarantine)
+	r.expect("after it", seg(ackFlag, seq, "GET /"), frame.WordQuarantine)
+}
+
+// TestWindowBelievesTheReceiver: an acknowledgement is what moves the window, and a SYN or RST does not.
+func TestWindowBelievesTheReceiver(t *testing.T) {
+	half := len(virus) / 2
+	first := uint32(serverISN + 1)
+	rest := first + uint32(half)
+	for _, c := range []struct {
+		name    string
+		between *frame.Frame
+	}{
+		{"RST", tcp(server, client, frame.TCPRst, first, 0, nil)},
+		{"RST with ACK", tcp(server, client, frame.TCPRst|ackFlag, rest, clientISN+1, nil)},
+		{"SYN-ACK", tcp(server, client, frame.TCPSyn|ackFlag, rest-1, clientISN+1, nil)},
+		{"SYN-ACK from afar", tcp(server, client, frame.TCPSyn|ackFlag, rest+1<<30, clientISN+1, nil)},
+		{"SYN", tcp(server, client, frame.TCPSyn, rest-1, 0, nil)},
+		{"an ACK of nothing", tcp(server, client, ackFlag, rest, clientISN+1<<30, nil)},
+		{"FIN", tcp(server, client, frame.TCPFin|ackFlag, rest, clientISN+1, nil)},
+		{"an hour, almost", nil},
+	} {
+		for _, acked := range []bool{false, true} {
+			r := newRig(t, "anomalies: {after-fin: pass}")
+			r.shake(client, server)
+			r.expect("half", tcp(server, client, ackFlag, first, clientISN+1, virus[:half]), frame.WordPass)
+			if acked {
+				r.expect("ACK", tcp(client, server, ackFlag, clientISN+1, rest, nil), frame.WordPass)
+			}
+			if c.between != nil {
+				f := &frame.Frame{}
+				f.CopyFrom(c.between)
+				r.judge(f)
+			} else {
+				r.now = r.now.Add(longTime * time.Second)
+				r.table.tick(longTime)
+			}
+			if got := r.judge(tcp(server, client, ackFlag, rest, clientISN+1, virus[half:])); got != frame.WordReset && got != frame.WordDrop {
+				t.Errorf("%s, acknowledged %v: the rest: %s", c.name, acked, wordName(got))
+			}
+		}
+	}
+}
+
+// TestSynOnceMore: an honest end's SYN that comes late wipes nothing that it may have got since.
+func TestSynOnceMore(t *testing.T) {
+	half := len(virus) / 2
+	const synAck = frame.TCPSyn | ackFlag
+	one, two := virus[:half], virus[half:]
+	down := func(seq uint32, b []byte) *frame.Frame { return tcp(server, client, ackFlag, seq, clientISN+1, b) }
+	up := func(seq uint32, b []byte) *frame.Frame { return tcp(client, server, ackFlag, seq, serverISN+1, b) }
+	syn := func() *frame.Frame { return tcp(client, server, frame.TCPSyn, clientISN, 0, nil) }
+	answer := func(isn uint32) *frame.Frame { return tcp(server, client, synAck, isn, clientISN+1, nil) }
+	for _, c := range []struct {
+		name   string
+		before []*frame.Frame
+		rest   *frame.Frame
+	}{
+		{"the client's SYN, sent before it had the answer", []*frame.Frame{syn(), answer(serverISN), down(serverISN+1, one), syn(), up(clientISN+1, nil)},
+			down(serverISN+1+uint32(half), two)},
+		{"the server's answer", []*frame.Frame{syn(), answer(serverISN), up(clientISN+1, one), answer(serverISN)}, up(clientISN+1+uint32(half), two)},
+		{"the server's answer, that it counts on a cookie", []*frame.Frame{syn(), answer(serverISN), syn(), up(clientISN+1, one), answer(serverISN + 77)},
+			up(clientISN+1+uint32(half), two)},
+	} {
+		r := newRig(t, "")
+		for n, f := range c.before {
+			r.expect(fmt.Sprintf("%s: frame %d", c.name, n), f, frame.WordPass)
+		}
+		r.expect(c.name, c.rest, frame.WordReset)
+	}
+}
+
+// TestRstThenMore: a receiver that had said that it takes no more, and then is sent bytes that pass, is remembered for long.
+func TestRstThenMore(t *testing.T) {
+	r := newRig(t, "")
+	r.shake(client, server)
+	seq := uint32(serverISN + 1)
+	r.expect("x", tcp(server, client, ackFlag, seq, clientISN+1, []byte("x")), frame.WordPass)
+	r.expect("RST", tcp(client, server, frame.TCPRst, clientISN+1, 0, nil), frame.WordPass)
+	r.expect("half", tcp(server, client, ackFlag, seq+1, clientISN+1, virus[:30]), frame.WordPass)
+	r.now = r.now.Add(longTime * time.Second)
+	r.table.tick(longTime)
+	r.expect("rest", tcp(server, client, ackFlag, seq+31, clientISN+1, virus[30:]), frame.WordReset)
+}
+
+// TestPickUp begins to look at a conversation that runs.
+func TestPickUp(t *testing.T) {
+	r := newRig(t, "")
+	seg := func(seq uint32, b []byte) *frame.Frame { return tcp(server, client, ackFlag, seq, 1, b) }
+	r.expect("the first that is seen", seg(2000, []byte("bbbb")), frame.WordPass)
+	r.expect("what was sent before", seg(1996, []byte("aaaa")), frame.WordPass)
+	r.expect("half", seg(1900, virus[:30]), frame.WordPass)
+	r.expect("ACK of what was not seen", tcp(client, server, ackFlag, 1, 1850, nil), frame.WordPass)
+	r.expect("the other half", seg(1930, virus[30:]), frame.WordReset)
+
+	r = newRig(t, "")
+	r.expect("one", seg(2000, []byte("bbbb")), frame.WordPass)
+	r.expect("ACK beyond it", tcp(client, server, ackFlag, 1, 1<<20, nil), frame.WordPass)
+	r.expect("where the receiver is", seg(1<<20, []byte("cccc")), frame.WordPass)
+	r.expect("acknowledged long ago", seg(1<<20-2000, []byte("dddd")), frame.WordPass)
+}
+
+// TestLongIsland has half a string at the end of bytes that came before their time, more than the longest string.
+func TestLongIsland(t *testing.T) {
+	r := newRig(t, "")
+	r.shake(client, server)
+	seq := uint32(serverISN + 1)
+	island := append(bytes.Repeat([]byte("x"), 200), virus[:30]...)
+	r.expect("island", tcp(server, client, ackFlag, seq+10, 1, island), frame.WordPass)
+	r.expect("what lies before it", tcp(server, client, ackFlag, seq, 1, []byte("0123456789")), frame.WordPass)
+	r.expect("the rest", tcp(server, client, ackFlag, seq+10+230, 1, virus[30:]), frame.WordReset)
+}

@@ -1,0 +1,209 @@
+package inspect
+
+import (
+	"time"
+
+	"sluice/vnic/frame"
+)
+
+// segment judges a TCP segment: its flags, what it acknowledges, and the bytes that it carries.
+func (i *Inspector) segment(now time.Time, f *frame.Frame, k *frame.Key, fl *flow, dir int) frame.Word {
+	w, back := &fl.ways[dir], &fl.ways[1-dir]
+	b := payload(f, k)
+	if a, bad := oddSegment(k, w, len(b)); bad {
+		if word := i.odd(now, a, k); word != frame.WordPass {
+			return word
+		}
+	}
+	if heed(k, w, back, i.config.behind) && fl.word == frame.WordReset && fl.guilty != dir {
+		*fl = flow{key: fl.key, last: fl.last, used: true, ways: fl.ways} // another conversation of the same ends
+	}
+	if fl.word == frame.WordReset && (len(b) > 0 || k.TCPFlags&frame.TCPSyn == 0) {
+		return fl.word
+	}
+	if begins(k) {
+		fl.clean, fl.judged = false, 0
+	}
+	if len(b) > 0 {
+		if word := i.stream(now, w, b, k); word != frame.WordPass {
+			return word
+		}
+		fl.judged += uint64(len(b))
+	}
+	note(k, w, back, len(b))
+	return frame.WordPass
+}
+
+// begins says whether a segment asks for a new conversation.
+func begins(k *frame.Key) bool {
+	return k.Proto == frame.ProtoTCP && k.Has(frame.KeyL4) && k.TCPFlags&(frame.TCPSyn|frame.TCPAck) == frame.TCPSyn
+}
+
+// oddSegment finds what is wrong with a segment before its bytes are looked at.
+func oddSegment(k *frame.Key, w *window, n int) (anomaly, bool) {
+	const syn, fin, rst, ack, urg = frame.TCPSyn, frame.TCPFin, frame.TCPRst, frame.TCPAck, frame.TCPUrg
+	switch flags := k.TCPFlags & (syn | fin | rst | ack); {
+	case flags&syn != 0 && n > 0:
+		return synData, true
+	case k.TCPFlags&urg != 0 && n > 0:
+		return urgentData, true
+	case flags != syn && flags != syn|ack && flags != ack && flags != fin|ack && flags != rst && flags != rst|ack:
+		return badFlags, true
+	case n > 0 && w.ended && after(k.Seq+uint32(n), w.fin) > 0:
+		return afterFin, true
+	}
+	return 0, false
+}
+
+// heed takes a segment's word for what its sender has of the other way's stream, and says whether that is now another stream. A SYN says
+// that it has nothing yet. One that comes once more says nothing: the sender has gone on since.
+func heed(k *frame.Key, w, back *window, keep uint32) (moved bool) {
+	syn, ack := k.TCPFlags&frame.TCPSyn != 0, k.TCPFlags&frame.TCPAck != 0
+	again := syn && w.began && w.open == k.Seq+1
+	if syn {
+		w.open, w.began = k.Seq+1, true
+	}
+	switch {
+	case again:
+	case syn && !ack:
+		back.reset()
+	case syn && back.seen && back.firm && k.Ack == back.lo: // what has passed since may have arrived
+	case syn:
+		back.place(k.Ack)
+		back.firm = true
+		return true
+	case ack:
+		return back.acked(k.Ack, keep)
+	}
+	return false
+}
+
+// note remembers what a segment that passes says of the conversation's end. Only a receiver's word that it takes no more is believed.
+func note(k *frame.Key, w, back *window, n int) {
+	if k.TCPFlags&frame.TCPFin != 0 && !w.ended {
+		w.fin, w.ended = k.Seq+uint32(n), true
+	}
+	if k.TCPFlags&frame.TCPRst != 0 {
+		back.done = true
+	}
+}
+
+const httpPort = 80
+
+// request says whether b may be how an HTTP request begins: a method in capitals, and a space (RFC 9110 9.1).
+func request(b []byte) bool {
+	const longest = 16
+	for n, c := range b {
+		switch {
+		case c == ' ':
+			return n > 0
+		case c < 'A' || c > 'Z' || n == longest:
+			return false
+		}
+	}
+	return true
+}
+
+// stream judges the bytes of a segment together with those before and behind it that were let through, and remembers them
+// if they may pass.
+func (i *Inspector) stream(now time.Time, w *window, b []byte, k *frame.Key) frame.Word {
+	seq, n := k.Seq, uint32(len(b))
+	if w.began && seq == w.open && k.DstPort == httpPort && !request(b) {
+		if word := i.odd(now, notHTTP, k); word != frame.WordPass {
+			return word
+		}
+	}
+	if !w.seen {
+		w.place(seq)
+	}
+	w.done = false
+	switch d := after(seq, w.lo); {
+	case d < -maxWindow || d > maxWindow:
+		return i.odd(now, outOfWindow, k)
+	case d < 0 && !w.firm:
+		w.lo, w.tail = seq, 0
+	case d < 0 && after(seq+n, w.lo) <= 0:
+		return frame.WordPass // the receiver has it, and says so again
+	case d < 0:
+		b, seq = b[-d:], w.lo
+	}
+	end := k.Seq + n
+	if w.spread(end) > maxWindow {
+		return i.odd(now, outOfWindow, k)
+	}
+	first, last := w.touching(seq, end)
+	if !w.same(first, last, seq, b) {
+		return i.odd(now, retransmission, k)
+	}
+	if first < last && after(w.spans[first].from, seq) <= 0 && after(w.spans[first].to, end) >= 0 {
+		return frame.WordPass // all of it once more
+	}
+	state, word := i.look(now, w, first, last, seq, b, k)
+	if word != frame.WordPass {
+		return word
+	}
+	if !i.table.reserve(w, end) || first == last && len(w.spans) >= maxSpans {
+		i.counts.noMemory++
+		return frame.WordDrop
+	}
+	w.put(first, last, seq, b, state)
+	return frame.WordPass
+}
+
+// look searches bytes at seq, which touch the spans first to last, for signatures that they complete. The state is that after the
+// span that they would all become.
+func (i *Inspector) look(now time.Time, w *window, first, last int, seq uint32, b []byte, k *frame.Key) (uint32, frame.Word) {
+	state, from, end := uint32(0), seq, seq+uint32(len(b))
+	if first < last && after(w.spans[first].from, seq) <= 0 {
+		state, from = w.spans[first].state, w.spans[first].to
+	}
+	state, found := i.scan(state, b[from-seq:], k)
+	var next *span
+	if found < 0 && first < last && after(w.spans[last-1].to, end) > 0 {
+		next = &w.spans[last-1]
+		state, found = i.scanInto(w, state, end, next, k)
+	}
+	if found < 0 && len(i.config.regexes) > 0 {
+		found = i.match(w, first, last, from, b[from-seq:], next, k)
+	}
+	if found >= 0 {
+		return 0, i.found(now, found, k)
+	}
+	return state, frame.WordPass
+}
+
+// scanInto goes on into a span that is there already, as far as what begins before it can reach. What then follows was looked at with
+// the same state.
+func (i *Inspector) scanInto(w *window, state, end uint32, next *span, k *frame.Key) (uint32, int) {
+	far := min(next.to-end, uint32(i.config.strings.longest))
+	one, two := w.bytes(end, end+far)
+	state, found := i.scan(state, one, k)
+	if found < 0 {
+		state, found = i.scan(state, two, k)
+	}
+	if end+far != next.to {
+		state = next.state
+	}
+	return state, found
+}
+
+// match looks for regular expressions in b at from, and in what lies around it without a gap.
+func (i *Inspector) match(w *window, first, last int, from uint32, b []byte, next *span, k *frame.Key) (found int) {
+	text := i.text[:0]
+	if first < last && after(w.spans[first].from, from) <= 0 {
+		one, two := w.bytes(from-min(w.behind(first, from), maxBehind), from)
+		text = append(append(text, one...), two...)
+	}
+	text = append(text, b...)
+	if next != nil {
+		end := from + uint32(len(b))
+		one, two := w.bytes(end, end+min(next.to-end, maxBehind))
+		text = append(append(text, one...), two...)
+	}
+	for _, n := range i.config.regexes {
+		if s := &i.config.signatures[n]; s.applies(k) && s.regex.Match(text) {
+			return n
+		}
+	}
+	return -1
+}

@@ -1,0 +1,98 @@
+package labs
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"sluice/firewall/appliance"
+	inspector "sluice/firewall/inspect"
+	"sluice/vswitch/control"
+)
+
+// maxBypass bounds bypass-after: a flow that is looked at for longer may as well be looked at to its end.
+const maxBypass = 1 << 30
+
+// inspect reads what the appliance looks for.
+func (l *labReader) inspect(n ast.Node) {
+	l.fields(n, "inspect", map[string]func(ast.Node){
+		"signatures":   func(v ast.Node) { l.signatures = v },
+		"bypass-after": func(v ast.Node) { l.lab.Inspect.BypassAfter = l.size(v, "bypass-after", maxBypass) },
+	})
+}
+
+// size reads a number of bytes, as 4096, 64KiB or 1MiB.
+func (r *reader) size(n ast.Node, what string, most int) int {
+	w := r.word(n, what)
+	digits, unit := w, 1
+	for suffix, u := range map[string]int{"KiB": 1 << 10, "MiB": 1 << 20} {
+		if d, has := strings.CutSuffix(w, suffix); has {
+			digits, unit = d, u
+		}
+	}
+	v, err := strconv.Atoi(digits)
+	if r.err == nil && (err != nil || v < 0 || v > most/unit) {
+		r.fail(n, "%s is %q; write a number of bytes up to %dMiB, such as 4096, 64KiB or 1MiB", what, w, most>>20)
+		return 0
+	}
+	return v * unit
+}
+
+// readSignatures reads the signature file, which is sent to the appliance as it is.
+func (l *labReader) readSignatures() error {
+	if l.signatures == nil {
+		return nil
+	}
+	name := l.word(l.signatures, "the signature file")
+	if l.err == nil && !fs.ValidPath(name) {
+		l.fail(l.signatures, "the signature file %q lies outside of the lab's folder; give a file in it", name)
+	}
+	if l.err != nil {
+		return l.err
+	}
+	text, err := readBounded(l.lab.Files, name)
+	if err != nil {
+		l.fail(l.signatures, "signature file %s cannot be read: %v", name, err)
+		return l.err
+	}
+	if _, fault := inspector.Load(text); fault != nil {
+		return errorAt(l.beside(name), text, fault.Line, fault.Col, "%s; %s", fault.Msg, fault.Do)
+	}
+	l.lab.Inspect.Signatures = text
+	return nil
+}
+
+// appoint makes a machine the switch's appliance, once it knows what to look for.
+func (w *world) appoint(ctx context.Context, r *resident) error {
+	side := slowSide{r.machine(), w.desk}
+	a, err := side.agent()
+	if err != nil {
+		return err
+	}
+	look := appliance.InspectConfig{Signatures: string(w.lab.Inspect.Signatures), BypassAfter: uint64(w.lab.Inspect.BypassAfter)}
+	if err := a.ConfigureInspection(ctx, look); err != nil {
+		return fmt.Errorf("say what %s looks for: %w", r.Name, err)
+	}
+	w.sw.SetAppliance(side)
+	return nil
+}
+
+// Inspections is what the appliance's inspector has counted.
+func (w *world) Inspections(ctx context.Context) (inspector.Report, error) {
+	if w.lab.Appliance == nil {
+		return inspector.Report{}, control.Errorf(control.BadInput, "lab %s has no appliance, so nothing is looked into", w.lab.Name)
+	}
+	a, err := w.agentOf(w.lab.Appliance.Name)
+	if err != nil {
+		return inspector.Report{}, err
+	}
+	r, err := a.Inspections(ctx)
+	if err != nil {
+		return r, control.Errorf(control.Failed, "ask %s: %w", w.lab.Appliance.Name, err)
+	}
+	return r, nil
+}
