@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"sync"
 
 	"sluice/vnic/frame"
 )
@@ -89,6 +90,7 @@ func (p *Policy) finish() {
 	p.guards = newGuards(p.inv)
 	p.classes = newClassifier(p.Rules, fewCells)
 	p.content = p.hash()
+	p.stamp = stampOf(p.content)
 	p.counters = make([]counter, len(p.Rules)+1)
 }
 
@@ -104,7 +106,7 @@ func (p *Policy) hash() uint64 {
 		}
 		return n
 	}
-	fmt.Fprintf(h, "default %d rules %d excluded %v midstream %v\n", p.Default, len(p.Rules), p.excluded, p.Midstream)
+	fmt.Fprintf(h, "default %d rules %d excluded %v midstream %v liberal %v\n", p.Default, len(p.Rules), p.excluded, p.Midstream, p.Liberal)
 	var b []byte
 	for i := range p.Rules {
 		r := &p.Rules[i]
@@ -124,6 +126,23 @@ func (p *Policy) hash() uint64 {
 		h.Write(b)
 	}
 	return binary.BigEndian.Uint64(h.Sum(nil)) &^ 1
+}
+
+// stamps are short names of what policies decide: a flow remembers 4 bytes of its policy, and no two policies may have the same.
+var stamps = struct {
+	sync.Mutex
+	of map[uint64]uint32
+}{of: map[uint64]uint32{}}
+
+func stampOf(content uint64) uint32 {
+	stamps.Lock()
+	defer stamps.Unlock()
+	n, ok := stamps.of[content]
+	if !ok {
+		n = uint32(len(stamps.of) + 1)
+		stamps.of[content] = n
+	}
+	return n
 }
 
 func boolByte(b bool) byte {

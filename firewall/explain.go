@@ -11,7 +11,7 @@ func (cx *Context) tell(what, detail string) {
 }
 
 // tellFlow records what is known of a frame's flow.
-func (p *Program) tellFlow(cx *Context, e *flow, reply bool, ms uint32) {
+func (p *Program) tellFlow(cx *Context, e tracked, reply bool, ms uint32) {
 	r := e.record(ms, p, p.policy.timeouts)
 	way := "in the direction in which it began"
 	if reply {

@@ -22,6 +22,9 @@ func (p *Policy) NFT(o NFTOptions) (string, error) {
 	if o.Comment != "" {
 		w.line("# %s", strings.Map(oneLine, o.Comment))
 	}
+	// What a ruleset cannot say, but the kernel must do: the appliance's business (appliance.Settings).
+	w.line("define tcp_be_liberal = %d", boolByte(p.Liberal))
+	w.line("define tcp_loose = %d", boolByte(p.Midstream))
 	w.line("table inet sluice")
 	w.line("delete table inet sluice")
 	w.line("table inet sluice {")

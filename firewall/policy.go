@@ -45,8 +45,10 @@ type Policy struct {
 	Exclude []string   // guests that the policy is not for, as written
 	// Midstream lets a flow of TCP begin with an ACK: for connections whose beginning the engine has not seen.
 	Midstream bool
-	Limits    Limits // of each vNIC
-	FailOpen  FailOpen
+	// Liberal lets pass what lies outside TCP's windows.
+	Liberal  bool
+	Limits   Limits // of each vNIC
+	FailOpen FailOpen
 
 	inv      *Inventory
 	groups   []*noun
@@ -58,6 +60,7 @@ type Policy struct {
 	links    []addrSet // by port: the addresses of its segment
 	classes  *classifier
 	content  uint64    // hash of what the policy decides
+	stamp    uint32    // a short name of the content, in flows
 	counters []counter // by rule, the default first
 }
 

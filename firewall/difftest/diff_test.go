@@ -212,7 +212,7 @@ func describe(eth []byte) string {
 	p := gopacket.NewPacket(eth, layers.LayerTypeEthernet, gopacket.NoCopy)
 	switch l := p.TransportLayer().(type) {
 	case *layers.TCP:
-		return fmt.Sprintf("tcp %d %d syn %v ack %v fin %v rst %v", l.SrcPort, l.DstPort, l.SYN, l.ACK, l.FIN, l.RST)
+		return fmt.Sprintf("tcp %d %d %s seq %d ack %d win %d len %d %v", l.SrcPort, l.DstPort, tcpFlags(l), l.Seq, l.Ack, l.Window, len(l.Payload), l.Options)
 	case *layers.UDP:
 		return fmt.Sprintf("udp %d %d", l.SrcPort, l.DstPort)
 	}
@@ -223,6 +223,15 @@ func describe(eth []byte) string {
 		return fmt.Sprintf("%v %x", l.TypeCode, l.Payload)
 	}
 	return fmt.Sprintf("%x", eth[14:])
+}
+
+func tcpFlags(l *layers.TCP) (s string) {
+	for i, has := range []bool{l.SYN, l.ACK, l.FIN, l.RST, l.PSH, l.URG} {
+		if has {
+			s += "SAFRPU"[i : i+1]
+		}
+	}
+	return s
 }
 
 // related are the earlier packets between the same two addresses.

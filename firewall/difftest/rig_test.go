@@ -14,6 +14,8 @@ import (
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"sluice/firewall/appliance"
 )
 
 // The rig's namespaces: the router's, and that of the wires' other ends, which nobody's stack looks at.
@@ -63,7 +65,6 @@ func newRig(t *testing.T) *rig {
 	r.inRouter("nft", "add table inet boot; add chain inet boot c { type filter hook forward priority 0; }; add rule inet boot c ct state invalid accept")
 	// What never becomes whole may not fill the memory for fragments.
 	r.inRouter("sysctl", "-q", "-w", "net.ipv4.ipfrag_time=1", "net.netfilter.nf_conntrack_frag6_timeout=1")
-	r.inRouter("sysctl", "-q", "-w", "net.netfilter.nf_conntrack_tcp_be_liberal=1", "net.netfilter.nf_conntrack_tcp_loose=1")
 	r.openSockets()
 	return r
 }
@@ -164,6 +165,9 @@ func htons(v uint16) uint16 { return v<<8 | v>>8 }
 // apply replaces the router's policy, and forgets its flows.
 func (r *rig) apply(script string) {
 	r.t.Helper()
+	for path, value := range appliance.Settings(script) {
+		r.inRouter("sysctl", "-q", "-w", strings.ReplaceAll(path, "/", ".")+"="+value)
+	}
 	cmd := exec.Command("ip", "netns", "exec", router, "nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(script)
 	if out, err := cmd.CombinedOutput(); err != nil {
