@@ -152,6 +152,7 @@ func (t *tcp) judge(s *tcpSegment) tcpVerdict {
 	case fitIgnored:
 		return tcpIgnored
 	case fitOutside:
+		t.distrust(s)
 		return tcpOutside
 	}
 	return t.enter(s, old, next)
@@ -168,6 +169,14 @@ func (t *tcp) enter(s *tcpSegment, old, next state) tcpVerdict {
 	}
 	t.state = next
 	return tcpFits
+}
+
+// distrust takes a note of a FIN or RST outside its window.
+func (t *tcp) distrust(s *tcpSegment) {
+	answer := t.lastWas(segmentFin, 1-s.dir) || t.lastWas(segmentRst, 1-s.dir)
+	if t.flags&flowAssured != 0 && (s.kind == segmentFin || s.kind == segmentRst) && !answer {
+		t.setLast(s)
+	}
 }
 
 // ignore takes a note of a segment that the flow's ends may understand better than we do.
@@ -239,7 +248,7 @@ func (t *tcp) reset(s *tcpSegment) (next state, how rstKind) {
 		}
 		next = t.state
 	}
-	answers := t.flags&flowReplied != 0 && last == segmentSyn || t.flags&flowAssured == 0 && last == segmentAck
+	answers := t.flags&flowReplied != 0 && t.lastWas(segmentSyn, 1-s.dir) || t.flags&flowAssured == 0 && last == segmentAck
 	if answers && s.ack == t.lastEnd || t.state == tcpFirst && t.lastWas(segmentAck, 1) && s.seq == t.side[1].maxAck {
 		return next, rstBelieved
 	}
