@@ -16,7 +16,7 @@ func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
 
 // check is Check without steering.
 //
-// The way of a frame: what is forged; what is not IP; fragments (fragments.go); ICMP's own ways (icmp.go); the flow table; and what no flow explains
+// The way of a frame: what is forged; what is not IP; fragments (fragments.go); what stateless rules are about; ICMP's own ways (icmp.go); the flow table; and what no flow explains
 // goes to the rules, and begins a flow where they allow it.
 func (p *Program) check(cx *Context, pt Point, k *frame.Key) Verdict {
 	if g := p.policy.guardAt(pt); g != nil {
@@ -33,6 +33,9 @@ func (p *Program) check(cx *Context, pt Point, k *frame.Key) Verdict {
 	}
 	if k.Has(frame.KeyFragment) {
 		return p.checkFirst(cx, pt, k)
+	}
+	if p.policy.stateless != nil && p.policy.isStateless(k) {
+		return p.checkStateless(cx, pt, k)
 	}
 	id, swapped := identify(k)
 	mayBegin := true
@@ -112,9 +115,9 @@ func (p *Program) settled(cx *Context, pt Point, k *frame.Key, e tracked, swappe
 	const handshake = frame.TCPSyn | frame.TCPFin | frame.TCPRst | frame.TCPAck
 	switch {
 	case e.state == datagramMultiple:
-	case e.state != tcpEstablished || k.TCPFlags&handshake != frame.TCPAck || cx.partial:
+	case e.state != tcpEstablished || k.TCPFlags&handshake != frame.TCPAck || cx.partial || reply && e.flags&flowReplied == 0:
 		return 0, false
-	case pt.Dir == FromGuest && !p.follow(cx, k, e, reply), pt.Dir == ToGuest && len(p.policy.excluded) > 0:
+	case pt.Dir == FromGuest && !e.follow(k, cx.Eth, side&1), pt.Dir == ToGuest && len(p.policy.excluded) > 0:
 		return 0, false
 	}
 	if pt.Dir == FromGuest {
@@ -122,23 +125,6 @@ func (p *Program) settled(cx *Context, pt Point, k *frame.Key, e tracked, swappe
 	}
 	e.seen = ms
 	return flags, true
-}
-
-// follow takes an ACK of an established flow into account, where it is inside its window. Of others it changes nothing that known would not
-// change in the same way.
-func (p *Program) follow(cx *Context, k *frame.Key, e tracked, reply bool) bool {
-	if e.side[0].maxWin == 0 || e.side[1].maxWin == 0 {
-		return false
-	}
-	g := p.segment(cx, k, reply)
-	if e.inWindow(&g, false, false) != fitInside {
-		return false
-	}
-	e.last = e.last&^(lastKind|lastReply) | uint8(segmentAck) | g.dir*lastReply
-	if e.flags&flowReplied != 0 {
-		e.flags |= flowAssured
-	}
-	return true
 }
 
 // known judges a frame of a known flow: whether it fits the flow's state, and whether this point has accepted the flow.

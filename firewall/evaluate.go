@@ -89,6 +89,7 @@ func (p *Policy) finish() {
 	}
 	p.guards = newGuards(p.inv)
 	p.classes = newClassifier(p.Rules, fewCells)
+	p.stateless = newStateless(p.Rules)
 	p.content = p.hash()
 	p.stamp = stampOf(p.content)
 	p.counters = make([]counter, len(p.Rules)+1)
@@ -112,7 +113,7 @@ func (p *Policy) hash() uint64 {
 		r := &p.Rules[i]
 		b = binary.AppendUvarint(b[:0], uint64(len(r.Name)))
 		b = append(b, r.Name...)
-		b = append(b, byte(r.Action), r.dirs, boolByte(r.Log), boolByte(r.ports == nil))
+		b = append(b, byte(r.Action), r.dirs, boolByte(r.Log), boolByte(r.Stateless), boolByte(r.ports == nil))
 		b = binary.BigEndian.AppendUint32(b, number(r.from))
 		b = binary.BigEndian.AppendUint32(b, number(r.to))
 		b = binary.AppendUvarint(b, uint64(len(r.svc)))

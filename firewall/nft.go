@@ -28,6 +28,7 @@ func (p *Policy) NFT(o NFTOptions) (string, error) {
 	w.line("table inet sluice")
 	w.line("delete table inet sluice")
 	w.line("table inet sluice {")
+	w.stateless()
 	w.forward()
 	w.input()
 	w.points("from-guest", FromGuest)
@@ -67,11 +68,28 @@ func (w *nftWriter) forward() {
 	w.line("\t\tct state established,related accept")
 	w.line("\t\tct state invalid counter drop comment \"state-mismatch\"")
 	if !w.p.Midstream {
-		w.line("\t\tmeta l4proto tcp tcp flags & (fin|syn|rst|ack) != syn counter drop comment \"state-mismatch\"")
+		w.line("\t\tct state new meta l4proto tcp tcp flags & (fin|syn|rst|ack) != syn counter drop comment \"state-mismatch\"")
 	}
 	w.line("\t\tjump from-guest")
 	w.line("\t\tjump to-guest")
 	w.line("\t\taccept")
+	w.line("\t}")
+}
+
+// stateless keeps conntrack away from the packets that stateless rules are about. To the rest of the rules they are untracked: neither
+// established nor invalid nor new.
+func (w *nftWriter) stateless() {
+	if w.p.stateless == nil {
+		return
+	}
+	w.line("\tchain stateless {")
+	w.line("\t\ttype filter hook prerouting priority raw; policy accept;")
+	for _, r := range w.p.Rules {
+		if r.Stateless {
+			r.ports = nil
+			w.rule(&r, FromGuest, func(match string, _ []string) { w.line("\t\t%snotrack accept comment %q", match, r.Name) })
+		}
+	}
 	w.line("\t}")
 }
 
@@ -114,15 +132,15 @@ func (w *nftWriter) points(chain string, dir Dir) {
 	}
 	for i := range w.p.Rules {
 		if r := &w.p.Rules[i]; r.dirs&(1<<dir) != 0 {
-			w.rule(r, dir)
+			w.rule(r, dir, func(match string, rejects []string) { w.verdict(match, rejects, r) })
 		}
 	}
 	w.verdict("", protocolMatch{hi: 255}.rejects(), &Rule{Name: "default", Action: w.p.Default})
 	w.line("\t}")
 }
 
-// rule writes a rule, once for each combination of family and protocol that it needs.
-func (w *nftWriter) rule(r *Rule, dir Dir) {
+// rule calls write with what a rule matches, once for each combination of family and protocol that it needs, and how nft must reject it.
+func (w *nftWriter) rule(r *Rule, dir Dir, write func(match string, rejects []string)) {
 	field, scope := w.scope(r, dir)
 	anywhere := r.from.isAny() && r.to.isAny() && scope.isAny()
 	for _, family := range families {
@@ -134,7 +152,7 @@ func (w *nftWriter) rule(r *Rule, dir Dir) {
 		}
 		for _, m := range protocolMatches(r.svc) {
 			if anywhere || !m.only(family.other) {
-				w.verdict(on+src+dst+m.text, m.rejects(), r)
+				write(on+src+dst+m.text, m.rejects())
 			}
 		}
 		if anywhere {

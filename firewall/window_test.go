@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"sluice/vnic/frame"
 )
 
@@ -87,6 +89,44 @@ func TestWindowsDry(t *testing.T) {
 			t.Errorf("%s: a dry check changed %+v %+v to %+v %+v", s, f, p, f2, p2)
 		}
 	}
+}
+
+// The short way says and does what the long one does, or nothing.
+func TestFollowIsStep(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		number := func(name string) uint32 {
+			near := rapid.Uint32Range(0, 200000).Draw(t, name)
+			return rapid.SampledFrom([]uint32{near, near - 100000, near + 1<<31, near * 20000}).Draw(t, name+" at")
+		}
+		var f flow
+		var p progress
+		f.state, f.flags = tcpEstablished, rapid.SampledFrom([]uint8{flowReplied, flowReplied | flowAssured}).Draw(t, "flags")
+		for i := range p.side {
+			p.side[i] = window{end: number("end"), maxEnd: number("maxEnd"), maxWin: number("maxWin"), maxAck: number("maxAck")}
+			p.options[i] = rapid.Uint8().Draw(t, "options") | windowAcked
+		}
+		options := rapid.SliceOfN(rapid.SampledFrom([]byte{0, 1, 2, 5, 8, 10}), 0, 24).Draw(t, "header options")
+		k := frame.Key{TCPFlags: frame.TCPAck, Seq: number("seq"), Ack: number("ack"), Window: uint16(number("win")), PayloadLen: rapid.Uint32Range(0, 60000).Draw(t, "len"), Payload: uint16(20 + len(options))}
+		eth := append(make([]byte, 20), options...)
+		reply := rapid.Bool().Draw(t, "reply")
+		f2, p2 := f, p
+		e := tracked{&f2, &p2}
+		dir := uint8(0)
+		if reply {
+			dir = 1
+		}
+		if !e.follow(&k, eth, dir) {
+			if f2 != f || p2 != p {
+				t.Fatalf("said no, and changed %+v to %+v", p, p2)
+			}
+			return
+		}
+		g := (&Program{policy: &Policy{}}).segment(&Context{Eth: eth}, &k, reply)
+		long := tcp{f.state, f.flags, p}
+		if v := long.step(&g); v != tcpFits || long.state != f2.state || long.flags != f2.flags || long.progress != p2 {
+			t.Fatalf("step says %v\nand makes %+v\nfollow    %+v", v, long.progress, p2)
+		}
+	})
 }
 
 // A flow that was carried is not held to windows that nobody knows; one that off has seen break its windows, neither.

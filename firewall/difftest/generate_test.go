@@ -72,11 +72,15 @@ services:
 	}
 	fmt.Fprintf(&b, "default: %s\nrules:\n", pick(r, "allow", "drop", "reject"))
 	nouns := []string{"any", "client", "server", "other", "lan", "dmz", "web", "left", "odd", "deep", "none", "10.10.1.0/27", "0.0.0.0/0", `"::/0"`, "10.10.2.99", "[client, backup]"}
+	stateless := r.IntN(6) - 2 // so many rules, before all others
 	for i := range r.IntN(8) {
 		fmt.Fprintf(&b, "  - {name: r%d, from: %s, to: %s, action: %s, direction: %s", i, pick(r, nouns...), pick(r, nouns...),
 			pick(r, "allow", "allow", "drop", "reject"), pick(r, "in", "out", "in-out", "in-out"))
 		if r.IntN(4) > 0 {
 			fmt.Fprintf(&b, ", service: %s", pick(r, "low", "range", "ping", "icmp", "gre", "mixed", "[low, ping]", "[range, gre]", "any"))
+		}
+		if i < stateless {
+			b.WriteString(", stateless: true")
 		}
 		if r.IntN(4) == 0 {
 			fmt.Fprintf(&b, ", applied-to: %s", pick(r, "client", "server", "lan", "web", "[other, backup]"))
