@@ -16,7 +16,8 @@ func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
 
 // check is Check without steering.
 //
-// The way of a frame: what is forged; what is not IP; fragments (fragments.go); what stateless rules are about; ICMP's own ways (icmp.go); the flow table; and what no flow explains
+// The way of a frame: what is forged; what is not IP; fragments (fragments.go); what stateless rules are about (stateless.go); ICMP's own ways
+// (icmp.go); the flow table; and what no flow explains
 // goes to the rules, and begins a flow where they allow it.
 func (p *Program) check(cx *Context, pt Point, k *frame.Key) Verdict {
 	if g := p.policy.guardAt(pt); g != nil {

@@ -118,7 +118,7 @@ func (p *Program) checkFirst(cx *Context, pt Point, k *frame.Key) Verdict {
 	whole := *k
 	whole.Flags &^= frame.KeyFragment
 	cx.partial = true
-	v := p.Check(cx, pt, &whole)
+	v := p.check(cx, pt, &whole)
 	cx.partial = false
 	if v.Action == Pass && p.enforce && !cx.Dry {
 		if packet, ok := fragmentID(cx, pt, k); ok {

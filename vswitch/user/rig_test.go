@@ -54,6 +54,7 @@ services:
   speed: {udp: 5201}
   shy: {tcp: 22}
 default: drop
+tcp-windows: liberal
 rules:
   - {name: ping, from: client, to: server, service: ping, action: allow}
   - {name: web, from: client, to: server, service: web, action: allow}
