@@ -219,6 +219,9 @@ func (p *Program) again(cx *Context, at Point, k *frame.Key, s *shard, e tracked
 	v.Flags |= flags
 	if v.Action == Pass {
 		if e.stamp != p.stamp {
+			if !cx.Dry {
+				cx.Flows.use(p)
+			}
 			e.stamp, e.points = p.stamp, [2]frame.PortID{}
 		}
 		e.points[at.Dir], e.rule = at.Port, v.Rule
@@ -278,9 +281,7 @@ func (p *Program) begin(cx *Context, pt Point, k *frame.Key, s *shard, id *flowI
 	if pt.Dir == FromGuest {
 		owner = pt.Port
 	}
-	if cx.Flows.program.Load() != p {
-		cx.Flows.program.Store(p)
-	}
+	cx.Flows.use(p)
 	if p.enforce && !cx.Flows.within(p.policy.Limits, owner, cx.Now) {
 		return p.refuse(cx, pt, frame.ReasonFlows, "the vNIC has begun as many flows as the policy's limits allow")
 	}

@@ -19,7 +19,7 @@ type Flows struct {
 	epoch   atomic.Uint32 // counts the marks
 	ports   []atomic.Int32
 	sweep   atomic.Uint32 // where Expire goes on
-	// program is the one that was last asked about a new flow.
+	// program is the one that last let in a flow, or let one live on.
 	program atomic.Pointer[Program]
 	rates   []atomic.Int64 // by port: when its budget of new flows is whole again, in ns
 	shards  [shardCount]shard
@@ -101,7 +101,14 @@ const (
 // noProgram is asked before any other.
 var noProgram = &Program{policy: &Policy{}, timeouts: &defaultTimeouts}
 
-// timeouts are those of the program that was last asked about a new flow.
+// use says that a program lets flows in.
+func (f *Flows) use(p *Program) {
+	if f.program.Load() != p {
+		f.program.Store(p)
+	}
+}
+
+// timeouts are those of the program that was used last.
 func (f *Flows) timeouts() *[states]uint32 { return f.program.Load().timeouts }
 
 // now is the present epoch.

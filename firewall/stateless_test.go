@@ -93,6 +93,11 @@ func TestRuleCounters(t *testing.T) {
 	count("web", 2, 4, 2*syn+2*ack)
 	w.g = mustCompile(t, mustLoad(t, text+"\nmidstream: true"), Fast) // another policy has counters of its own
 	count("web", 0, 0, 0)
+	w.send("client > server tcp 4000 80 S")
+	w.g = mustCompile(t, mustLoad(t, text+"\nmidstream: false"), Fast)
+	w.send("client > server tcp 4000 80 S") // let live on, by a third
+	w.cx.Flows.Clear()
+	count("web", 2, 2, 2*57)
 	w.cx.Dry = true
 	w.send("client > server udp 1 123")
 	count("s", 0, 0, 0)

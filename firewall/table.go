@@ -73,7 +73,7 @@ func (f *Flows) Each(now int64, p *Program, fn func(FlowRecord) bool) {
 }
 
 // Export lists the flows that are alive, not closing, allowed by p's policy, and new or materially changed since a mark;
-// mark 0 means all. It does not matter whether p's placement enforces.
+// mark 0 means all. A flow that no mark of the last 128 has seen change may be given, too. It does not matter whether p's placement enforces.
 func (f *Flows) Export(now int64, p *Program, since Mark) (out []FlowRecord) {
 	ms, timeouts := milliseconds(now), f.timeouts()
 	f.all(func(_ *shard, e tracked) {
