@@ -139,7 +139,7 @@ func (p *Program) known(cx *Context, pt Point, k *frame.Key, s *shard, e tracked
 	ignored := false
 	if k.Proto == frame.ProtoTCP && (pt.Dir == FromGuest || p.unjudged(k)) {
 		verdict := p.advance(cx, pt, k, e, reply)
-		if v, passes := p.misfit(cx, pt, s, e, verdict); !passes {
+		if v, passes := p.misfit(cx, pt, k, s, e, reply, verdict); !passes {
 			return v
 		}
 		ignored = verdict == tcpIgnored
@@ -197,11 +197,14 @@ func (p *Program) advance(cx *Context, pt Point, k *frame.Key, e tracked, reply 
 }
 
 // misfit says what becomes of a segment that does not fit its flow.
-func (p *Program) misfit(cx *Context, pt Point, s *shard, e tracked, verdict tcpVerdict) (v Verdict, passes bool) {
+func (p *Program) misfit(cx *Context, pt Point, k *frame.Key, s *shard, e tracked, reply bool, verdict tcpVerdict) (v Verdict, passes bool) {
 	switch verdict {
 	case tcpFits, tcpIgnored:
 		return v, true
 	case tcpOutside:
+		if cx.Rec != nil {
+			tellWindow(cx, k, e, reply)
+		}
 		return p.refuse(cx, pt, frame.ReasonWindow, "these numbers lie outside the flow's windows"), false
 	case tcpTakenBack:
 		if !cx.Dry {
