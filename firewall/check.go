@@ -6,37 +6,25 @@ import (
 
 // Check says what an insertion point does with a frame. It never allocates. In placements where the engine does not
 // enforce, it lets everything through, but keeps the flow table. Where the placement steers, what a guest may send is steered.
-func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
-	v := p.check(cx, pt, k)
-	if p.steers && v.Action == Pass && pt.Dir == FromGuest {
-		v.Action = Steer
-	}
-	return v
-}
-
-// check is Check without steering.
 //
 // The way of a frame: what is forged; what is not IP; fragments (fragments.go); what stateless rules are about (stateless.go); ICMP's own ways
-// (icmp.go); the flow table; and what no flow explains
-// goes to the rules, and begins a flow where they allow it.
-func (p *Program) check(cx *Context, pt Point, k *frame.Key) Verdict {
+// (icmp.go); the flow table; and what no flow explains goes to the rules, and begins a flow where they allow it.
+func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
 	if g := p.policy.guardAt(pt); g != nil {
 		if forged := g.forged(cx, k); forged != "" {
 			cx.tell("spoofguard", forged)
 			return Verdict{Reason: frame.ReasonSpoof}
 		}
 	}
-	if k.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0 {
-		return p.checkOther(cx, pt, k)
-	}
-	if k.Has(frame.KeyLater) {
-		return p.checkLater(cx, pt, k)
-	}
-	if k.Has(frame.KeyFragment) {
+	switch {
+	case k.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0:
+		return p.steer(pt, p.checkOther(cx, pt, k))
+	case k.Has(frame.KeyLater):
+		return p.steer(pt, p.checkLater(cx, pt, k))
+	case k.Has(frame.KeyFragment):
 		return p.checkFirst(cx, pt, k)
-	}
-	if p.policy.stateless != nil && p.policy.isStateless(k) {
-		return p.checkStateless(cx, pt, k)
+	case p.stateless != nil && p.isStateless(k):
+		return p.steer(pt, p.checkStateless(cx, pt, k))
 	}
 	id, swapped := identify(k)
 	mayBegin := true
@@ -44,7 +32,7 @@ func (p *Program) check(cx *Context, pt Point, k *frame.Key) Verdict {
 		var v Verdict
 		var done bool
 		if v, mayBegin, done = p.checkICMP(cx, pt, k, &id, swapped); done {
-			return v
+			return p.steer(pt, v)
 		}
 	}
 	hash := id.hash()
@@ -54,13 +42,21 @@ func (p *Program) check(cx *Context, pt Point, k *frame.Key) Verdict {
 	e := s.find(&id, hash)
 	if e.flow != nil {
 		if flags, ok := p.settled(cx, pt, k, e, swapped, ms); ok {
-			v := Verdict{Action: Pass, Flags: flags, Rule: e.rule}
+			v := Verdict{Action: p.passes[pt.Dir&1], Flags: flags, Rule: e.rule}
 			s.mu.Unlock()
 			return v
 		}
 	}
 	v := p.judge(cx, pt, k, s, e, &id, hash, swapped, mayBegin, ms)
 	s.mu.Unlock()
+	return p.steer(pt, v)
+}
+
+// steer makes a pass what a pass is at a point.
+func (p *Program) steer(pt Point, v Verdict) Verdict {
+	if v.Action == Pass {
+		v.Action = p.passes[pt.Dir&1]
+	}
 	return v
 }
 

@@ -12,7 +12,8 @@ type Program struct {
 	policy     *Policy
 	placement  Placement
 	enforce    bool // the engine drops what the policy denies
-	steers     bool // what a guest may send goes to the appliance first
+	passes     [2]Action   // by direction: what becomes of a frame that may pass; what a guest may send may go to the appliance first
+	stateless  *classifier // the policy's
 	generation uint64
 	stamp      uint32 // the policy's, in the flows that it lets in
 	timeouts   *[states]uint32
@@ -41,8 +42,11 @@ const lastPrecision = 1e8
 // Compile makes the program of a policy for a placement. It is pure: the same policy gives the same program.
 func Compile(p *Policy, pl Placement) (*Program, error) {
 	g := &Program{
-		policy: p, placement: pl, enforce: pl.EngineEnforces(), steers: pl.Steers(), generation: p.content, stamp: p.stamp,
-		timeouts: p.timeouts,
+		policy: p, placement: pl, enforce: pl.EngineEnforces(), passes: [2]Action{Pass, Pass}, generation: p.content, stamp: p.stamp,
+		stateless: p.stateless, timeouts: p.timeouts,
+	}
+	if pl.Steers() {
+		g.passes[FromGuest] = Steer
 	}
 	if g.enforce {
 		g.generation |= 1

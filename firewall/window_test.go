@@ -93,6 +93,22 @@ func TestWindowsDry(t *testing.T) {
 	}
 }
 
+// A window is shifted only where both sides have said a scale.
+func TestScaleNeedsBoth(t *testing.T) {
+	for _, c := range []struct{ answer, want string }{{"scale=3", "pass"}, {"sackok=1", "window from-guest"}} {
+		w := newWorld(t, mustCompile(t, mustLoad(t, reference), Fast))
+		for _, p := range []string{
+			"client > server tcp 4000 80 S seq=1000 len=0 win=1000 scale=2", "server > client tcp 80 4000 SA seq=5000 ack=1001 len=0 win=1000 " + c.answer,
+			"client > server tcp 4000 80 A seq=1001 ack=5001 len=0 win=1000",
+		} {
+			w.send(p)
+		}
+		if got := w.send("server > client tcp 80 4000 A seq=8000 ack=1001 len=10"); got != c.want {
+			t.Errorf("answered with %s: %s, want %s", c.answer, got, c.want)
+		}
+	}
+}
+
 // The short way says and does what the long one does, or nothing.
 func TestFollowIsStep(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
