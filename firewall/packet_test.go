@@ -209,7 +209,7 @@ func newWorld(t testing.TB, g *Program) *world {
 	return w
 }
 
-// send takes a packet along its whole way, and says "pass", or the reason and the point of the drop: "rule from-guest".
+// send takes a packet along its whole way, and says "pass", also where it would be steered, or the reason and the point of the drop: "rule from-guest".
 func (w *world) send(text string) string {
 	w.t.Helper()
 	p := parsePacket(text)
@@ -218,7 +218,7 @@ func (w *world) send(text string) string {
 		return v.Reason.String() + " from-guest"
 	}
 	v = w.at(Point{w.g.policy.PortOf(p.dst), ToGuest}, text)
-	if v.Action != Pass {
+	if v.Action == Drop {
 		return v.Reason.String() + " to-guest"
 	}
 	return "pass"
