@@ -35,18 +35,18 @@ const (
 	flowLastSACK               // and that of selective acknowledgements
 )
 
-// progress is what a flow has done: its counters, and TCP's windows. It is kept apart because 124 bytes are no multiple of 8, and because
-// no other protocol than TCP ever touches the memory of windows.
+// progress is what a flow has done: its counters, and TCP's windows. It is kept apart, so that a flow is found in one line of the cache, and
+// because 124 bytes are no multiple of 8.
 type progress struct {
 	frames  [2]uint32 // by original, reply, as all pairs here
 	low     [2]uint32 // of IP bytes
-	side    [2]window
-	lastEnd uint32   // where the last ACK ended, or what was ignored after it
-	lastWin uint16   // its window, not scaled
-	high    [2]uint8 // of IP bytes: their next 8 bits
+	high    [2]uint8  // their next 8 bits
 	options [2]uint8
-	last    uint8 // which segment came last
-	changed uint8 // when something material changed, as Flows.epoch counts
+	lastWin uint16 // the window of the last ACK, or of what was ignored after it, not scaled
+	last    uint8  // which segment came last
+	changed uint8  // when something material changed, as Flows.epoch counts
+	lastEnd uint32 // where the last ACK ended, or what was ignored after it
+	side    [2]window
 }
 
 // add counts a frame. Counters stay at their top: 4 billion frames, 1 TiB.

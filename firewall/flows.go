@@ -31,17 +31,14 @@ const shardCount = 64
 
 // shard is a part of the table with a lock of its own. Flows are spread over shards by their hash.
 type shard struct {
-	mu       sync.Mutex
-	heads    []uint32 // buckets: 1 + index of their first flow
-	buckets  uint32   // how many are in use; they grow with the flows, one at a time (linear hashing), so that few flows are found in few lines of cache
-	mask     uint32   // the greatest power of two that is not more, less one
-	entries  []flow
-	progress []progress // of the entries
-	free     uint32     // list of entries that were used before: 1 + index
-	used     uint32     // entries from here on were never used
-	hand     uint32     // where the search for a victim goes on
-	n        int
-	_        [48]byte // shards' locks do not share a cache line
+	mu      sync.Mutex
+	pages   []page
+	buckets uint32 // how many are in use; they grow with the flows, one at a time (linear hashing), so that few flows are found in few lines of cache
+	mask    uint32 // the greatest power of two that is not more, less one
+	free    uint32 // list of entries that were used before: 1 + index
+	used    uint32 // entries from here on were never used
+	hand    uint32 // where the search for a victim goes on
+	n       int    // and 64 bytes are full: shards' locks do not share a line of the cache
 }
 
 // FlowsConfig bounds a flow table. The zero value takes the defaults.
@@ -72,17 +69,15 @@ func NewFlows(c FlowsConfig) *Flows {
 	if c.PerPort == 0 {
 		f.perPort = int32(total / 4)
 	}
-	mem, err := unix.Mmap(-1, 0, total*(flowBytes+progressBytes+headBytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	mem, err := unix.Mmap(-1, 0, total/pageFlows*pageBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
 		panic(fmt.Sprintf("reserve memory for %d flows: %v", total, err))
 	}
 	// Not from Go's heap: a page costs nothing before its first flow, and the collector does not let garbage grow in proportion.
-	heads := unsafe.Slice((*uint32)(unsafe.Pointer(&mem[0])), total)
-	entries := unsafe.Slice((*flow)(unsafe.Pointer(&mem[total*headBytes])), total)
-	progresses := unsafe.Slice((*progress)(unsafe.Pointer(&mem[total*(headBytes+flowBytes)])), total)
+	pages := unsafe.Slice((*page)(unsafe.Pointer(&mem[0])), total/pageFlows)
 	for i := range f.shards {
 		s := &f.shards[i]
-		s.entries, s.progress, s.heads = entries[i*each:(i+1)*each], progresses[i*each:(i+1)*each], heads[i*each:(i+1)*each]
+		s.pages = pages[i*each/pageFlows : (i+1)*each/pageFlows]
 		s.buckets, s.mask = firstBuckets, firstBuckets-1
 	}
 	runtime.AddCleanup(f, func(m []byte) { _ = unix.Munmap(m) }, mem)
@@ -92,10 +87,16 @@ func NewFlows(c FlowsConfig) *Flows {
 // firstBuckets is how many buckets an empty shard has; a power of two, at most minShard.
 const firstBuckets = 16
 
+// page is a page of memory: so many flows, and as many buckets. What belongs together lies together, so that few flows are in few pages.
+type page struct {
+	flows    [pageFlows]flow
+	progress [pageFlows]progress
+	heads    [pageFlows]uint32 // 1 + index of a bucket's first flow
+}
+
 const (
-	flowBytes     = int(unsafe.Sizeof(flow{}))
-	progressBytes = int(unsafe.Sizeof(progress{}))
-	headBytes     = 4
+	pageFlows = 32
+	pageBytes = int(unsafe.Sizeof(page{}))
 )
 
 // noProgram is asked before any other.
@@ -122,16 +123,16 @@ func (s *shard) bucket(hash uint64) *uint32 {
 	if i >= s.buckets {
 		i &= s.mask
 	}
-	return &s.heads[i]
+	return s.head(i)
 }
 
 // split adds a bucket, and moves to it what belongs there.
 func (s *shard) split() {
-	old := &s.heads[s.buckets-s.mask-1]
+	old := s.head(s.buckets - s.mask - 1)
 	s.buckets++
-	added := &s.heads[s.buckets-1]
+	added := s.head(s.buckets - 1)
 	for at := old; *at != 0; {
-		e := &s.entries[*at-1]
+		e := s.flow(*at - 1)
 		if s.bucket(e.hash()) == old {
 			at = &e.next
 			continue
@@ -146,12 +147,21 @@ func (s *shard) split() {
 }
 
 // at is the entry with an index.
-func (s *shard) at(i uint32) tracked { return tracked{&s.entries[i], &s.progress[i]} }
+func (s *shard) at(i uint32) tracked {
+	p := &s.pages[i/pageFlows]
+	return tracked{&p.flows[i%pageFlows], &p.progress[i%pageFlows]}
+}
+
+func (s *shard) flow(i uint32) *flow   { return &s.pages[i/pageFlows].flows[i%pageFlows] }
+func (s *shard) head(i uint32) *uint32 { return &s.pages[i/pageFlows].heads[i%pageFlows] }
+
+// room is how many flows, and buckets, the shard can have.
+func (s *shard) room() uint32 { return uint32(len(s.pages)) * pageFlows }
 
 // find gives the flow's entry; the zero value says none.
 func (s *shard) find(id *flowID, hash uint64) tracked {
 	for i := *s.bucket(hash); i != 0; {
-		e := &s.entries[i-1]
+		e := s.flow(i - 1)
 		if e.is(id) {
 			return s.at(i - 1)
 		}
@@ -166,17 +176,17 @@ func (f *Flows) insert(s *shard, id *flowID, hash uint64, owner frame.PortID, ms
 	if full && !f.evict(s, ms, owner) {
 		return tracked{}
 	}
-	if s.free == 0 && int(s.used) == len(s.entries) && !f.evict(s, ms, 0) && !f.evictFrom(s, ms, owner) {
+	if s.free == 0 && s.used == s.room() && !f.evict(s, ms, 0) && !f.evictFrom(s, ms, owner) {
 		return tracked{}
 	}
 	i := s.free
 	if i != 0 {
-		s.free = s.entries[i-1].next
+		s.free = s.flow(i - 1).next
 	} else {
 		s.used++
 		i = s.used
 	}
-	if s.n >= int(s.buckets) && int(s.buckets) < len(s.heads) {
+	if s.n >= int(s.buckets) && s.buckets < s.room() {
 		s.split()
 	}
 	head := s.bucket(hash)
@@ -193,8 +203,8 @@ func (f *Flows) insert(s *shard, id *flowID, hash uint64, owner frame.PortID, ms
 func (f *Flows) remove(s *shard, e tracked) {
 	f.program.Load().policy.ended(e)
 	at := s.bucket(e.hash())
-	for &s.entries[*at-1] != e.flow {
-		at = &s.entries[*at-1].next
+	for s.flow(*at-1) != e.flow {
+		at = &s.flow(*at - 1).next
 	}
 	i := *at
 	*at = e.next

@@ -209,7 +209,7 @@ func TestConcurrent(t *testing.T) {
 
 // The table holds a million flows, in at most 128 bytes each.
 func TestMillionFlows(t *testing.T) {
-	if n := flowBytes + progressBytes + headBytes; n > 128 {
+	if n := pageBytes / pageFlows; n > 128 || pageBytes != 4096 {
 		t.Errorf("%d bytes a flow", n)
 	}
 	const million = 1_000_000

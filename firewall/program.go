@@ -11,7 +11,7 @@ import (
 type Program struct {
 	policy     *Policy
 	placement  Placement
-	enforce    bool // the engine drops what the policy denies
+	enforce    bool        // the engine drops what the policy denies
 	passes     [2]Action   // by direction: what becomes of a frame that may pass; what a guest may send may go to the appliance first
 	stateless  *classifier // the policy's
 	generation uint64

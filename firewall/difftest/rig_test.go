@@ -4,9 +4,12 @@ package difftest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -18,11 +21,22 @@ import (
 	"sluice/firewall/appliance"
 )
 
-// The rig's namespaces: the router's, and that of the wires' other ends, which nobody's stack looks at.
-const (
-	router = "sl-fw-router"
-	wires  = "sl-fw-wires"
+// The rig's namespaces: the router's, and that of the wires' other ends, which nobody's stack looks at. Each run has its own.
+var (
+	router = fmt.Sprint("sl-fw-router-", os.Getpid())
+	wires  = fmt.Sprint("sl-fw-wires-", os.Getpid())
 )
+
+// sweep deletes what killed runs have left.
+func sweep() {
+	all, _ := filepath.Glob("/run/netns/sl-fw-*-*")
+	for _, path := range all {
+		pid := path[strings.LastIndexByte(path, '-')+1:]
+		if _, err := os.Stat("/proc/" + pid); errors.Is(err, fs.ErrNotExist) {
+			_ = exec.Command("ip", "netns", "del", filepath.Base(path)).Run()
+		}
+	}
+}
 
 // rig is a router between two segments, lan and dmz, whose policy is nftables.
 type rig struct {
@@ -52,7 +66,7 @@ func newRig(t *testing.T) *rig {
 			_ = exec.Command("ip", "netns", "del", ns).Run()
 		}
 	}
-	cleanup() // what a killed run may have left
+	sweep()
 	t.Cleanup(cleanup)
 	r.run("ip", "netns", "add", router)
 	r.run("ip", "netns", "add", wires)
