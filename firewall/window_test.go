@@ -38,8 +38,12 @@ func TestWindows(t *testing.T) {
 		{"RST from before", s + "A seq=5001 ack=1001 len=100; " + c + "A seq=1001 ack=5101 len=0; " + s + "R seq=5001 len=0; " + s + "A seq=5101 ack=1001 len=10", "pass; pass; window from-guest; pass"},
 		{"RST exactly", s + "R seq=5001 len=0; " + c + "SA seq=1 ack=1 len=0", "pass; state-mismatch from-guest"},
 		{"RST within the window ends nothing", s + "R seq=5501 len=0; " + s + "A seq=5001 ack=1001 len=10; " + c + "A seq=1001 ack=5011 len=10", "pass; pass; pass"},
+		{"RST within the window leaves the flow", s + "R seq=5501 len=0; " + s + "R seq=900000 len=0", "pass; window from-guest"},
+		{"RST right behind one's own data ends the flow", s + "A seq=5001 ack=1001 len=100; " + s + "R seq=5101 len=0; " + s + "R seq=900000 len=0", "pass; pass; pass"},
+		{"not so after a false one", s + "A seq=5001 ack=1001 len=100; " + c + "R seq=900000 len=0; " + s + "R seq=5101 len=0; " + s + "R seq=900000 len=0", "pass; window from-guest; pass; window from-guest"},
 		{"RST far outside", s + "R seq=900000 len=0", "window from-guest"},
 		{"begun again", c + "S seq=9000000 len=0 win=500 scale=1; " + s + "SA seq=7000000 ack=9000001 len=0 win=500 scale=1; " + c + "A seq=9000001 ack=7000001 len=0", "pass; pass; pass"},
+		{"begun again with another scale", c + "S seq=9000000 len=0 win=500 scale=4; " + s + "SA seq=7000000 ack=9000001 len=0 win=500 scale=1; " + c + "A seq=9000001 ack=7000001 len=0 win=500; " + s + "A seq=7005000 ack=9000001 len=10", "pass; pass; pass; pass"},
 		{"begun again, answered wrongly", c + "S seq=9000000 len=0; " + s + "SA seq=7000000 ack=9000002 len=0; " + c + "A seq=9000001 ack=7000001 len=0", "pass; pass; window from-guest"},
 		{"a fragmented segment's length is not known", c + "A seq=1001 ack=5001 len=8 first; " + s + "A seq=5001 ack=9001 len=0", "pass; pass"},
 	} {
@@ -147,7 +151,7 @@ func TestFollowIsStep(t *testing.T) {
 	})
 }
 
-// A flow that was carried is not held to windows that nobody knows; one that off has seen break its windows, neither.
+// A flow that was carried, or picked up in its middle, is not held to windows that nobody knows; nor is one that broke them in off.
 func TestWindowsUnknown(t *testing.T) {
 	p := mustLoad(t, reference)
 	w := newWorld(t, mustCompile(t, p, Fast))
@@ -156,6 +160,12 @@ func TestWindowsUnknown(t *testing.T) {
 	for _, s := range []string{"client > server tcp 4000 80 A seq=1 ack=900000", "server > client tcp 80 4000 A seq=5 ack=77777777", "client > server tcp 4000 80 A seq=12345678 ack=1"} {
 		if got := w.send(s); got != "pass" {
 			t.Errorf("carried: %s: %s", s, got)
+		}
+	}
+	w = newWorld(t, mustCompile(t, mustLoad(t, reference+"midstream: true\n"), Fast))
+	for _, s := range []string{"client > server tcp 4000 80 A seq=1000 ack=5000 win=1000", "server > client tcp 80 4000 A seq=5000 ack=1001", "server > client tcp 80 4000 A seq=900000 ack=1001"} {
+		if got := w.send(s); got != "pass" {
+			t.Errorf("picked up: %s: %s", s, got)
 		}
 	}
 	w = newWorld(t, mustCompile(t, p, Off))
