@@ -6,33 +6,25 @@ import (
 
 // Check says what an insertion point does with a frame. It never allocates. In placements where the engine does not
 // enforce, it lets everything through, but keeps the flow table. Where the placement steers, what a guest may send is steered.
-func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
-	v := p.check(cx, pt, k)
-	if p.steers && v.Action == Pass && pt.Dir == FromGuest {
-		v.Action = Steer
-	}
-	return v
-}
-
-// check is Check without steering.
 //
-// The way of a frame: what is forged; what is not IP; fragments (fragments.go); ICMP's own ways (icmp.go); the flow table; and what no flow explains
-// goes to the rules, and begins a flow where they allow it.
-func (p *Program) check(cx *Context, pt Point, k *frame.Key) Verdict {
+// The way of a frame: what is forged; what is not IP; fragments (fragments.go); what stateless rules are about (stateless.go); ICMP's own ways
+// (icmp.go); the flow table; and what no flow explains goes to the rules, and begins a flow where they allow it.
+func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
 	if g := p.policy.guardAt(pt); g != nil {
 		if forged := g.forged(cx, k); forged != "" {
 			cx.tell("spoofguard", forged)
 			return Verdict{Reason: frame.ReasonSpoof}
 		}
 	}
-	if k.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0 {
-		return p.checkOther(cx, pt, k)
-	}
-	if k.Has(frame.KeyLater) {
-		return p.checkLater(cx, pt, k)
-	}
-	if k.Has(frame.KeyFragment) {
+	switch {
+	case k.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0:
+		return p.steer(pt, p.checkOther(cx, pt, k))
+	case k.Has(frame.KeyLater):
+		return p.steer(pt, p.checkLater(cx, pt, k))
+	case k.Has(frame.KeyFragment):
 		return p.checkFirst(cx, pt, k)
+	case p.stateless != nil && p.isStateless(k):
+		return p.steer(pt, p.checkStateless(cx, pt, k))
 	}
 	id, swapped := identify(k)
 	mayBegin := true
@@ -40,7 +32,7 @@ func (p *Program) check(cx *Context, pt Point, k *frame.Key) Verdict {
 		var v Verdict
 		var done bool
 		if v, mayBegin, done = p.checkICMP(cx, pt, k, &id, swapped); done {
-			return v
+			return p.steer(pt, v)
 		}
 	}
 	hash := id.hash()
@@ -48,15 +40,23 @@ func (p *Program) check(cx *Context, pt Point, k *frame.Key) Verdict {
 	ms := milliseconds(cx.Now)
 	s.mu.Lock()
 	e := s.find(&id, hash)
-	if e != nil {
+	if e.flow != nil {
 		if flags, ok := p.settled(cx, pt, k, e, swapped, ms); ok {
-			v := Verdict{Action: Pass, Flags: flags, Rule: e.rule}
+			v := Verdict{Action: p.passes[pt.Dir&1], Flags: flags, Rule: e.rule}
 			s.mu.Unlock()
 			return v
 		}
 	}
 	v := p.judge(cx, pt, k, s, e, &id, hash, swapped, mayBegin, ms)
 	s.mu.Unlock()
+	return p.steer(pt, v)
+}
+
+// steer makes a pass what a pass is at a point.
+func (p *Program) steer(pt Point, v Verdict) Verdict {
+	if v.Action == Pass {
+		v.Action = p.passes[pt.Dir&1]
+	}
 	return v
 }
 
@@ -86,103 +86,148 @@ func (p *Program) refuse(cx *Context, pt Point, r frame.Reason, why string) Verd
 }
 
 // judge says what becomes of a frame for which the flow table has e, or nothing.
-func (p *Program) judge(cx *Context, pt Point, k *frame.Key, s *shard, e *flow, id *flowID, hash uint64, swapped, mayBegin bool, ms uint32) Verdict {
-	if e != nil && !e.expired(ms, p.timeouts) && !e.reopens(k, swapped != e.swapped(), pt.Dir) {
+func (p *Program) judge(cx *Context, pt Point, k *frame.Key, s *shard, e tracked, id *flowID, hash uint64, swapped, mayBegin bool, ms uint32) Verdict {
+	if e.flow != nil && !e.expired(ms, p.timeouts) && !e.reopens(k, swapped != e.swapped(), pt.Dir) {
 		return p.known(cx, pt, k, s, e, swapped, ms)
 	}
-	if e != nil && !cx.Dry {
+	if e.flow != nil && !cx.Dry {
 		cx.Flows.remove(s, e)
 	}
 	return p.begin(cx, pt, k, s, id, hash, swapped, mayBegin, ms)
 }
 
 // settled is the short way for nearly all frames: of a flow that is answered, at a point that has accepted it, and that change nothing
-// but counters. It must say what known would say.
-func (p *Program) settled(cx *Context, pt Point, k *frame.Key, e *flow, swapped bool, ms uint32) (flags VerdictFlag, ok bool) {
-	const handshake = frame.TCPSyn | frame.TCPFin | frame.TCPRst | frame.TCPAck
-	steady := e.state == datagramMultiple || e.state == tcpEstablished && e.flags&flowLast == 0 && k.TCPFlags&handshake == frame.TCPAck
-	side := pt.Dir
+// but counters and windows. It must say what known would say.
+func (p *Program) settled(cx *Context, pt Point, k *frame.Key, e tracked, swapped bool, ms uint32) (flags VerdictFlag, ok bool) {
+	side := uint8(pt.Dir)
 	flags = VerdictKnown
-	if swapped != e.swapped() {
+	reply := swapped != e.swapped()
+	if reply {
 		side = 1 - side
 		flags |= VerdictReply
 	}
-	if !steady || p.enforce && (e.gen != p.generation || e.points[side&1] != pt.Port) || e.expired(ms, p.timeouts) || cx.Dry || cx.Rec != nil {
+	if p.enforce && (e.stamp != p.stamp || e.points[side&1] != pt.Port) || e.expired(ms, p.timeouts) || cx.Dry || cx.Rec != nil {
+		return 0, false
+	}
+	const handshake = frame.TCPSyn | frame.TCPFin | frame.TCPRst | frame.TCPAck
+	switch {
+	case e.state == datagramMultiple:
+	case e.state != tcpEstablished || k.TCPFlags&handshake != frame.TCPAck || cx.partial || reply && e.flags&flowReplied == 0:
+		return 0, false
+	case pt.Dir == FromGuest && !e.follow(k, cx.Eth, side&1), pt.Dir == ToGuest && len(p.policy.excluded) > 0:
 		return 0, false
 	}
 	if pt.Dir == FromGuest {
-		e.frames[side&1]++
-		e.bytes[side&1] += uint64(k.L3Len)
+		e.add(side, k.L3Len)
 	}
 	e.seen = ms
 	return flags, true
 }
 
 // known judges a frame of a known flow: whether it fits the flow's state, and whether this point has accepted the flow.
-func (p *Program) known(cx *Context, pt Point, k *frame.Key, s *shard, e *flow, swapped bool, ms uint32) Verdict {
-	if cx.Dry {
-		cx.copied = *e
-		e = &cx.copied
-	}
+func (p *Program) known(cx *Context, pt Point, k *frame.Key, s *shard, e tracked, swapped bool, ms uint32) Verdict {
+	e = cx.own(e)
 	reply := swapped != e.swapped()
-	next, flags, fits := e.state, e.flags, true
-	if k.Proto == frame.ProtoTCP {
-		next, flags, fits = nextTCP(e.state, segmentOf(k.TCPFlags), reply, e.flags)
-	}
 	if cx.Rec != nil {
 		p.tellFlow(cx, e, reply, ms)
 	}
-	if !fits {
-		if segmentOf(k.TCPFlags) == segmentRst && !reply && flags&flowReplied == 0 && !cx.Dry {
-			cx.Flows.remove(s, e) // who began takes it back, as conntrack sees it too
+	before := e.state
+	ignored := false
+	if k.Proto == frame.ProtoTCP && (pt.Dir == FromGuest || p.unjudged(k)) {
+		verdict := p.advance(cx, pt, k, e, reply)
+		if v, passes := p.misfit(cx, pt, k, s, e, reply, verdict); !passes {
+			return v
 		}
-		return p.refuse(cx, pt, frame.ReasonState, "these TCP flags do not fit the flow's state")
+		ignored = verdict == tcpIgnored
 	}
 	v := Verdict{Action: Pass, Flags: VerdictKnown, Rule: e.rule}
-	side := 0
+	side := uint8(0)
 	dir := pt.Dir
 	if reply {
 		v.Flags |= VerdictReply
 		side, dir = 1, 1-dir
 	}
-	if p.enforce && (e.gen != p.generation || e.points[dir] != pt.Port) {
+	if p.enforce && (e.stamp != p.stamp || e.points[dir] != pt.Port) {
 		if v = p.again(cx, Point{pt.Port, dir}, k, s, e, v.Flags); v.Action != Pass {
 			return v
 		}
 	}
-	e.seen = ms
+	if !ignored {
+		e.seen = ms
+	}
 	if pt.Dir == ToGuest {
 		return v // it was counted, and moved the flow's state, where it left its guest
 	}
-	e.frames[side]++
-	e.bytes[side] += uint64(k.L3Len)
+	e.add(side, k.L3Len)
 	if k.Proto != frame.ProtoTCP {
-		next = nextDatagram(e.state, reply, e.frames[0], &flags)
+		e.state = nextDatagram(e.state, reply, e.frames[0], &e.flags)
 	}
-	if next != e.state || flags != e.flags {
-		e.state, e.flags = next, flags
-		if !cx.Dry {
-			e.changed = cx.Flows.seq.Add(1)
-		}
+	if e.state != before {
+		e.changed = cx.Flows.now()
 	}
 	return v
 }
 
+// unjudged says whether a segment has passed where it left its guest whatever it was, because the policy is not for that vNIC. Then, and only
+// then, is it judged where it arrives.
+func (p *Program) unjudged(k *frame.Key) bool {
+	return len(p.policy.excluded) > 0 && p.policy.excludes(p.policy.PortOf(k.Src.IP()))
+}
+
+// advance judges a segment, and takes it into account where it leaves its guest.
+func (p *Program) advance(cx *Context, pt Point, k *frame.Key, e tracked, reply bool) tcpVerdict {
+	g := p.segment(cx, k, reply)
+	t := tcp{e.state, e.flags, *e.progress}
+	if cx.partial {
+		t.unchecked() // how long the segment is, only its other fragments know
+	}
+	verdict := t.step(&g)
+	if pt.Dir == ToGuest {
+		return verdict
+	}
+	if verdict == tcpOutside && p.placement == Off {
+		t.unchecked() // nobody keeps it from passing, so what comes after it cannot be held against the windows
+	}
+	e.state, e.flags, *e.progress = t.state, t.flags, t.progress
+	return verdict
+}
+
+// misfit says what becomes of a segment that does not fit its flow.
+func (p *Program) misfit(cx *Context, pt Point, k *frame.Key, s *shard, e tracked, reply bool, verdict tcpVerdict) (v Verdict, passes bool) {
+	switch verdict {
+	case tcpFits, tcpIgnored:
+		return v, true
+	case tcpOutside:
+		if cx.Rec != nil {
+			tellWindow(cx, k, e, reply)
+		}
+		return p.refuse(cx, pt, frame.ReasonWindow, "these numbers lie outside the flow's windows"), false
+	case tcpTakenBack:
+		if !cx.Dry {
+			cx.Flows.remove(s, e) // as conntrack sees it too
+		}
+	}
+	return p.refuse(cx, pt, frame.ReasonState, "these TCP flags do not fit the flow's state"), false
+}
+
 // again asks the rules about a known flow, at a point that has not accepted it yet, or not under this program. at is as the one who
 // began the flow sees it.
-func (p *Program) again(cx *Context, at Point, k *frame.Key, s *shard, e *flow, flags VerdictFlag) Verdict {
-	first := e.first(e.swapped())
+func (p *Program) again(cx *Context, at Point, k *frame.Key, s *shard, e tracked, flags VerdictFlag) Verdict {
+	first := e.flowID.first(e.swapped())
 	v := p.evaluate(cx, at, &first.src, &first.dst, first.service, k.L3Len)
 	v.Flags |= flags
 	if v.Action == Pass {
-		if e.gen != p.generation {
-			e.gen, e.points = p.generation, [2]frame.PortID{}
+		if e.stamp != p.stamp {
+			if !cx.Dry {
+				cx.Flows.use(p)
+			}
+			e.stamp, e.points = p.stamp, [2]frame.PortID{}
 		}
 		e.points[at.Dir], e.rule = at.Port, v.Rule
 		return v
 	}
 	switch {
-	case e.gen == p.generation:
+	case e.stamp == p.stamp:
 		// Nobody has received the flow's first packet yet: it never began. Where a flooded copy was denied where it is no use, it
 		// begins again at the port where it is.
 		if at.Dir == FromGuest || e.points[ToGuest] != 0 {
@@ -235,25 +280,30 @@ func (p *Program) begin(cx *Context, pt Point, k *frame.Key, s *shard, id *flowI
 	if pt.Dir == FromGuest {
 		owner = pt.Port
 	}
-	if cx.Flows.timeouts.Load() != p.timeouts {
-		cx.Flows.timeouts.Store(p.timeouts)
-	}
+	cx.Flows.use(p)
 	if p.enforce && !cx.Flows.within(p.policy.Limits, owner, cx.Now) {
 		return p.refuse(cx, pt, frame.ReasonFlows, "the vNIC has begun as many flows as the policy's limits allow")
 	}
 	e := cx.Flows.insert(s, id, hash, owner, ms)
-	if e == nil {
+	if e.flow == nil {
 		return p.refuse(cx, pt, frame.ReasonFlows, "the flow table, or the port's share of it, is full")
 	}
 	e.state = start
 	if swapped {
 		e.flags |= flowSwapped
 	}
+	if k.Proto == frame.ProtoTCP {
+		g := p.segment(cx, k, false)
+		e.begin(&g)
+		if cx.partial {
+			e.unchecked()
+		}
+	}
 	if pt.Dir == FromGuest {
-		e.frames[0], e.bytes[0] = 1, uint64(k.L3Len)
+		e.add(0, k.L3Len)
 	}
 	if p.enforce {
-		e.gen, e.rule, e.points[pt.Dir] = p.generation, v.Rule, pt.Port
+		e.stamp, e.rule, e.points[pt.Dir] = p.stamp, v.Rule, pt.Port
 	}
 	return v
 }

@@ -201,7 +201,7 @@ func TestExplain(t *testing.T) {
 	if len(steps) != 2 || steps[0].Rule != "web" || steps[0].Where != "policy.yaml:10" {
 		t.Errorf("steps %+v", steps)
 	}
-	if w.cx.Flows.Len() != 0 || w.g.Rules()[1].Hits != 0 {
+	if w.cx.Flows.Len() != 0 || w.g.Rules(w.cx.Flows)[1].Hits != 0 {
 		t.Error("a dry check left a trace")
 	}
 }

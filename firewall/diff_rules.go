@@ -51,7 +51,7 @@ func ruleKeysOf(sets *interned, rules []Rule) []string {
 	keys := make([]string, len(rules))
 	for i := range rules {
 		r := &rules[i]
-		k := []byte{byte(r.Action), r.dirs, boolByte(r.ports == nil)}
+		k := []byte{byte(r.Action), r.dirs, boolByte(r.Stateless), boolByte(r.ports == nil)}
 		k = binary.BigEndian.AppendUint32(k, sets.number(r.from, 0))
 		k = binary.BigEndian.AppendUint32(k, sets.number(r.to, 0))
 		k = binary.AppendUvarint(k, uint64(len(r.ports)))

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"sync"
 
 	"sluice/vnic/frame"
 )
@@ -88,7 +89,9 @@ func (p *Policy) finish() {
 	}
 	p.guards = newGuards(p.inv)
 	p.classes = newClassifier(p.Rules, fewCells)
+	p.stateless = newStateless(p.Rules)
 	p.content = p.hash()
+	p.stamp = stampOf(p.content)
 	p.counters = make([]counter, len(p.Rules)+1)
 }
 
@@ -104,13 +107,13 @@ func (p *Policy) hash() uint64 {
 		}
 		return n
 	}
-	fmt.Fprintf(h, "default %d rules %d excluded %v midstream %v\n", p.Default, len(p.Rules), p.excluded, p.Midstream)
+	fmt.Fprintf(h, "default %d rules %d excluded %v midstream %v liberal %v\n", p.Default, len(p.Rules), p.excluded, p.Midstream, p.Liberal)
 	var b []byte
 	for i := range p.Rules {
 		r := &p.Rules[i]
 		b = binary.AppendUvarint(b[:0], uint64(len(r.Name)))
 		b = append(b, r.Name...)
-		b = append(b, byte(r.Action), r.dirs, boolByte(r.Log), boolByte(r.ports == nil))
+		b = append(b, byte(r.Action), r.dirs, boolByte(r.Log), boolByte(r.Stateless), boolByte(r.ports == nil))
 		b = binary.BigEndian.AppendUint32(b, number(r.from))
 		b = binary.BigEndian.AppendUint32(b, number(r.to))
 		b = binary.AppendUvarint(b, uint64(len(r.svc)))
@@ -124,6 +127,23 @@ func (p *Policy) hash() uint64 {
 		h.Write(b)
 	}
 	return binary.BigEndian.Uint64(h.Sum(nil)) &^ 1
+}
+
+// stamps are short names of what policies decide: a flow remembers 4 bytes of its policy, and no two policies may have the same.
+var stamps = struct {
+	sync.Mutex
+	of map[uint64]uint32
+}{of: map[uint64]uint32{}}
+
+func stampOf(content uint64) uint32 {
+	stamps.Lock()
+	defer stamps.Unlock()
+	n, ok := stamps.of[content]
+	if !ok {
+		n = uint32(len(stamps.of) + 1)
+		stamps.of[content] = n
+	}
+	return n
 }
 
 func boolByte(b bool) byte {

@@ -1,6 +1,10 @@
 package firewall
 
-import "fmt"
+import (
+	"fmt"
+
+	"sluice/vnic/frame"
+)
 
 // tell records one step where somebody listens; while forwarding nobody does. What must be put together is so only then (cx.Rec is
 // asked first), because arguments of a format would be allocated.
@@ -11,7 +15,7 @@ func (cx *Context) tell(what, detail string) {
 }
 
 // tellFlow records what is known of a frame's flow.
-func (p *Program) tellFlow(cx *Context, e *flow, reply bool, ms uint32) {
+func (p *Program) tellFlow(cx *Context, e tracked, reply bool, ms uint32) {
 	r := e.record(ms, p, p.policy.timeouts)
 	way := "in the direction in which it began"
 	if reply {
@@ -20,6 +24,19 @@ func (p *Program) tellFlow(cx *Context, e *flow, reply bool, ms uint32) {
 	cx.Rec(Step{
 		What: "flow", Rule: r.Rule,
 		Detail: fmt.Sprintf("belongs to the flow %s from %s to %s, %s; %s, %d s left", r.Service, r.Src, r.Dst, r.State, way, r.Timeout),
+	})
+}
+
+// tellWindow records what a segment says, and what would have been within the windows.
+func tellWindow(cx *Context, k *frame.Key, e tracked, reply bool) {
+	from, to := &e.side[0], &e.side[1]
+	if reply {
+		from, to = to, from
+	}
+	cx.Rec(Step{
+		What: "window",
+		Detail: fmt.Sprintf("%d bytes from %d on, acknowledging up to %d; its side has sent up to %d and may send up to %d, the other has sent up to %d",
+			k.PayloadLen, k.Seq, k.Ack, from.end, from.maxEnd, to.end),
 	})
 }
 

@@ -125,7 +125,21 @@ type Context struct {
 	Rec func(Step)
 	Log *Log // takes what rules with log: true decide; may be nil
 
-	copied flow // what Dry changes instead
+	partial   bool // the key is of a first fragment
+	stateless bool // the frame becomes no flow
+	copied    struct {
+		flow     flow
+		progress progress
+	}
+}
+
+// own gives an entry that may be changed: where nothing may change, a copy.
+func (cx *Context) own(e tracked) tracked {
+	if !cx.Dry {
+		return e
+	}
+	cx.copied.flow, cx.copied.progress = *e.flow, *e.progress
+	return tracked{&cx.copied.flow, &cx.copied.progress}
 }
 
 // Step is one step of an explanation. Rec is nil while forwarding.

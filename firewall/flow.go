@@ -9,35 +9,76 @@ import (
 	"sluice/vnic/frame"
 )
 
-// flow is one entry of the flow table: 120 bytes without pointers. Its ends are in an order that does not depend on who began,
-// so that both directions find it.
+// flow is one entry of the flow table: 64 bytes without pointers, one line of the cache, and 60 of progress beside it. Its ends are in an
+// order that does not depend on who began, so that both directions find it.
 type flow struct {
 	flowID
-	gen     uint64          // generation of the program that accepted it at points; 0 is none
-	seen    uint32          // time of the last frame, in ms
-	next    uint32          // in the bucket's or the free list: 1 + index
-	rule    uint32          // that let it in, as Verdict.Rule; of generation gen
-	points  [2]frame.PortID // by direction, as the one who began sees it: the port that last accepted it there
-	owner   frame.PortID    // whose share it counts in; 0 is nobody
-	state   state
-	flags   uint8
-	frames  [2]uint32 // by original, reply
-	changed uint32    // when something material changed, as Flows.seq counts
-	bytes   [2]uint64
-	_       [24]byte // room for TCP windows
+	stamp  uint32          // of the policy that accepted it at points; 0 is none
+	seen   uint32          // time of the last frame, in ms
+	next   uint32          // in the bucket's or the free list: 1 + index
+	rule   uint32          // that let it in, as Verdict.Rule; of the stamp's policy
+	points [2]frame.PortID // by direction, as the one who began sees it: the port that last accepted it there
+	owner  frame.PortID    // whose share it counts in; 0 is nobody
+	state  state
+	flags  uint8
 }
 
 // The flags of a flow.
 const (
-	flowSwapped      = 1 << iota // who began is end b
-	flowReplied                  // a frame came back
-	flowClosing                  // FIN seen
-	flowLastSyn                  // the last segment was a SYN that changed nothing
-	flowLastRst                  // it was a RST from who began
-	flowLastRstReply             // it was a RST from the other
-	flowBoth                     // both sides sent a SYN
-	flowChallenge                // a SYN came to a flow whose last ACK is awaited; it is answered with a challenge first
+	flowSwapped    = 1 << iota // who began is end b
+	flowReplied                // a frame came back
+	flowAssured                // TCP: the handshake was seen to its end
+	flowClosing                // FIN seen
+	flowBoth                   // both sides sent a SYN
+	flowChallenge              // a SYN came to a flow whose last ACK is awaited; it is answered with a challenge first
+	flowLastScaled             // the SYN that was ignored last has the option of a window scale
+	flowLastSACK               // and that of selective acknowledgements
 )
+
+// progress is what a flow has done: its counters, and TCP's windows. It is kept apart, so that a flow is found in one line of the cache, and
+// because 124 bytes are no multiple of 8.
+type progress struct {
+	frames  [2]uint32 // by original, reply, as all pairs here
+	low     [2]uint32 // of IP bytes
+	high    [2]uint8  // their next 8 bits
+	options [2]uint8
+	lastWin uint16 // the window of the last ACK, or of what was ignored after it, not scaled
+	last    uint8  // which segment came last
+	changed uint8  // when something material changed, as Flows.epoch counts
+	lastEnd uint32 // where the last ACK ended, or what was ignored after it
+	side    [2]window
+}
+
+// add counts a frame. Counters stay at their top: 4 billion frames, 1 TiB.
+func (p *progress) add(side uint8, bytes uint32) {
+	side &= 1
+	if p.frames[side]++; p.frames[side] == 0 {
+		p.frames[side]--
+	}
+	if p.low[side] += bytes; p.low[side] < bytes {
+		if p.high[side]++; p.high[side] == 0 {
+			p.high[side]--
+			p.low[side] = 1<<32 - 1
+		}
+	}
+}
+
+func (p *progress) bytes(side int) uint64 { return uint64(p.high[side])<<32 | uint64(p.low[side]) }
+
+// set takes over what another table has counted.
+func (p *progress) set(frames, bytes [2]uint64) {
+	for i := range frames {
+		p.frames[i] = uint32(min(frames[i], 1<<32-1))
+		b := min(bytes[i], 1<<40-1)
+		p.low[i], p.high[i] = uint32(b), uint8(b>>32)
+	}
+}
+
+// tracked is a flow with its progress. The zero value is no flow.
+type tracked struct {
+	*flow
+	*progress
+}
 
 // flowID is what identifies a flow: its ends, the lower one first. For ICMP both ports are the identifier of an echo, and kind and way
 // tell requests apart: two guests may ask each other with the same identifier.
@@ -136,8 +177,8 @@ func (f *flow) expired(ms uint32, timeouts *[states]uint32) bool {
 }
 
 // record shows a flow to the world.
-func (f *flow) record(ms uint32, p *Program, timeouts *[states]uint32) FlowRecord {
-	first := f.first(f.swapped())
+func (f tracked) record(ms uint32, p *Program, timeouts *[states]uint32) FlowRecord {
+	first := f.flowID.first(f.swapped())
 	id := f.flowID
 	if f.swapped() {
 		id = id.swap()
@@ -151,10 +192,15 @@ func (f *flow) record(ms uint32, p *Program, timeouts *[states]uint32) FlowRecor
 		Replied: f.flags&flowReplied != 0,
 		Timeout: int(max(0, int64(timeouts[f.state])-int64(idle)) / second),
 		Frames:  [2]uint64{uint64(f.frames[0]), uint64(f.frames[1])},
-		Bytes:   f.bytes,
+		Bytes:   [2]uint64{f.bytes(0), f.bytes(1)},
 		Service: serviceName(f.proto(), id.bPort()),
 	}
-	if p != nil && f.gen == p.generation {
+	if f.proto() == frame.ProtoTCP {
+		for i := range r.TCP {
+			r.TCP[i] = tcpSide(f.options[i])
+		}
+	}
+	if p != nil && f.stamp == p.policy.stamp {
 		r.Rule = p.RuleName(f.rule)
 	}
 	return r

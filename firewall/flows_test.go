@@ -158,7 +158,7 @@ func TestTableConsistent(t *testing.T) {
 // checkTable says whether a table's counts agree with its content, and every flow in it is found.
 func checkTable(t interface{ Fatalf(string, ...any) }, f *Flows) {
 	n, ports := 0, map[frame.PortID]int{}
-	f.all(func(s *shard, e *flow) {
+	f.all(func(s *shard, e tracked) {
 		n++
 		ports[e.owner]++
 		if h := e.hash(); s.find(&e.flowID, h) != e || f.shard(h) != s {
@@ -209,7 +209,7 @@ func TestConcurrent(t *testing.T) {
 
 // The table holds a million flows, in at most 128 bytes each.
 func TestMillionFlows(t *testing.T) {
-	if n := flowBytes + headBytes; n > 128 {
+	if n := pageBytes / pageFlows; n > 128 || pageBytes != 4096 {
 		t.Errorf("%d bytes a flow", n)
 	}
 	const million = 1_000_000

@@ -117,8 +117,10 @@ func (p *Program) checkFirst(cx *Context, pt Point, k *frame.Key) Verdict {
 	}
 	whole := *k
 	whole.Flags &^= frame.KeyFragment
+	cx.partial = true
 	v := p.Check(cx, pt, &whole)
-	if v.Action == Pass && p.enforce && !cx.Dry {
+	cx.partial = false
+	if v.Action != Drop && p.enforce && !cx.Dry {
 		if packet, ok := fragmentID(cx, pt, k); ok {
 			cx.Flows.fragments.passed(packet, pt.Port, milliseconds(cx.Now))
 		}

@@ -123,7 +123,7 @@ func (p *Program) checkError(cx *Context, pt Point, k *frame.Key) Verdict {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.find(&id, hash)
-	if e == nil || e.expired(milliseconds(cx.Now), p.policy.timeouts) {
+	if e.flow == nil || e.expired(milliseconds(cx.Now), p.policy.timeouts) {
 		return p.refuse(cx, pt, frame.ReasonState, "an ICMP error about a flow that is not known")
 	}
 	reply := swapped == e.swapped() // the error goes against the packet inside it
@@ -136,11 +136,8 @@ func (p *Program) checkError(cx *Context, pt Point, k *frame.Key) Verdict {
 		v.Flags |= VerdictReply
 		dir = 1 - dir
 	}
-	if p.enforce && (e.gen != p.generation || e.points[dir] != pt.Port) {
-		if cx.Dry {
-			cx.copied = *e
-			e = &cx.copied
-		}
+	if p.enforce && (e.stamp != p.stamp || e.points[dir] != pt.Port) {
+		e = cx.own(e)
 		return p.again(cx, Point{pt.Port, dir}, k, s, e, v.Flags)
 	}
 	return v

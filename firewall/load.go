@@ -97,6 +97,8 @@ func (l *loader) root(n ast.Node) {
 			l.p.Default, hasDefault = l.action(e.value, "default"), true
 		case "midstream":
 			l.p.Midstream = l.yes(e.value, "midstream")
+		case "tcp-windows":
+			l.p.Liberal = l.oneOf(e.value, "tcp-windows", "strict", "liberal") == "liberal"
 		case "timeouts":
 			l.timeouts(e.value)
 		case "fail":
@@ -124,7 +126,9 @@ func (l *loader) root(n ast.Node) {
 	}
 }
 
-var policyKeys = []string{"groups", "services", "default", "rules", "sections", "exclude", "midstream", "timeouts", "limits", "fail"}
+var policyKeys = []string{
+	"groups", "services", "default", "rules", "sections", "exclude", "midstream", "tcp-windows", "timeouts", "limits", "fail",
+}
 
 // nouns notes every group or service, before any of them is resolved: they may refer to each other in any order.
 func (l *loader) nouns(n ast.Node, kind string, into map[string]*noun) {

@@ -9,7 +9,7 @@ import (
 	"sluice/vnic/frame"
 )
 
-var ruleKeys = []string{"name", "from", "to", "service", "direction", "applied-to", "action", "log"}
+var ruleKeys = []string{"name", "from", "to", "service", "direction", "applied-to", "action", "stateless", "log"}
 
 // rules reads a list of rules, of a section or of none.
 func (l *loader) rules(n ast.Node, section string) {
@@ -21,6 +21,11 @@ func (l *loader) rules(n ast.Node, section string) {
 	for _, v := range list.Values {
 		r := l.rule(v)
 		r.Section = section
+		switch before := len(l.p.Rules) - 1; {
+		case !r.Stateless || before < 0 || l.p.Rules[before].Stateless:
+		default:
+			l.fail(v, "move it before all rules that are not", "stateless rule %s comes after %s, which is not stateless", r.Name, l.p.Rules[before].Name)
+		}
 		if first, taken := l.rulesAt[r.Name]; taken && r.Name != "" {
 			l.fail(v, "choose another name", "rule %s is already at line %d", r.Name, first)
 		}
@@ -53,6 +58,8 @@ func (l *loader) rule(n ast.Node) Rule {
 			r.AppliedTo, r.ports = l.appliedTo(e.value)
 		case "action":
 			r.Action, hasAction = l.action(e.value, "action"), true
+		case "stateless":
+			r.Stateless = l.yes(e.value, "stateless")
 		case "log":
 			r.Log = l.yes(e.value, "log")
 		default:

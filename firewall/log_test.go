@@ -57,7 +57,7 @@ func TestLogIsBounded(t *testing.T) {
 		w.send("client > server tcp 1 81 S")
 	}
 	w.send("client > server udp 1 53")
-	info := w.g.Rules()
+	info := w.g.Rules(w.cx.Flows)
 	if got := info[2]; got.Name != "loud" || got.Unlogged != 990 {
 		t.Errorf("rule %s has %d that were not logged; want loud and 990", got.Name, got.Unlogged)
 	}

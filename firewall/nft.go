@@ -23,9 +23,12 @@ func (p *Policy) NFT(o NFTOptions) (string, error) {
 	if o.Comment != "" {
 		w.line("# %s", strings.Map(oneLine, o.Comment))
 	}
-	w.table("inet", w.forward, w.input, w.untracked)
+	// What a ruleset cannot say, but the kernel must do: the appliance's business (appliance.Settings).
+	w.line("define tcp_be_liberal = %d", boolByte(p.Liberal))
+	w.line("define tcp_loose = %d", boolByte(p.Midstream))
+	w.table("inet", func() { w.stateless("raw") }, w.forward, w.input, w.untracked)
 	if o.Bridge {
-		w.table("bridge", w.steered, w.unsteered)
+		w.table("bridge", func() { w.stateless("-300") }, w.steered, w.unsteered)
 	}
 	return w.b.String(), nil
 }
@@ -87,8 +90,25 @@ func (w *nftWriter) known() {
 	w.line("\t\tct state established,related accept")
 	w.line("\t\tct state invalid counter drop comment \"state-mismatch\"")
 	if !w.p.Midstream {
-		w.line("\t\tmeta l4proto tcp tcp flags & (fin|syn|rst|ack) != syn counter drop comment \"state-mismatch\"")
+		w.line("\t\tct state new meta l4proto tcp tcp flags & (fin|syn|rst|ack) != syn counter drop comment \"state-mismatch\"")
 	}
+}
+
+// stateless keeps conntrack, which before comes before, away from the packets that stateless rules are about. To the rest of the rules they are untracked: neither
+// established nor invalid nor new.
+func (w *nftWriter) stateless(before string) {
+	if w.p.stateless == nil {
+		return
+	}
+	w.line("\tchain stateless {")
+	w.line("\t\ttype filter hook prerouting priority %s; policy accept;", before)
+	for _, r := range w.p.Rules {
+		if r.Stateless {
+			r.ports = nil
+			w.rule(&r, FromGuest, func(match string, _ []string) { w.line("\t\t%snotrack accept comment %q", match, r.Name) })
+		}
+	}
+	w.line("\t}")
 }
 
 // excluded is the addresses of the vNICs that the policy is not for.
@@ -133,15 +153,15 @@ func (w *nftWriter) points(chain string, dir Dir) {
 	}
 	for i := range w.p.Rules {
 		if r := &w.p.Rules[i]; r.dirs&(1<<dir) != 0 {
-			w.rule(r, dir)
+			w.rule(r, dir, func(match string, rejects []string) { w.verdict(match, rejects, r) })
 		}
 	}
 	w.verdict("", protocolMatch{hi: 255}.rejects(), &Rule{Name: "default", Action: w.p.Default})
 	w.line("\t}")
 }
 
-// rule writes a rule, once for each combination of family and protocol that it needs.
-func (w *nftWriter) rule(r *Rule, dir Dir) {
+// rule calls write with what a rule matches, once for each combination of family and protocol that it needs, and how nft must reject it.
+func (w *nftWriter) rule(r *Rule, dir Dir, write func(match string, rejects []string)) {
 	field, scope := w.scope(r, dir)
 	anywhere := r.from.isAny() && r.to.isAny() && scope.isAny()
 	for _, family := range families {
@@ -153,7 +173,7 @@ func (w *nftWriter) rule(r *Rule, dir Dir) {
 		}
 		for _, m := range protocolMatches(r.svc) {
 			if anywhere || !m.only(family.other) {
-				w.verdict(on+src+dst+m.text, m.rejects(), r)
+				write(on+src+dst+m.text, m.rejects())
 			}
 		}
 		if anywhere {

@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
@@ -19,7 +20,8 @@ type packet struct {
 	src, dst netip.Addr
 	kind     string // tcp, udp, echo, echo-reply, unreachable, or proto
 	args     []string
-	fragment string // first or later, of a packet with identification 77; or stray, the later one of another packet
+	numbers  map[string]uint32 // of TCP, as seq=100: seq, ack, win, len, scale, sackok, and sack, a right edge
+	fragment string            // first or later, of a packet with identification 77; or stray, the later one of another packet
 }
 
 func parsePacket(s string) packet {
@@ -29,7 +31,19 @@ func parsePacket(s string) packet {
 		p.fragment = last
 		return p
 	}
-	return packet{src: guestAddr(w[0]), dst: guestAddr(w[2]), kind: w[3], args: w[4:]}
+	p := packet{src: guestAddr(w[0]), dst: guestAddr(w[2]), kind: w[3], numbers: map[string]uint32{}}
+	for _, a := range w[4:] {
+		if name, value, ok := strings.Cut(a, "="); ok {
+			var n uint32
+			if _, err := fmt.Sscan(value, &n); err != nil {
+				panic(a)
+			}
+			p.numbers[name] = n
+			continue
+		}
+		p.args = append(p.args, a)
+	}
+	return p
 }
 
 // guestAddr is an address of the reference lab: a guest's name, its name and 6, or an address itself.
@@ -67,6 +81,7 @@ func (p packet) bytes() []byte {
 		t := &layers.TCP{SrcPort: layers.TCPPort(number(p.args[0])), DstPort: layers.TCPPort(number(p.args[1])), Window: 1000, Seq: 1}
 		f := p.args[2]
 		t.SYN, t.ACK, t.FIN, t.RST = strings.Contains(f, "S"), strings.Contains(f, "A"), strings.Contains(f, "F"), strings.Contains(f, "R")
+		p.number(t)
 		_ = t.SetNetworkLayerForChecksum(ip)
 		l, proto = append(l, t), layers.IPProtocolTCP
 	case "udp":
@@ -91,8 +106,36 @@ func (p packet) bytes() []byte {
 		l = []gopacket.SerializableLayer{p.fragmentHeader(ip6, 64<<3)}
 	}
 	l = append([]gopacket.SerializableLayer{ip.(gopacket.SerializableLayer)}, l...)
-	l = append(l, gopacket.Payload("payload of a test"))
+	payload := []byte("payload of a test")
+	if n, ok := p.numbers["len"]; ok {
+		payload = make([]byte, n)
+	}
+	l = append(l, gopacket.Payload(payload))
 	return serialize(l)
+}
+
+// number sets what a packet's text says of TCP's numbers and options.
+func (p packet) number(t *layers.TCP) {
+	for name, n := range p.numbers {
+		switch name {
+		case "seq":
+			t.Seq = n
+		case "ack":
+			t.Ack = n
+		case "win":
+			t.Window = uint16(n)
+		case "scale":
+			t.Options = append(t.Options, layers.TCPOption{OptionType: layers.TCPOptionKindWindowScale, OptionLength: 3, OptionData: []byte{byte(n)}})
+		case "sackok":
+			t.Options = append(t.Options, layers.TCPOption{OptionType: layers.TCPOptionKindSACKPermitted, OptionLength: 2})
+		case "sack":
+			block := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, n-1), n)
+			t.Options = append(t.Options, layers.TCPOption{OptionType: layers.TCPOptionKindSACK, OptionLength: 10, OptionData: block})
+		case "len":
+		default:
+			panic(name)
+		}
+	}
 }
 
 // fragmentHeader is IPv6's, which gopacket only reads; nothing for IPv4.
@@ -166,7 +209,7 @@ func newWorld(t testing.TB, g *Program) *world {
 	return w
 }
 
-// send takes a packet along its whole way, and says "pass", or the reason and the point of the drop: "rule from-guest".
+// send takes a packet along its whole way, and says "pass", also where it would be steered, or the reason and the point of the drop: "rule from-guest".
 func (w *world) send(text string) string {
 	w.t.Helper()
 	p := parsePacket(text)
@@ -175,7 +218,7 @@ func (w *world) send(text string) string {
 		return v.Reason.String() + " from-guest"
 	}
 	v = w.at(Point{w.g.policy.PortOf(p.dst), ToGuest}, text)
-	if v.Action != Pass {
+	if v.Action == Drop {
 		return v.Reason.String() + " to-guest"
 	}
 	return "pass"

@@ -45,8 +45,10 @@ type Policy struct {
 	Exclude []string   // guests that the policy is not for, as written
 	// Midstream lets a flow of TCP begin with an ACK: for connections whose beginning the engine has not seen.
 	Midstream bool
-	Limits    Limits // of each vNIC
-	FailOpen  FailOpen
+	// Liberal lets pass what lies outside TCP's windows.
+	Liberal  bool
+	Limits   Limits // of each vNIC
+	FailOpen FailOpen
 
 	inv      *Inventory
 	groups   []*noun
@@ -57,8 +59,11 @@ type Policy struct {
 	timeouts *[states]uint32
 	links    []addrSet // by port: the addresses of its segment
 	classes  *classifier
-	content  uint64    // hash of what the policy decides
-	counters []counter // by rule, the default first
+	// stateless finds the packets that stateless rules are about; nil where there are none.
+	stateless *classifier
+	content   uint64    // hash of what the policy decides
+	stamp     uint32    // a short name of the content, in flows
+	counters  []counter // by rule, the default first
 }
 
 // Rule is one rule of a policy.
@@ -70,6 +75,7 @@ type Rule struct {
 	Direction string     `json:"direction"`            // in, out or in-out
 	AppliedTo []string   `json:"applied_to,omitempty"` // guests, as written; empty is every vNIC
 	Action    RuleAction `json:"action"`
+	Stateless bool       `json:"stateless,omitempty"` // makes no flow: each packet is asked about, and replies need a rule of their own
 	Log       bool       `json:"log,omitempty"`
 	Section   string     `json:"section,omitempty"`
 	Line      int        `json:"line"` // in the policy's file

@@ -11,17 +11,29 @@ import (
 type Program struct {
 	policy     *Policy
 	placement  Placement
-	enforce    bool // the engine drops what the policy denies
-	steers     bool // what a guest may send goes to the appliance first
+	enforce    bool        // the engine drops what the policy denies
+	passes     [2]Action   // by direction: what becomes of a frame that may pass; what a guest may send may go to the appliance first
+	stateless  *classifier // the policy's
 	generation uint64
+	stamp      uint32 // the policy's, in the flows that it lets in
 	timeouts   *[states]uint32
 }
 
-// counter counts for one rule. It belongs to the policy, so that a change of placement keeps it.
+// counter counts for one rule. It belongs to the policy, so that a change of placement keeps it. What a flow carries is counted in the flow,
+// and added here when it ends: so a frame of a known flow costs no more than its own line of the cache.
 type counter struct {
-	hits, bytes atomic.Uint64
-	last        atomic.Int64
-	log         limiter
+	hits, frames, bytes atomic.Uint64
+	last                atomic.Int64
+	log                 limiter
+}
+
+// ended adds to its rule what a flow has carried that the policy let in.
+func (p *Policy) ended(e tracked) {
+	if e.stamp == p.stamp && int(e.rule) < len(p.counters) {
+		c := &p.counters[e.rule]
+		c.frames.Add(uint64(e.frames[0]) + uint64(e.frames[1]))
+		c.bytes.Add(e.bytes(0) + e.bytes(1))
+	}
 }
 
 // lastPrecision, in ns, is how exactly a rule's last hit is known: what all ports write for every frame would be passed between processors.
@@ -29,7 +41,13 @@ const lastPrecision = 1e8
 
 // Compile makes the program of a policy for a placement. It is pure: the same policy gives the same program.
 func Compile(p *Policy, pl Placement) (*Program, error) {
-	g := &Program{policy: p, placement: pl, enforce: pl.EngineEnforces(), steers: pl.Steers(), generation: p.content, timeouts: p.timeouts}
+	g := &Program{
+		policy: p, placement: pl, enforce: pl.EngineEnforces(), passes: [2]Action{Pass, Pass}, generation: p.content, stamp: p.stamp,
+		stateless: p.stateless, timeouts: p.timeouts,
+	}
+	if pl.Steers() {
+		g.passes[FromGuest] = Steer
+	}
 	if g.enforce {
 		g.generation |= 1
 	}
@@ -51,26 +69,42 @@ func (p *Program) Policy() *Policy { return p.policy }
 // RuleInfo is a rule of a program, for people.
 type RuleInfo struct {
 	Rule
-	File  string `json:"file"`
-	Hits  uint64 `json:"hits"`  // frames for which an insertion point asked the rules and got this one
-	Bytes uint64 `json:"bytes"` // of IP, in these frames
-	Last  int64  `json:"-"`     // when the last of them was, as Context.Now, to 0.1 s; 0 is never
+	File string `json:"file"`
+	Hits uint64 `json:"hits"` // how often an insertion point asked the rules and got this one
+	Last int64  `json:"-"`    // when the last time was, as Context.Now, to 0.1 s; 0 is never
+	// Frames and Bytes, of IP, are what the flows have carried whose latest answer this rule was, over their whole life and in both
+	// directions; and what hit the rule without becoming a flow.
+	Frames uint64 `json:"frames"`
+	Bytes  uint64 `json:"bytes"`
 	// Unlogged is how many decisions of a logged rule were not logged since the last one that was.
 	Unlogged uint64 `json:"unlogged"`
 }
 
-// Rules lists the rules in order; the last one, called default, is the default.
-func (p *Program) Rules() []RuleInfo {
+// Rules lists the rules in order; the last one, called default, is the default. flows is the table whose flows count; it may be nil.
+func (p *Program) Rules(flows *Flows) []RuleInfo {
 	out := make([]RuleInfo, 0, len(p.policy.Rules)+1)
 	for i := range p.policy.Rules {
 		out = append(out, p.info(p.policy.Rules[i], uint32(i+1)))
 	}
-	return append(out, p.info(Rule{Name: "default", Direction: "in-out", Action: p.policy.Default}, 0))
+	out = append(out, p.info(Rule{Name: "default", Direction: "in-out", Action: p.policy.Default}, 0))
+	if flows != nil {
+		flows.all(func(_ *shard, e tracked) {
+			if e.stamp == p.stamp && int(e.rule) < len(out) {
+				r := &out[(int(e.rule)+len(out)-1)%len(out)]
+				r.Frames += uint64(e.frames[0]) + uint64(e.frames[1])
+				r.Bytes += e.bytes(0) + e.bytes(1)
+			}
+		})
+	}
+	return out
 }
 
 func (p *Program) info(r Rule, number uint32) RuleInfo {
 	c := &p.policy.counters[number]
-	return RuleInfo{Rule: r, File: p.policy.File, Hits: c.hits.Load(), Bytes: c.bytes.Load(), Last: c.last.Load(), Unlogged: c.log.suppressed.Load()}
+	return RuleInfo{
+		Rule: r, File: p.policy.File, Hits: c.hits.Load(), Last: c.last.Load(), Frames: c.frames.Load(), Bytes: c.bytes.Load(),
+		Unlogged: c.log.suppressed.Load(),
+	}
 }
 
 // RuleName is the name of the rule in a verdict; "default" where Verdict.Rule is 0.
@@ -107,7 +141,10 @@ func (p *Program) evaluate(cx *Context, at Point, src, dst *frame.Addr, service,
 	if !cx.Dry {
 		c := &p.policy.counters[rule]
 		c.hits.Add(1)
-		c.bytes.Add(uint64(length))
+		if v.Action != Pass || cx.stateless {
+			c.frames.Add(1)
+			c.bytes.Add(uint64(length))
+		}
 		if cx.Now-c.last.Load() > lastPrecision {
 			c.last.Store(cx.Now)
 		}

@@ -21,19 +21,19 @@ func (f *Flows) Len() (n int) {
 func (f *Flows) PortLen(p frame.PortID) int { return int(f.ports[p].Load()) }
 
 // Mark gives the present moment: what changes later is what Export gives for this mark.
-func (f *Flows) Mark() Mark { return Mark(f.seq.Load()) }
+func (f *Flows) Mark() Mark { return Mark(f.epoch.Add(1)) }
 
 // piece is how many entries are walked under one hold of a shard's lock: some microseconds.
 const piece = 256
 
 // walk calls fn for the flows from one entry on, at most a piece of them, under the shard's lock, and says whether there are more. fn
 // may remove the flow.
-func (s *shard) walk(from uint32, fn func(*flow)) (more bool) {
+func (s *shard) walk(from uint32, fn func(tracked)) (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	end := min(s.used, from+piece)
 	for i := from; i < end; i++ {
-		if e := &s.entries[i]; e.state != stateFree {
+		if e := s.at(i); e.state != stateFree {
 			fn(e)
 		}
 	}
@@ -41,11 +41,11 @@ func (s *shard) walk(from uint32, fn func(*flow)) (more bool) {
 }
 
 // all calls fn for every flow, under its shard's lock. fn may remove the flow.
-func (f *Flows) all(fn func(*shard, *flow)) {
+func (f *Flows) all(fn func(*shard, tracked)) {
 	for i := range f.shards {
 		s := &f.shards[i]
 		for from, more := uint32(0), true; more; from += piece {
-			more = s.walk(from, func(e *flow) { fn(s, e) })
+			more = s.walk(from, func(e tracked) { fn(s, e) })
 		}
 	}
 }
@@ -53,12 +53,12 @@ func (f *Flows) all(fn func(*shard, *flow)) {
 // Each calls fn for every flow until it says false. The table may change meanwhile; fn may call the table. p names the flows'
 // rules; it may be nil.
 func (f *Flows) Each(now int64, p *Program, fn func(FlowRecord) bool) {
-	ms, timeouts := milliseconds(now), f.timeouts.Load()
+	ms, timeouts := milliseconds(now), f.timeouts()
 	var batch []FlowRecord
 	for i := range f.shards {
 		for from, more := uint32(0), true; more; from += piece {
 			batch = batch[:0]
-			more = f.shards[i].walk(from, func(e *flow) {
+			more = f.shards[i].walk(from, func(e tracked) {
 				if !e.expired(ms, timeouts) {
 					batch = append(batch, e.record(ms, p, timeouts))
 				}
@@ -73,11 +73,11 @@ func (f *Flows) Each(now int64, p *Program, fn func(FlowRecord) bool) {
 }
 
 // Export lists the flows that are alive, not closing, allowed by p's policy, and new or materially changed since a mark;
-// mark 0 means all. It does not matter whether p's placement enforces.
+// mark 0 means all. A flow that no mark of the last 128 has seen change may be given, too. It does not matter whether p's placement enforces.
 func (f *Flows) Export(now int64, p *Program, since Mark) (out []FlowRecord) {
-	ms, timeouts := milliseconds(now), f.timeouts.Load()
-	f.all(func(_ *shard, e *flow) {
-		if e.expired(ms, timeouts) || e.state.over() || since != 0 && int32(e.changed-uint32(since)) <= 0 {
+	ms, timeouts := milliseconds(now), f.timeouts()
+	f.all(func(_ *shard, e tracked) {
+		if e.expired(ms, timeouts) || e.state.over() || since != 0 && int8(e.changed-uint8(since)) < 0 {
 			return
 		}
 		if p.policy.allows(e) {
@@ -89,7 +89,7 @@ func (f *Flows) Export(now int64, p *Program, since Mark) (out []FlowRecord) {
 
 // Import adds the flows that the table lacks, and says how many. They are evaluated by the program at their next frame.
 func (f *Flows) Import(now int64, recs []FlowRecord) (n int) {
-	ms, timeouts := milliseconds(now), f.timeouts.Load()
+	ms, timeouts := milliseconds(now), f.timeouts()
 	for i := range recs {
 		if f.importOne(ms, &recs[i], timeouts) {
 			n++
@@ -117,14 +117,14 @@ func (f *Flows) importOne(ms uint32, r *FlowRecord, timeouts *[states]uint32) bo
 	s := f.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old := s.find(&id, h); old != nil {
+	if old := s.find(&id, h); old.flow != nil {
 		if !old.expired(ms, timeouts) {
 			return false
 		}
 		f.remove(s, old)
 	}
 	e := f.insert(s, &id, h, 0, ms)
-	if e == nil {
+	if e.flow == nil {
 		return false
 	}
 	e.state = parseState(r)
@@ -132,20 +132,27 @@ func (f *Flows) importOne(ms uint32, r *FlowRecord, timeouts *[states]uint32) bo
 	if left := uint32(max(r.Timeout, 0)) * second; left < timeouts[e.state] {
 		e.seen -= timeouts[e.state] - left
 	}
-	e.frames = [2]uint32{uint32(r.Frames[0]), uint32(r.Frames[1])}
-	e.bytes = r.Bytes
+	e.set(r.Frames, r.Bytes)
+	if r.Proto == frame.ProtoTCP {
+		e.options = [2]uint8{r.TCP[0].options(), r.TCP[1].options()}
+		e.unchecked() // the other table tells no numbers
+		e.last = uint8(segmentNone)
+	}
 	if swapped {
 		e.flags |= flowSwapped
 	}
 	if r.Replied {
 		e.flags |= flowReplied
+		if e.state == tcpEstablished {
+			e.flags |= flowAssured
+		}
 	}
 	return true
 }
 
 // allows says whether the policy allows a flow's first packet along its whole way.
-func (p *Policy) allows(e *flow) bool {
-	first := e.first(e.swapped())
+func (p *Policy) allows(e tracked) bool {
+	first := e.flowID.first(e.swapped())
 	for dir, a := range []netip.Addr{first.src.IP(), first.dst.IP()} {
 		if action, _ := p.decide(Point{p.PortOf(a), Dir(dir)}, &first.src, &first.dst, first.service); action != RuleAllow {
 			return false
@@ -156,7 +163,7 @@ func (p *Policy) allows(e *flow) bool {
 
 // Revalidate removes the flows that p's policy denies, without waiting for their next frame, and says how many.
 func (f *Flows) Revalidate(p *Program) (cut int) {
-	f.all(func(s *shard, e *flow) {
+	f.all(func(s *shard, e tracked) {
 		if !p.policy.allows(e) {
 			f.remove(s, e)
 			cut++
@@ -168,11 +175,11 @@ func (f *Flows) Revalidate(p *Program) (cut int) {
 // Expire removes flows whose time is over. It does a bounded piece of work at each call, a fiftieth of the table, so call it about ten
 // times a second.
 func (f *Flows) Expire(now int64) (expired int) {
-	ms, timeouts := milliseconds(now), f.timeouts.Load()
+	ms, timeouts := milliseconds(now), f.timeouts()
 	for range (shardCount + expireCalls - 1) / expireCalls {
 		s := &f.shards[f.sweep.Add(1)%shardCount]
 		for from, more := uint32(0), true; more; from += piece {
-			more = s.walk(from, func(e *flow) {
+			more = s.walk(from, func(e tracked) {
 				if e.expired(ms, timeouts) {
 					f.remove(s, e)
 					expired++
@@ -188,7 +195,7 @@ const expireCalls = 32
 
 // Clear removes every flow, and says how many.
 func (f *Flows) Clear() (n int) {
-	f.all(func(s *shard, e *flow) {
+	f.all(func(s *shard, e tracked) {
 		f.remove(s, e)
 		n++
 	})

@@ -115,10 +115,12 @@ type PortStats struct {
 
 // RuleStats are a rule's counters since the policy was applied.
 type RuleStats struct {
-	Rule   string `json:"rule"`   // "default" is what no rule matched
-	Frames uint64 `json:"frames"` // those for which an insertion point asked the rules and got this one: a flow's first
-	Bytes  uint64 `json:"bytes"`  // of IP, in these frames
-	// LastHit is when the last of these frames came; left out where none did.
+	Rule string `json:"rule"` // "default" is what no rule matched
+	Hits uint64 `json:"hits"` // how often an insertion point asked the rules and got this one: for a flow's first frame, mostly
+	// Frames and Bytes (of IP) are those of the flows that the rule let in, over their whole life; and of what hit it and was no flow.
+	Frames uint64 `json:"frames"`
+	Bytes  uint64 `json:"bytes"`
+	// LastHit is when the last hit was; left out where there was none.
 	LastHit time.Time `json:"last_hit,omitzero"`
 	// Unlogged is how many decisions of a logged rule were not logged since its last line.
 	Unlogged uint64 `json:"unlogged"`
@@ -141,6 +143,8 @@ type Stats struct {
 	Flows     int         `json:"flows"`
 	Ports     []PortStats `json:"ports"`
 	Rules     []RuleStats `json:"rules"`
+	// RulesAsked says whether the engine asks the rules in this placement. Where the appliance does, hits stand still.
+	RulesAsked bool `json:"rules_asked"`
 }
 
 // Status is how the switch is now.

@@ -80,8 +80,9 @@ func (s *Switch) Stats() Stats {
 	}
 	st.In, st.Copies, st.Out, st.Dropped = sum.in, sum.copies, sum.out, sum.since(books{})
 	if plan.Program != nil {
-		for _, r := range plan.Program.Rules() {
-			rs := RuleStats{Rule: r.Name, Frames: r.Hits, Bytes: r.Bytes, Unlogged: r.Unlogged}
+		st.RulesAsked = plan.Program.Enforces()
+		for _, r := range plan.Program.Rules(s.core.flows) {
+			rs := RuleStats{Rule: r.Name, Hits: r.Hits, Frames: r.Frames, Bytes: r.Bytes, Unlogged: r.Unlogged}
 			if r.Last != 0 {
 				rs.LastHit = s.wall(r.Last)
 			}

@@ -126,7 +126,8 @@ const (
 	ctaProtoNum, ctaProtoSrcPort, ctaProtoDst  = 1, 2, 3
 	ctaICMPID, ctaICMPv6ID                     = 4, 7 // type and code follow
 	ctaInfoTCP                                 = 1
-	ctaTCPState, ctaTCPFlagsOrig, ctaTCPFlags2 = 1, 4, 5
+	ctaTCPState, ctaTCPScaleOrig, ctaTCPScale2 = 1, 2, 3
+	ctaTCPFlagsOrig, ctaTCPFlags2              = 4, 5
 )
 
 // appendEntry appends one message: a netlink header, an nfgenmsg, and the entry. A deletion needs no more than the tuples,
@@ -151,6 +152,7 @@ func appendEntry(b []byte, message, flags uint16, seq uint32, f *conntrack.Flow)
 		b = nested(b, ctaProtoInfo, func(b []byte) []byte {
 			return nested(b, ctaInfoTCP, func(b []byte) []byte {
 				b = attr8(b, ctaTCPState, tcp.State)
+				b = attr8(attr8(b, ctaTCPScaleOrig, tcp.OriginalWindowScale), ctaTCPScale2, tcp.ReplyWindowScale)
 				b = attr16(b, ctaTCPFlagsOrig, tcp.OriginalFlags)
 				return attr16(b, ctaTCPFlags2, tcp.ReplyFlags)
 			})

@@ -20,9 +20,43 @@ var tcpStates = []string{
 
 const tcpEstablished = 3
 
-// beLiberal is struct nf_ct_tcp_flags with flag and mask IP_CT_TCP_FLAG_BE_LIBERAL: an entry that was made by hand has seen
-// no window, so none may be checked.
-const beLiberal = 0x0808
+// Flags of one side of a TCP entry (include/uapi/linux/netfilter/nf_conntrack_tcp.h).
+const (
+	flagScaled, flagSACK, flagLiberal = 0x01, 0x02, 0x08
+	flagMask                          = flagScaled | flagSACK | flagLiberal
+)
+
+// tcpInfo is what conntrack is told of a TCP flow. ctnetlink takes window scales, but no sequence numbers: so the windows of such an entry
+// may not be held against it, and it alone says so (struct nf_ct_tcp_flags: flags, and a mask of those that are meant).
+func tcpInfo(state uint8, sides [2]firewall.TCPSide) *conntrack.ProtoInfoTCP {
+	flags := func(s firewall.TCPSide) uint16 {
+		f := uint16(flagLiberal)
+		if s.Scaled {
+			f |= flagScaled
+		}
+		if s.SACK {
+			f |= flagSACK
+		}
+		return f<<8 | flagMask
+	}
+	return &conntrack.ProtoInfoTCP{
+		State: state, OriginalWindowScale: sides[0].Scale, ReplyWindowScale: sides[1].Scale,
+		OriginalFlags: flags(sides[0]), ReplyFlags: flags(sides[1]),
+	}
+}
+
+// tcpSides is the way back.
+func tcpSides(t *conntrack.ProtoInfoTCP) (sides [2]firewall.TCPSide) {
+	if t == nil {
+		return sides
+	}
+	for i, flags := range []uint16{t.OriginalFlags, t.ReplyFlags} {
+		f := flags >> 8
+		sides[i] = firewall.TCPSide{Scaled: f&flagScaled != 0, SACK: f&flagSACK != 0, Liberal: f&flagLiberal != 0}
+	}
+	sides[0].Scale, sides[1].Scale = t.OriginalWindowScale, t.ReplyWindowScale
+	return sides
+}
 
 // The ICMP types of an echo (RFC 792, RFC 4443).
 const (
@@ -49,7 +83,7 @@ func toEntry(r *firewall.FlowRecord) (conntrack.Flow, error) {
 	switch {
 	case r.Proto == unix.IPPROTO_TCP:
 		state := tcpState(r)
-		f.ProtoInfo.TCP = &conntrack.ProtoInfoTCP{State: state, OriginalFlags: beLiberal, ReplyFlags: beLiberal}
+		f.ProtoInfo.TCP = tcpInfo(state, r.TCP)
 		if r.Replied && state >= tcpEstablished {
 			f.Status |= conntrack.StatusAssured // or a full table would throw it out first
 		}
@@ -108,6 +142,7 @@ func toRecord(f *conntrack.Flow) (r firewall.FlowRecord, ok bool) {
 		Timeout: int(f.Timeout),
 		Frames:  [2]uint64{f.CountersOrig.Packets, f.CountersReply.Packets},
 		Bytes:   [2]uint64{f.CountersOrig.Bytes, f.CountersReply.Bytes},
+		TCP:     tcpSides(f.ProtoInfo.TCP),
 	}, true
 }
 

@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"github.com/mdlayher/netlink"
@@ -34,11 +36,39 @@ func (a *Appliance) ApplyNFT(script string) error {
 	if err := a.run(cmd); err != nil {
 		return fmt.Errorf("nft: %w: %s", err, strings.TrimSpace(said.String()))
 	}
+	if err := set(Settings(script)); err != nil {
+		return err
+	}
 	gen, err := generation()
 	if err != nil {
 		return fmt.Errorf("read the ruleset's generation: %w", err)
 	}
 	a.script, a.gen = script, gen
+	return nil
+}
+
+// Settings reads what a script defines for the kernel beside its rules: how conntrack takes TCP. Keys are paths under /proc/sys.
+func Settings(script string) map[string]string {
+	all := map[string]string{}
+	for line := range strings.Lines(script) {
+		for _, name := range []string{"tcp_be_liberal", "tcp_loose"} {
+			switch strings.TrimSpace(line) {
+			case "define " + name + " = 0":
+				all["net/netfilter/nf_conntrack_"+name] = "0"
+			case "define " + name + " = 1":
+				all["net/netfilter/nf_conntrack_"+name] = "1"
+			}
+		}
+	}
+	return all
+}
+
+func set(settings map[string]string) error {
+	for path, value := range settings {
+		if err := os.WriteFile(filepath.Join("/proc/sys", path), []byte(value), 0); err != nil {
+			return fmt.Errorf("set conntrack: %w", err)
+		}
+	}
 	return nil
 }
 

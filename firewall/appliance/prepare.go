@@ -35,8 +35,8 @@ var routing = []struct{ path, value string }{
 	{"ipv4/icmp_ratelimit", "0"}, // every reject is answered, as the engine does
 	{"ipv6/icmp/ratelimit", "0"},
 	{"ipv4/icmp_msgs_per_sec", "1000000"},
-	{"netfilter/nf_conntrack_tcp_be_liberal", "1"}, // flows that were carried here have no window
-	{"netfilter/nf_conntrack_tcp_loose", "0"},      // a flow begins with SYN, as in the engine
+	{"netfilter/nf_conntrack_tcp_be_liberal", "0"}, // until a policy says otherwise (Settings); entries that were carried here say so themselves
+	{"netfilter/nf_conntrack_tcp_loose", "0"},      // likewise: a flow begins with SYN, as in the engine
 	{"netfilter/nf_conntrack_acct", "1"},
 }
 

@@ -67,13 +67,20 @@ services:
 	if r.IntN(5) == 0 {
 		fmt.Fprintf(&b, "exclude: %s\n", pick(r, "client", "web", "[other, backup]"))
 	}
+	if r.IntN(4) == 0 {
+		b.WriteString("tcp-windows: liberal\n")
+	}
 	fmt.Fprintf(&b, "default: %s\nrules:\n", pick(r, "allow", "drop", "reject"))
 	nouns := []string{"any", "client", "server", "other", "lan", "dmz", "web", "left", "odd", "deep", "none", "10.10.1.0/27", "0.0.0.0/0", `"::/0"`, "10.10.2.99", "[client, backup]"}
+	stateless := r.IntN(6) - 2 // so many rules, before all others
 	for i := range r.IntN(8) {
 		fmt.Fprintf(&b, "  - {name: r%d, from: %s, to: %s, action: %s, direction: %s", i, pick(r, nouns...), pick(r, nouns...),
 			pick(r, "allow", "allow", "drop", "reject"), pick(r, "in", "out", "in-out", "in-out"))
 		if r.IntN(4) > 0 {
 			fmt.Fprintf(&b, ", service: %s", pick(r, "low", "range", "ping", "icmp", "gre", "mixed", "[low, ping]", "[range, gre]", "any"))
+		}
+		if i < stateless {
+			b.WriteString(", stateless: true")
 		}
 		if r.IntN(4) == 0 {
 			fmt.Fprintf(&b, ", applied-to: %s", pick(r, "client", "server", "lan", "web", "[other, backup]"))
@@ -107,12 +114,13 @@ type generator struct {
 	rig   *rig
 	hosts []host
 	ports int // how many
+	talks map[talk]*side
 }
 
 // newGenerator draws the few addresses and ports of a session. Half of the sessions have so few that most packets meet a flow.
 func newGenerator(r *rand.Rand, rig *rig) *generator {
-	g := &generator{Rand: r, rig: rig, hosts: hosts, ports: 4}
-	if r.IntN(2) == 0 {
+	g := &generator{Rand: r, rig: rig, hosts: hosts, ports: 4, talks: map[talk]*side{}}
+	if r.IntN(3) > 0 {
 		family := r.IntN(2)
 		lan, dmz := r.IntN(3)*2+family, 6+r.IntN(3)*2+family
 		g.hosts, g.ports = []host{hosts[lan], hosts[dmz]}, 1+r.IntN(3)
@@ -144,6 +152,9 @@ func (g *generator) packet(number uint32) sent {
 	}
 	s.whole = serialize(append([]gopacket.SerializableLayer{eth, ip}, rest...))
 	s.eth = s.whole
+	if _, isTCP := rest[0].(*layers.TCP); isTCP {
+		fragmented = false // how long such a segment is the engine does not know, so it checks no windows after it
+	}
 	if fragmented {
 		g.rig.fragmented++ // over all sessions: what is incomplete stays in the router's memory for a while
 		if s.eth, s.rest = split(s.eth, g.rig.fragmented); g.IntN(3) == 0 {
@@ -206,15 +217,8 @@ func (g *generator) ip(src, dst netip.Addr, mark []byte) (ipLayer, []gopacket.Se
 	var proto layers.IPProtocol
 	switch g.IntN(10) {
 	case 0, 1, 2, 3:
-		t := g.tcp()
-		if mark[0] != 0 {
-			mark = append(make([]byte, splitAt), mark...) // all are of one length
-		}
-		t.Seq = 1000 // sequence numbers are those of a connection whose sides have each sent a SYN with such a payload
-		t.Ack = t.Seq + 1 + uint32(len(mark))
-		if !t.SYN {
-			t.Seq = t.Ack
-		}
+		mark = append(make([]byte, pick(g.Rand, 0, 0, 100, 400)), mark...)
+		t := g.tcp(src, dst, len(mark))
 		_ = t.SetNetworkLayerForChecksum(ip)
 		l, proto = []gopacket.SerializableLayer{t, gopacket.Payload(mark)}, layers.IPProtocolTCP
 	case 4, 5:
@@ -229,14 +233,6 @@ func (g *generator) ip(src, dst netip.Addr, mark []byte) (ipLayer, []gopacket.Se
 	}
 	ip4.Protocol, ip6.NextHeader = proto, proto
 	return ip, l
-}
-
-func (g *generator) tcp() *layers.TCP {
-	t := &layers.TCP{SrcPort: layers.TCPPort(g.port()), DstPort: layers.TCPPort(g.port()), Window: 1000}
-	flags := pick(g.Rand, "S", "S", "S", "SA", "SA", "A", "A", "A", "FA", "R", "RA", "", "SF", "F", "SR", "PA", "UA")
-	t.SYN, t.ACK, t.FIN = strings.Contains(flags, "S"), strings.Contains(flags, "A"), strings.Contains(flags, "F")
-	t.RST, t.PSH, t.URG = strings.Contains(flags, "R"), strings.Contains(flags, "P"), strings.Contains(flags, "U")
-	return t
 }
 
 // icmp draws an ICMP message: echoes and their replies mostly, errors about packets that may have been sent, and others.

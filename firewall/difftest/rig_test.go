@@ -4,9 +4,12 @@ package difftest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -14,13 +17,26 @@ import (
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"sluice/firewall/appliance"
 )
 
-// The rig's namespaces: the router's, and that of the wires' other ends, which nobody's stack looks at.
-const (
-	router = "sl-fw-router"
-	wires  = "sl-fw-wires"
+// The rig's namespaces: the router's, and that of the wires' other ends, which nobody's stack looks at. Each run has its own.
+var (
+	router = fmt.Sprint("sl-fw-router-", os.Getpid())
+	wires  = fmt.Sprint("sl-fw-wires-", os.Getpid())
 )
+
+// sweep deletes what killed runs have left.
+func sweep() {
+	all, _ := filepath.Glob("/run/netns/sl-fw-*-*")
+	for _, path := range all {
+		pid := path[strings.LastIndexByte(path, '-')+1:]
+		if _, err := os.Stat("/proc/" + pid); errors.Is(err, fs.ErrNotExist) {
+			_ = exec.Command("ip", "netns", "del", filepath.Base(path)).Run()
+		}
+	}
+}
 
 // rig is a router between two segments, lan and dmz, whose policy is nftables.
 type rig struct {
@@ -50,7 +66,7 @@ func newRig(t *testing.T) *rig {
 			_ = exec.Command("ip", "netns", "del", ns).Run()
 		}
 	}
-	cleanup() // what a killed run may have left
+	sweep()
 	t.Cleanup(cleanup)
 	r.run("ip", "netns", "add", router)
 	r.run("ip", "netns", "add", wires)
@@ -63,7 +79,6 @@ func newRig(t *testing.T) *rig {
 	r.inRouter("nft", "add table inet boot; add chain inet boot c { type filter hook forward priority 0; }; add rule inet boot c ct state invalid accept")
 	// What never becomes whole may not fill the memory for fragments.
 	r.inRouter("sysctl", "-q", "-w", "net.ipv4.ipfrag_time=1", "net.netfilter.nf_conntrack_frag6_timeout=1")
-	r.inRouter("sysctl", "-q", "-w", "net.netfilter.nf_conntrack_tcp_be_liberal=1", "net.netfilter.nf_conntrack_tcp_loose=1")
 	r.openSockets()
 	return r
 }
@@ -164,6 +179,9 @@ func htons(v uint16) uint16 { return v<<8 | v>>8 }
 // apply replaces the router's policy, and forgets its flows.
 func (r *rig) apply(script string) {
 	r.t.Helper()
+	for path, value := range appliance.Settings(script) {
+		r.inRouter("sysctl", "-q", "-w", strings.ReplaceAll(path, "/", ".")+"="+value)
+	}
 	cmd := exec.Command("ip", "netns", "exec", router, "nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(script)
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -77,6 +77,9 @@ func graphOf(l *labs.Lab) graph {
 		g.Segments = append(g.Segments, seg)
 	}
 	for _, c := range l.Cards() {
+		if c.Steer() {
+			continue // it is on no segment
+		}
 		e := graphEnd{Name: c.Name, Appliance: c.Guest < 0}
 		e.Guest, _, _ = strings.Cut(c.Name, "/")
 		for _, a := range c.Addrs {

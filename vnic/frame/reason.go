@@ -35,6 +35,7 @@ const (
 	ReasonReject    // a rule said reject; answered
 	ReasonDefault   // no rule matched, and the default is drop
 	ReasonState     // state-mismatch: fits no flow and may not begin one
+	ReasonWindow    // window: outside the TCP windows of its flow
 	ReasonFlows     // state-limit: the flow table, or the vNIC's share of it, is full
 	ReasonSpoof     // the vNIC may not send from this address
 	ReasonRevoked   // the flow was allowed by an older policy and is cut
@@ -58,7 +59,7 @@ var reasonNames = [Reasons]string{
 	"short", "bad-offset", "bad-vnet", "bad-address", "fragment",
 	"no-port", "not-service", "not-steered", "probe", "replayed", "same-port", "no-output", "own-gateway", "ttl", "no-route", "no-neighbour",
 	"learn-limit", "reserved",
-	"rule", "reject", "default", "state-mismatch", "state-limit", "spoofguard", "revoked", "inspected", "failed",
+	"rule", "reject", "default", "state-mismatch", "window", "state-limit", "spoofguard", "revoked", "inspected", "failed",
 	"too-big", "full", "io", "closing",
 }
 

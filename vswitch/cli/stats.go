@@ -56,9 +56,12 @@ func writeStats(w io.Writer, o *Output, st vswitch.Stats) {
 	}
 	g.Write(w, "")
 	fmt.Fprintln(w)
-	g = NewGrid("RULE", ">FRAMES", ">BYTES", "LAST HIT")
+	if !st.RulesAsked {
+		fmt.Fprintf(w, "in placement %s the engine asks no rule: hits stand still, and frames are those of flows that were let in before\n", st.Placement)
+	}
+	g = NewGrid("RULE", ">HITS", ">FRAMES", ">BYTES", "LAST HIT")
 	for _, r := range st.Rules {
-		g.Row(r.Rule, r.Frames, r.Bytes, lastHit(r.LastHit))
+		g.Row(r.Rule, r.Hits, r.Frames, r.Bytes, lastHit(r.LastHit))
 	}
 	g.Write(w, "")
 	fmt.Fprintf(w, "\ndropped by reason: %s\n", byReason(st.Dropped))

@@ -159,7 +159,7 @@ func TestRestart(t *testing.T) {
 		s := r.startStream()
 		r.fw.die()
 		r.becomes(firewall.Absent, false)
-		r.policy("services: {web: {tcp: 80}, speed: {udp: 5201}}\ndefault: drop\nrules:\n" +
+		r.policy("services: {web: {tcp: 80}, speed: {udp: 5201}}\ntcp-windows: liberal\ndefault: drop\nrules:\n" +
 			"  - {name: both, from: client, to: server, service: [web, speed], action: allow}\n") // while it is away
 		r.fw.revive()
 		r.becomes(firewall.Healthy, false)

@@ -14,9 +14,9 @@ import (
 // big-endian:
 //
 //	proto 1, replied 1, source 16, port 2, destination 16, port 2, timeout 4,
-//	frames 8 8, bytes 8 8, length of state 1, state
+//	frames 8 8, bytes 8 8, TCP's options 1 1, length of state 1, state
 const (
-	flowFixed    = 1 + 1 + 16 + 2 + 16 + 2 + 4 + 4*8 + 1
+	flowFixed    = 1 + 1 + 16 + 2 + 16 + 2 + 4 + 4*8 + 2 + 1
 	maxFlowState = 32
 )
 
@@ -49,6 +49,7 @@ func packFlow(b []byte, f *firewall.FlowRecord) []byte {
 	for _, n := range []uint64{f.Frames[0], f.Frames[1], f.Bytes[0], f.Bytes[1]} {
 		b = binary.BigEndian.AppendUint64(b, n)
 	}
+	b = append(b, packSide(f.TCP[0]), packSide(f.TCP[1]))
 	state := f.State[:min(len(f.State), maxFlowState)]
 	return append(append(b, byte(len(state))), state...)
 }
@@ -79,8 +80,29 @@ func unpackFlow(b []byte) (f firewall.FlowRecord, rest []byte, err error) {
 	f.Timeout = int(binary.BigEndian.Uint32(b[38:]) & (1<<31 - 1))
 	f.Frames = [2]uint64{binary.BigEndian.Uint64(b[42:]), binary.BigEndian.Uint64(b[50:])}
 	f.Bytes = [2]uint64{binary.BigEndian.Uint64(b[58:]), binary.BigEndian.Uint64(b[66:])}
+	f.TCP = [2]firewall.TCPSide{unpackSide(b[74]), unpackSide(b[75])}
 	f.State = printable(string(b[flowFixed:flowFixed+state]), maxFlowState)
 	return f, b[flowFixed+state:], nil
+}
+
+// The form of one side of a TCP flow: its window scale in 4 bits, and flags.
+const sideScaled, sideSACK, sideLiberal = 1 << 4, 1 << 5, 1 << 6
+
+func packSide(s firewall.TCPSide) (b byte) {
+	b = min(s.Scale, 15)
+	for _, f := range []struct {
+		is   bool
+		flag byte
+	}{{s.Scaled, sideScaled}, {s.SACK, sideSACK}, {s.Liberal, sideLiberal}} {
+		if f.is {
+			b |= f.flag
+		}
+	}
+	return b
+}
+
+func unpackSide(b byte) firewall.TCPSide {
+	return firewall.TCPSide{Scale: b & 15, Scaled: b&sideScaled != 0, SACK: b&sideSACK != 0, Liberal: b&sideLiberal != 0}
 }
 
 func unpackAddrPort(b []byte) netip.AddrPort {

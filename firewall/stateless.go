@@ -1,0 +1,47 @@
+package firewall
+
+import "sluice/vnic/frame"
+
+// Stateless rules make no flows. A packet that one of them is about (by from, to and service, wherever the rule is applied) is a stateless
+// packet: it belongs to no flow and begins none, and both of its insertion points ask the rules about it, in order, as about any first
+// packet. Which packets these are does not depend on the point, because the appliance has one conntrack for both.
+
+// newStateless finds the packets that stateless rules are about; nil where the policy has no such rule.
+func newStateless(rules []Rule) *classifier {
+	var about []Rule
+	for _, r := range rules {
+		if r.Stateless {
+			r.dirs, r.ports = bothDirs, nil
+			about = append(about, r)
+		}
+	}
+	if len(about) == 0 {
+		return nil
+	}
+	return newClassifier(about, fewCells)
+}
+
+// isStateless says whether a stateless rule is about a packet. Neighbour discovery and group membership are not packets that anybody tracks.
+func (p *Program) isStateless(k *frame.Key) bool {
+	if k.Proto == frame.ProtoICMPv6 && k.Has(frame.KeyL4) {
+		if kind, _ := icmpKindOf(k); kind == icmpHousekeeping {
+			return false
+		}
+	}
+	service := serviceNumber(k.Proto, k.DstPort, k.ICMPType, k.ICMPCode)
+	return p.stateless.find(Point{}, &k.Src, &k.Dst, service) != noRule
+}
+
+// checkStateless asks the rules about one packet.
+func (p *Program) checkStateless(cx *Context, pt Point, k *frame.Key) Verdict {
+	cx.tell("stateless", "a stateless rule is about this packet: it belongs to no flow")
+	if !p.enforce {
+		cx.tell("pass", "in this placement the engine enforces nothing")
+		return Verdict{Action: Pass}
+	}
+	service := serviceNumber(k.Proto, k.DstPort, k.ICMPType, k.ICMPCode)
+	cx.stateless = true
+	v := p.evaluate(cx, pt, &k.Src, &k.Dst, service, k.L3Len)
+	cx.stateless = false
+	return v
+}
