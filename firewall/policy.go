@@ -57,8 +57,9 @@ type Policy struct {
 	timeouts *[states]uint32
 	links    []addrSet // by port: the addresses of its segment
 	classes  *classifier
-	content  uint64    // hash of what the policy decides
-	counters []counter // by rule, the default first
+	actions  []RuleAction // by rule: a rule itself is too large to be fetched for each packet
+	content  uint64       // hash of what the policy decides
+	counters []counter    // by rule, the default first
 }
 
 // Rule is one rule of a policy.
