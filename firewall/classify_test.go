@@ -49,7 +49,7 @@ func setGen() *rapid.Generator[addrSet] {
 		var s addrSet
 		for range rapid.IntRange(1, 3).Draw(t, "prefixes") {
 			a := addrGen().Draw(t, "address")
-			bits := rapid.SampledFrom([]int{0, 1, 7, 8, 9, 16, 23, 24, 31, 32, 64, 127, 128}).Draw(t, "bits")
+			bits := rapid.SampledFrom([]int{0, 1, 7, 8, 9, 16, 23, 24, 26, 31, 32, 64, 127, 128}).Draw(t, "bits")
 			s = append(s, prefixSet(netip.PrefixFrom(a, min(bits, a.BitLen())))...)
 		}
 		return s.normal()
