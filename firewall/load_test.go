@@ -2,7 +2,9 @@ package firewall
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -113,13 +115,52 @@ rules:
 	}
 }
 
+// manyRules is a policy whose rules are read in pieces; line 5 has the first.
+func manyRules(n int) string {
+	var b strings.Builder
+	b.WriteString("services:\n  web: {tcp: 80}\ndefault: drop\nrules:\n")
+	for i := range n {
+		fmt.Fprintf(&b, "  - {name: r%d, from: 10.%d.%d.0/24, service: web, action: allow}\n", i, i>>8, i&255)
+	}
+	return b.String()
+}
+
+func TestManyRules(t *testing.T) {
+	const n = 1000
+	p := mustLoad(t, manyRules(n))
+	if len(p.Rules) != n {
+		t.Fatalf("%d rules", len(p.Rules))
+	}
+	for i, r := range p.Rules {
+		if r.Name != fmt.Sprint("r", i) || r.Line != 5+i || r.Col != 5 {
+			t.Fatalf("rule %d: %+v", i, r)
+		}
+	}
+	for _, c := range []struct{ line, want string }{
+		{"  - {name: r1, action: allow}\n", "p.yaml:1005:5: rule r1 is already at line 6"},
+		{"  - {name: x, action: [allow}\n", "p.yaml:1005:29: not YAML"},
+		{"  - {name: x, to: nobody, action: drop}\n", "p.yaml:1005:19: \"nobody\" is no guest"},
+		{"  - {name: x, to: \"\n  - \", action: drop}\n", "p.yaml:1005:19: \" - \" is no guest"},
+		{"limits: x\n", "p.yaml:1005:9: limits must be a mapping"},
+	} {
+		if _, err := Load("p.yaml", []byte(manyRules(n)+c.line), lab); err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.line, err)
+		}
+	}
+}
+
 func FuzzLoad(f *testing.F) {
+	f.Add([]byte(manyRules(70)))
 	f.Add([]byte(reference))
 	f.Add([]byte("groups: {a: [b, 10.0.0.0/8], b: [client]}\nservices: {x: [{icmp: echo}, {protocol: gre, tcp: [1-3, any]}]}\ndefault: reject\nrules:\n- name: a\n  from: [a, \"::/0\"]\n  applied-to: lan\n  direction: in\n  action: allow\n  log: true\n"))
 	f.Add([]byte("default: &a drop\nrules: *a\n"))
 	f.Add([]byte("? - - -\n: {[}"))
 	f.Fuzz(func(t *testing.T, src []byte) {
 		p, err := Load("p.yaml", src, lab)
+		whole, wholeErr := load("p.yaml", src, lab, false)
+		if fmt.Sprint(err) != fmt.Sprint(wholeErr) || err == nil && (!reflect.DeepEqual(p.Rules, whole.Rules) || p.content != whole.content) {
+			t.Fatalf("as a whole: %v; in pieces: %v", wholeErr, err)
+		}
 		if err != nil {
 			var list ErrorList
 			if !errors.As(err, &list) || len(list) == 0 || list[0].Line < 1 || list[0].Col < 1 {
