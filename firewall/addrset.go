@@ -34,6 +34,9 @@ func prefixSet(p netip.Prefix) addrSet {
 
 var allIPv4 = prefixRange(netip.IPv4Unspecified(), 0)
 
+// allIPv6 is the rest of the addresses.
+var allIPv6 = addrSet{{frame.Addr{}, before(allIPv4.lo)}, {after(allIPv4.hi), anyAddr[0].hi}}
+
 func prefixRange(a netip.Addr, bits int) addrRange {
 	if a.Is4() {
 		bits += 96
