@@ -64,7 +64,9 @@ type Switch struct {
 	counters   []*counters
 	gone       books // of ports that were removed
 	policy     *firewall.Policy
-	generation uint64
+	// policySince is when it was put in force.
+	policySince time.Time
+	generation  uint64
 	sent       uint64 // generation of the policy that the appliance has taken
 	placement  firewall.Placement
 	epoch      uint64
