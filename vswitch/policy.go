@@ -21,7 +21,7 @@ func (s *Switch) Policy() (*firewall.Policy, uint64) {
 func (s *Switch) PolicySince() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.policySince
+	return s.since
 }
 
 // SetPolicy puts a policy in force, in the present placement, at once for all frames or not at all. Where the appliance
@@ -67,7 +67,7 @@ func (s *Switch) setPolicy(ctx context.Context, p *firewall.Policy) (PolicyResul
 		return PolicyResult{}, err
 	}
 	s.mu.Lock()
-	s.policy, s.policySince = p, time.Now()
+	s.policy, s.since = p, time.Now()
 	s.generation++
 	s.mu.Unlock()
 	r := PolicyResult{Generation: s.generation, Epoch: s.epoch, Placement: s.placement, Rules: len(p.Rules)}

@@ -64,9 +64,8 @@ type Switch struct {
 	counters   []*counters
 	gone       books // of ports that were removed
 	policy     *firewall.Policy
-	// policySince is when it was put in force.
-	policySince time.Time
-	generation  uint64
+	since      time.Time // when the policy was put in force
+	generation uint64
 	sent       uint64 // generation of the policy that the appliance has taken
 	placement  firewall.Placement
 	epoch      uint64

@@ -28,7 +28,7 @@ func Parse(src []byte, what, least string) (ast.Node, *Fault) {
 	if line := tooDeep(src); line > 0 {
 		return nil, deep(line, what)
 	}
-	f, err := parser.ParseBytes(src, 0, parser.AllowDuplicateMapKey())
+	f, err := parser.ParseBytes(plainLines(src), 0, parser.AllowDuplicateMapKey())
 	switch {
 	case err != nil:
 		return nil, faultOf(err)
@@ -40,6 +40,9 @@ func Parse(src []byte, what, least string) (ast.Node, *Fault) {
 	}
 	return f.Docs[0].Body, nil
 }
+
+// plainLines ends lines as here: the parser counts some of the other kind twice.
+func plainLines(src []byte) []byte { return bytes.ReplaceAll(src, []byte("\r\n"), []byte("\n")) }
 
 func faultOf(err error) *Fault {
 	var at yaml.Error

@@ -43,9 +43,12 @@ func ParseLong(src []byte, what, least string) (ast.Node, *Fault) {
 }
 
 func parseLong(src []byte, what, least string, b bounds) (ast.Node, *Fault) {
-	src = bytes.ReplaceAll(src, []byte("\r\n"), []byte("\n"))
+	src = plainLines(src)
 	if line := tooDeep(src); line > 0 {
 		return nil, deep(line, what)
+	}
+	if at := bytes.IndexByte(src, '\r'); at >= 0 {
+		return nil, &Fault{1 + bytes.Count(src[:at], []byte("\n")), 1, "a carriage return within the line", ""}
 	}
 	short, lists := split(src, b)
 	if len(short) > MaxWhole {
@@ -186,9 +189,11 @@ func listAt(src []byte, lines [][]byte, keyIndent int) (l *LongList, n int) {
 	for _, line := range lines {
 		text := bytes.TrimLeft(line, " ")
 		indent := len(line) - len(text)
-		dash := bytes.HasPrefix(text, []byte("- ")) || bytes.Equal(bytes.TrimSpace(text), []byte("-"))
+		dash := bytes.HasPrefix(text, []byte("- "))
 		switch {
 		case len(bytes.TrimSpace(text)) == 0 || text[0] == '#':
+		case (l == nil || indent == l.indent) && emptyItem(text):
+			return nil, 0 // the parser gives it to what follows
 		case l == nil && dash && indent >= keyIndent:
 			l = &LongList{indent: indent, line: n + 1, items: []int{0}, src: src[at:]}
 			src, at = l.src, 0
@@ -201,6 +206,13 @@ func listAt(src []byte, lines [][]byte, keyIndent int) (l *LongList, n int) {
 		n++
 	}
 	return l.cut(at), n
+}
+
+// emptyItem says whether a line has a dash and nothing else.
+func emptyItem(text []byte) bool {
+	rest, dash := bytes.CutPrefix(text, []byte("-"))
+	rest = bytes.TrimSpace(rest)
+	return dash && (len(rest) == 0 || rest[0] == '#')
 }
 
 // cut ends a list.
