@@ -98,7 +98,7 @@ func manyRules(n int) string {
 	var b strings.Builder
 	b.WriteString("services:\n  web: {tcp: 80}\ndefault: drop\nrules:\n")
 	for i := range n {
-		fmt.Fprintf(&b, "  - {name: r%d, from: 10.%d.%d.0/24, service: web, action: allow}\n", i, i>>8, i&255)
+		fmt.Fprintf(&b, "  - {name: r%d, from: %d.%d.%d.0/24, service: web, action: allow}\n", i, 10+i>>16, i>>8&255, i&255)
 	}
 	return b.String()
 }
