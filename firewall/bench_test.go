@@ -192,6 +192,7 @@ func BenchmarkCompile(b *testing.B) {
 	for _, n := range ruleSizes {
 		b.Run(fmt.Sprint("rules=", n), func(b *testing.B) {
 			rules := randomRules(n, rand.New(rand.NewPCG(1, 2)))
+			reportCPU(b)
 			for b.Loop() {
 				_, _ = Compile(policyOf(rules), Fast)
 			}
@@ -204,6 +205,7 @@ func BenchmarkLoad(b *testing.B) {
 	for _, n := range ruleSizes {
 		b.Run(fmt.Sprint("rules=", n), func(b *testing.B) {
 			src := []byte(manyRules(n))
+			reportCPU(b)
 			for b.Loop() {
 				p, err := Load("policy.yaml", src, lab)
 				if err != nil {
@@ -219,6 +221,7 @@ func BenchmarkLint(b *testing.B) {
 	for _, n := range ruleSizes {
 		b.Run(fmt.Sprint("rules=", n), func(b *testing.B) {
 			p := policyOf(randomRules(n, rand.New(rand.NewPCG(1, 2))))
+			reportCPU(b)
 			for b.Loop() {
 				if _, complete := p.Lint(); !complete {
 					b.Fatal("not complete")
