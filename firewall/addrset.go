@@ -113,6 +113,28 @@ func (s addrSet) covers(t addrSet) bool {
 	return true
 }
 
+// both is what two sets have in common.
+func (s addrSet) both(t addrSet) (out addrSet) {
+	for i, j := 0, 0; i < len(s) && j < len(t); {
+		r := addrRange{s[i].lo, s[i].hi}
+		if compareAddr(t[j].lo, r.lo) > 0 {
+			r.lo = t[j].lo
+		}
+		if compareAddr(t[j].hi, r.hi) < 0 {
+			r.hi = t[j].hi
+		}
+		if compareAddr(r.lo, r.hi) <= 0 {
+			out = append(out, r)
+		}
+		if compareAddr(s[i].hi, t[j].hi) < 0 {
+			i++
+		} else {
+			j++
+		}
+	}
+	return out
+}
+
 // key makes equal sets equal strings.
 func (s addrSet) key() string {
 	b := make([]byte, 0, len(s)*32)

@@ -186,6 +186,7 @@ func TestLongDocument(t *testing.T) {
 		{"good", "list:\n" + items, 0, 0, ""},
 		{"a fault at its end", "list:\n" + items + "  - {a: [b}\n", strings.Count(items, "\n") + 2, 11, "not YAML"},
 		{"a fault behind it", "list:\n" + items + "a: {\n", strings.Count(items, "\n") + 2, 4, "not YAML"},
+		{"a long item", "list:\n- a\n- [" + strings.Repeat("a,\n  ", MaxWhole/4) + "]\n" + strings.Repeat("- b\n", 64), 3, 1, "too long"},
 		{"not a list", "list: [" + strings.Repeat("a,\n", MaxWhole/3) + "]\n", 1, 1, "too long"},
 	} {
 		root, fault := ParseLong([]byte(c.src), "file", "")

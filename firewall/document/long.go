@@ -122,6 +122,9 @@ func (l *LongList) end(item int) int {
 
 // parse gives the items in a piece that begins at a line.
 func (l *LongList) parse(piece []byte, line, items int) ([]ast.Node, *Fault) {
+	if len(piece) > MaxWhole {
+		return nil, &Fault{line, l.indent + 1, "the item is too long", ""}
+	}
 	tokens := lexer.Tokenize(string(piece))
 	for _, t := range tokens {
 		t.Position.Line += line - 1
