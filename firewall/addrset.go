@@ -34,6 +34,9 @@ func prefixSet(p netip.Prefix) addrSet {
 
 var allIPv4 = prefixRange(netip.IPv4Unspecified(), 0)
 
+// allIPv6 is the rest of the addresses.
+var allIPv6 = addrSet{{frame.Addr{}, before(allIPv4.lo)}, {after(allIPv4.hi), anyAddr[0].hi}}
+
 func prefixRange(a netip.Addr, bits int) addrRange {
 	if a.Is4() {
 		bits += 96
@@ -108,6 +111,28 @@ func (s addrSet) covers(t addrSet) bool {
 		}
 	}
 	return true
+}
+
+// both is what two sets have in common.
+func (s addrSet) both(t addrSet) (out addrSet) {
+	for i, j := 0, 0; i < len(s) && j < len(t); {
+		r := addrRange{s[i].lo, s[i].hi}
+		if compareAddr(t[j].lo, r.lo) > 0 {
+			r.lo = t[j].lo
+		}
+		if compareAddr(t[j].hi, r.hi) < 0 {
+			r.hi = t[j].hi
+		}
+		if compareAddr(r.lo, r.hi) <= 0 {
+			out = append(out, r)
+		}
+		if compareAddr(s[i].hi, t[j].hi) < 0 {
+			i++
+		} else {
+			j++
+		}
+	}
+	return out
 }
 
 // key makes equal sets equal strings.

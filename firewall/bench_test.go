@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"runtime"
+	"runtime/debug"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -101,14 +103,17 @@ func keysFor(rules []Rule, n int, r *rand.Rand) []frame.Key {
 }
 
 // The first packet of a flow: the rules are asked, and the flow is put into the table, of which the last few thousand flows are warm.
-func BenchmarkFirstPacket(b *testing.B) {
+func BenchmarkFirstPacket(b *testing.B)     { benchmarkFirst(b, warmKeys) }
+func BenchmarkFirstPacketCold(b *testing.B) { benchmarkFirst(b, coldKeys) }
+
+func benchmarkFirst(b *testing.B, packets int) {
 	const flows = 1 << 12
 	for _, n := range ruleSizes {
 		b.Run(fmt.Sprint("rules=", n), func(b *testing.B) {
 			r := rand.New(rand.NewPCG(1, 2))
 			rules := randomRules(n, r)
 			g, _ := Compile(policyOf(rules), Fast)
-			keys := keysFor(rules, warmKeys, r)
+			keys := keysFor(rules, packets, r)
 			cx := &Context{Flows: NewFlows(FlowsConfig{PerPort: 1 << 20})}
 			b.ReportAllocs()
 			skip := reportCPU(b)
@@ -117,7 +122,7 @@ func BenchmarkFirstPacket(b *testing.B) {
 				if i%flows == 0 {
 					skip(func() { cx.Flows.Clear() })
 				}
-				k := &keys[i%warmKeys]
+				k := &keys[i%packets]
 				k.SrcPort++
 				g.Check(cx, Point{1, FromGuest}, k)
 				i++
@@ -126,8 +131,8 @@ func BenchmarkFirstPacket(b *testing.B) {
 	}
 }
 
-// warmKeys is how many different packets take turns: few enough that what they meet stays in the processor's cache. BenchmarkRulesCold
-// has more than fit.
+// warmKeys is how many different packets take turns: few enough that what they meet stays in the processor's cache. Benchmarks called
+// Cold have more than fit.
 const (
 	warmKeys = 1 << 8
 	coldKeys = 1 << 14
@@ -182,13 +187,84 @@ func BenchmarkKnownFlow(b *testing.B) {
 	}
 }
 
+// What the program is made of, once the policy has been read.
 func BenchmarkCompile(b *testing.B) {
 	for _, n := range ruleSizes {
 		b.Run(fmt.Sprint("rules=", n), func(b *testing.B) {
 			rules := randomRules(n, rand.New(rand.NewPCG(1, 2)))
+			reportCPU(b)
 			for b.Loop() {
 				_, _ = Compile(policyOf(rules), Fast)
 			}
 		})
 	}
+}
+
+// From the file's bytes to the program.
+func BenchmarkLoad(b *testing.B) {
+	for _, n := range ruleSizes {
+		b.Run(fmt.Sprint("rules=", n), func(b *testing.B) {
+			src := []byte(manyRules(n))
+			reportCPU(b)
+			for b.Loop() {
+				p, err := Load("policy.yaml", src, lab)
+				if err != nil {
+					b.Fatal(err)
+				}
+				_, _ = Compile(p, Fast)
+			}
+		})
+	}
+}
+
+func BenchmarkLint(b *testing.B) {
+	for _, n := range ruleSizes {
+		b.Run(fmt.Sprint("rules=", n), func(b *testing.B) {
+			p := policyOf(randomRules(n, rand.New(rand.NewPCG(1, 2))))
+			reportCPU(b)
+			for b.Loop() {
+				if _, complete := p.Lint(); !complete {
+					b.Fatal("not complete")
+				}
+			}
+		})
+	}
+}
+
+// What a flow costs in memory, of a full table: the process's growth, by the kernel's account.
+func BenchmarkFlowMemory(b *testing.B) {
+	const flows = 1_000_000
+	b.Run(fmt.Sprint("flows=", flows), func(b *testing.B) {
+		g, _ := Compile(policyOf([]Rule{{Name: "a", Action: RuleAllow, dirs: bothDirs, from: anyAddr, to: anyAddr, svc: anyService}}), Fast)
+		before := resident(b)
+		cx := &Context{Flows: NewFlows(FlowsConfig{PerPort: 1 << 20})}
+		k := frame.Key{Proto: frame.ProtoUDP, Flags: frame.KeyIPv4 | frame.KeyL4, L3Len: 60, Src: allIPv4.lo, Dst: allIPv4.lo}
+		for i := range flows {
+			k.Src[14], k.Src[15], k.SrcPort = byte(i>>8), byte(i), uint16(i>>4)
+			g.Check(cx, Point{1, FromGuest}, &k)
+		}
+		if n := cx.Flows.Len(); n != flows {
+			b.Fatalf("%d flows", n)
+		}
+		grown := resident(b) - before
+		for b.Loop() {
+			runtime.KeepAlive(cx) // it is measured once
+		}
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(float64(grown)/flows, "B/flow")
+	})
+}
+
+// resident is the process's memory in bytes.
+func resident(b *testing.B) int64 {
+	debug.FreeOSMemory()
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var size, pages int64
+	if _, err := fmt.Sscan(string(text), &size, &pages); err != nil {
+		b.Fatal(err)
+	}
+	return pages * int64(os.Getpagesize())
 }

@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 	"unsafe"
@@ -17,6 +18,7 @@ type builder struct {
 	cells    map[[3]uint32][]uint32 // rules in order
 	order    [][3]uint32            // the cells, in the order of their first rule: the same policy, the same program
 	few      uint32                 // see fewCells
+	many     uint32                 // see manyRanges
 }
 
 type scope struct {
@@ -57,9 +59,9 @@ func (in *interned) number(s addrSet, rule uint32) uint32 {
 }
 
 // newClassifier builds the classifier of a policy's rules.
-func newClassifier(rules []Rule, few uint32) *classifier {
+func newClassifier(rules []Rule, few, many uint32) *classifier {
 	b := &builder{
-		c: &classifier{}, src: newInterned(), dst: newInterned(), few: few,
+		c: &classifier{}, src: newInterned(), dst: newInterned(), few: few, many: many,
 		scopes: map[string]uint32{}, cells: make(map[[3]uint32][]uint32, len(rules)),
 	}
 	for i := range rules {
@@ -125,32 +127,31 @@ func (b *builder) buildScopes() {
 
 // buildCells decides every cell, gives each to a set that has few, or to the table, and builds both sides.
 func (b *builder) buildCells(rules []Rule) {
-	src, dst := make([]node, len(b.src.sets)), make([]node, len(b.dst.sets))
-	srcCells, dstCells := make([][]cell, len(src)), make([][]cell, len(dst))
+	src, dst := newSetInfos(&b.src), newSetInfos(&b.dst)
 	var table []tableCell
 	for _, k := range b.order {
 		l := b.decided(rules, k)
-		s, d := k[1], k[2]
-		fewSrc, fewDst := b.src.count[s-1] <= b.few, b.dst.count[d-1] <= b.few
+		s, d := &src[k[1]-1], &dst[k[2]-1]
 		switch {
-		case fewSrc:
-			l.other = d
-			srcCells[s-1] = append(srcCells[s-1], l)
-			src[s-1].mask |= maskBit(d)
-		case fewDst:
-			l.other = s
-			dstCells[d-1] = append(dstCells[d-1], l)
-			dst[d-1].mask |= maskBit(s)
+		case b.src.count[s.set-1] <= b.few:
+			l.other = d.set
+			s.cells = append(s.cells, l)
+			s.mask |= maskBit(d.set)
+		case b.dst.count[d.set-1] <= b.few:
+			l.other = s.set
+			d.cells = append(d.cells, l)
+			d.mask |= maskBit(s.set)
 		default:
-			l.other = d
-			table = append(table, tableCell{s, l})
-			src[s-1].mask |= maskBit(d)
-			dst[d-1].mask |= maskBit(s)
+			l.other = d.set
+			table = append(table, tableCell{s.set, l})
+			s.mask |= maskBit(d.set)
+			d.mask |= maskBit(s.set)
+			s.asked = true
 		}
 	}
 	b.buildTable(table)
-	b.c.src = buildSide(&b.src, src, srcCells)
-	b.c.dst = buildSide(&b.dst, dst, dstCells)
+	b.c.src = buildSide(&b.src, src)
+	b.c.dst = buildSide(&b.dst, dst)
 }
 
 func (b *builder) buildTable(cells []tableCell) {
@@ -179,7 +180,26 @@ func (b *builder) decided(rules []Rule, k [3]uint32) cell {
 	l.lo = uint32(len(b.c.ranges)) | severalBit
 	b.paint(rules, list)
 	l.hi = uint32(len(b.c.ranges))
+	if start := l.lo &^ severalBit; l.hi-start >= b.many {
+		l.hi = b.buildSteps(start, l.hi)
+	}
 	return l
+}
+
+// buildSteps makes the steps of a cell's ranges.
+func (b *builder) buildSteps(start, end uint32) uint32 {
+	index := uint32(len(b.c.steps)) | severalBit
+	b.c.steps = append(b.c.steps, end)
+	for _, proto := range []uint8{frame.ProtoTCP, frame.ProtoUDP} {
+		for i := range uint32(stepsEach + 1) {
+			at, found := slices.BinarySearchFunc(b.c.ranges[start:end], protoRange(proto).lo+i<<stepBits, func(r decided, at uint32) int { return cmp.Compare(r.from, at) })
+			if !found {
+				at--
+			}
+			b.c.steps = append(b.c.steps, start+uint32(at))
+		}
+	}
+	return index
 }
 
 // paint decides the whole line of services for the rules of one cell: each paints what no earlier one has painted.
@@ -209,7 +229,7 @@ func (b *builder) paint(rules []Rule, list []uint32) {
 	}
 	for i := range cuts {
 		if cuts[i] <= lastService && (i == 0 || painted[i] != painted[i-1]) {
-			b.c.ranges, b.c.decisions = append(b.c.ranges, cuts[i]), append(b.c.decisions, painted[i])
+			b.c.ranges = append(b.c.ranges, decided{cuts[i], painted[i]})
 		}
 	}
 }

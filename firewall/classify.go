@@ -13,7 +13,7 @@ import (
 //
 // The rules of one (scope, source set, destination set) are a cell, already decided for every service. Most sets have few cells: those are
 // listed with the set, and compared with what the other address is in. Cells between two sets that have many are in a hash table. Either
-// way a mask of 64 bits, one for each hashed set, says beforehand where looking is in vain.
+// way a mask of 32 bits, one for each hashed set, says beforehand where looking is in vain.
 //
 // All of it is slices of numbers, and independent of where it lies in memory.
 type classifier struct {
@@ -22,8 +22,8 @@ type classifier struct {
 	points    []uint32 // by port*2 + direction: an index in scopes; the first two are for ports without a scope of their own
 	scopeSets []uint32 // what scopes refer to, the most urgent first
 	table     []tableCell
-	ranges    []uint32 // where each range of services begins
-	decisions []uint32 // the rule that decides it, or noRule
+	ranges    []decided
+	steps     []uint32 // of cells with many ranges: their end; the last range that begins before each piece of TCP's ports, and of UDP's
 }
 
 // noRule is greater than every rule's index, so that the lowest wins.
@@ -40,14 +40,36 @@ type side struct {
 	cells []cell // of sets that have few, in the order of sets, the most urgent first
 }
 
-// node is one set that an address is in. Node 0 ends a list.
+// node is a part of a list of the sets that an address is in. It fills one line of the processor's cache: nearly all that a packet costs
+// is fetching such lines. Node 0 is the empty list.
 type node struct {
-	next  uint32 // the next wider set
-	set   uint32 // its number, from 1, in the order of the sets' first rules
+	in    uint32 // a bit for each set of the list from here on
+	reach uint32 // the masks of all of them that are to be asked from this side
+	least uint32 // the lowest rule that uses one of them
+	next  uint32 // the wider sets
+	sets  [perNode]member
+}
+
+const perNode = 3
+
+// member is one set that an address is in.
+type member struct {
+	set   uint32 // its number, from 1, in the order of the sets' first rules; 0 is none
 	first uint32 // the lowest rule that uses it
-	cells uint32 // where its cells begin
-	count uint32 // of its cells; 0 where they are in the table, or listed with the sets on the other side
-	mask  uint64 // a bit for each set of the other side that its own cells, or those in the table, lead to
+	mask  uint32 // a bit for each set of the other side that its own cells, or those in the table, lead to
+	// cells is where its cells begin, and below it, in countBits, how many they are; none where they are in the table, or listed with the
+	// sets on the other side.
+	cells uint32
+}
+
+const countBits = 5
+
+func (m *member) few() bool { return m.cells&(1<<countBits-1) != 0 }
+
+// cellsOf are the cells of a set that has few.
+func (s *side) cellsOf(m *member) []cell {
+	at := m.cells >> countBits
+	return s.cells[at : at+m.cells&(1<<countBits-1)]
 }
 
 // cell is the rules of one (scope, source set, destination set).
@@ -56,11 +78,19 @@ type cell struct {
 	scope uint32 // from 1
 	first uint32 // the lowest rule in it
 	// Where one rule has one range of services, which is nearly always, lo and hi are that; else, with severalBit, they say
-	// what part of ranges is the cell's.
+	// what part of ranges is the cell's; where those are many, hi is, with severalBit too, an index in steps.
 	lo, hi uint32
 }
 
-const severalBit = 1 << 31
+// decided is a range of services, up to the next one, and the rule that decides it, or noRule.
+type decided struct{ from, rule uint32 }
+
+const (
+	severalBit = 1 << 31
+	manyRanges = 16 // from how many ranges on a cell has steps
+	stepBits   = 10 // a piece of the ports
+	stepsEach  = 1 << (16 - stepBits)
+)
 
 // tableCell is an entry of a hash table with open addressing, whose length is a power of two. src is 0 where it is empty.
 type tableCell struct {
@@ -77,72 +107,70 @@ func cellHash(scope, src, dst uint32) uint32 {
 	return uint32(h >> 32)
 }
 
-func maskBit(set uint32) uint64 { return 1 << (set * 0x9e3779b1 >> 26) }
+func maskBit(set uint32) uint32 { return 1 << (set * 0x9e3779b1 >> 27) }
 
 // find gives the index of the first rule that matches at a point, or noRule.
 func (c *classifier) find(pt Point, src, dst *frame.Addr, service uint32) uint32 {
-	s, d := c.src.lookup(src), c.dst.lookup(dst)
+	s, d := &c.src.nodes[c.src.lookup(src)], &c.dst.nodes[c.dst.lookup(dst)]
 	scopes := c.at(pt)
 	best := uint32(noRule)
-	var srcMask, dstMask uint64
-	for n := d; n != 0; n = c.dst.nodes[n].next {
-		dstMask |= maskBit(c.dst.nodes[n].set)
-	}
-	for n := s; n != 0; {
-		e := &c.src.nodes[n]
-		srcMask |= maskBit(e.set)
-		switch {
-		case e.first >= best || e.mask&dstMask == 0:
-		case e.count > 0:
-			best = c.findListed(c.src.cells[e.cells:e.cells+e.count], c.dst.nodes, d, dstMask, scopes, service, best)
-		default:
-			best = c.findInTable(e, d, scopes, service, best)
+	for n := s; n.least < best && n.reach&d.in != 0; n = &c.src.nodes[n.next] {
+		for i := range n.sets {
+			switch m := &n.sets[i]; {
+			case m.first >= best || m.mask&d.in == 0:
+			case m.few():
+				best = c.findListed(c.src.cellsOf(m), &c.dst, d, scopes, service, best)
+			default:
+				best = c.findInTable(m, d, scopes, service, best)
+			}
 		}
-		n = e.next
 	}
-	for n := d; n != 0; {
-		e := &c.dst.nodes[n]
-		if e.count > 0 && e.first < best && e.mask&srcMask != 0 {
-			best = c.findListed(c.dst.cells[e.cells:e.cells+e.count], c.src.nodes, s, srcMask, scopes, service, best)
+	for n := d; n.least < best && n.reach&s.in != 0; n = &c.dst.nodes[n.next] {
+		for i := range n.sets {
+			if m := &n.sets[i]; m.first < best && m.mask&s.in != 0 && m.few() {
+				best = c.findListed(c.dst.cellsOf(m), &c.src, s, scopes, service, best)
+			}
 		}
-		n = e.next
 	}
 	return best
 }
 
 // findListed asks those cells of one set that lead to a set that the other address is in.
-func (c *classifier) findListed(cells []cell, nodes []node, list uint32, mask uint64, scopes []uint32, service, best uint32) uint32 {
+func (c *classifier) findListed(cells []cell, other *side, list *node, scopes []uint32, service, best uint32) uint32 {
 	for i := range cells {
 		l := &cells[i]
 		if l.first >= best {
 			break
 		}
-		if mask&maskBit(l.other) != 0 && isIn(nodes, list, l.other) && slices.Contains(scopes, l.scope) {
+		if list.in&maskBit(l.other) != 0 && other.has(list, l.other) && slices.Contains(scopes, l.scope) {
 			best = min(best, c.decide(l, service))
 		}
 	}
 	return best
 }
 
-// isIn says whether a set is in a list.
-func isIn(nodes []node, list, set uint32) bool {
-	for list != 0 && nodes[list].set != set {
-		list = nodes[list].next
+// has says whether a set is in a list.
+func (s *side) has(n *node, set uint32) bool {
+	for ; n.in != 0; n = &s.nodes[n.next] {
+		if n.sets[0].set == set || n.sets[1].set == set || n.sets[2].set == set {
+			return true
+		}
 	}
-	return list != 0
+	return false
 }
 
 // findInTable asks the table for the cells of a source set with each destination set that has many.
-func (c *classifier) findInTable(s *node, list uint32, scopes []uint32, service, best uint32) uint32 {
-	for n := list; n != 0; {
-		d := &c.dst.nodes[n]
-		n = d.next
-		if d.count > 0 || d.first >= best || s.mask&maskBit(d.set) == 0 || d.mask&maskBit(s.set) == 0 {
-			continue
-		}
-		for _, scope := range scopes {
-			if l := c.cell(scope, s.set, d.set); l != nil && l.first < best {
-				best = min(best, c.decide(l, service))
+func (c *classifier) findInTable(s *member, n *node, scopes []uint32, service, best uint32) uint32 {
+	for ; n.least < best; n = &c.dst.nodes[n.next] {
+		for i := range n.sets {
+			d := &n.sets[i]
+			if d.few() || d.first >= best || s.mask&maskBit(d.set) == 0 || d.mask&maskBit(s.set) == 0 {
+				continue
+			}
+			for _, scope := range scopes {
+				if l := c.cell(scope, s.set, d.set); l != nil && l.first < best {
+					best = min(best, c.decide(l, service))
+				}
 			}
 		}
 	}
@@ -174,18 +202,33 @@ func (c *classifier) at(pt Point) []uint32 {
 // decide gives the first rule of a cell that has the service, or noRule.
 func (c *classifier) decide(l *cell, service uint32) uint32 {
 	if l.lo&severalBit == 0 {
-		if l.lo <= service && service <= l.hi {
+		if service-l.lo <= l.hi-l.lo {
 			return l.first
 		}
 		return noRule
 	}
-	lo, hi := l.lo&^severalBit, l.hi // ranges[lo] is 0, so it is never behind
-	for hi-lo > 1 {
-		if mid := (lo + hi) / 2; c.ranges[mid] <= service {
-			lo = mid
-		} else {
-			hi = mid
-		}
+	at, end := l.lo&^severalBit, l.hi // ranges[at] begins at 0, so it is never behind
+	if end&severalBit != 0 {
+		at, end = c.step(at, end&^severalBit, service)
 	}
-	return c.decisions[lo]
+	for n := end - at; n > 1; n -= n / 2 {
+		// Without a branch, of which half would be foretold wrongly: all ones where the middle is not behind the service.
+		forth := uint32((int64(c.ranges[at+n/2].from) - int64(service) - 1) >> 63)
+		at += n / 2 & forth
+	}
+	return c.ranges[at].rule
+}
+
+// step narrows the search in a cell of many ranges, which begin at at.
+func (c *classifier) step(at, steps, service uint32) (from, end uint32) {
+	piece := service >> stepBits & (stepsEach - 1)
+	switch uint8(service >> 16) {
+	case frame.ProtoTCP:
+		steps += 1 + piece
+	case frame.ProtoUDP:
+		steps += 2 + stepsEach + piece
+	default:
+		return at, c.steps[steps]
+	}
+	return c.steps[steps], c.steps[steps+1] + 1
 }

@@ -30,6 +30,9 @@ func addrGen() *rapid.Generator[netip.Addr] {
 	return rapid.Custom(func(t *rapid.T) netip.Addr {
 		b := rapid.SliceOfN(rapid.SampledFrom([]byte{0, 1, 2, 127, 128, 254, 255}), 4, 4).Draw(t, "bytes")
 		if rapid.Bool().Draw(t, "v4") {
+			if rapid.Bool().Draw(t, "near") {
+				b[0], b[1] = 127, 128 // half of them in one half
+			}
 			return netip.AddrFrom4([4]byte(b))
 		}
 		a := [16]byte{0xfd, 15: b[3]}
@@ -46,7 +49,7 @@ func setGen() *rapid.Generator[addrSet] {
 		var s addrSet
 		for range rapid.IntRange(1, 3).Draw(t, "prefixes") {
 			a := addrGen().Draw(t, "address")
-			bits := rapid.SampledFrom([]int{0, 1, 7, 8, 9, 16, 23, 24, 31, 32, 64, 127, 128}).Draw(t, "bits")
+			bits := rapid.SampledFrom([]int{0, 1, 7, 8, 9, 16, 23, 24, 26, 31, 32, 64, 127, 128}).Draw(t, "bits")
 			s = append(s, prefixSet(netip.PrefixFrom(a, min(bits, a.BitLen())))...)
 		}
 		return s.normal()
@@ -82,7 +85,7 @@ func ruleGen() *rapid.Generator[Rule] {
 func TestClassifierEqualsLinear(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rules := rapid.SliceOfN(ruleGen(), 0, 30).Draw(t, "rules")
-		c := newClassifier(rules, rapid.SampledFrom([]uint32{0, 1, 2, fewCells}).Draw(t, "few"))
+		c := newClassifier(rules, rapid.SampledFrom([]uint32{0, 1, 2, fewCells}).Draw(t, "few"), rapid.SampledFrom([]uint32{2, 4, manyRanges}).Draw(t, "many"))
 		for range 50 {
 			pt := Point{frame.PortID(rapid.IntRange(0, 5).Draw(t, "port")), Dir(rapid.IntRange(0, 1).Draw(t, "dir"))}
 			src, dst := frame.AddrFrom(addrGen().Draw(t, "src")), frame.AddrFrom(addrGen().Draw(t, "dst"))

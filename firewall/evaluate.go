@@ -53,7 +53,7 @@ func (p *Policy) decide(at Point, src, dst *frame.Addr, service uint32) (RuleAct
 	if i == noRule {
 		return p.Default, 0
 	}
-	return p.Rules[i].Action, i + 1
+	return p.actions[i], i + 1
 }
 
 // excludes says whether the policy is not for a port.
@@ -88,8 +88,12 @@ func (p *Policy) finish() {
 		}
 	}
 	p.guards = newGuards(p.inv)
-	p.classes = newClassifier(p.Rules, fewCells)
+	p.classes = newClassifier(p.Rules, fewCells, manyRanges)
 	p.stateless = newStateless(p.Rules)
+	p.actions = make([]RuleAction, len(p.Rules))
+	for i := range p.Rules {
+		p.actions[i] = p.Rules[i].Action
+	}
 	p.content = p.hash()
 	p.stamp = stampOf(p.content)
 	p.counters = make([]counter, len(p.Rules)+1)

@@ -34,7 +34,7 @@ func (p *Policy) Expect(file string, src []byte) ([]Expectation, error) {
 	root := l.parse(src)
 	var out []Expectation
 	if root != nil {
-		for _, n := range l.items(root, "the tests") {
+		for n := range l.items(root, "the tests") {
 			out = append(out, l.expectations(n)...)
 		}
 	}

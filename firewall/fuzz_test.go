@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"encoding/binary"
+	"errors"
 	"testing"
 
 	"sluice/vnic/frame"
@@ -69,5 +70,27 @@ func FuzzImport(f *testing.F) {
 			t.Fatalf("imported %d", n)
 		}
 		checkTable(t, table)
+	})
+}
+
+// FuzzExpect reads whatever files of expected verdicts.
+func FuzzExpect(f *testing.F) {
+	f.Add([]byte("- {from: client, to: server, tcp: 80, expect: allow, rule: http}\n- {from: server6, to: \"fd00::1\", icmp: echo, expect: drop}\n"))
+	f.Add([]byte("- from: client\n  to: 10.0.0.1\n  protocol: [gre, 6]\n  udp: 1-3\n  expect: reject\n"))
+	p := mustLoad(f, reference)
+	f.Fuzz(func(t *testing.T, src []byte) {
+		results, err := p.Expect("t.yaml", src)
+		if err != nil {
+			var list ErrorList
+			if !errors.As(err, &list) || len(list) == 0 || list[0].Line < 1 || list[0].Col < 1 {
+				t.Fatalf("an error without a place: %v", err)
+			}
+			return
+		}
+		for _, r := range results {
+			if r.Line < 1 || r.What == "" || r.Rule == "" || r.Passed && r.Got != r.Expect {
+				t.Fatalf("%+v", r)
+			}
+		}
 	})
 }

@@ -1,54 +1,152 @@
 package firewall
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 )
 
 // Finding is one thing that Lint has to say of a policy.
 type Finding struct {
-	Kind   string `json:"kind"` // shadowed, empty, unused-group or unused-service
-	Rule   string `json:"rule,omitempty"`
-	Line   int    `json:"line"`
-	Col    int    `json:"col"`
-	Detail string `json:"detail"` // one line for a person
+	Kind    string `json:"kind"`           // one of the kinds below
+	Rule    string `json:"rule,omitempty"` // what it is about
+	Line    int    `json:"line"`
+	Col     int    `json:"col"`
+	Detail  string `json:"detail"`            // one line for a person
+	Other   string `json:"other,omitempty"`   // the rule before it that is to blame
+	Witness string `json:"witness,omitempty"` // a flow that shows it
 }
 
-// Lint lists what is allowed but looks wrong, in the order of the file.
-func (p *Policy) Lint() (out []Finding) {
+// The kinds of findings.
+const (
+	LintUnusedGroup   = "unused-group"
+	LintUnusedService = "unused-service"
+	LintEmpty         = "empty"         // the rule matches nothing
+	LintShadowed      = "shadowed"      // one rule before it matches all of it
+	LintUnreachable   = "unreachable"   // several rules before it do together
+	LintContradictory = "contradictory" // it overlaps with one before it that says the opposite, and neither is an exception of the other
+	LintNeverHit      = "never-hit"     // it has not decided about a flow since the policy is in force
+)
+
+// lintSteps bounds the work of one Lint, about a few seconds of it: so many pairs of rules are compared.
+const lintSteps = 40_000_000
+
+// Lint lists what is allowed but looks wrong, in the order of the file. complete is false where the rules overlap so much that not all of them were
+// compared: the work is bounded. What is found is sure even then.
+func (p *Policy) Lint() (found []Finding, complete bool) { return p.lint(lintSteps) }
+
+func (p *Policy) lint(steps int) (found []Finding, complete bool) {
 	for _, g := range p.groups {
 		if !g.used {
-			out = append(out, Finding{"unused-group", "", g.line, g.col, fmt.Sprintf("no rule uses group %s", g.name)})
+			found = append(found, Finding{Kind: LintUnusedGroup, Line: g.line, Col: g.col, Detail: "no rule uses group " + g.name})
 		}
 	}
 	for _, s := range p.services {
 		if !s.used {
-			out = append(out, Finding{"unused-service", "", s.line, s.col, fmt.Sprintf("no rule uses service %s", s.name)})
+			found = append(found, Finding{Kind: LintUnusedService, Line: s.line, Col: s.col, Detail: "no rule uses service " + s.name})
 		}
 	}
+	l := newLinter(p, steps)
 	for i := range p.Rules {
-		r := &p.Rules[i]
-		if len(r.from) == 0 || len(r.to) == 0 || r.ports != nil && len(r.ports) == 0 {
-			out = append(out, Finding{"empty", r.Name, r.Line, r.Col, fmt.Sprintf("rule %s matches nothing: a group in it is empty", r.Name)})
-			continue
-		}
-		if by := p.shadow(i); by != nil {
-			out = append(out, Finding{"shadowed", r.Name, r.Line, r.Col, fmt.Sprintf("rule %s is never reached: %s at line %d matches all of it before", r.Name, by.Name, by.Line)})
-		}
+		found = append(found, l.rule(uint32(i))...)
 	}
-	return out
+	slices.SortStableFunc(found, func(a, b Finding) int { return cmp.Or(a.Line-b.Line, a.Col-b.Col) })
+	return found, l.differ.left >= 0
 }
 
-// shadow finds an earlier rule that matches all that rule i matches; nil where none does.
-func (p *Policy) shadow(i int) *Rule {
-	r := &p.Rules[i]
-	for j := range i {
-		e := &p.Rules[j]
-		if e.dirs&r.dirs == r.dirs && portsCover(e, r) && e.svc.covers(r.svc) && e.from.covers(r.from) && e.to.covers(r.to) {
-			return e
+// NeverHit lists the rules that have not decided about a flow, in order. hits are by rule's name, as an engine counts them; since is for people.
+func (p *Policy) NeverHit(hits map[string]uint64, since string) (found []Finding) {
+	for i := range p.Rules {
+		if r := &p.Rules[i]; hits[r.Name] == 0 {
+			found = append(found, r.finding(LintNeverHit, "rule %s has decided about no flow %s", r.Name, since))
+		}
+	}
+	return found
+}
+
+func (r *Rule) finding(kind, format string, args ...any) Finding {
+	return Finding{Kind: kind, Rule: r.Name, Line: r.Line, Col: r.Col, Detail: fmt.Sprintf(format, args...)}
+}
+
+func (r *Rule) empty() bool {
+	return len(r.from) == 0 || len(r.to) == 0 || len(r.svc) == 0 || r.ports != nil && len(r.ports) == 0
+}
+
+// linter compares rules with those before them.
+type linter struct {
+	p      *Policy
+	differ *differ // knows the ends that a flow can have
+	index  [3]overlaps
+}
+
+func newLinter(p *Policy, steps int) *linter {
+	l := &linter{p: p, differ: &differ{a: p, b: p, left: steps}}
+	l.differ.applied()
+	l.differ.samples()
+	for i := range p.Rules {
+		if r := &p.Rules[i]; !r.empty() {
+			l.index[0].add(r.from, uint32(i))
+			l.index[1].add(r.to, uint32(i))
+			l.index[2].add(r.svc.addrs(), uint32(i))
+		}
+	}
+	for i := range l.index {
+		l.index[i].build()
+	}
+	return l
+}
+
+// rule says what there is to say of one rule, beside those before it.
+func (l *linter) rule(i uint32) []Finding {
+	r := &l.p.Rules[i]
+	if r.empty() {
+		return []Finding{r.finding(LintEmpty, "rule %s matches nothing: a group in it is empty", r.Name)}
+	}
+	if f := l.corner(r, r); !f.Src.IsValid() {
+		return []Finding{r.finding(LintEmpty, "rule %s matches nothing: no flow has such ends and such a service", r.Name)}
+	}
+	near := l.before(i)
+	for _, j := range near {
+		if e := &l.p.Rules[j]; e.covers(r) {
+			return l.about(r, e, l.corner(r, r), LintShadowed, "rule %s is never reached: %s at line %d matches all of it before", r.Name, e.Name, e.Line)
+		}
+	}
+	if !l.reached(i, near) {
+		if l.differ.left < 0 {
+			return nil // it is not known
+		}
+		if len(near) == 0 {
+			return []Finding{r.finding(LintUnreachable, "rule %s is never reached: it is applied where no such flow begins or ends", r.Name)}
+		}
+		e := &l.p.Rules[near[len(near)-1]]
+		return l.about(r, e, l.corner(r, r), LintUnreachable,
+			"rule %s is never reached: the rules before it leave no flow to it, the last of them %s at line %d", r.Name, e.Name, e.Line)
+	}
+	for _, j := range near {
+		e := &l.p.Rules[j]
+		if (e.Action == RuleAllow) == (r.Action == RuleAllow) || r.covers(e) {
+			continue
+		}
+		if f := l.corner(e, r); l.decides(j, f) {
+			return l.about(r, e, f, LintContradictory, "rule %s (%s) overlaps with %s (%s) at line %d, and only their order decides", r.Name, r.Action, e.Name, e.Action, e.Line)
 		}
 	}
 	return nil
+}
+
+// about is the one finding about a rule and one before it.
+func (l *linter) about(r, before *Rule, f flowAt, kind, format string, args ...any) []Finding {
+	out := r.finding(kind, format, args...)
+	out.Other = before.Name
+	if f.Src.IsValid() {
+		out.Witness = f.String()
+	}
+	return []Finding{out}
+}
+
+// covers says whether a rule matches all that another one matches.
+func (r *Rule) covers(o *Rule) bool {
+	return r.dirs&o.dirs == o.dirs && portsCover(r, o) && r.svc.covers(o.svc) && r.from.covers(o.from) && r.to.covers(o.to)
 }
 
 func portsCover(e, r *Rule) bool {

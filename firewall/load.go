@@ -46,8 +46,16 @@ type loader struct {
 // Load reads a policy. file is for messages only; every noun must be in inv. The error is an ErrorList: each error has
 // a line and a column, and says what to do.
 func Load(file string, src []byte, inv *Inventory) (*Policy, error) {
+	p, err := load(file, src, inv, true)
+	if err != nil && len(src) <= document.MaxWhole {
+		p, err = load(file, src, inv, false) // read as a whole, it is known better what is wrong
+	}
+	return p, err
+}
+
+func load(file string, src []byte, inv *Inventory, long bool) (*Policy, error) {
 	l := &loader{
-		reader: reader{file: file},
+		reader: reader{file: file, long: long},
 		p:      &Policy{File: file, Source: slices.Clone(src), inv: inv, timeouts: &defaultTimeouts},
 		inv:    map[string]addrSet{"any": anyAddr}, vnics: map[string][]frame.PortID{},
 		groups: map[string]*noun{}, services: map[string]*noun{}, rulesAt: map[string]int{},
@@ -175,7 +183,7 @@ func (l *loader) group(g *noun) {
 	}
 	g.state = resolving
 	var set addrSet
-	for _, m := range l.items(g.value, "group "+g.name) {
+	for m := range l.items(g.value, "group "+g.name) {
 		w, ok := l.word(m, "a member of group "+g.name)
 		if !ok {
 			continue

@@ -89,13 +89,13 @@ func (l *loader) exclude(n ast.Node) {
 
 // sections reads [{name: base, rules: [...]}, ...]: rules in named groups, which are for people only; their order is the order of all.
 func (l *loader) sections(n ast.Node) {
-	list, ok := n.(*ast.SequenceNode)
+	list, ok := l.list(n)
 	if !ok {
 		l.fail(n, "write it as a list, each section beginning with -", "sections must be a list")
 		return
 	}
 	seen := map[string]bool{}
-	for _, v := range list.Values {
+	for v := range list {
 		name := ""
 		var rules ast.Node
 		for _, e := range l.entries(v, "a section") {

@@ -13,12 +13,12 @@ var ruleKeys = []string{"name", "from", "to", "service", "direction", "applied-t
 
 // rules reads a list of rules, of a section or of none.
 func (l *loader) rules(n ast.Node, section string) {
-	list, ok := n.(*ast.SequenceNode)
+	list, ok := l.list(n)
 	if !ok {
 		l.fail(n, "write it as a list, each rule beginning with -", "rules must be a list")
 		return
 	}
-	for _, v := range list.Values {
+	for v := range list {
 		r := l.rule(v)
 		r.Section = section
 		switch before := len(l.p.Rules) - 1; {
@@ -77,7 +77,7 @@ func (l *loader) rule(n ast.Node) Rule {
 
 // set reads the nouns of from or to.
 func (l *loader) set(n ast.Node, what string) (written []string, set addrSet) {
-	for _, m := range l.items(n, what) {
+	for m := range l.items(n, what) {
 		if w, ok := l.word(m, what); ok {
 			written = append(written, w)
 			set = append(set, l.addrs(m, w)...)
@@ -90,7 +90,7 @@ func (l *loader) set(n ast.Node, what string) (written []string, set addrSet) {
 }
 
 func (l *loader) serviceSet(n ast.Node) (written []string, set svcSet) {
-	for _, m := range l.items(n, "service") {
+	for m := range l.items(n, "service") {
 		w, ok := l.word(m, "service")
 		s := l.services[w]
 		switch {
@@ -112,7 +112,7 @@ func (l *loader) serviceSet(n ast.Node) (written []string, set svcSet) {
 // appliedTo reads the guests whose vNICs a rule is for.
 func (l *loader) appliedTo(n ast.Node) (written []string, ports []frame.PortID) {
 	ports = []frame.PortID{}
-	for _, m := range l.items(n, "applied-to") {
+	for m := range l.items(n, "applied-to") {
 		w, ok := l.word(m, "applied-to")
 		if !ok {
 			continue

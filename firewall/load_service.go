@@ -14,7 +14,7 @@ var serviceKeys = []string{"tcp", "udp", "icmp", "icmpv4", "icmpv6", "protocol"}
 // service resolves a service: a mapping such as {tcp: [80, 8000-8010]}, or a list of them.
 func (l *loader) service(n ast.Node) svcSet {
 	var set svcSet
-	for _, m := range l.items(n, "a service") {
+	for m := range l.items(n, "a service") {
 		for _, e := range l.entries(m, "a service") {
 			set = append(set, l.servicePart(e)...)
 		}
@@ -47,7 +47,7 @@ func (l *loader) servicePart(e entry) svcSet {
 // ports reads 80, 8000-8010, any, or a list of them.
 func (l *loader) ports(n ast.Node, proto uint8) svcSet {
 	var set svcSet
-	for _, m := range l.items(n, "the ports") {
+	for m := range l.items(n, "the ports") {
 		w, ok := l.word(m, "a port")
 		switch {
 		case !ok:
@@ -78,7 +78,7 @@ func (l *loader) icmp(n ast.Node, v4, v6 bool) svcSet {
 			set = append(set, typeRange(proto, uint8(t)))
 		}
 	}
-	for _, m := range l.items(n, "the ICMP types") {
+	for m := range l.items(n, "the ICMP types") {
 		w, ok := l.word(m, "an ICMP type")
 		if !ok {
 			continue
@@ -112,7 +112,7 @@ func (l *loader) icmp(n ast.Node, v4, v6 bool) svcSet {
 
 func (l *loader) protocols(n ast.Node) svcSet {
 	var set svcSet
-	for _, m := range l.items(n, "the protocols") {
+	for m := range l.items(n, "the protocols") {
 		w, ok := l.word(m, "a protocol")
 		if !ok {
 			continue

@@ -2,7 +2,9 @@ package firewall
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -91,35 +93,52 @@ func TestGenerationIsOfContent(t *testing.T) {
 	}
 }
 
-func TestLint(t *testing.T) {
-	p := mustLoad(t, `
-groups: {unused: [client], none: []}
-services: {web: {tcp: 80}, idle: {tcp: 81}}
-default: drop
-rules:
-  - {name: all, from: lan, action: drop}
-  - {name: part, from: client, service: web, action: allow}
-  - {name: back, to: client, action: allow}
-  - {name: empty, from: none, action: allow}
-`)
-	want := []string{"unused-group 2", "unused-service 3", "shadowed 7", "empty 9"}
-	for i, f := range p.Lint() {
-		if i >= len(want) || !strings.HasPrefix(want[i], f.Kind+" ") || !strings.HasSuffix(want[i], string(rune('0'+f.Line))) {
-			t.Errorf("finding %d: %+v", i, f)
+// manyRules is a policy whose rules are read in pieces; line 5 has the first.
+func manyRules(n int) string {
+	var b strings.Builder
+	b.WriteString("services:\n  web: {tcp: 80}\ndefault: drop\nrules:\n")
+	for i := range n {
+		fmt.Fprintf(&b, "  - {name: r%d, from: %d.%d.%d.0/24, service: web, action: allow}\n", i, 10+i>>16, i>>8&255, i&255)
+	}
+	return b.String()
+}
+
+func TestManyRules(t *testing.T) {
+	const n = 1000
+	p := mustLoad(t, manyRules(n))
+	if len(p.Rules) != n {
+		t.Fatalf("%d rules", len(p.Rules))
+	}
+	for i, r := range p.Rules {
+		if r.Name != fmt.Sprint("r", i) || r.Line != 5+i || r.Col != 5 {
+			t.Fatalf("rule %d: %+v", i, r)
 		}
 	}
-	if n := len(p.Lint()); n != len(want) {
-		t.Errorf("%d findings", n)
+	for _, c := range []struct{ line, want string }{
+		{"  - {name: r1, action: allow}\n", "p.yaml:1005:5: rule r1 is already at line 6"},
+		{"  - {name: x, action: [allow}\n", "p.yaml:1005:29: not YAML"},
+		{"  - {name: x, to: nobody, action: drop}\n", "p.yaml:1005:19: \"nobody\" is no guest"},
+		{"  - {name: x, to: \"\n  - \", action: drop}\n", "p.yaml:1005:19: \" - \" is no guest"},
+		{"limits: x\n", "p.yaml:1005:9: limits must be a mapping"},
+	} {
+		if _, err := Load("p.yaml", []byte(manyRules(n)+c.line), lab); err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.line, err)
+		}
 	}
 }
 
 func FuzzLoad(f *testing.F) {
+	f.Add([]byte(manyRules(70)))
 	f.Add([]byte(reference))
 	f.Add([]byte("groups: {a: [b, 10.0.0.0/8], b: [client]}\nservices: {x: [{icmp: echo}, {protocol: gre, tcp: [1-3, any]}]}\ndefault: reject\nrules:\n- name: a\n  from: [a, \"::/0\"]\n  applied-to: lan\n  direction: in\n  action: allow\n  log: true\n"))
 	f.Add([]byte("default: &a drop\nrules: *a\n"))
 	f.Add([]byte("? - - -\n: {[}"))
 	f.Fuzz(func(t *testing.T, src []byte) {
 		p, err := Load("p.yaml", src, lab)
+		whole, wholeErr := load("p.yaml", src, lab, false)
+		if fmt.Sprint(err) != fmt.Sprint(wholeErr) || err == nil && (!reflect.DeepEqual(p.Rules, whole.Rules) || p.content != whole.content) {
+			t.Fatalf("as a whole: %v; in pieces: %v", wholeErr, err)
+		}
 		if err != nil {
 			var list ErrorList
 			if !errors.As(err, &list) || len(list) == 0 || list[0].Line < 1 || list[0].Col < 1 {
@@ -133,7 +152,12 @@ func FuzzLoad(f *testing.F) {
 		if _, err := p.NFT(NFTOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		p.Lint()
+		found, _ := p.lint(1 << 16)
+		for _, f := range found {
+			if f.Line < 1 || f.Col < 1 || f.Kind == "" || f.Detail == "" {
+				t.Fatalf("%+v", f)
+			}
+		}
 	})
 }
 

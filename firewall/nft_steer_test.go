@@ -94,7 +94,7 @@ func TestNFTOfSteeredFrames(t *testing.T) {
 			icmpv6 type { 130-132, 143 } ip6 hoplimit 1 jump housekeeping
 			ct state established,related accept
 			ct state invalid counter drop comment "state-mismatch"
-			meta l4proto tcp tcp flags & (fin|syn|rst|ack) != syn counter drop comment "state-mismatch"
+			ct state new meta l4proto tcp tcp flags & (fin|syn|rst|ack) != syn counter drop comment "state-mismatch"
 			jump from-guest
 			ether daddr 02:00:00:01:00:01 ip daddr 10.10.1.1 accept comment "gateway"
 			ether daddr 02:00:00:01:00:01 ip6 daddr fd00:10:1::1 accept comment "gateway"

@@ -59,6 +59,7 @@ type Policy struct {
 	timeouts *[states]uint32
 	links    []addrSet // by port: the addresses of its segment
 	classes  *classifier
+	actions  []RuleAction // by rule: a rule itself is too large to be fetched for each packet
 	// stateless finds the packets that stateless rules are about; nil where there are none.
 	stateless *classifier
 	content   uint64    // hash of what the policy decides

@@ -3,6 +3,7 @@ package firewall
 import (
 	"bytes"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -21,6 +22,8 @@ const (
 type reader struct {
 	file  string
 	lines [][]byte
+	long  bool // long lists are read in pieces
+	bad   bool // it is no document: nothing else counts
 	errs  ErrorList
 }
 
@@ -31,16 +34,27 @@ func (r *reader) parse(src []byte) ast.Node {
 		return nil
 	}
 	r.lines = bytes.Split(src, []byte("\n"))
-	root, fault := document.Parse(src, "policy", "write at least default: drop")
+	parse := document.Parse
+	if r.long {
+		parse = document.ParseLong
+	}
+	root, fault := parse(src, "policy", "write at least default: drop")
 	if fault != nil {
-		r.failAt(fault.Line, fault.Col, fault.Do, "%s", fault.Msg)
+		r.fault(fault)
 		return nil
 	}
 	return root
 }
 
+// fault notes why the file cannot be read.
+func (r *reader) fault(f *document.Fault) {
+	r.errs = nil
+	r.failAt(f.Line, f.Col, f.Do, "%s", f.Msg)
+	r.bad = true
+}
+
 func (r *reader) failAt(line, col int, do, format string, args ...any) {
-	if len(r.errs) == maxErrors {
+	if len(r.errs) == maxErrors || r.bad {
 		return
 	}
 	e := &Error{File: r.file, Line: line, Col: max(col, 1), Msg: fmt.Sprintf(format, args...), Do: do}
@@ -105,18 +119,36 @@ func (r *reader) entries(n ast.Node, what string) []entry {
 	return out
 }
 
-// items lists a sequence; one plain value stands for a list of one.
-func (r *reader) items(n ast.Node, what string) []ast.Node {
-	switch m := n.(type) {
-	case *ast.SequenceNode:
-		return m.Values
-	case *ast.NullNode:
-		r.fail(n, "write a value, or remove the key", "%s is empty", what)
-		return nil
-	case nil:
-		return nil
+// items gives a list's items; one plain value stands for a list of one.
+func (r *reader) items(n ast.Node, what string) iter.Seq[ast.Node] {
+	if items, ok := r.list(n); ok {
+		return items
 	}
-	return []ast.Node{n}
+	return func(yield func(ast.Node) bool) {
+		switch n.(type) {
+		case *ast.NullNode:
+			r.fail(n, "write a value, or remove the key", "%s is empty", what)
+		case nil:
+		default:
+			yield(n)
+		}
+	}
+}
+
+// list gives a list's items; ok is false for anything else.
+func (r *reader) list(n ast.Node) (items iter.Seq[ast.Node], ok bool) {
+	all, ok := document.List(n)
+	return func(yield func(ast.Node) bool) {
+		for v, fault := range all {
+			if fault != nil {
+				r.fault(fault)
+				return
+			}
+			if !yield(v) {
+				return
+			}
+		}
+	}, ok
 }
 
 // word reads one plain value as it was written; ok is false after an error.

@@ -71,6 +71,21 @@ func (s svcSet) covers(t svcSet) bool {
 	return true
 }
 
+// both is what two sets have in common.
+func (s svcSet) both(t svcSet) (out svcSet) {
+	for i, j := 0, 0; i < len(s) && j < len(t); {
+		if r := (svcRange{max(s[i].lo, t[j].lo), min(s[i].hi, t[j].hi)}); r.lo <= r.hi {
+			out = append(out, r)
+		}
+		if s[i].hi < t[j].hi {
+			i++
+		} else {
+			j++
+		}
+	}
+	return out
+}
+
 // icmpNames are the types that a policy may name, in ICMP and in ICMPv6; -1 where a family has none (IANA).
 var icmpNames = map[string][2]int{
 	"echo":                    {8, 128},

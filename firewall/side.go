@@ -26,12 +26,12 @@ func (s *side) lookup(a *frame.Addr) uint32 {
 		if n := s.hosts.lookup4(uint32(low)); n != 0 {
 			return n
 		}
-		return s.trie.lookup(s.trie.root4, high, low)
+		return s.trie.lookup4(uint32(low))
 	}
 	if n := s.hosts.lookup6(high, low); n != 0 {
 		return n
 	}
-	return s.trie.lookup(s.trie.root6, high, low)
+	return s.trie.lookup6(high, low)
 }
 
 func hostHash(high, low uint64) uint32 {
@@ -98,15 +98,31 @@ func powerOfTwo(atLeast int) int {
 	return n
 }
 
-// buildSide divides all addresses by the sets that they are in. sets has what is known of each but for its place.
-func buildSide(in *interned, sets []node, cells [][]cell) (s side) {
-	s.nodes = []node{{}}
-	for i := range sets {
-		sets[i].set, sets[i].first = uint32(i+1), in.first[i]
-		sets[i].cells, sets[i].count = uint32(len(s.cells)), uint32(len(cells[i]))
-		s.cells = append(s.cells, cells[i]...)
+// setInfo is what is known of a set but for its place.
+type setInfo struct {
+	set, first, mask uint32
+	cells            []cell
+	asked            bool // it has cells in the table, which sources ask
+}
+
+func newSetInfos(in *interned) []setInfo {
+	out := make([]setInfo, len(in.sets))
+	for i := range out {
+		out[i].set, out[i].first = uint32(i+1), in.first[i]
 	}
-	w := chains{side: &s, sets: sets, rank: widest(in.sets), seen: map[[2]uint32]uint32{}}
+	return out
+}
+
+// buildSide divides all addresses by the sets that they are in.
+func buildSide(in *interned, sets []setInfo) (s side) {
+	s.nodes = []node{{least: noRule}}
+	w := chains{side: &s, rank: widest(in.sets), seen: map[node]uint32{}, members: make([]member, len(sets)), asked: make([]bool, len(sets))}
+	for i := range sets {
+		e := &sets[i]
+		w.members[i] = member{e.set, e.first, e.mask, uint32(len(s.cells))<<countBits | uint32(len(e.cells))}
+		w.asked[i] = e.asked || len(e.cells) > 0
+		s.cells = append(s.cells, e.cells...)
+	}
 	bounds := []boundary{{}}
 	events := edges(in.sets)
 	for i := 0; i < len(events); {
@@ -186,12 +202,13 @@ func widest(sets []addrSet) (rank []uint32) {
 
 // chains makes lists of nodes that share their ends.
 type chains struct {
-	side   *side
-	sets   []node
-	rank   []uint32
-	active []uint32             // the sets of the present address, the widest first
-	heads  []uint32             // the list of the first so many of them; shorter where it must be made again
-	seen   map[[2]uint32]uint32 // the node of a set before a list
+	side    *side
+	members []member
+	asked   []bool // by set: it is to be asked from this side
+	rank    []uint32
+	active  []uint32 // the sets of the present address, the widest first
+	full    []uint32 // the lists of the first perNode of them, of twice as many, and so on; shorter where they must be made again
+	seen    map[node]uint32
 }
 
 func (w *chains) change(set uint32, end bool) {
@@ -201,28 +218,44 @@ func (w *chains) change(set uint32, end bool) {
 	} else {
 		w.active = slices.Insert(w.active, j, set)
 	}
-	w.heads = w.heads[:min(j, len(w.heads))]
+	w.full = w.full[:min(j/perNode, len(w.full))]
 }
 
 // head is the list of what is active.
 func (w *chains) head() uint32 {
-	for i := len(w.heads); i < len(w.active); i++ {
-		k := [2]uint32{w.active[i], 0}
-		if i > 0 {
-			k[1] = w.heads[i-1]
-		}
-		n, ok := w.seen[k]
-		if !ok {
-			n = uint32(len(w.side.nodes))
-			w.seen[k] = n
-			e := w.sets[k[0]]
-			e.next = k[1]
-			w.side.nodes = append(w.side.nodes, e)
-		}
-		w.heads = append(w.heads, n)
+	whole := (len(w.active) - 1) / perNode
+	w.full = w.full[:min(whole, len(w.full))]
+	for i := len(w.full); i < whole; i++ {
+		w.full = append(w.full, w.node(w.active[i*perNode:(i+1)*perNode]))
 	}
-	if len(w.heads) == 0 {
+	if len(w.active) == 0 {
 		return 0
 	}
-	return w.heads[len(w.heads)-1]
+	return w.node(w.active[whole*perNode:])
+}
+
+// node is the list of some sets, the widest first, and of what is in full behind them.
+func (w *chains) node(sets []uint32) uint32 {
+	var n node
+	if len(w.full) > 0 {
+		n.next = w.full[len(w.full)-1]
+	}
+	rest := &w.side.nodes[n.next]
+	n.in, n.reach, n.least = rest.in, rest.reach, rest.least
+	for i, set := range sets {
+		m := w.members[set]
+		n.sets[len(sets)-1-i] = m
+		n.in |= maskBit(m.set)
+		n.least = min(n.least, m.first)
+		if w.asked[set] {
+			n.reach |= m.mask
+		}
+	}
+	at, known := w.seen[n]
+	if !known {
+		at = uint32(len(w.side.nodes))
+		w.seen[n] = at
+		w.side.nodes = append(w.side.nodes, n)
+	}
+	return at
 }

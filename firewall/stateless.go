@@ -18,7 +18,7 @@ func newStateless(rules []Rule) *classifier {
 	if len(about) == 0 {
 		return nil
 	}
-	return newClassifier(about, fewCells)
+	return newClassifier(about, fewCells, manyRanges)
 }
 
 // isStateless says whether a stateless rule is about a packet. Neighbour discovery and group membership are not packets that anybody tracks.

@@ -116,9 +116,7 @@ func (w *world) bringBack(ctx context.Context, r *resident) error {
 	if err := w.boot(ctx, r, func(what string) { slog.Info(what) }); err != nil {
 		return err
 	}
-	if err := w.appoint(ctx, r); err != nil {
-		return err
-	}
+	w.sw.SetAppliance(slowSide{r.machine(), w.desk})
 	if err := w.join(ctx, r); err != nil {
 		return err
 	}

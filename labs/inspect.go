@@ -11,6 +11,7 @@ import (
 
 	"sluice/firewall/appliance"
 	inspector "sluice/firewall/inspect"
+	"sluice/labs/guest"
 	"sluice/vswitch/control"
 )
 
@@ -66,18 +67,16 @@ func (l *labReader) readSignatures() error {
 	return nil
 }
 
-// appoint makes a machine the switch's appliance, once it knows what to look for.
-func (w *world) appoint(ctx context.Context, r *resident) error {
-	side := slowSide{r.machine(), w.desk}
-	a, err := side.agent()
+// instruct says to an appliance that is new what its inspector looks for.
+func (w *world) instruct(ctx context.Context, m guest.Machine) error {
+	a, err := slowSide{machine: m}.agent()
 	if err != nil {
 		return err
 	}
 	look := appliance.InspectConfig{Signatures: string(w.lab.Inspect.Signatures), BypassAfter: uint64(w.lab.Inspect.BypassAfter)}
 	if err := a.ConfigureInspection(ctx, look); err != nil {
-		return fmt.Errorf("say what %s looks for: %w", r.Name, err)
+		return fmt.Errorf("say what %s looks for: %w", m.Name(), err)
 	}
-	w.sw.SetAppliance(side)
 	return nil
 }
 

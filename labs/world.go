@@ -108,9 +108,7 @@ func (w *world) bootAll(ctx context.Context, progress func(string)) error {
 			if err := w.join(ctx, r); err != nil {
 				return err
 			}
-			if err := w.appoint(ctx, r); err != nil {
-				return err
-			}
+			w.sw.SetAppliance(slowSide{r.machine(), w.desk})
 			return w.enforce(ctx)
 		})
 	}
@@ -154,7 +152,7 @@ func (w *world) bootGuest(ctx context.Context, r *resident, progress func(string
 	if err := m.Configure(ctx); err != nil || !r.appliance {
 		return err
 	}
-	return w.shut(ctx, m)
+	return errors.Join(w.shut(ctx, m), w.instruct(ctx, m))
 }
 
 // shut makes an appliance that is new let nothing pass until the switch has given it the policy: it may get frames before.

@@ -17,6 +17,13 @@ func (s *Switch) Policy() (*firewall.Policy, uint64) {
 	return s.policy, s.generation
 }
 
+// PolicySince is when the policy in force was put in force.
+func (s *Switch) PolicySince() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.since
+}
+
 // SetPolicy puts a policy in force, in the present placement, at once for all frames or not at all. Where the appliance
 // enforces, it goes there first. Flows that it denies are cut, on both sides.
 func (s *Switch) SetPolicy(ctx context.Context, p *firewall.Policy) (PolicyResult, error) {
@@ -63,7 +70,7 @@ func (s *Switch) setPolicy(ctx context.Context, p *firewall.Policy) (PolicyResul
 		return PolicyResult{}, err
 	}
 	s.mu.Lock()
-	s.policy = p
+	s.policy, s.since = p, time.Now()
 	s.generation++
 	s.mu.Unlock()
 	r := PolicyResult{Generation: s.generation, Epoch: s.epoch, Placement: s.placement, Rules: len(p.Rules)}

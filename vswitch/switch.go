@@ -64,6 +64,7 @@ type Switch struct {
 	counters   []*counters
 	gone       books // of ports that were removed
 	policy     *firewall.Policy
+	since      time.Time // when the policy was put in force
 	generation uint64
 	sent       uint64 // generation of the policy that the appliance has taken
 	placement  firewall.Placement

@@ -26,16 +26,12 @@ type Fault struct {
 // stand twice are its reader's business.
 func Parse(src []byte, what, least string) (ast.Node, *Fault) {
 	if line := tooDeep(src); line > 0 {
-		return nil, &Fault{line, 1, fmt.Sprintf("nests deeper than %d", MaxNesting), "a " + what + " never needs that"}
+		return nil, deep(line, what)
 	}
-	f, err := parser.ParseBytes(src, 0, parser.AllowDuplicateMapKey())
-	var at yaml.Error
+	f, err := parser.ParseBytes(plainLines(src), 0, parser.AllowDuplicateMapKey())
 	switch {
-	case errors.As(err, &at) && at.GetToken() != nil:
-		p := at.GetToken().Position
-		return nil, &Fault{p.Line, p.Column, "not YAML: " + at.GetMessage(), ""}
 	case err != nil:
-		return nil, &Fault{1, 1, "not YAML: " + err.Error(), ""}
+		return nil, faultOf(err)
 	case len(f.Docs) == 0 || f.Docs[0].Body == nil:
 		return nil, &Fault{1, 1, "the " + what + " is empty", least}
 	case len(f.Docs) > 1:
@@ -43,6 +39,22 @@ func Parse(src []byte, what, least string) (ast.Node, *Fault) {
 		return nil, &Fault{line, col, "a second document; a " + what + " is one", "remove the line ---"}
 	}
 	return f.Docs[0].Body, nil
+}
+
+// plainLines ends lines as here: the parser counts some of the other kind twice.
+func plainLines(src []byte) []byte { return bytes.ReplaceAll(src, []byte("\r\n"), []byte("\n")) }
+
+func faultOf(err error) *Fault {
+	var at yaml.Error
+	if errors.As(err, &at) && at.GetToken() != nil {
+		p := at.GetToken().Position
+		return &Fault{p.Line, p.Column, "not YAML: " + at.GetMessage(), ""}
+	}
+	return &Fault{1, 1, "not YAML: " + err.Error(), ""}
+}
+
+func deep(line int, what string) *Fault {
+	return &Fault{line, 1, fmt.Sprintf("nests deeper than %d", MaxNesting), "a " + what + " never needs that"}
 }
 
 // tooDeep finds the line at which brackets, or the dashes and question marks of one line, nest too deep; 0 where none do.

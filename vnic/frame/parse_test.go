@@ -2,6 +2,8 @@ package frame
 
 import (
 	"encoding/binary"
+	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -325,6 +327,32 @@ func BenchmarkHash(b *testing.B) {
 		}
 	})
 	_ = h
+}
+
+// Ports that follow each other are spread, whatever the seeds are; a mask or a shift may take the buckets from either end of a hash.
+func TestHashSpreadsPorts(t *testing.T) {
+	a, b, c := seedA, seedB, seedC
+	defer func() { seedA, seedB, seedC = a, b, c }()
+	r := rand.New(rand.NewPCG(1, 2))
+	var k Key
+	Parse(From(raw(EtherIPv4, ip4(ProtoTCP, 0, 20), tcp(5))), &k)
+	const ports, tries, buckets = 1024, 1000, 64
+	for range tries {
+		seedA, seedB, seedC = r.Uint64()|1, r.Uint64()|1, r.Uint64()|1
+		var n [4][buckets]int
+		for i := range ports {
+			k.SrcPort = uint16(40000 + i)
+			n[0][k.Hash()>>58]++
+			n[1][k.Hash()%buckets]++
+			n[2][k.SymHash()>>58]++
+			n[3][k.SymHash()%buckets]++
+		}
+		for what, n := range n {
+			if most := slices.Max(n[:]); most > 4*ports/buckets {
+				t.Fatalf("%d: %d of %d flows in one of %d buckets, with seeds %x %x %x", what, most, ports, buckets, seedA, seedB, seedC)
+			}
+		}
+	}
 }
 
 func TestSymHash(t *testing.T) {

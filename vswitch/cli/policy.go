@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"sluice/firewall"
 	"sluice/vswitch/control"
 )
 
@@ -26,7 +25,7 @@ beside a lab that has them: these commands need a running lab, or --in LAB where
 			return control.Errorf(control.BadInput, "policy what? show, apply FILE, lint FILE, render, test FILE or diff A B")
 		},
 	}
-	cmd.AddCommand(policyShow(), policyApply(), policyLint(), policyRender(), policyTest(known), policyDiff(known))
+	cmd.AddCommand(policyShow(), policyApply(), policyLint(known), policyRender(known), policyTest(known), policyDiff(known))
 	return cmd
 }
 
@@ -79,72 +78,6 @@ func policyApply() *cobra.Command {
 			})
 		}),
 	}
-}
-
-func policyLint() *cobra.Command {
-	return &cobra.Command{
-		Use:   "lint FILE",
-		Short: "Say what is wrong in a policy, and what looks wrong; - is stdin",
-		Args:  cobra.ExactArgs(1),
-		RunE: withPolicyLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {
-			text, err := readPolicy(cmd, args[0])
-			if err != nil {
-				return err
-			}
-			r, err := c.LintPolicy(cmd.Context(), text)
-			if err != nil {
-				return err
-			}
-			if r.Findings == nil {
-				r.Findings = []firewall.Finding{}
-			}
-			if err := o.Print(r, func(w io.Writer) { writeFindings(w, o, r) }); err != nil {
-				return err
-			}
-			if len(r.Findings) > 0 {
-				return control.Errorf(control.Failed, "%s: %d of its %d rules deserve a look", r.File, len(r.Findings), r.Rules)
-			}
-			return nil
-		}),
-	}
-}
-
-func writeFindings(w io.Writer, o *Output, r control.LintResult) {
-	for _, f := range r.Findings {
-		fmt.Fprintf(w, "%s:%d:%d: %s: %s\n", r.File, f.Line, f.Col, o.Paint(Warn, f.Kind), Clean(f.Detail))
-	}
-	if len(r.Findings) == 0 {
-		fmt.Fprintf(w, "%s: %s, %d rules\n", r.File, o.Paint(Good, "good"), r.Rules)
-	}
-}
-
-func policyRender() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "render [FILE]",
-		Short: "A policy in another language: the one in force, or FILE; - is stdin",
-		Args:  cobra.MaximumNArgs(1),
-	}
-	to := cmd.Flags().String("to", "nft", "the language: nft")
-	cmd.RegisterFlagCompletionFunc("to", fixedFlag("nft\tnftables, as the appliance has it"))
-	cmd.RunE = withPolicyLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {
-		if *to != "nft" {
-			return control.Errorf(control.BadInput, "no language %q to render to: nft", *to)
-		}
-		var text *control.PolicyText
-		if len(args) > 0 {
-			t, err := readPolicy(cmd, args[0])
-			if err != nil {
-				return err
-			}
-			text = &t
-		}
-		r, err := c.RenderPolicy(cmd.Context(), *to, text)
-		if err != nil {
-			return err
-		}
-		return o.Print(r, func(w io.Writer) { writeText(w, r.Text) })
-	})
-	return cmd
 }
 
 func readPolicy(cmd *cobra.Command, name string) (control.PolicyText, error) {

@@ -16,6 +16,7 @@ type InventoryOf func(lab string) (*firewall.Inventory, *firewall.Policy, error)
 
 // desk is what policies are read against: a running lab, or one that does not run.
 type desk struct {
+	client    *control.Client // of the running lab; nil where it need not run
 	inventory *firewall.Inventory
 	policy    func(cmd *cobra.Command) (*firewall.Policy, error) // the lab's own
 }
@@ -36,14 +37,14 @@ func withDesk(cmd *cobra.Command, known InventoryOf, run onDesk) *cobra.Command 
 			if err != nil {
 				return err
 			}
-			return run(cmd, args, o, &desk{inv, func(*cobra.Command) (*firewall.Policy, error) { return own, nil }})
+			return run(cmd, args, o, &desk{nil, inv, func(*cobra.Command) (*firewall.Policy, error) { return own, nil }})
 		}
 		return withPolicyLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {
 			inv, err := c.Inventory(cmd.Context())
 			if err != nil {
 				return err
 			}
-			d := &desk{inventory: &inv}
+			d := &desk{client: c, inventory: &inv}
 			d.policy = func(cmd *cobra.Command) (*firewall.Policy, error) {
 				p, err := c.Policy(cmd.Context())
 				if err != nil {

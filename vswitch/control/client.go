@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -148,20 +147,6 @@ func (c *Client) Policy(ctx context.Context) (out PolicyInForce, err error) {
 // SetPolicy puts a policy in force, or changes nothing.
 func (c *Client) SetPolicy(ctx context.Context, text PolicyText) (out vswitch.PolicyResult, err error) {
 	return out, c.call(ctx, http.MethodPut, "/v1/policy", text, &out)
-}
-
-// LintPolicy says what is wrong with a policy, and what looks wrong.
-func (c *Client) LintPolicy(ctx context.Context, text PolicyText) (out LintResult, err error) {
-	return out, c.call(ctx, http.MethodPost, "/v1/policy/lint", text, &out)
-}
-
-// RenderPolicy gives the policy in force, or text where it is not nil, in another language.
-func (c *Client) RenderPolicy(ctx context.Context, to string, text *PolicyText) (out Rendering, err error) {
-	path := "/v1/policy/render?to=" + url.QueryEscape(to)
-	if text != nil {
-		return out, c.call(ctx, http.MethodPost, path, text, &out)
-	}
-	return out, c.call(ctx, http.MethodGet, path, nil, &out)
 }
 
 // Inventory is what a policy may refer to in the lab.

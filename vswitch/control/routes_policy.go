@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"time"
 
 	"sluice/firewall"
 	"sluice/vswitch"
@@ -11,6 +12,7 @@ import (
 type PolicyInForce struct {
 	PolicyText
 	Generation   uint64     `json:"generation" doc:"Counts from 1"`
+	Since        time.Time  `json:"since" doc:"In force since then; its rules count from then on"`
 	Administered string     `json:"administered" enum:"host,appliance" doc:"Where the policy is changed: on the host, or inside the appliance (placement push)"`
 	Realized     []Realized `json:"realized" doc:"By vNIC, and by port of the appliance"`
 }
@@ -36,7 +38,7 @@ func (s *Server) getPolicy(context.Context, *struct{}) (PolicyInForce, error) {
 		return PolicyInForce{}, errNoPolicy
 	}
 	out := PolicyInForce{
-		PolicyText: PolicyText{File: p.File, Source: string(p.Source)}, Generation: generation,
+		PolicyText: PolicyText{File: p.File, Source: string(p.Source)}, Generation: generation, Since: s.sw.PolicySince(),
 		Administered: onHost, Realized: []Realized{},
 	}
 	if s.sw.Status().Placement == firewall.Push { // the appliance enforces nothing: its ports have no policy
@@ -79,7 +81,14 @@ func (s *Server) load(text PolicyText) (*firewall.Policy, error) {
 type LintResult struct {
 	File     string             `json:"file"`
 	Rules    int                `json:"rules"`
+	Complete bool               `json:"complete" doc:"False: the rules overlap too much for all of them to be compared"`
 	Findings []firewall.Finding `json:"findings"`
+}
+
+// Lint says what looks wrong in a policy.
+func Lint(p *firewall.Policy) LintResult {
+	found, complete := p.Lint()
+	return LintResult{File: p.File, Rules: len(p.Rules), Complete: complete, Findings: append([]firewall.Finding{}, found...)}
 }
 
 func (s *Server) lintPolicy(_ context.Context, in *ask[PolicyText]) (LintResult, error) {
@@ -87,7 +96,7 @@ func (s *Server) lintPolicy(_ context.Context, in *ask[PolicyText]) (LintResult,
 	if err != nil {
 		return LintResult{}, err
 	}
-	return LintResult{File: in.Body.File, Rules: len(p.Rules), Findings: p.Lint()}, nil
+	return Lint(p), nil
 }
 
 // Rendering is a policy in another language.
@@ -103,7 +112,7 @@ func (s *Server) renderPolicy(_ context.Context, in *struct {
 	if p == nil {
 		return Rendering{}, errNoPolicy
 	}
-	return render(p, in.To)
+	return Render(p, in.To)
 }
 
 func (s *Server) renderText(_ context.Context, in *struct {
@@ -114,10 +123,11 @@ func (s *Server) renderText(_ context.Context, in *struct {
 	if err != nil {
 		return Rendering{}, err
 	}
-	return render(p, in.To)
+	return Render(p, in.To)
 }
 
-func render(p *firewall.Policy, to string) (Rendering, error) {
+// Render writes a policy in another language; nft is the only one.
+func Render(p *firewall.Policy, to string) (Rendering, error) {
 	text, err := p.NFT(firewall.NFTOptions{Comment: "from " + p.File})
 	return Rendering{To: to, Text: text}, err
 }

@@ -1,0 +1,165 @@
+package firewall
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"sluice/vnic/frame"
+)
+
+func TestLint(t *testing.T) {
+	for _, c := range []struct {
+		rules string
+		want  []string // kind, line, rule before it, and part of the witness
+	}{
+		{"- {name: a, from: client, to: server, service: web, action: allow}", nil},
+		{"- {name: a, from: lan, action: drop}\n- {name: b, from: client, service: web, action: allow}", []string{"shadowed 6 a tcp/80 from 10.10.1.10"}},
+		{"- {name: a, from: 10.0.0.0/25, action: drop}\n- {name: b, from: 10.0.0.128/25, action: drop}\n- {name: c, from: 10.0.0.0/24, action: drop}",
+			[]string{"unreachable 7 b tcp/80 from 10.0.0.0"}},
+		{"- {name: a, from: 10.0.0.0/25, action: drop}\n- {name: b, from: 10.0.0.129/32, action: drop}\n- {name: c, from: 10.0.0.0/24, action: drop}", nil},
+		{"- {name: a, service: web, direction: out, action: drop}\n- {name: b, service: web, direction: in, action: drop}\n- {name: c, service: web, action: drop}",
+			[]string{"unreachable 7 b tcp/80"}},
+		{"- {name: a, from: lan, to: any, action: drop}\n- {name: b, from: any, to: server, action: allow}", []string{"contradictory 6 a tcp/80 from 10.10.1.200 to 10.10.2.10"}},
+		{"- {name: a, from: lan, to: any, action: drop}\n- {name: b, from: any, to: server, action: reject}", nil},
+		{"- {name: a, from: client, action: drop}\n- {name: b, from: lan, action: allow}", nil}, // an exception
+		{"- {name: z, from: lan, to: server, action: drop}\n- {name: a, from: lan, to: any, action: drop}\n- {name: b, from: any, to: server, action: allow}",
+			nil}, // where they overlap, z decides
+		{"- {name: a, from: 10.0.0.0/8, to: \"fd00::/8\", action: drop}", []string{"empty 5  "}},
+		{"- {name: a, from: 10.0.0.0/8, service: six, action: drop}", []string{"empty 5  "}},
+		{"- {name: a, from: none, action: drop}", []string{"empty 5  "}},
+		{"- {name: a, from: client, to: server, applied-to: [server], direction: out, action: drop}", []string{"unreachable 5  "}},
+	} {
+		p := mustLoad(t, "groups: {none: [], unused: [client]}\nservices: {web: {tcp: 80}, six: {icmpv6: 1}, idle: {udp: 1}}\ndefault: drop\nrules:\n"+c.rules+"\n")
+		found, complete := p.Lint()
+		var got []string
+		for _, f := range found {
+			if !strings.HasPrefix(f.Kind, "unused-") {
+				got = append(got, fmt.Sprintf("%s %d %s %s", f.Kind, f.Line, f.Other, f.Witness))
+			}
+		}
+		if !complete || !slices.EqualFunc(got, c.want, strings.HasPrefix) {
+			t.Errorf("%s:\n%q, want %q", c.rules, got, c.want)
+		}
+	}
+}
+
+func TestLintUnused(t *testing.T) {
+	found, _ := mustLoad(t, "groups: {a: [client], b: [a], c: [b]}\nservices: {d: {tcp: 80}, e: {tcp: 81}}\ndefault: drop\nrules: [{name: r, from: b, service: e, action: drop}]\n").Lint()
+	if len(found) != 2 || found[0].Kind != LintUnusedGroup || found[0].Col != 31 || found[1].Kind != LintUnusedService || found[1].Line != 2 {
+		t.Errorf("%+v", found)
+	}
+}
+
+func TestNeverHit(t *testing.T) {
+	p := mustLoad(t, reference)
+	hits := map[string]uint64{p.Rules[0].Name: 3}
+	found := p.NeverHit(hits, "since Monday")
+	if len(found) != len(p.Rules)-1 || found[0].Rule != p.Rules[1].Name || found[0].Line != p.Rules[1].Line || !strings.Contains(found[0].Detail, "since Monday") {
+		t.Errorf("%+v", found)
+	}
+}
+
+// Lint's work is bounded, and it says so.
+func TestLintBound(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("default: drop\nrules:\n")
+	for i := range 3000 {
+		fmt.Fprintf(&b, "- {name: r%d, from: [10.0.0.%d, 10.0.1.0/24], to: [10.0.2.%d, 10.0.1.0/24], action: %s}\n", i, i%256, i/256, []string{"allow", "drop"}[i&1])
+	}
+	p := mustLoad(t, b.String())
+	if _, complete := p.lint(10_000); complete {
+		t.Error("3,000 rules that all overlap are compared in 10,000 steps")
+	}
+}
+
+// never says whether no flow of a grid meets a rule first.
+func never(p *Policy, rule uint32, addrs []frame.Addr, services []uint32) bool {
+	for _, src := range addrs {
+		for _, dst := range addrs {
+			for _, service := range services {
+				t, ok := witness(src, dst, service, service+1)
+				if !ok || isIPv4(&src) != isIPv4(&dst) {
+					continue
+				}
+				for dir, end := range []frame.Addr{src, dst} {
+					ports := []frame.PortID{p.PortOf(end.IP())}
+					if ports[0] == 0 {
+						ports = append(ports, everyPort(p)...)
+					}
+					for _, port := range ports {
+						n := serviceNumber(t.Proto, t.Dst.Port(), t.ICMPType, t.ICMPCode)
+						if linear(p.Rules, Point{port, Dir(dir)}, src, dst, n) == rule {
+							return false
+						}
+					}
+				}
+			}
+		}
+	}
+	return true
+}
+
+func everyPort(p *Policy) (ports []frame.PortID) {
+	for _, g := range p.inv.Guests {
+		for _, v := range g.VNICs {
+			ports = append(ports, v.Port)
+		}
+	}
+	return ports
+}
+
+// partServices are ranges as policies can say them.
+var partServices = []svcRange{
+	protoRange(6), portRange(6, 1, 80), portRange(6, 80, 80), portRange(6, 81, 0xffff), protoRange(17), portRange(17, 53, 53), protoRange(47),
+	protoRange(1), typeRange(1, 8), typeRange(58, 128), protoRange(58),
+}
+
+// Whether a rule is ever reached is exact: every boundary is tried, at every point.
+func TestLintEqualsTrying(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		rules := rapid.SliceOfN(ruleGen(), 1, 6).Draw(t, "rules")
+		addrs, services := []frame.Addr{allIPv4.lo, {}}, []uint32{}
+		for i := range rules {
+			rules[i].Name = fmt.Sprint(i)
+			rules[i].ports = slices.DeleteFunc(rules[i].ports, func(p frame.PortID) bool { return p > other })
+			if !rules[i].svc.isAny() {
+				rules[i].svc = rapid.SliceOfN(rapid.SampledFrom(partServices), 1, 3).Draw(t, "services")
+				rules[i].svc = rules[i].svc.normal()
+			}
+			for _, r := range slices.Concat(rules[i].from, rules[i].to) {
+				addrs = append(addrs, r.lo, after(r.hi))
+			}
+			for _, r := range rules[i].svc {
+				services = append(services, r.lo, r.hi+1)
+			}
+		}
+		for _, g := range lab.Guests {
+			for _, v := range g.VNICs {
+				for _, a := range v.Addrs {
+					addrs = append(addrs, frame.AddrFrom(a))
+				}
+			}
+		}
+		for _, proto := range []uint8{0, 1, 2, 6, 7, 17, 18, 58, 59} {
+			services = append(services, protoRange(proto).lo)
+		}
+		slices.SortFunc(addrs, compareAddr)
+		addrs = slices.Compact(addrs)
+		slices.Sort(services)
+		services = slices.DeleteFunc(slices.Compact(services), func(s uint32) bool { return s > lastService })
+		p := policyOf(rules)
+		found, complete := p.Lint()
+		for i := range rules {
+			said := slices.ContainsFunc(found, func(f Finding) bool {
+				return f.Rule == rules[i].Name && (f.Kind == LintShadowed || f.Kind == LintUnreachable || f.Kind == LintEmpty)
+			})
+			if is := never(p, uint32(i), addrs, services); !complete || said != is {
+				t.Fatalf("rule %d is never reached: %v; lint says %+v", i, is, found)
+			}
+		}
+	})
+}
