@@ -97,7 +97,7 @@ func (s *Switch) sendPolicy(ctx context.Context, p *firewall.Policy, generation 
 		return errNoAppliance
 	}
 	nft, err := p.NFT(firewall.NFTOptions{
-		Comment: fmt.Sprintf("policy %s, generation %d", p.File, generation), Bridge: slices.Contains(in, firewall.Tunnel),
+		Comment: fmt.Sprintf("policy %s, generation %d", p.File, generation), Steer: true, Bridge: slices.Contains(in, firewall.Tunnel),
 	})
 	if err != nil {
 		return fmt.Errorf("render for the appliance: %w", err)
