@@ -1,7 +1,6 @@
 package appliance
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -35,6 +34,12 @@ type portSet [(frame.MaxSteerPort + 1) / 64]uint64
 
 func (s *portSet) add(p frame.PortID)      { s[p/64] |= 1 << (p % 64) }
 func (s *portSet) has(p frame.PortID) bool { return s[p/64]>>(p%64)&1 == 1 }
+
+func (s *portSet) join(other *portSet) {
+	for i := range s {
+		s[i] |= other[i]
+	}
+}
 
 // Configure says what to look for from now on, or changes nothing.
 func (n *Inspection) Configure(c InspectConfig) error {
@@ -78,6 +83,9 @@ func (n *Inspection) Steer(spec firewall.SteerSpec) error {
 		n.inspector.Forget() // what went on since the last session was not seen
 		n.line = line
 		go n.serve(line)
+	}
+	if old := n.sessions[spec.Session]; old != nil {
+		ports.join(old)
 	}
 	n.sessions[spec.Session] = ports
 	return nil
@@ -190,6 +198,3 @@ func (n *Inspection) answer(now time.Time, d []byte) []byte {
 	n.counts.refused++
 	return nil
 }
-
-// errNoSteerNIC says that the appliance lacks the vNIC that steered frames come by.
-var errNoSteerNIC = errors.New("no vNIC has the address " + steerSelf.String())

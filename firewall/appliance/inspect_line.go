@@ -12,13 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sluice/firewall"
 	"sluice/vnic/frame"
-)
-
-// The two ends of the tunnel that steered frames come by.
-var (
-	steerPeer = netip.MustParseAddr("169.254.83.1") // the switch
-	steerSelf = netip.MustParseAddr("169.254.83.2")
 )
 
 const (
@@ -76,12 +71,8 @@ func newMmsgs(slots []byte) *mmsgs {
 
 // openSteerLine listens on the steer vNIC only: a packet to its address that another vNIC brings is a guest's.
 func openSteerLine() (*steerLine, error) {
-	nic, err := steerNIC()
-	if err != nil {
-		return nil, err
-	}
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return prepareLine(c, nic) }}
-	pc, err := lc.ListenPacket(context.Background(), "ip4:udp", steerSelf.String())
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return prepareLine(c) }}
+	pc, err := lc.ListenPacket(context.Background(), "ip4:udp", firewall.SteerAppliance.String())
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +86,7 @@ func openSteerLine() (*steerLine, error) {
 		return nil, err
 	}
 	for i := range l.out.names {
-		l.out.names[i] = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: steerPeer.As4()}
+		l.out.names[i] = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: firewall.SteerSwitch.As4()}
 	}
 	l.readOnce = func(fd uintptr) bool {
 		l.n, l.errno = mmsg(unix.SYS_RECVMMSG, fd, l.in.msgs[:])
@@ -119,7 +110,7 @@ func holdPort() (net.PacketConn, error) {
 		})
 		return errors.Join(e, err)
 	}}
-	hold, err := lc.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(steerSelf, frame.GenevePort).String())
+	hold, err := lc.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(firewall.SteerAppliance, frame.GenevePort).String())
 	if errors.Is(err, unix.EADDRINUSE) {
 		return nil, nil
 	}
@@ -136,31 +127,12 @@ func (l *steerLine) yield() error {
 	return err
 }
 
-func steerNIC() (string, error) {
-	all, err := net.Interfaces()
-	if err != nil {
-		return "", err
-	}
-	for _, nic := range all {
-		addrs, err := nic.Addrs()
-		if err != nil {
-			return "", err
-		}
-		for _, a := range addrs {
-			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr() == steerSelf {
-				return nic.Name, nil
-			}
-		}
-	}
-	return "", errNoSteerNIC
-}
-
-func prepareLine(c syscall.RawConn, nic string) error {
+func prepareLine(c syscall.RawConn) error {
 	var err error
 	control := func(fd uintptr) {
 		s := int(fd)
-		if err = unix.SetsockoptString(s, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, nic); err != nil {
-			err = fmt.Errorf("bind to %s: %w", nic, err)
+		if err = unix.SetsockoptString(s, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, firewall.SteerNIC); err != nil {
+			err = fmt.Errorf("bind to %s: %w", firewall.SteerNIC, err)
 			return
 		}
 		if err = unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, lineBuffer); err != nil {
@@ -209,7 +181,7 @@ func (l *steerLine) datagram(i int) (d []byte, udp int, whole bool) {
 
 // unpack finds what the switch sent in an IPv4 packet, and where its UDP header is.
 func unpack(ip []byte) (d []byte, udp int, ok bool) {
-	if len(ip) < 20 || [4]byte(ip[12:]) != steerPeer.As4() {
+	if len(ip) < 20 || [4]byte(ip[12:]) != firewall.SteerSwitch.As4() {
 		return nil, 0, false
 	}
 	head := int(ip[0]&15) * 4

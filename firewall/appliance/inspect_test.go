@@ -115,7 +115,7 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
-func TestSteerRefuses(t *testing.T) {
+func TestInspectionRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		spec firewall.SteerSpec
@@ -173,7 +173,7 @@ func FuzzAnswer(f *testing.F) {
 func FuzzUnpack(f *testing.F) {
 	packet := func(port uint16, n int) []byte {
 		b := make([]byte, 28+n)
-		frame.PutIPv4(b, frame.AddrFrom(steerPeer), frame.AddrFrom(steerSelf), frame.ProtoUDP, 64, len(b))
+		frame.PutIPv4(b, frame.AddrFrom(firewall.SteerSwitch), frame.AddrFrom(firewall.SteerAppliance), frame.ProtoUDP, 64, len(b))
 		binary.BigEndian.PutUint16(b[22:], port)
 		binary.BigEndian.PutUint16(b[24:], uint16(8+n))
 		return b

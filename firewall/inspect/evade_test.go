@@ -69,12 +69,19 @@ type attack struct {
 	ours   uint32 // the client's own sequence number
 	first  uint32 // the sequence number of text
 	text   []byte
+	silent int // seconds since the last frame
+}
+
+// judge is what the inspector says of a frame.
+func (a *attack) judge(f *frame.Frame) frame.Word {
+	a.silent = 0
+	return a.i.Judge(a.now, f)
 }
 
 // deliver has the server send a segment. lost says that the client does not get it, or finds its checksum wrong.
 func (a *attack) deliver(flags uint8, seq uint32, b []byte, lost bool) {
 	f := tcp(server, client, flags, seq, a.ours, b)
-	if word := a.i.Judge(a.now, f); word > frame.WordClean || lost {
+	if word := a.judge(f); word > frame.WordClean || lost {
 		return
 	}
 	var k frame.Key
@@ -92,16 +99,16 @@ func (a *attack) deliver(flags uint8, seq uint32, b []byte, lost bool) {
 // acknowledge has the client say what it has.
 func (a *attack) acknowledge() {
 	if !a.client.closed {
-		a.i.Judge(a.now, tcp(client, server, frame.TCPAck, a.ours, a.client.next, nil))
+		a.judge(tcp(client, server, frame.TCPAck, a.ours, a.client.next, nil))
 	}
 }
 
 // connect has the client begin a conversation, another one of the same ends if there was one. The server chooses its number.
 func (a *attack) connect(clientISN, serverISN uint32) {
 	a.ours = clientISN + 1
-	a.i.Judge(a.now, tcp(client, server, frame.TCPSyn, clientISN, 0, nil))
+	a.judge(tcp(client, server, frame.TCPSyn, clientISN, 0, nil))
 	answer := tcp(server, client, frame.TCPSyn|frame.TCPAck, serverISN, a.ours, nil)
-	if a.i.Judge(a.now, answer) == frame.WordPass {
+	if a.judge(answer) == frame.WordPass {
 		a.client = receiver{lastWins: a.client.lastWins, next: serverISN + 1, waiting: map[uint32]int{}}
 		a.first = serverISN + 1
 		a.acknowledge()
@@ -136,7 +143,12 @@ func (a *attack) trick() {
 		seq := a.first + uint32(near) + uint32(rapid.IntRange(-3, 3).Draw(a.t, "off"))
 		a.deliver(flags, seq, nil, rapid.Bool().Draw(a.t, "lost"))
 	case 2:
-		a.now = a.now.Add(time.Duration(rapid.IntRange(1, longTime/4).Draw(a.t, "seconds")) * time.Second)
+		pause := rapid.IntRange(1, longTime/4).Draw(a.t, "seconds")
+		if a.silent+pause > longTime {
+			return // who waits for longer is forgotten, and the page says so
+		}
+		a.silent += pause
+		a.now = a.now.Add(time.Duration(pause) * time.Second)
 		for range 4 {
 			a.i.table.tick(int64(a.now.Sub(epoch) / time.Second))
 		}
