@@ -41,14 +41,28 @@ func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
 	s.mu.Lock()
 	e := s.find(&id, hash)
 	if e.flow != nil {
+		word := p.wordOf(cx.Flows, pt, &id, hash)
+		if word == frame.WordQuarantine && !e.expired(ms, p.timeouts) {
+			s.mu.Unlock()
+			cx.tell("inspector", "the flow is in quarantine")
+			return Verdict{Reason: frame.ReasonInspected, Flags: VerdictKnown}
+		}
 		if flags, ok := p.settled(cx, pt, k, e, swapped, ms); ok {
 			v := Verdict{Action: p.passes[pt.Dir&1], Flags: flags, Rule: e.rule}
 			s.mu.Unlock()
+			if word == frame.WordClean {
+				v.Action = Pass
+			}
 			return v
 		}
 	}
 	v := p.judge(cx, pt, k, s, e, &id, hash, swapped, mayBegin, ms)
+	clean := p.wordOf(cx.Flows, pt, &id, hash) == frame.WordClean // a flow that began anew is another
 	s.mu.Unlock()
+	if clean {
+		cx.tell("inspector", "the flow is clean: it is not steered any more")
+		return v
+	}
 	return p.steer(pt, v)
 }
 

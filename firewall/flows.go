@@ -23,6 +23,7 @@ type Flows struct {
 	program atomic.Pointer[Program]
 	rates   []atomic.Int64 // by port: when its budget of new flows is whole again, in ns
 	shards  [shardCount]shard
+	judged  judged
 
 	fragments fragments
 }
@@ -202,7 +203,9 @@ func (f *Flows) insert(s *shard, id *flowID, hash uint64, owner frame.PortID, ms
 // remove takes a flow out of the table.
 func (f *Flows) remove(s *shard, e tracked) {
 	f.program.Load().policy.ended(e)
-	at := s.bucket(e.hash())
+	hash := e.hash()
+	delete(f.judged[hash>>58], e.flowID)
+	at := s.bucket(hash)
 	for s.flow(*at-1) != e.flow {
 		at = &s.flow(*at - 1).next
 	}

@@ -83,22 +83,10 @@ func (w *Walker) reset(k *frame.Key) {
 	if k.TCPFlags&frame.TCPRst != 0 {
 		return
 	}
-	l3 := 20
-	if k.Has(frame.KeyIPv6) {
-		l3 = 40
-	}
-	f := w.answer(frame.MinLen + l3 + 20)
-	if f == nil {
-		return
-	}
-	b := f.Eth()
-	t := b[frame.MinLen+l3:]
-	binary.BigEndian.PutUint16(t, k.DstPort)
-	binary.BigEndian.PutUint16(t[2:], k.SrcPort)
-	t[12] = 5 << 4
+	r := *k
+	r.Src, r.Dst, r.SrcPort, r.DstPort = k.Dst, k.Src, k.DstPort, k.SrcPort
 	if k.TCPFlags&frame.TCPAck != 0 {
-		binary.BigEndian.PutUint32(t[4:], k.Ack)
-		t[13] = frame.TCPRst
+		r.Seq, r.Ack, r.TCPFlags = k.Ack, 0, frame.TCPRst
 	} else { // RFC 9293 3.10.7.1
 		end := k.Seq + k.PayloadLen
 		if k.TCPFlags&frame.TCPSyn != 0 {
@@ -107,12 +95,55 @@ func (w *Walker) reset(k *frame.Key) {
 		if k.TCPFlags&frame.TCPFin != 0 {
 			end++
 		}
-		binary.BigEndian.PutUint32(t[8:], end)
-		t[13] = frame.TCPRst | frame.TCPAck
+		r.Seq, r.Ack, r.TCPFlags = 0, end, frame.TCPRst|frame.TCPAck
 	}
-	w.putIP(b, k, k.Dst, k.Src, frame.ProtoTCP, ourTTL)
-	binary.BigEndian.PutUint16(t[16:], frame.L4Checksum(k.Dst, k.Src, frame.ProtoTCP, t))
-	w.speak(f, w.from)
+	from := k.DstMAC
+	if k.Has(frame.KeyGroup) {
+		from = w.plan.Segments[w.plan.Ports[w.from].Segment].GatewayMAC
+	}
+	w.putReset(&r, from, k.SrcMAC, w.from)
+}
+
+// resetOther tells the one that a TCP segment was for that its sender has ended the connection.
+func (w *Walker) resetOther(k *frame.Key, p *Port) {
+	out := w.aim(k, p)
+	if out == nil {
+		return
+	}
+	r := *k
+	r.TCPFlags = frame.TCPRst | k.TCPFlags&frame.TCPAck
+	from := k.SrcMAC
+	if out.Segment != p.Segment {
+		from = w.plan.Segments[out.Segment].GatewayMAC
+	}
+	w.putReset(&r, from, out.MAC, out.ID)
+}
+
+// putReset sends a TCP segment without payload that says what r says.
+func (w *Walker) putReset(r *frame.Key, from, to frame.MAC, port frame.PortID) {
+	l3 := 20
+	if r.Has(frame.KeyIPv6) {
+		l3 = 40
+	}
+	f := w.answer(frame.MinLen + l3 + 20)
+	if f == nil {
+		return
+	}
+	b := f.Eth()
+	frame.PutEth(b, to, from, r.EtherType)
+	if r.Has(frame.KeyIPv6) {
+		frame.PutIPv6(b[frame.MinLen:], r.Src, r.Dst, frame.ProtoTCP, ourTTL, 20)
+	} else {
+		frame.PutIPv4(b[frame.MinLen:], r.Src, r.Dst, frame.ProtoTCP, ourTTL, l3+20)
+	}
+	t := b[frame.MinLen+l3:]
+	binary.BigEndian.PutUint16(t, r.SrcPort)
+	binary.BigEndian.PutUint16(t[2:], r.DstPort)
+	binary.BigEndian.PutUint32(t[4:], r.Seq)
+	binary.BigEndian.PutUint32(t[8:], r.Ack)
+	t[12], t[13] = 5<<4, r.TCPFlags
+	binary.BigEndian.PutUint16(t[16:], frame.L4Checksum(r.Src, r.Dst, frame.ProtoTCP, t))
+	w.speak(f, port)
 }
 
 // complain answers a packet with an ICMP error from the gateway, or from the packet's destination where the segment has

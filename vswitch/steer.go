@@ -42,7 +42,7 @@ func (p *passage) claim() bool {
 	return true
 }
 
-// replayWindow is how far a frame's return may lag behind that of a later one. The inspector holds back what comes out of order.
+// replayWindow is how far a frame's return may lag behind that of a later one.
 const replayWindow = 1 << 13
 
 // replays remembers which tickets came back, as IPsec and WireGuard do (RFC 6479).
@@ -277,7 +277,31 @@ func (w *Walker) returned(f *frame.Frame, k *frame.Key) frame.Reason {
 		w.deliver(f, k, p.ID)
 		return frame.ReasonNone
 	}
+	if has {
+		if reason := w.heed(w.ticket.Word, k, p); reason != frame.ReasonNone {
+			return w.because("inspector", reason)
+		}
+	}
 	return w.forward(f, k, p)
+}
+
+// heed does what the inspector's word asks for. Where it is not pass or clean, only the frame's headers came back.
+func (w *Walker) heed(word frame.Word, k *frame.Key, p *Port) frame.Reason {
+	switch word {
+	case frame.WordPass:
+		return frame.ReasonNone
+	case frame.WordClean:
+		w.core.flows.Judge(k, word)
+		return frame.ReasonNone
+	case frame.WordQuarantine:
+		w.core.flows.Judge(k, word)
+	case frame.WordReset:
+		if w.core.flows.Judge(k, word) && k.Proto == frame.ProtoTCP && k.Has(frame.KeyL4) {
+			w.reset(k)
+			w.resetOther(k, p)
+		}
+	}
+	return frame.ReasonInspected
 }
 
 // parseInner reads a frame that came back. A kernel on the way has seen one long packet where the guest sent many: it is made many again.

@@ -285,3 +285,10 @@ func (a *fakeAppliance) Administer(_ context.Context, e *firewall.Edition) error
 	a.edition = e
 	return a.sick
 }
+
+// seen is how many guests' frames it has let through or looked into.
+func (a *fakeAppliance) seen() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.forwards
+}

@@ -263,3 +263,65 @@ func TestAllPairsUnderLoad(t *testing.T) {
 	}
 	r.settled()
 }
+
+// TestWords lets the inspector say each of its words of a frame in a connection.
+func TestWords(t *testing.T) {
+	for _, c := range []struct {
+		word           frame.Word
+		comes, goesOn  bool // the frame arrives; later ones do
+		reset, steered bool // both ends are told; later frames are still steered
+	}{
+		{frame.WordPass, true, true, false, true},
+		{frame.WordClean, true, true, false, false},
+		{frame.WordDrop, false, true, false, true},
+		{frame.WordReset, false, false, true, false},
+		{frame.WordQuarantine, false, false, false, false},
+	} {
+		for _, v6 := range []bool{false, true} {
+			r := newRig(t)
+			r.policy(referencePolicy)
+			r.fw.judge = func(eth []byte) frame.Word {
+				if bytes.Contains(eth, []byte("evil")) {
+					return c.word
+				}
+				return frame.WordPass
+			}
+			r.place(firewall.Inspect)
+			hello := packet{proto: frame.ProtoTCP, sport: 4000, dport: 80, flags: frame.TCPSyn}
+			r.client.send(r.client.to(r.server, v6, hello).build())
+			r.server.next("SYN", isProto(frame.ProtoTCP, 80))
+			r.server.send(r.server.to(r.client, v6, packet{proto: frame.ProtoTCP, sport: 80, dport: 4000, flags: frame.TCPSyn | frame.TCPAck, ack: 1}).build())
+			r.client.next("SYN ACK", isProto(frame.ProtoTCP, 4000))
+			say := func(seq uint32, text string) {
+				r.client.send(r.client.to(r.server, v6, packet{
+					proto: frame.ProtoTCP, sport: 4000, dport: 80, flags: frame.TCPAck, seq: seq, ack: 1, payload: []byte(text),
+				}).build())
+			}
+			say(1, "evil")
+			arrived := func(seq uint32) (yes bool) {
+				r.settled()
+				r.server.none("", func(k *frame.Key) bool { yes = yes || k.Seq == seq && k.PayloadLen > 0; return false })
+				return yes
+			}
+			if c.reset {
+				rst := func(k *frame.Key) bool { return k.Proto == frame.ProtoTCP && k.TCPFlags&frame.TCPRst != 0 }
+				if _, k := r.server.next("reset", rst); k.Seq != 1 || k.SrcPort != 4000 {
+					t.Errorf("word %d: the server is reset with %d, from port %d", c.word, k.Seq, k.SrcPort)
+				}
+				if _, k := r.client.next("reset", rst); k.Seq != 1 || k.SrcPort != 80 {
+					t.Errorf("word %d: the client is reset with %d, from port %d", c.word, k.Seq, k.SrcPort)
+				}
+			} else if got := arrived(1); got != c.comes {
+				t.Errorf("word %d: the frame arrives: %v", c.word, got)
+			}
+			before := r.fw.seen()
+			say(5, "good")
+			if got := arrived(5); got != c.goesOn {
+				t.Errorf("word %d: a later frame arrives: %v", c.word, got)
+			}
+			if got := r.fw.seen() > before; got != c.steered {
+				t.Errorf("word %d: a later frame is steered: %v", c.word, got)
+			}
+		}
+	}
+}

@@ -1,0 +1,41 @@
+package firewall
+
+import "sluice/vnic/frame"
+
+// judged is what the inspector has said of whole flows, by shard, under the shard's lock. Few flows have one, so that they are not in the
+// flows' own entries, which are full.
+type judged [shardCount]map[flowID]frame.Word
+
+// Judge makes an inspector's word of a frame hold for the frame's flow: WordClean and WordQuarantine for as long as it lives,
+// and WordReset ends it. It says whether there is such a flow.
+func (f *Flows) Judge(k *frame.Key, w frame.Word) bool {
+	id, _ := identify(k)
+	hash := id.hash()
+	s := f.shard(hash)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.find(&id, hash)
+	if e.flow == nil {
+		return false
+	}
+	switch w {
+	case frame.WordReset:
+		f.remove(s, e)
+	case frame.WordClean, frame.WordQuarantine:
+		at := &f.judged[hash>>58]
+		if *at == nil {
+			*at = map[flowID]frame.Word{}
+		}
+		(*at)[id] = w
+	}
+	return true
+}
+
+// wordOf is what the inspector has said of a flow at the point where its frames are steered. The caller has the shard's lock.
+func (p *Program) wordOf(f *Flows, pt Point, id *flowID, hash uint64) frame.Word {
+	said := f.judged[hash>>58]
+	if len(said) == 0 || pt.Dir != FromGuest || p.placement != Inspect {
+		return frame.WordNone
+	}
+	return said[*id]
+}
