@@ -30,7 +30,7 @@ type fakeAppliance struct {
 	sessions map[uint8]firewall.SteerSpec
 	judge    func(eth []byte) frame.Word // what the inspector says; nil passes everything
 	steer    vnic.NIC
-	returned func(*frame.Frame) // sees what is about to go back to the switch, outer headers and all; may be nil
+	returned func(*frame.Frame) // sees what is about to go back to the switch, outer headers and all, but for probes; may be nil
 	edition  *firewall.Edition  // on its desk
 
 	failPut atomic.Bool // PutFlows says errFull
@@ -238,7 +238,7 @@ func (a *fakeAppliance) serveSteered() {
 				ticket = nil
 			}
 			f.Wrap(&farOuter, frame.NewVNI(vni.Session(), vni.Port(), true), ticket, 50000)
-			if a.returned != nil {
+			if a.returned != nil && vni.Port() != 0 {
 				a.returned(f)
 			}
 			if late := a.delay.Load(); late > 0 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"testing"
+	"time"
 
 	"sluice/firewall"
 	"sluice/vnic/frame"
@@ -169,10 +170,8 @@ func TestReturns(t *testing.T) {
 		if c.comes {
 			r.server.next(c.name, isProto(frame.ProtoUDP, 5201))
 		}
-		for s := r.settled(); s.Dropped[c.reason] != 1 && c.reason != ""; s = r.settled() {
-			if s.In > 3 {
-				t.Fatalf("%s: dropped %v", c.name, s.Dropped)
-			}
+		if c.reason != "" {
+			r.drops(c.reason, 1)
 		}
 		r.server.none(c.name, isProto(frame.ProtoUDP, 5201))
 	}
@@ -196,14 +195,22 @@ func TestOldSession(t *testing.T) {
 	<-seen
 	r.place(firewall.Fast)
 	r.fw.steer.WriteBatch([]*frame.Frame{kept})
-	for r.settled().Dropped["not-service"] != 1 {
-	}
+	r.drops("not-service", 1)
 	r.fw.returned = nil
 	r.place(firewall.Tunnel)
 	r.fw.steer.WriteBatch([]*frame.Frame{kept})
-	for r.settled().Dropped["not-steered"] != 2 { // the one that was forged, and the old one
-	}
+	r.drops("not-steered", 2) // the one that was forged, and the old one
 	r.server.none("a frame of an old session", isProto(frame.ProtoUDP, 5201))
+}
+
+// drops waits until so many frames have been dropped for a reason.
+func (r *rig) drops(reason string, n uint64) {
+	r.t.Helper()
+	for deadline := time.Now().Add(patience); r.settled().Dropped[reason] != n; {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("dropped %v, want %d %s", r.sw.Stats().Dropped, n, reason)
+		}
+	}
 }
 
 // TestSteerNewPort adds a guest while frames are steered.
