@@ -93,6 +93,9 @@ func testChanges(t *testing.T, lab, kind string) {
 		at = to
 	}
 	talk.says(t, 10)
+	if into := os.Getenv("SLUICE_TEST_PLACEMENTS_INTO"); into != "" {
+		table.write(t, into, kind)
+	}
 	downloads.waitLines(t, len(downloads.read())+2)
 	checkStream(t, stream, sum, func() int { return queueLosses(t, lab) - before })
 	if at != "off" {
@@ -103,9 +106,6 @@ func testChanges(t *testing.T, lab, kind string) {
 	}
 	checkDownloads(t, downloads.read())
 	checkWitness(t, witness.read())
-	if into := os.Getenv("SLUICE_TEST_PLACEMENTS_INTO"); into != "" && !t.Failed() {
-		table.write(t, into, kind)
-	}
 }
 
 func place(t *testing.T, lab, to string) (r vswitch.Receipt) {
