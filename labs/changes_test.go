@@ -49,7 +49,7 @@ const (
 // has no tunnel where the host's kernel lacks its parts.
 func testChanges(t *testing.T, lab, kind string) {
 	placements := []string{"fast", "slow", "tunnel", "push", "inspect", "off"}
-	if r := sluice(t, "--lab", lab, "place", "tunnel"); kind == "netns" && strings.Contains(r.stderr, "unsupported") {
+	if r := sluice(t, "", "--lab", lab, "place", "tunnel"); kind == "netns" && strings.Contains(r.stderr, "unsupported") {
 		placements = slices.DeleteFunc(placements, func(p string) bool { return p == "tunnel" })
 	}
 	changes := changesWanted(t, len(placements)*(len(placements)-1))
@@ -283,7 +283,7 @@ func startGuest(t *testing.T, lab, guest string, argv ...string) *background {
 // start runs a command beside the test.
 func start(t *testing.T, args ...string) *background {
 	t.Helper()
-	cmd, stop := command(t, args...)
+	cmd, stop := commandWithin(t, 12*time.Hour, args...) // it runs beside all others
 	b := &background{cmd: cmd, ended: make(chan error, 1), lines: make(chan struct{}, 1)}
 	out, err := cmd.StdoutPipe()
 	if err == nil {

@@ -112,11 +112,16 @@ func sluice(t *testing.T, stdin string, args ...string) result {
 
 func command(t *testing.T, args ...string) (*exec.Cmd, context.CancelFunc) {
 	t.Helper()
+	return commandWithin(t, deadline, args...)
+}
+
+func commandWithin(t *testing.T, most time.Duration, args ...string) (*exec.Cmd, context.CancelFunc) {
+	t.Helper()
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	ctx, cancel := context.WithTimeout(context.Background(), most)
 	return exec.CommandContext(ctx, path, args...), cancel
 }
 
