@@ -304,6 +304,17 @@ func (w *Walker) heed(word frame.Word, k *frame.Key, p *Port) frame.Reason {
 	return frame.ReasonInspected
 }
 
+// resume walks on with a frame that one port's guest sent and the appliance has let go on, for Trace.
+func (w *Walker) resume(f *frame.Frame, from frame.PortID) []Output {
+	w.outputs, w.tried, w.mark, w.from = w.outputs[:0], 0, noMark, from
+	if reason := frame.Parse(f, &w.key); reason != frame.ReasonNone {
+		w.ended = reason
+	} else if reason = w.forward(f, &w.key, w.plan.port(from)); reason != frame.ReasonNone {
+		w.ended = reason
+	}
+	return w.outputs
+}
+
 // parseInner reads a frame that came back. A kernel on the way has seen one long packet where the guest sent many: it is made many again.
 func (w *Walker) parseInner(f *frame.Frame, k *frame.Key, p *Port, has bool) frame.Reason {
 	reason := frame.Parse(f, k)

@@ -162,6 +162,8 @@ func (t *tracer) walk(src, dst end, f *frame.Frame) {
 	frame.Parse(f, &t.key)
 	out, ok := t.decide(src.port, f)
 	switch {
+	case ok && t.plan.Ports[out].Steer:
+		out, ok = t.throughSession(src.port, f)
 	case ok && t.plan.Ports[out].Service:
 		out, ok = t.throughAppliance(dst, f)
 	case ok && t.plan.Placement == firewall.Slow:
@@ -199,7 +201,11 @@ func (t *tracer) ruleOf(v firewall.Verdict) string {
 // frame do not count.
 func (t *tracer) decide(from frame.PortID, f *frame.Frame) (out frame.PortID, ok bool) {
 	w := t.walker(from)
-	outputs := w.Decide(f)
+	return t.outcome(w, from, f, w.Decide(f))
+}
+
+// outcome reads what a walk has come to.
+func (t *tracer) outcome(w *Walker, from frame.PortID, f *frame.Frame, outputs []Output) (out frame.PortID, ok bool) {
 	t.last = w.last
 	for _, o := range outputs {
 		if o.Frame == f && o.Port != from {
@@ -219,33 +225,10 @@ func (t *tracer) walker(from frame.PortID) *Walker {
 	return w
 }
 
-// throughAppliance says what the appliance does with a packet by the policy, and walks on from there. Its conntrack is not asked: the
-// engine's own table, which has the same flows, says whether the packet belongs to one, and which way it goes in it.
+// throughAppliance says what the appliance does with a packet by the policy, and walks on from where it routes it.
 func (t *tracer) throughAppliance(dst end, f *frame.Frame) (out frame.PortID, ok bool) {
 	t.result.Crosses = true
-	policy, tuple := t.plan.Program.Policy(), flowOf(&t.key).tuple()
-	if t.last.Flags&firewall.VerdictReply != 0 {
-		tuple.Src, tuple.Dst = tuple.Dst, tuple.Src
-	}
-	const ends = frame.TCPFin | frame.TCPSyn | frame.TCPRst | frame.TCPAck
-	known := t.last.Flags&firewall.VerdictKnown != 0
-	if !known && !policy.Midstream && t.key.Proto == frame.ProtoTCP && t.key.TCPFlags&ends != frame.TCPSyn {
-		t.note("appliance", "nftables: no flow is known, and this segment may not begin one")
-		t.result.Verdict, t.result.Reason = "drop", frame.ReasonState.String()
-		return 0, false
-	}
-	d := policy.Evaluate(tuple)
-	t.result.Rule = t.plan.Program.RuleName(d.Rule)
-	t.note("appliance", fmt.Sprintf("nftables by the same policy: %s, rule %s", d.Action, t.result.Rule))
-	switch d.Action {
-	case firewall.RuleDrop:
-		t.result.Verdict, t.result.Reason = "drop", frame.ReasonRule.String()
-		if d.Rule == 0 {
-			t.result.Reason = frame.ReasonDefault.String()
-		}
-		return 0, false
-	case firewall.RuleReject:
-		t.result.Verdict, t.result.Reason = "reject", frame.ReasonReject.String()
+	if !t.passesAppliance() {
 		return 0, false
 	}
 	back := t.plan.Segments[dst.segment].GatewayPort
@@ -258,6 +241,58 @@ func (t *tracer) throughAppliance(dst end, f *frame.Frame) (out frame.PortID, ok
 	out, ok = t.decide(back, f)
 	t.result.Verdict = verdictWord(ok, t.last)
 	return out, ok
+}
+
+// throughSession says what the far end of a session does with a frame that was steered, and walks on from where it was.
+func (t *tracer) throughSession(from frame.PortID, f *frame.Frame) (out frame.PortID, ok bool) {
+	t.result.Crosses = true
+	switch {
+	case t.plan.steering.out.ticketed:
+		t.note("appliance", "the inspector looks into it: what it says depends on what came before")
+	case t.key.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0 || neighbourTalk(&t.key):
+		t.note("appliance", "the bridge lets it pass: no rule is asked")
+	case !t.passesAppliance():
+		return 0, false
+	}
+	rule := t.result.Rule
+	w := t.walker(t.plan.steering.port)
+	out, ok = t.outcome(w, from, f, w.resume(f, from))
+	t.result.Verdict = verdictWord(ok, t.last)
+	if t.result.Rule = t.ruleOf(t.last); t.result.Rule == "" {
+		t.result.Rule = rule
+	}
+	return out, ok
+}
+
+// passesAppliance evaluates the policy as the appliance's nftables do. Its conntrack is not asked: the engine's own table, which has the
+// same flows, says whether the packet belongs to one, and which way it goes in it.
+func (t *tracer) passesAppliance() bool {
+	policy, tuple := t.plan.Program.Policy(), flowOf(&t.key).tuple()
+	if t.last.Flags&firewall.VerdictReply != 0 {
+		tuple.Src, tuple.Dst = tuple.Dst, tuple.Src
+	}
+	const ends = frame.TCPFin | frame.TCPSyn | frame.TCPRst | frame.TCPAck
+	known := t.last.Flags&firewall.VerdictKnown != 0
+	if !known && !policy.Midstream && t.key.Proto == frame.ProtoTCP && t.key.TCPFlags&ends != frame.TCPSyn {
+		t.note("appliance", "nftables: no flow is known, and this segment may not begin one")
+		t.result.Verdict, t.result.Reason = "drop", frame.ReasonState.String()
+		return false
+	}
+	d := policy.Evaluate(tuple)
+	t.result.Rule = t.plan.Program.RuleName(d.Rule)
+	t.note("appliance", fmt.Sprintf("nftables by the same policy: %s, rule %s", d.Action, t.result.Rule))
+	switch d.Action {
+	case firewall.RuleDrop:
+		t.result.Verdict, t.result.Reason = "drop", frame.ReasonRule.String()
+		if d.Rule == 0 {
+			t.result.Reason = frame.ReasonDefault.String()
+		}
+		return false
+	case firewall.RuleReject:
+		t.result.Verdict, t.result.Reason = "reject", frame.ReasonReject.String()
+		return false
+	}
+	return true
 }
 
 func (t *tracer) note(what, detail string) {

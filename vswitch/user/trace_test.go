@@ -27,6 +27,16 @@ func TestTrace(t *testing.T) {
 		{firewall.Slow, "tcp from client to server port 23", "drop", "default", "default", "nftables"},
 		{firewall.Slow, "tcp from client to server port 22", "reject", "shy", "reject", "nftables"},
 		{firewall.Slow, "udp from client to other port 9", "pass", "", "", "never sees it"},
+		{firewall.Tunnel, "tcp from client to server port 80", "pass", "web", "", "nftables"},
+		{firewall.Tunnel, "tcp from client to server port 80", "pass", "web", "", "in session 1"},
+		{firewall.Tunnel, "tcp from client to server port 80", "pass", "web", "", "delivered to server"},
+		{firewall.Tunnel, "tcp from client to server port 23", "drop", "default", "default", "nftables"},
+		{firewall.Tunnel, "tcp from client to server port 22", "reject", "shy", "reject", "nftables"},
+		{firewall.Tunnel, "udp from client to other port 9", "drop", "default", "default", "nftables"},
+		{firewall.Inspect, "tcp from client to server port 80", "pass", "web", "", "inspector"},
+		{firewall.Inspect, "tcp from client to server port 80", "pass", "web", "", "delivered to server"},
+		{firewall.Inspect, "tcp from client to server port 23", "drop", "default", "default", "10.10.1.10"},
+		{firewall.Inspect, "tcp from client to server port 22", "reject", "shy", "reject", "reject"},
 		{firewall.Off, "udp from client to 192.0.2.1 port 9", "drop", "", "no-route", "no-route"},
 	} {
 		r := newRig(t)
@@ -44,7 +54,8 @@ func TestTrace(t *testing.T) {
 		if res.Verdict != c.verdict || res.Rule != c.rule || res.Reason != c.reason {
 			t.Errorf("%s, %s: verdict %q, rule %q, reason %q", c.to, c.what, res.Verdict, res.Rule, res.Reason)
 		}
-		if crosses := c.to == firewall.Slow && !strings.Contains(c.what, "other"); res.Crosses != crosses {
+		crosses := c.to == firewall.Tunnel || c.to == firewall.Slow && !strings.Contains(c.what, "other") || c.to == firewall.Inspect && c.verdict == "pass"
+		if res.Crosses != crosses {
 			t.Errorf("%s, %s: crosses the appliance is %v", c.to, c.what, res.Crosses)
 		}
 		text := ""
@@ -54,7 +65,7 @@ func TestTrace(t *testing.T) {
 		if !strings.Contains(text, c.step) {
 			t.Errorf("%s, %s: no step says %q:\n%s", c.to, c.what, c.step, text)
 		}
-		if after := r.sw.Stats(); after.In != before.In || after.Flows != before.Flows {
+		if after := r.sw.Stats(); after.Ports[portClient].InFrames != before.Ports[portClient].InFrames || after.Flows != before.Flows {
 			t.Errorf("%s, %s: a trace has changed the switch", c.to, c.what)
 		}
 	}
