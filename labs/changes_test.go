@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -45,13 +44,9 @@ const (
 	secondsAChange  = 12               // tenths: how long the stream goes on for each
 )
 
-// testChanges changes the placement under load, from each one to each, and then asks everybody what they have seen. A namespace appliance
-// has no tunnel where the host's kernel lacks its parts.
+// testChanges changes the placement under load, from each one to each, and then asks everybody what they have seen.
 func testChanges(t *testing.T, lab, kind string) {
-	placements := []string{"fast", "slow", "tunnel", "push", "inspect", "off"}
-	if r := sluice(t, "", "--lab", lab, "place", "tunnel"); kind == "netns" && strings.Contains(r.stderr, "unsupported") {
-		placements = slices.DeleteFunc(placements, func(p string) bool { return p == "tunnel" })
-	}
+	placements := append(enforcing(t, lab, kind), "off")
 	changes := changesWanted(t, len(placements)*(len(placements)-1))
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("%d changes, seed %d", changes, seed)
