@@ -56,6 +56,7 @@ func (m *monitor) tick() {
 	now := s.core.Now()
 	s.mu.Lock()
 	placement, was, lost, appliance := s.placement, s.failure, s.lost, s.appliance
+	m.start = max(m.start, s.placed) // no probe was answered by another way
 	s.mu.Unlock()
 	if !placement.NeedsAppliance() || appliance == nil {
 		m.placement = placement

@@ -275,6 +275,7 @@ func (c *change) commit() {
 	usage := s.usage()
 	s.mu.Lock()
 	s.placement, s.session, s.lost, s.bypass = c.to, c.session, false, false
+	s.placed = s.core.Now()
 	s.shareFrom = s.share(usage)
 	s.mu.Unlock()
 	if c.to.Enforces() && c.program != nil {

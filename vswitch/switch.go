@@ -76,6 +76,7 @@ type Switch struct {
 	session    *session         // nil where the placement does not steer
 	sessions   uint8            // number of the last one
 	failure    firewall.Failure // of the appliance, as the monitor sees it
+	placed     int64            // monotonic ns: since when frames have had their present way
 	fail       Fail             // instead of what the policy says of failures; empty is the policy's
 	lost       bool             // the appliance has gone: what would meet it is dropped until recovery has brought it up to date
 	bypass     bool             // the appliance is passed by until recovery
