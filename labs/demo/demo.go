@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,7 +23,7 @@ import (
 const labName = "fast-vs-slow"
 
 // walk is the order of the placements.
-var walk = []firewall.Placement{firewall.Off, firewall.Fast, firewall.Slow}
+var walk = []firewall.Placement{firewall.Off, firewall.Fast, firewall.Slow, firewall.Tunnel, firewall.Push, firewall.Inspect}
 
 // Report is everything that the demo found, in order.
 type Report struct {
@@ -44,7 +45,7 @@ func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Deploy fast-vs-slow and walk through its placements, with figures; leave it running",
-		Long: `Deploy the lab fast-vs-slow, and for each placement (off, fast, slow) try from the client what is allowed and what is
+		Long: `Deploy the lab fast-vs-slow, and for each placement (off, fast, slow, tunnel, push, inspect) try from the client what is allowed and what is
 denied, and measure what it costs. Between them the placement is changed under running streams, with a receipt.
 The lab is left running, to play with.`,
 		Args: cobra.NoArgs,
@@ -106,7 +107,16 @@ func (d *demo) walk(ctx context.Context) error {
 	if err := d.findServer(ctx); err != nil {
 		return err
 	}
+	info, err := d.lab.Inspect(ctx)
+	if err != nil {
+		return err
+	}
+	shared := slices.ContainsFunc(info.Guests, func(g control.GuestInfo) bool { return g.Appliance && g.Kind == labs.KindNetns })
 	for i, p := range walk {
+		if p == firewall.Tunnel && shared {
+			d.note("%s is left out: the appliance is no QEMU guest, and this machine's kernel may lack what it needs", p)
+			continue
+		}
 		if i > 0 {
 			change, err := d.change(ctx, p)
 			if err != nil {
