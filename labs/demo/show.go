@@ -3,62 +3,73 @@ package demo
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 
 	"sluice/vswitch"
 	"sluice/vswitch/cli"
 )
 
+// stopsAbreast and changesAbreast are how many columns fit a terminal of 80.
+const stopsAbreast, changesAbreast = 3, 2
+
 // write shows the report as a class reads it: a column for each placement, and then one for each change.
 func (r *Report) write(w io.Writer, out *cli.Output) {
 	title := func(s string) { fmt.Fprintf(w, "\n%s\n", out.Paint(cli.Bold, s)) }
 	title("What comes through, tried from the client")
-	r.tries().Write(w, "  ")
+	abreast(w, r.Stops, stopsAbreast, triesOf)
 	title("What it costs")
-	r.costs().Write(w, "  ")
+	abreast(w, r.Stops, stopsAbreast, costsOf)
 	title("What a live change costs, under a stream of numbered frames and a download")
-	r.changes().Write(w, "  ")
+	abreast(w, r.Changes, changesAbreast, changesOf)
 }
 
-func (r *Report) tries() *cli.Grid {
-	g := cli.NewGrid(r.placements()...)
-	for i, t := range r.Stops[0].Tries {
-		addRow(g, t.What+" to "+t.Address, r.Stops, func(s Stop) string { return answer(s.Tries[i].Open) })
+// abreast writes one table below the other, each with a few of the columns.
+func abreast[T any](w io.Writer, columns []T, most int, table func([]T) *cli.Grid) {
+	for some := range slices.Chunk(columns, most) {
+		table(some).Write(w, "  ")
+	}
+}
+
+func triesOf(stops []Stop) *cli.Grid {
+	g := cli.NewGrid(placements(stops)...)
+	for i, t := range stops[0].Tries {
+		addRow(g, t.What+" to "+t.Address, stops, func(s Stop) string { return answer(s.Tries[i].Open) })
 	}
 	return g
 }
 
-func (r *Report) costs() *cli.Grid {
-	g := cli.NewGrid(r.placements()...)
+func costsOf(stops []Stop) *cli.Grid {
+	g := cli.NewGrid(placements(stops)...)
 	line := func(what, format string, figure func(Cost) float64) {
-		addRow(g, what, r.Stops, func(s Stop) string { return fmt.Sprintf(format, figure(s.Cost)) })
+		addRow(g, what, stops, func(s Stop) string { return fmt.Sprintf(format, figure(s.Cost)) })
 	}
 	line("TCP goodput, Mbit/s", "%.0f", func(c Cost) float64 { return c.Goodput })
 	line("RTT p50, ms", "%.2f", func(c Cost) float64 { return c.RTT50 })
 	line("RTT p99, ms", "%.2f", func(c Cost) float64 { return c.RTT99 })
 	line("hops", "%.0f", func(c Cost) float64 { return float64(c.Hops) })
 	line("CPU s per Gbit", "%.2f", func(c Cost) float64 { return c.CPUGbit })
-	for i, p := range r.Stops[0].Cost.CPUParts {
+	for i, p := range stops[0].Cost.CPUParts {
 		line("  of it "+p.Name, "%.2f", func(c Cost) float64 { return c.CPUParts[i].CPU })
 	}
 	return g
 }
 
 // changes is every receipt beside what the guests saw of the same change.
-func (r *Report) changes() *cli.Grid {
+func changesOf(list []Change) *cli.Grid {
 	head := []string{""}
-	for _, c := range r.Changes {
+	for _, c := range list {
 		head = append(head, fmt.Sprintf(">%s -> %s", c.Receipt.From, c.Receipt.To))
 	}
 	g := cli.NewGrid(head...)
 	count := func(what string, figure func(Change) int) {
-		addRow(g, what, r.Changes, func(c Change) string { return strconv.Itoa(figure(c)) })
+		addRow(g, what, list, func(c Change) string { return strconv.Itoa(figure(c)) })
 	}
 	millis := func(what string, figure func(Change) float64) {
-		addRow(g, what, r.Changes, func(c Change) string { return fmt.Sprintf("%.1f", figure(c)) })
+		addRow(g, what, list, func(c Change) string { return fmt.Sprintf("%.1f", figure(c)) })
 	}
 	g.Row("the receipt")
-	addRow(g, "  frames watched", r.Changes, func(c Change) string { return watched(c.Receipt) })
+	addRow(g, "  frames watched", list, func(c Change) string { return watched(c.Receipt) })
 	count("  lost", func(c Change) int { return c.Receipt.Lost })
 	count("  duplicated", func(c Change) int { return c.Receipt.Duplicated })
 	count("  reordered", func(c Change) int { return c.Receipt.Reordered })
@@ -71,14 +82,14 @@ func (r *Report) changes() *cli.Grid {
 	count("  duplicated", func(c Change) int { return c.Stream.Duplicated })
 	count("  reordered", func(c Change) int { return c.Stream.Reordered })
 	millis("  longest pause, ms", func(c Change) float64 { return c.Stream.GapMS })
-	addRow(g, "  the download", r.Changes, func(c Change) string { return whole(c.Download) })
+	addRow(g, "  the download", list, func(c Change) string { return whole(c.Download) })
 	return g
 }
 
 // placements are the headings of a table with a column for each.
-func (r *Report) placements() []string {
+func placements(stops []Stop) []string {
 	head := []string{""}
-	for _, s := range r.Stops {
+	for _, s := range stops {
 		head = append(head, ">"+s.Placement.String())
 	}
 	return head
