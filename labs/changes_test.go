@@ -92,7 +92,7 @@ func testChanges(t *testing.T, lab, kind string) {
 		table.write(t, into, kind)
 	}
 	downloads.waitLines(t, len(downloads.read())+2)
-	checkStream(t, stream, sum, func() int { return queueLosses(t, lab) - before })
+	checkStream(t, stream, changes, sum, func() int { return queueLosses(t, lab) - before })
 	if at != "off" {
 		talk.says(t, enforcedEnds)
 	}
@@ -219,9 +219,9 @@ func atoi(t *testing.T, s string) int {
 }
 
 // checkStream compares what the server missed with what the receipts own up to, and what queues have lost.
-func checkStream(t *testing.T, b *background, sum vswitch.Receipt, queues func() int) {
+func checkStream(t *testing.T, b *background, changes int, sum vswitch.Receipt, queues func() int) {
 	t.Helper()
-	if err := b.wait(t); err != nil {
+	if err := b.waitWithin(t, deadline+time.Duration(changes*secondsAChange)*time.Second/10); err != nil {
 		t.Fatalf("iperf3: %v\n%s", err, strings.Join(b.read(), "\n"))
 	}
 	var report struct {
@@ -331,10 +331,15 @@ func (b *background) waitLines(t *testing.T, n int) {
 
 func (b *background) wait(t *testing.T) error {
 	t.Helper()
+	return b.waitWithin(t, deadline)
+}
+
+func (b *background) waitWithin(t *testing.T, most time.Duration) error {
+	t.Helper()
 	select {
 	case err := <-b.ended:
 		return err
-	case <-time.After(deadline):
+	case <-time.After(most):
 		t.Fatalf("%v did not end", b.cmd.Args)
 		return nil
 	}

@@ -125,7 +125,7 @@ func TestTraceFrame(t *testing.T) {
 		if res.Verdict != c.verdict || res.Rule != c.rule || res.Reason != c.reason {
 			t.Errorf("%s, %s: verdict %q, rule %q, reason %q; want %q, %q, %q\n%v", c.to, c.at, res.Verdict, res.Rule, res.Reason, c.verdict, c.rule, c.reason, res.Steps)
 		}
-		if after := r.sw.Stats(); after.In != before.In || after.Flows != before.Flows || len(after.Dropped) != len(before.Dropped) {
+		if after := r.sw.Stats(); after.Ports[portClient].InFrames != before.Ports[portClient].InFrames || after.Flows != before.Flows || after.Dropped[c.reason] != before.Dropped[c.reason] {
 			t.Errorf("%s, %s: a trace has changed the switch", c.to, c.at)
 		}
 	}
