@@ -36,8 +36,13 @@ func (w *Walker) Decide(f *frame.Frame) []Output {
 		}
 		return w.outputs
 	}
-	if reason == frame.ReasonNone {
+	switch reason {
+	case frame.ReasonNone:
 		reason = frame.ReasonNoOutput
+	case frame.ReasonProbe: // nobody's frame: the books do not know it
+		w.tally.frames--
+		w.tally.bytes -= sent
+		return w.outputs
 	}
 	w.ended = reason
 	w.tally.drop(reason)

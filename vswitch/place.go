@@ -330,7 +330,6 @@ func (c *change) receipt(took time.Duration) Receipt {
 	s.mu.Lock()
 	dropped := s.books().since(c.began)
 	s.mu.Unlock()
-	delete(dropped, frame.ReasonProbe.String()) // they were used up, and are nobody's
 	if f.denied > 0 {
 		dropped["appliance"] = uint64(f.denied)
 	}
