@@ -165,7 +165,7 @@ func (l *labReader) counter(n ast.Node) *check.Counter {
 		"port":   which(func(v ast.Node) { c.Port = l.oneOf(v, "port", append(l.portNames(), "switch")...) }),
 		"rule":   which(func(v ast.Node) { c.Rule = l.bounded(v, "rule", maxWord) }),
 		"reason": which(func(v ast.Node) { c.Reason = l.reason(v, "reason") }),
-		"share":  which(func(v ast.Node) { c.Share = l.oneOf(v, "share", "fast") }),
+		"share":  which(func(v ast.Node) { c.Share = l.oneOf(v, "share", "fast", "slow") }),
 		"count":  func(v ast.Node) { count = v },
 		"change": func(v ast.Node) { c.Change = l.oneOf(v, "change", "true", "false") == "true" },
 		"is":     func(v ast.Node) { c.Is = l.condition(v, "is") },
@@ -177,7 +177,7 @@ func (l *labReader) counter(n ast.Node) *check.Counter {
 	return c
 }
 
-// count reads which figure of a port or a rule is meant.
+// count reads which figure of a port, a rule or a side is meant.
 func (l *labReader) count(n, at ast.Node, c *check.Counter) {
 	switch {
 	case l.err != nil:
@@ -196,10 +196,10 @@ func (l *labReader) count(n, at ast.Node, c *check.Counter) {
 		}
 		slices.Sort(known)
 		c.Count = l.oneOf(at, "count", known...)
-	case c.Rule != "":
+	case c.Rule != "", c.Share != "":
 		c.Count = l.oneOf(at, "count", "frames", "bytes")
 	default:
-		l.fail(at, "count is of a port or a rule; remove it")
+		l.fail(at, "count is of a port, a rule or a share; remove it")
 	}
 }
 

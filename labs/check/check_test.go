@@ -30,7 +30,7 @@ func usual() *fakeLab {
 			{Step: firewall.Step{What: "verdict"}, Point: "client/from-guest"}, {Step: firewall.Step{What: "forward"}},
 		}},
 		stats: vswitch.Stats{
-			FastShare: 0.25, Dropped: map[string]uint64{"default": 4},
+			Share: vswitch.Share{Frames: 40, Bytes: 4000, Slow: 30, SlowBytes: 1000}, Dropped: map[string]uint64{"default": 4},
 			Ports: []vswitch.PortStats{
 				{ID: 1, Name: "client", InFrames: 100, Dropped: map[string]uint64{"spoofguard": 3, "rule": 1}},
 				{ID: 2, Name: "fw/0", OutFrames: 10}, {ID: 3, Name: "fw/1", OutFrames: 20},
@@ -115,7 +115,11 @@ func TestChecks(t *testing.T) {
 		{&Counter{Rule: "gone", Count: "frames", Is: is(t, "0")}, "", "there is no such rule or port now"},
 		{&Counter{Reason: "default", Is: is(t, "4")}, "", ""},
 		{&Counter{Share: "fast", Is: is(t, "25%")}, "", ""},
+		{&Counter{Share: "slow", Is: is(t, "75%")}, "", ""},
+		{&Counter{Share: "slow", Count: "frames", Is: is(t, "30")}, "", ""},
+		{&Counter{Share: "fast", Count: "bytes", Is: is(t, "1000")}, "", "bytes of the fast side is 3000, not 1000"},
 		{&Counter{Share: "fast", Change: true, Is: is(t, "100%")}, "", ""}, // no guest has sent anything
+		{&Counter{Share: "slow", Change: true, Is: is(t, "0%")}, "", ""},
 
 		{answer(Answer{Value: "yes"}), "", "there is no answer a yet"},
 		{answer(Answer{Value: "yes"}), " Yes ", ""},
@@ -145,7 +149,7 @@ func TestChecks(t *testing.T) {
 		{&Run{Script: "check.sh", Stdout: regexp.MustCompile("^10$"), Timeout: time.Second}, "", "check.sh did not write what it should"},
 		{&Run{In: "client", Command: []string{"sleep"}, Timeout: time.Millisecond}, "", "it took longer than 1ms"},
 	} {
-		o := Options{Answers: map[string][]string{}, Appliance: "fw"}
+		o := Options{Answers: map[string][]string{}}
 		if c.answer != "" {
 			o.Answers["a"] = []string{c.answer}
 		}

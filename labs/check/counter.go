@@ -12,13 +12,14 @@ type Counter struct {
 	Port   string // a vNIC, or a guest for all of its; the appliance, too
 	Rule   string
 	Reason string // frames dropped in the whole switch
-	Share  string // fast: of the guests' frames, those that the engine alone has handled
-	Count  string // which figure of a port or a rule
+	Share  string // fast or slow: of the guests' frames, those that the engine alone has handled, or those that met the appliance
+	Count  string // which figure of a port, a rule or a side; empty is the side's share
 	Change bool   // by how much the task's own traffic changed it, instead of what it is
 	Is     Condition
 }
 
-// PortCounts and RuleCounts are the figures of a port and of a rule. A port also has dropped/REASON.
+// PortCounts, RuleCounts and SideCounts are the figures of a port, of a rule, and of the slow side (the fast side has what is left). A
+// port also has dropped/REASON.
 var (
 	PortCounts = map[string]func(vswitch.PortStats) uint64{
 		"in-frames": func(p vswitch.PortStats) uint64 { return p.InFrames }, "in-bytes": func(p vswitch.PortStats) uint64 { return p.InBytes },
@@ -35,6 +36,10 @@ var (
 	RuleCounts = map[string]func(vswitch.RuleStats) uint64{
 		"frames": func(r vswitch.RuleStats) uint64 { return r.Frames }, "bytes": func(r vswitch.RuleStats) uint64 { return r.Bytes },
 	}
+	SideCounts = map[string]func(vswitch.Share) (all, slow uint64){
+		"frames": func(s vswitch.Share) (all, slow uint64) { return s.Frames, s.Slow },
+		"bytes":  func(s vswitch.Share) (all, slow uint64) { return s.Bytes, s.SlowBytes },
+	}
 )
 
 // name is the counter in words.
@@ -50,6 +55,8 @@ func (c *Counter) name() string {
 		return c.Count + " of rule " + c.Rule + change
 	case c.Reason != "":
 		return "frames dropped by reason " + c.Reason + change
+	case c.Count != "":
+		return c.Count + " of the " + c.Share + " side" + change
 	}
 	return "the " + c.Share + " share" + change
 }
@@ -69,10 +76,7 @@ func (c *Counter) judge(s *scene) Finding {
 
 func (c *Counter) value(s *scene) (float64, error) {
 	if c.Share != "" {
-		if !c.Change {
-			return s.after.FastShare, nil
-		}
-		return s.share(), nil
+		return c.side(s), nil
 	}
 	after, err := c.of(s.after)
 	if err != nil || !c.Change {
@@ -80,6 +84,32 @@ func (c *Counter) value(s *scene) (float64, error) {
 	}
 	before, err := c.of(s.before)
 	return float64(after) - float64(before), err
+}
+
+// side is a figure of the fast or the slow side: frames as guests sent them, so that the switch's probes are not among them.
+func (c *Counter) side(s *scene) float64 {
+	counts := SideCounts[c.Count]
+	if counts == nil {
+		counts = SideCounts["frames"]
+	}
+	all, slow := counts(s.after.Share)
+	if c.Change {
+		allBefore, slowBefore := counts(s.before.Share)
+		all, slow = all-allBefore, slow-slowBefore
+	}
+	mine := all - slow
+	if c.Share == "slow" {
+		mine = slow
+	}
+	switch {
+	case c.Count != "":
+		return float64(mine)
+	case all == 0 && c.Share == "fast":
+		return 1
+	case all == 0:
+		return 0
+	}
+	return float64(mine) / float64(all)
 }
 
 func (c *Counter) of(st vswitch.Stats) (n uint64, err error) {

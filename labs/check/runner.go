@@ -18,7 +18,6 @@ type Options struct {
 	Bought     map[string][]int    // hints that were asked for, by task: their places in Task.Hints
 	OwnMoves   []uint64            // epochs of changes of placement that a runner has made, not the student
 	Submission bool                // the lab was deployed to judge a submission: nobody has worked in it
-	Appliance  string              // its name; empty where there is none
 }
 
 // retryEvery is how often the checks of a task are looked at again while it waits or holds.

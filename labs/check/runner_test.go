@@ -220,13 +220,25 @@ func TestCondition(t *testing.T) {
 	}
 }
 
-// TestShare: of what guests sent in the attempt, how much the appliance was not handed.
-func TestShare(t *testing.T) {
-	ports := func(client, fw uint64) vswitch.Stats {
-		return vswitch.Stats{Ports: []vswitch.PortStats{{Name: "switch", InFrames: 99 * client}, {ID: 1, Name: "client", InFrames: client}, {ID: 2, Name: "fw/0", OutFrames: fw, InFrames: 50}}}
+// TestSides: of what guests sent in the attempt, how much met the appliance. What its ports are handed beside that is no guest's.
+func TestSides(t *testing.T) {
+	sent := func(all, slow uint64) vswitch.Stats {
+		return vswitch.Stats{Share: vswitch.Share{Frames: all, Slow: slow, Bytes: 100 * all, SlowBytes: 60 * slow}, Ports: []vswitch.PortStats{{Name: "fw/0", OutFrames: 9 * all}}}
 	}
-	s := &scene{options: &Options{Appliance: "fw"}, before: ports(100, 40), after: ports(120, 45)}
-	if got := s.share(); got != 0.75 {
-		t.Errorf("share %g, want 0.75", got)
+	s := &scene{before: sent(100, 40), after: sent(120, 45)}
+	for _, c := range []struct {
+		share, count string
+		want         float64
+	}{
+		{"fast", "", 0.75},
+		{"slow", "", 0.25},
+		{"fast", "frames", 15},
+		{"slow", "frames", 5},
+		{"fast", "bytes", 1700},
+		{"slow", "bytes", 300},
+	} {
+		if got, err := (&Counter{Share: c.share, Count: c.count, Change: true}).value(s); err != nil || got != c.want {
+			t.Errorf("%s %s: %g, %v; want %g", c.share, c.count, got, err, c.want)
+		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -136,26 +135,6 @@ func (s *scene) send() {
 			s.ran[r] = ran{out, err}
 		}
 	}
-}
-
-// share is the fast share of what was sent in this attempt.
-func (s *scene) share() float64 {
-	var guests, appliance float64
-	before := map[string]vswitch.PortStats{}
-	for _, p := range s.before.Ports {
-		before[p.Name] = p
-	}
-	for _, p := range s.after.Ports {
-		if name, _, _ := strings.Cut(p.Name, "/"); name == s.options.Appliance {
-			appliance += float64(p.OutFrames - before[p.Name].OutFrames)
-		} else if p.ID != 0 {
-			guests += float64(p.InFrames - before[p.Name].InFrames)
-		}
-	}
-	if guests == 0 {
-		return 1
-	}
-	return max(0, 1-appliance/guests)
 }
 
 // receipts are those of the student's changes that a check means, oldest first; in a submission, of one that the runner makes.

@@ -101,9 +101,6 @@ func judge(ctx context.Context, on check.Lab, l *labs.Lab, o check.Options) (che
 	if err := hasTask(l, o.Only); err != nil {
 		return check.Report{OwnMoves: o.OwnMoves}, err
 	}
-	if l.Appliance != nil {
-		o.Appliance = l.Appliance.Name
-	}
 	return check.Judge(ctx, on, l.Tasks, o)
 }
 
