@@ -79,7 +79,7 @@ func commandsOf(text string) (out []string) {
 	return out
 }
 
-// layOut puts the solution's files where a student works.
+// layOut puts the solution's files where a student works, as that student would write them: with values where the lab has parameters.
 func layOut(t *testing.T, l *labs.Lab) {
 	t.Helper()
 	if err := os.RemoveAll("my-work"); err != nil {
@@ -89,7 +89,17 @@ func layOut(t *testing.T, l *labs.Lab) {
 	if err == nil {
 		err = os.CopyFS("my-work", solution)
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	files, globErr := filepath.Glob("my-work/*.yaml")
+	err = errors.Join(err, globErr)
+	for _, file := range files {
+		text, readErr := os.ReadFile(file)
+		text, fillErr := l.Fill(file, text)
+		err = errors.Join(err, readErr, fillErr, os.WriteFile(file, text, 0o600))
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }
