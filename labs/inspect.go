@@ -60,6 +60,10 @@ func (l *labReader) readSignatures() error {
 		l.fail(l.signatures, "signature file %s cannot be read: %v", name, err)
 		return l.err
 	}
+	if text, err = fill(l.beside(name), text, l.lab.Params); err != nil {
+		l.err = err
+		return err
+	}
 	if _, fault := inspector.Load(text); fault != nil {
 		return errorAt(l.beside(name), text, fault.Line, fault.Col, "%s; %s", fault.Msg, fault.Do)
 	}

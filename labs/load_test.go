@@ -202,15 +202,15 @@ func checkGoodTasks(t *testing.T, tasks []check.Task) {
 	}
 }
 
-// TestSignatureFile: its text goes to the appliance as it is.
+// TestSignatureFile: its text goes to the appliance, with the student's parameters in it.
 func TestSignatureFile(t *testing.T) {
-	const text = "signatures: [{name: bad, text: harmful}]\n"
+	const text, want = "signatures: [{name: bad, text: harm-${word}}]\n", "signatures: [{name: bad, text: harm-two}]\n"
 	files := fstest.MapFS{"more/signatures.yaml": {Data: []byte(text)}}
 	l, err := parseLab(files, "lab.yaml", []byte(strings.Replace(good, "inspect: {", "inspect: {signatures: more/signatures.yaml, ", 1)), Work{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(l.Inspect.Signatures) != text || l.Inspect.BypassAfter != 64<<10 {
+	if string(l.Inspect.Signatures) != want || l.Inspect.BypassAfter != 64<<10 {
 		t.Errorf("%+v", l.Inspect)
 	}
 }

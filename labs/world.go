@@ -155,13 +155,14 @@ func (w *world) bootGuest(ctx context.Context, r *resident, progress func(string
 	return errors.Join(w.shut(ctx, m), w.instruct(ctx, m))
 }
 
-// shut makes an appliance that is new let nothing pass until the switch has given it the policy: it may get frames before.
+// shut makes an appliance that is new let nothing pass until the switch has given it the policy: it may get frames before. Where the
+// switch enforces the policy, it never gives it: what is steered to the inspector comes all the same.
 func (w *world) shut(ctx context.Context, m guest.Machine) error {
 	p, err := firewall.Load("shut", []byte("default: drop\n"), w.lab.Inventory())
 	if err != nil {
 		return err
 	}
-	nft, err := p.NFT(firewall.NFTOptions{Comment: "nothing passes yet"})
+	nft, err := p.NFT(firewall.NFTOptions{Comment: "nothing passes yet but what is steered to be looked into", Steer: true})
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package appliance
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
 	"net/netip"
 	"strings"
 	"testing"
@@ -14,9 +13,7 @@ import (
 	"sluice/vnic/frame"
 )
 
-// eicar is the test file's string; in hexadecimal, so that no scanner finds it here.
-var eicar, _ = hex.DecodeString("58354f2150254041505b345c505a58353428505e2937434329377d244549434152" +
-	"2d5354414e444152442d414e544956495255532d544553542d46494c452124482b482a")
+var eicar = inspect.EICAR()
 
 var (
 	webServer = netip.MustParseAddrPort("10.10.2.10:80")

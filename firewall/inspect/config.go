@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"encoding/hex"
 	"regexp"
 
 	"sluice/vnic/frame"
@@ -98,6 +99,13 @@ var wordNames = map[string]frame.Word{
 	"pass": frame.WordPass, "drop": frame.WordDrop, "reset": frame.WordReset, "quarantine": frame.WordQuarantine,
 }
 
-// eicar is the string of the EICAR test file, in hexadecimal, so that no scanner finds it in this program.
-const eicar = "58354f2150254041505b345c505a58353428505e2937434329377d244549434152" +
-	"2d5354414e444152442d414e544956495255532d544553542d46494c452124482b482a"
+// EICAR is the EICAR test file: a string that every scanner takes for a virus, and that does no harm. It stands here in hexadecimal, so
+// that none finds it in this program.
+func EICAR() []byte {
+	b, err := hex.DecodeString("58354f2150254041505b345c505a58353428505e2937434329377d244549434152" +
+		"2d5354414e444152442d414e544956495255532d544553542d46494c452124482b482a")
+	if err != nil {
+		panic(err) // it is right
+	}
+	return b
+}

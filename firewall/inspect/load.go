@@ -45,8 +45,7 @@ func begin() *Config {
 	for a, k := range anomalyKinds {
 		c.anomalies[a] = k.word
 	}
-	b, _ := hex.DecodeString(eicar)
-	c.signatures = []signature{{name: "eicar", bytes: b, word: frame.WordReset}}
+	c.signatures = []signature{{name: "eicar", bytes: EICAR(), word: frame.WordReset}}
 	return c
 }
 

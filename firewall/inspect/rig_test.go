@@ -2,7 +2,6 @@ package inspect
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"net/netip"
 	"testing"
 	"time"
@@ -16,7 +15,7 @@ var (
 	client6    = frame.AddrFrom(netip.MustParseAddr("fd00:10:1::10"))
 	server6    = frame.AddrFrom(netip.MustParseAddr("fd00:10:2::10"))
 	epoch      = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	virus, _   = hex.DecodeString(eicar)
+	virus      = EICAR()
 )
 
 // end is one end of a flow.

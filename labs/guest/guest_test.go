@@ -101,6 +101,9 @@ func TestLabExec(t *testing.T) {
 		{"hosts", "grep -c friend /etc/hosts", nil, 0, "1\n", ""},
 		{"http", "wget -qO- http://127.0.0.1/bytes/1000000 | wc -c", nil, 0, "1000000\n", ""},
 		{"http on IPv6", "wget -qO- http://[::1]/bytes/5 | wc -c", nil, 0, "5\n", ""},
+		{"a virus", "wget -qO- http://127.0.0.1/eicar | md5sum", nil, 0, "44d88612fea8a8f36de82e1278abb02f  -\n", ""},
+		{"a virus in pieces", "wget -qO- http://127.0.0.1/eicar/split | md5sum", nil, 0, "44d88612fea8a8f36de82e1278abb02f  -\n", ""},
+		{"a virus behind nothing", "wget -qO- http://127.0.0.1/eicar/behind/3 | tail -c +3073 | md5sum", nil, 0, "44d88612fea8a8f36de82e1278abb02f  -\n", ""},
 		{"echo", "echo hi | nc 127.0.0.1 7777 -w 5", nil, 0, "hi\n", ""},
 		{"orphans are buried", `for i in 1 2 3 4 5; do (true &); done
 			n=0; while ps -o stat | grep -q Z && [ $n -lt 100 ]; do n=$((n+1)); sleep 0.05; done; ps -o stat | grep -c Z`, nil, 1, "0\n", ""},

@@ -117,6 +117,7 @@ func (s *services) startHTTP() error {
 	mux.HandleFunc("GET /{$}", serveIndex)
 	mux.HandleFunc("GET /bytes/{n}", serveBytes)
 	mux.HandleFunc("GET /slow", serveSlow)
+	serveEICAR(mux)
 	mux.HandleFunc("GET /count", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, s.http.Load()) })
 	counted := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.http.Add(1)
