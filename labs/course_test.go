@@ -110,7 +110,7 @@ func checkWith(t *testing.T, l *labs.Lab, kind, folder string) (r check.Report, 
 		t.Fatalf("exit code %d\n%s%s", out.code, out.stdout, out.stderr)
 	}
 	if err := json.Unmarshal([]byte(out.stdout), &r); err != nil {
-		t.Fatalf("%v\n%s", err, out.stdout)
+		t.Fatalf("%v\n%s%s", err, out.stdout, out.stderr)
 	}
 	if r.Passed != (out.code == 0) {
 		t.Errorf("exit code %d, but passed is %v", out.code, r.Passed)

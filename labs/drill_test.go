@@ -122,6 +122,8 @@ func testKillUnused(t *testing.T, lab string) {
 	}
 	drill(t, lab, control.Restart, "ready")
 	talk.says(t, 10)
+	must(t, "--lab", lab, "place", "inspect") // where it needs no rules: it has none yet
+	talk.says(t, 10)
 	must(t, "--lab", lab, "place", "slow")
 	talk.says(t, 10)
 	talk.stop(t)

@@ -118,6 +118,9 @@ func Delete(name string) error {
 	if err == nil {
 		err = netlink.LinkDel(link)
 	}
+	if errors.Is(err, unix.ENODEV) {
+		return nil // it went meanwhile: the kernel removes what a dead guest had when it comes to it
+	}
 	if err != nil {
 		return fmt.Errorf("delete %s: %w", name, err)
 	}

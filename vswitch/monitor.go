@@ -132,15 +132,17 @@ func (m *monitor) queueFull(placement firewall.Placement) (n uint64) {
 func (s *Switch) setFailure(f firewall.Failure) {
 	s.mu.Lock()
 	s.failure = f
-	open := s.failsOpen(f)
+	open, missed := s.failsOpen(f), s.placement.Visits()
 	s.mu.Unlock()
 	detail := f.String()
-	if f != firewall.Healthy {
-		how := "fails closed: what it cannot look at goes nowhere"
-		if open {
-			how = "fails open: frames pass it by"
-		}
-		detail += ", " + how
+	switch {
+	case f == firewall.Healthy:
+	case !missed:
+		detail += ", and no frame misses it"
+	case open:
+		detail += ", fails open: frames pass it by"
+	default:
+		detail += ", fails closed: what it cannot look at goes nowhere"
 	}
 	s.events.tell("appliance", detail)
 	s.log.Warn("the appliance's state has changed", "state", f, "open", open)
@@ -236,6 +238,8 @@ func (s *Switch) fallBack(lost, bypass bool) {
 func (s *Switch) recover(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, recoverAtMost)
 	defer cancel()
+	s.placing.Store(true)
+	defer s.placing.Store(false)
 	c := &change{s: s, from: s.effective(), to: s.placement, handover: Carry, recovering: true}
 	r, err := c.run(ctx)
 	if err != nil {

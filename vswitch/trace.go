@@ -16,6 +16,9 @@ const traceSrcPort = 61000
 // Trace explains the way of a frame that nobody sends: it is Decide with a recorder, and changes nothing.
 func (s *Switch) Trace(r TraceRequest) (TraceResult, error) {
 	t := &tracer{core: s.core, plan: s.plan.Load()}
+	s.mu.Lock()
+	t.failure = s.failure
+	s.mu.Unlock()
 	if len(r.Frame) > 0 {
 		if err := t.traceFrame(r.Frame, r.At); err != nil {
 			return TraceResult{}, fmt.Errorf("trace: %w", err)
@@ -35,11 +38,12 @@ func (s *Switch) Trace(r TraceRequest) (TraceResult, error) {
 
 // tracer follows one frame.
 type tracer struct {
-	core   *Core
-	plan   *Plan
-	result TraceResult
-	key    frame.Key
-	last   firewall.Verdict // of the last check point
+	core    *Core
+	plan    *Plan
+	failure firewall.Failure // of the appliance
+	result  TraceResult
+	key     frame.Key
+	last    firewall.Verdict // of the last check point
 }
 
 // end is one end of a traced flow. The host is zero where the plan does not know the address.
@@ -166,6 +170,8 @@ func (t *tracer) walk(src, dst end, f *frame.Frame) {
 		out, ok = t.throughSession(src.port, f)
 	case ok && t.plan.Ports[out].Service:
 		out, ok = t.throughAppliance(dst, f)
+	case ok && t.plan.Bypassed:
+		t.note("appliance", fmt.Sprintf("it is %s and fails open: the frame passes it by", t.failure))
 	case ok && t.plan.Placement == firewall.Slow:
 		t.note("appliance", "the frame stays in its segment: the appliance never sees it")
 	}
@@ -228,7 +234,7 @@ func (t *tracer) walker(from frame.PortID) *Walker {
 // throughAppliance says what the appliance does with a packet by the policy, and walks on from where it routes it.
 func (t *tracer) throughAppliance(dst end, f *frame.Frame) (out frame.PortID, ok bool) {
 	t.result.Crosses = true
-	if !t.passesAppliance() {
+	if t.hangs() || !t.passesAppliance() {
 		return 0, false
 	}
 	back := t.plan.Segments[dst.segment].GatewayPort
@@ -247,6 +253,8 @@ func (t *tracer) throughAppliance(dst end, f *frame.Frame) (out frame.PortID, ok
 func (t *tracer) throughSession(from frame.PortID, f *frame.Frame) (out frame.PortID, ok bool) {
 	t.result.Crosses = true
 	switch {
+	case t.hangs():
+		return 0, false
 	case t.plan.steering.out.ticketed:
 		t.note("appliance", "the inspector looks into it: what it says depends on what came before")
 	case t.key.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0 || neighbourTalk(&t.key):
@@ -262,6 +270,16 @@ func (t *tracer) throughSession(from frame.PortID, f *frame.Frame) (out frame.Po
 		t.result.Rule = rule
 	}
 	return out, ok
+}
+
+// hangs says whether the appliance would keep the frame, and why.
+func (t *tracer) hangs() bool {
+	if t.failure != firewall.Hung {
+		return false
+	}
+	t.note("appliance", "it is hung: what it is handed does not come back")
+	t.result.Verdict, t.result.Reason = "drop", frame.ReasonFailed.String()
+	return true
 }
 
 // passesAppliance evaluates the policy as the appliance's nftables do. Its conntrack is not asked: the engine's own table, which has the

@@ -95,11 +95,11 @@ func (c *Answer) right(s *scene, got string, list []string) (bool, error) {
 	return same(c.Value, got), nil
 }
 
-// meets compares with what was recorded: figures within the tolerance, anything else as words.
+// meets compares with what was recorded: figures within the tolerance, anything else as words, which may come in any order.
 func (c *Answer) meets(got, want string) bool {
 	w, err := ParseFigure(want)
 	if err != nil {
-		return same(want, got)
+		return sameSet([]string{want}, []string{got})
 	}
 	g, err := ParseFigure(got)
 	return err == nil && c.Tolerance.takes(g, w)

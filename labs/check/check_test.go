@@ -190,3 +190,12 @@ func TestWhyNamesTheRule(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 }
+
+// TestRecordedWords: several words that were recorded may be answered in any order.
+func TestRecordedWords(t *testing.T) {
+	for got, want := range map[string]bool{"b, c": true, "C,b": true, "b": false, "b, c, d": false, "": false} {
+		if is := (&Answer{}).meets(got, "b, c"); is != want {
+			t.Errorf("%q meets b, c: %v, want %v", got, is, want)
+		}
+	}
+}

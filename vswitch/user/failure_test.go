@@ -2,6 +2,7 @@ package user_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -114,6 +115,9 @@ func TestFailures(t *testing.T) {
 					case c.stops && r.reaches(300, false):
 						t.Error("a frame passed that nobody looked at")
 					}
+					if c.state == firewall.Hung {
+						r.explains(open)
+					}
 					c.mend(r.fw)
 					r.becomes(firewall.Healthy, false)
 					r.eventually("mended", 400, false)
@@ -121,6 +125,23 @@ func TestFailures(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// explains says that a trace knows of an appliance that hangs.
+func (r *rig) explains(open bool) {
+	r.t.Helper()
+	got, err := r.sw.Trace(vswitch.TraceRequest{Proto: "udp", From: "client", To: "server", DstPort: 5201})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	verdict, what := "drop", "it is hung: what it is handed does not come back"
+	if open {
+		verdict, what = "pass", "it is hung and fails open: the frame passes it by"
+	}
+	said := slices.ContainsFunc(got.Steps, func(s vswitch.TraceStep) bool { return s.Detail == what })
+	if got.Verdict != verdict || !said {
+		r.t.Errorf("the trace says %s, %+v; want %s, and %q", got.Verdict, got.Steps, verdict, what)
 	}
 }
 
