@@ -84,6 +84,7 @@ func (l *labReader) walk(n ast.Node) *check.Walk {
 		"rule":    func(v ast.Node) { w.Rule = l.bounded(v, "rule", maxWord) },
 		"at":      func(v ast.Node) { w.At = l.point(v, "at") },
 		"crosses": func(v ast.Node) { yes := l.oneOf(v, "crosses", "true", "false") == "true"; w.Crosses = &yes },
+		"reaches": func(v ast.Node) { w.Reaches = l.portList(v, "reaches") },
 	})
 	w.IPv6 = family == "ipv6"
 	if l.err == nil && w.Proto == "" {

@@ -90,6 +90,18 @@ func (l *labReader) portNames() (names []string) {
 	return slices.Compact(names)
 }
 
+// portList reads names of vNICs.
+func (l *labReader) portList(n ast.Node, what string) []string {
+	var known, out []string
+	for _, c := range l.lab.Cards() {
+		known = append(known, c.Name)
+	}
+	for _, v := range l.items(n, what) {
+		out = append(out, l.oneOf(v, what, known...))
+	}
+	return out
+}
+
 func (l *labReader) flow(n ast.Node) (f check.Flow) {
 	w := l.bounded(n, "flow", maxWord)
 	if l.err != nil {

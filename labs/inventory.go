@@ -113,6 +113,7 @@ func (l *Lab) SwitchSegments() []vswitch.Segment {
 		id := frame.SegmentID(i + 1)
 		out = append(out, vswitch.Segment{
 			ID: id, Name: s.Name, Prefixes: s.Prefixes(), Gateways: s.Gateways(), GatewayMAC: gatewayMAC(id), MTU: s.MTU,
+			MACAge: s.MACAge,
 		})
 	}
 	return out

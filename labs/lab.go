@@ -6,6 +6,7 @@ package labs
 import (
 	"io/fs"
 	"net/netip"
+	"time"
 
 	"sluice/firewall"
 	"sluice/labs/check"
@@ -47,7 +48,8 @@ type Segment struct {
 	Subnet6  netip.Prefix // invalid where there is none
 	Gateway  netip.Addr   // the first address of Subnet where the file does not say
 	Gateway6 netip.Addr
-	MTU      int // bytes of IP packet, 1280 to 9000
+	MTU      int           // bytes of IP packet, 1280 to 9000
+	MACAge   time.Duration // how long the switch remembers a silent MAC; 0 where the file does not say
 }
 
 // Prefixes are the segment's subnets.

@@ -126,7 +126,7 @@ tasks:
     check:
       - {id: web, placement: [slow, fast], reach: {from: client, to: server, tcp: "${port}", family: ipv4, expect: open, within: 1s}}
       - seen: {at: client/from-guest, from: client, to: server, udp: 53, min: 1, max: 9}
-      - walk: {flow: tcp from client to server port 80, family: ipv6, verdict: drop, by: default, rule: x, at: server/to-guest, crosses: false}
+      - walk: {flow: tcp from client to server port 80, family: ipv6, verdict: drop, by: default, rule: x, at: server/to-guest, crosses: false, reaches: [server]}
       - flows: {flow: icmp from client to server, state: established, rule: all, is: "< 3"}
       - receipt: {from: slow, to: fast, handover: carry, changes: 2, lost: 0, gap: "<= 50ms", load: tcp from client to server port 7777}
       - counter: {port: fw, count: dropped/default, change: true, is: ">= 1"}

@@ -4,11 +4,15 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/goccy/go-yaml/ast"
 
 	"sluice/labs/guest"
 )
+
+// maxMACAge is the longest that IEEE 802.1D takes (table 7-5).
+const maxMACAge = 1_000_000 * time.Second
 
 func (l *labReader) segments(n ast.Node) {
 	list := l.entries(n, "segments")
@@ -30,6 +34,7 @@ func (l *labReader) segment(e entry) {
 		"gateway":  func(v ast.Node) { s.Gateway = l.addr(v, "the gateway", false); places[false] = v },
 		"gateway6": func(v ast.Node) { s.Gateway6 = l.addr(v, "the gateway", true); places[true] = v },
 		"mtu":      func(v ast.Node) { s.MTU = l.number(v, "the mtu", 1280, 9000) },
+		"mac-age":  func(v ast.Node) { s.MACAge = l.duration(v, "mac-age", time.Second, maxMACAge) },
 	})
 	if l.err == nil && !s.Subnet.IsValid() && !s.Subnet6.IsValid() {
 		l.fail(e.key, "segment %s has no subnet; add subnet: %s", e.name, example(false))

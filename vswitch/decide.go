@@ -97,7 +97,7 @@ func (w *Walker) admit(f *frame.Frame, k *frame.Key, p *Port) (firewall.Verdict,
 		}
 		return v, dropReason(v)
 	}
-	if !w.dry && !w.core.fdb.learn(p.Segment, k.SrcMAC, p.ID, p.MaxMACs, w.cx.Now) {
+	if !w.dry && !w.core.fdb.learn(&w.plan.Segments[p.Segment], k.SrcMAC, p.ID, p.MaxMACs, w.cx.Now) {
 		return v, frame.ReasonLearnLimit
 	}
 	return v, frame.ReasonNone
@@ -167,7 +167,7 @@ func (w *Walker) forward(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
 
 // unicast looks a MAC up in the FDB; where it is not known, everybody on the segment gets the frame.
 func (w *Walker) unicast(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
-	out := w.core.fdb.lookup(p.Segment, k.DstMAC, w.cx.Now)
+	out := w.core.fdb.lookup(&w.plan.Segments[p.Segment], k.DstMAC, w.cx.Now)
 	switch out {
 	case 0:
 		return w.flood(f, k, p)

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// macAge is how long a silent MAC is remembered (IEEE 802.1D 7.9.2, the recommended value).
-	macAge = int64(300 * time.Second)
+	// macAge is how long a silent MAC is remembered where the segment does not say (IEEE 802.1D 7.9.2, the recommended value).
+	macAge = 300 * time.Second
 	// seenStep is how stale an entry's time may be, so that a busy MAC costs no write for each frame.
 	seenStep = int64(time.Second)
 	// fdbBuckets is a power of two. Ports hold few MACs each, so chains stay short.
@@ -41,6 +41,14 @@ func newFDB() *fdb {
 	return &fdb{seed: rand.Uint64() | 1, count: map[frame.PortID]int{}, swept: map[frame.PortID]int64{}}
 }
 
+// macAge is how long a silent MAC of the segment is remembered.
+func (s *Segment) macAge() int64 {
+	if s.MACAge == 0 {
+		return int64(macAge)
+	}
+	return int64(s.MACAge)
+}
+
 func fdbKey(seg frame.SegmentID, m frame.MAC) uint64 {
 	return uint64(seg)<<48 | uint64(m[0])<<40 | uint64(m[1])<<32 | uint64(m[2])<<24 | uint64(m[3])<<16 |
 		uint64(m[4])<<8 | uint64(m[5])
@@ -61,20 +69,20 @@ func (t *fdb) find(key uint64) *fdbEntry {
 }
 
 // lookup finds the port of a MAC; 0 is unknown.
-func (t *fdb) lookup(seg frame.SegmentID, m frame.MAC, now int64) frame.PortID {
-	e := t.find(fdbKey(seg, m))
-	if e == nil || now-e.seen.Load() > macAge {
+func (t *fdb) lookup(seg *Segment, m frame.MAC, now int64) frame.PortID {
+	e := t.find(fdbKey(seg.ID, m))
+	if e == nil || now-e.seen.Load() > seg.macAge() {
 		return 0
 	}
 	return frame.PortID(e.port.Load())
 }
 
 // learn notes that a MAC lives behind a port. It says false where the port already has as many as it may.
-func (t *fdb) learn(seg frame.SegmentID, m frame.MAC, port frame.PortID, limit int, now int64) bool {
-	key := fdbKey(seg, m)
+func (t *fdb) learn(seg *Segment, m frame.MAC, port frame.PortID, limit int, now int64) bool {
+	key := fdbKey(seg.ID, m)
 	e := t.find(key)
 	if e == nil || frame.PortID(e.port.Load()) != port {
-		return t.learnNew(key, port, limit, now)
+		return t.learnNew(key, port, limit, now, seg.macAge())
 	}
 	if now-e.seen.Load() > seenStep {
 		e.seen.Store(now)
@@ -82,10 +90,10 @@ func (t *fdb) learn(seg frame.SegmentID, m frame.MAC, port frame.PortID, limit i
 	return true
 }
 
-func (t *fdb) learnNew(key uint64, port frame.PortID, limit int, now int64) bool {
+func (t *fdb) learnNew(key uint64, port frame.PortID, limit int, now, age int64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.count[port] >= limit && !t.makeRoom(port, limit, now) {
+	if t.count[port] >= limit && !t.makeRoom(port, limit, now, age) {
 		return false
 	}
 	if e := t.find(key); e != nil { // the MAC has moved
@@ -105,13 +113,13 @@ func (t *fdb) learnNew(key uint64, port frame.PortID, limit int, now int64) bool
 }
 
 // makeRoom forgets a full port's aged entries. A guest that floods makes it run once a second, not once a frame.
-func (t *fdb) makeRoom(port frame.PortID, limit int, now int64) bool {
+func (t *fdb) makeRoom(port frame.PortID, limit int, now, age int64) bool {
 	if last, ok := t.swept[port]; ok && now-last < seenStep {
 		return false
 	}
 	t.swept[port] = now
 	t.removeWhere(func(e *fdbEntry) bool {
-		return frame.PortID(e.port.Load()) == port && now-e.seen.Load() > macAge
+		return frame.PortID(e.port.Load()) == port && now-e.seen.Load() > age
 	})
 	return t.count[port] < limit
 }
@@ -146,9 +154,14 @@ func (t *fdb) forget(port frame.PortID) {
 	}
 }
 
-// len is how many entries a port has, aged ones included.
-func (t *fdb) len(port frame.PortID) int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.count[port]
+// known is how many MACs are remembered of a port of the segment: those that have aged are not.
+func (t *fdb) known(seg *Segment, port frame.PortID, now int64) (n int) {
+	for i := range t.buckets {
+		for e := t.buckets[i].Load(); e != nil; e = e.next.Load() {
+			if frame.PortID(e.port.Load()) == port && now-e.seen.Load() <= seg.macAge() {
+				n++
+			}
+		}
+	}
+	return n
 }

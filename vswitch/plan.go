@@ -5,6 +5,7 @@ package vswitch
 
 import (
 	"net/netip"
+	"time"
 
 	"sluice/firewall"
 	"sluice/vnic/frame"
@@ -41,7 +42,8 @@ type Segment struct {
 	GatewayMAC frame.MAC      // the same whoever serves it
 	// GatewayPort is the service port that serves the gateway, a static FDB entry; 0 means that the switch routes.
 	GatewayPort frame.PortID
-	MTU         int // bytes of IP packet; 0 is no limit
+	MTU         int           // bytes of IP packet; 0 is no limit
+	MACAge      time.Duration // how long a silent MAC is remembered; 0 is 5 minutes
 }
 
 // Port is the switch's side of one vNIC.

@@ -85,6 +85,7 @@ type TraceResult struct {
 	Rule    string      `json:"rule"`    // the rule that decided; empty where none did
 	Reason  string      `json:"reason"`  // a frame.Reason's name where the frame is dropped, else empty
 	Crosses bool        `json:"crosses"` // it meets the appliance on its way
+	Reaches []string    `json:"reaches"` // the vNICs that it is delivered to: several where it is flooded
 	Steps   []TraceStep `json:"steps"`
 }
 

@@ -98,7 +98,7 @@ func (s *Switch) portStats(id frame.PortID, b books) PortStats {
 	ps := PortStats{
 		Name: p.Name, ID: id, Segment: s.segments[p.Segment].Name, Up: !s.counters[id].down.Load(),
 		InFrames: b.in, InBytes: b.inBytes, OutFrames: b.out, OutBytes: b.outBytes,
-		Copies: b.copies, Dropped: b.since(books{}), MACs: s.core.fdb.len(id),
+		Copies: b.copies, Dropped: b.since(books{}), MACs: s.core.fdb.known(&s.segments[p.Segment], id, s.core.Now()),
 	}
 	switch {
 	case id == 0:

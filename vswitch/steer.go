@@ -215,7 +215,7 @@ func (w *Walker) aim(k *frame.Key, p *Port) *Port {
 	switch {
 	case k.Has(frame.KeyGroup):
 	case k.DstMAC != seg.GatewayMAC || len(seg.Gateways) == 0:
-		out = w.core.fdb.lookup(p.Segment, k.DstMAC, w.cx.Now)
+		out = w.core.fdb.lookup(seg, k.DstMAC, w.cx.Now)
 	case k.Flags&(frame.KeyIPv4|frame.KeyIPv6) != 0:
 		to, h, known := w.plan.route(k.Dst)
 		if !known {

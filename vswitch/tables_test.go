@@ -13,45 +13,50 @@ func mac(b byte) frame.MAC { return frame.MAC{2, 5: b} }
 
 // TestFDB walks through the life of an entry.
 func TestFDB(t *testing.T) {
-	f := newFDB()
-	if f.lookup(1, mac(1), 0) != 0 {
+	f, lan := newFDB(), &Segment{ID: 1}
+	age := lan.macAge()
+	if f.lookup(lan, mac(1), 0) != 0 {
 		t.Error("an empty table knows a MAC")
 	}
-	f.learn(1, mac(1), 7, 2, 0)
-	if f.lookup(1, mac(1), macAge) != 7 || f.lookup(2, mac(1), 0) != 0 {
+	f.learn(lan, mac(1), 7, 2, 0)
+	if f.lookup(lan, mac(1), age) != 7 || f.lookup(&Segment{ID: 2}, mac(1), 0) != 0 {
 		t.Error("not learnt, or learnt for another segment")
 	}
-	if f.lookup(1, mac(1), macAge+1) != 0 {
+	if f.lookup(lan, mac(1), age+1) != 0 || f.known(lan, 7, age) != 1 || f.known(lan, 7, age+1) != 0 {
 		t.Error("not aged")
 	}
-	f.learn(1, mac(1), 7, 2, 200*second)
-	if f.lookup(1, mac(1), macAge+1) != 7 {
+	if short := (&Segment{ID: 1, MACAge: 10 * time.Second}); f.lookup(short, mac(1), 10*second) != 7 || f.lookup(short, mac(1), 10*second+1) != 0 {
+		t.Error("a segment's own age is not that")
+	}
+	f.learn(lan, mac(1), 7, 2, 200*second)
+	if f.lookup(lan, mac(1), age+1) != 7 {
 		t.Error("a busy MAC has aged")
 	}
-	f.learn(1, mac(1), 8, 2, 201*second)
-	if f.lookup(1, mac(1), 201*second) != 8 || f.len(7) != 0 || f.len(8) != 1 {
+	f.learn(lan, mac(1), 8, 2, 201*second)
+	if f.lookup(lan, mac(1), 201*second) != 8 || f.count[7] != 0 || f.known(lan, 8, 201*second) != 1 {
 		t.Error("a MAC that moved is not counted where it is now")
 	}
 	f.removePort(8)
-	if f.lookup(1, mac(1), 201*second) != 0 || f.len(8) != 0 {
+	if f.lookup(lan, mac(1), 201*second) != 0 || f.known(lan, 8, 201*second) != 0 || f.count[8] != 0 {
 		t.Error("a removed port is remembered")
 	}
 }
 
 // TestFDBLimit says that a full port gets no more, takes nothing from others, and is given room again by age.
 func TestFDBLimit(t *testing.T) {
-	f := newFDB()
-	f.learn(1, mac(100), 8, 1, 0)
+	f, lan := newFDB(), &Segment{ID: 1}
+	age := lan.macAge()
+	f.learn(lan, mac(100), 8, 1, 0)
 	for i := range byte(50) {
-		if got, want := f.learn(1, mac(i), 7, 3, 0), i < 3; got != want {
+		if got, want := f.learn(lan, mac(i), 7, 3, 0), i < 3; got != want {
 			t.Errorf("MAC %d of a port with room for 3: %v", i, got)
 		}
 	}
-	if f.learn(1, mac(100), 7, 3, 0) || f.lookup(1, mac(100), 0) != 8 {
+	if f.learn(lan, mac(100), 7, 3, 0) || f.lookup(lan, mac(100), 0) != 8 {
 		t.Error("a full port took over another's MAC")
 	}
-	if !f.learn(1, mac(60), 7, 3, macAge+2*second) || f.len(7) != 1 {
-		t.Errorf("no room after everything aged: %d entries", f.len(7))
+	if !f.learn(lan, mac(60), 7, 3, age+2*second) || f.count[7] != 1 {
+		t.Errorf("no room after everything aged: %d entries", f.count[7])
 	}
 }
 

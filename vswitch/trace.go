@@ -15,7 +15,7 @@ const traceSrcPort = 61000
 
 // Trace explains the way of a frame that nobody sends: it is Decide with a recorder, and changes nothing.
 func (s *Switch) Trace(r TraceRequest) (TraceResult, error) {
-	t := &tracer{core: s.core, plan: s.plan.Load()}
+	t := &tracer{core: s.core, plan: s.plan.Load(), result: TraceResult{Reaches: []string{}}}
 	s.mu.Lock()
 	t.failure = s.failure
 	s.mu.Unlock()
@@ -44,6 +44,7 @@ type tracer struct {
 	result  TraceResult
 	key     frame.Key
 	last    firewall.Verdict // of the last check point
+	outs    []frame.PortID   // where the last decision sends it
 }
 
 // end is one end of a traced flow. The host is zero where the plan does not know the address.
@@ -179,7 +180,11 @@ func (t *tracer) walk(src, dst end, f *frame.Frame) {
 		t.result.Verdict = verdictWord(ok, t.last)
 		t.result.Rule = t.ruleOf(t.last)
 	}
-	if ok {
+	if !ok {
+		return
+	}
+	for _, out := range t.outs {
+		t.result.Reaches = append(t.result.Reaches, t.plan.Ports[out].Name)
 		t.note("out", "delivered to "+t.plan.Ports[out].Name)
 	}
 }
@@ -203,8 +208,8 @@ func (t *tracer) ruleOf(v firewall.Verdict) string {
 	return t.plan.Program.RuleName(v.Rule)
 }
 
-// decide walks one frame from one port, dry. ok says that it goes on, to the port out. The switch's own answers to a
-// frame do not count.
+// decide walks one frame from one port, dry. ok says that it goes on, to the port out and maybe others. The switch's own
+// answers to a frame do not count.
 func (t *tracer) decide(from frame.PortID, f *frame.Frame) (out frame.PortID, ok bool) {
 	w := t.walker(from)
 	return t.outcome(w, from, f, w.Decide(f))
@@ -213,10 +218,14 @@ func (t *tracer) decide(from frame.PortID, f *frame.Frame) (out frame.PortID, ok
 // outcome reads what a walk has come to.
 func (t *tracer) outcome(w *Walker, from frame.PortID, f *frame.Frame, outputs []Output) (out frame.PortID, ok bool) {
 	t.last = w.last
+	t.outs = t.outs[:0]
 	for _, o := range outputs {
 		if o.Frame == f && o.Port != from {
-			return o.Port, true
+			t.outs = append(t.outs, o.Port)
 		}
+	}
+	if len(t.outs) > 0 {
+		return t.outs[0], true
 	}
 	t.result.Reason = w.ended.String()
 	return 0, false

@@ -51,18 +51,18 @@ type Recorded struct {
 	Walk    *Walk
 	Receipt *Receipt
 	Run     *Run   // the first line that it writes
-	What    string // of a walk: verdict, rule, reason, point, crosses or points; of a receipt: one of ReceiptFields
+	What    string // of a walk: one of WalkFacts; of a receipt: one of ReceiptFields
 }
 
 // WalkFacts are what can be recorded of a walk.
-var WalkFacts = []string{"verdict", "rule", "reason", "point", "points", "crosses"}
+var WalkFacts = []string{"verdict", "rule", "reason", "point", "points", "crosses", "reaches"}
 
 func (c *Answer) String() string { return "the answer " + c.Name }
 
 func (c *Answer) judge(s *scene) Finding {
 	got, ok := s.answers[c.Name]
 	if !ok {
-		return Finding{Reason: fmt.Sprintf("there is no answer %s yet", c.Name), Look: fmt.Sprintf("sluice lab answer %s VALUE", c.Name), Facts: []string{c.Name + "-missing"}}
+		return Finding{Reason: fmt.Sprintf("there is no answer %s yet", c.Name), Look: fmt.Sprintf("sluice lab answer %s VALUE", c.Name), Facts: []string{c.Name + "-missing"}, final: true}
 	}
 	good, err := c.right(s, strings.Join(got, ", "), got)
 	switch {
@@ -89,6 +89,9 @@ func (c *Answer) right(s *scene, got string, list []string) (bool, error) {
 		want, err := c.Recorded.value(s)
 		if err != nil {
 			return false, err
+		}
+		if c.Recorded.What == "reaches" {
+			return sameSet([]string{want}, list), nil
 		}
 		return c.meets(got, want), nil
 	}
@@ -163,6 +166,8 @@ func (r *Recorded) walked(s *scene) (string, error) {
 			return "yes", nil
 		}
 		return "no", nil
+	case "reaches":
+		return strings.Join(res.Reaches, ","), nil
 	case "points":
 		n := 0
 		for _, step := range res.Steps {

@@ -57,6 +57,7 @@ type Finding struct {
 	Reason string   `json:"reason,omitempty"` // why it did not pass
 	Look   string   `json:"look,omitempty"`   // where to look
 	Facts  []string `json:"facts,omitempty"`  // what was observed, for hints
+	final  bool     // waiting does not change it
 }
 
 // Lab is a running lab as checks meet it.

@@ -26,7 +26,7 @@ func usual() *fakeLab {
 			{From: firewall.Slow, To: firewall.Fast, Handover: "carry", Epoch: 9, Lost: 1},
 		},
 		epoch: 20,
-		walk: vswitch.TraceResult{Verdict: "drop", Rule: "none-shall", Reason: "rule", Crosses: true, Steps: []vswitch.TraceStep{
+		walk: vswitch.TraceResult{Verdict: "drop", Rule: "none-shall", Reason: "rule", Crosses: true, Reaches: []string{"bob", "cat"}, Steps: []vswitch.TraceStep{
 			{Step: firewall.Step{What: "verdict"}, Point: "client/from-guest"}, {Step: firewall.Step{What: "forward"}},
 		}},
 		stats: vswitch.Stats{
@@ -92,6 +92,8 @@ func TestChecks(t *testing.T) {
 		{&Walk{Flow: tcp(80), Rule: "web"}, "", "the rule is none-shall, not web"},
 		{&Walk{Flow: tcp(80), At: "server/to-guest"}, "", "the last point is client/from-guest, not server/to-guest"},
 		{&Walk{Flow: tcp(80), Crosses: yes(false)}, "", "it crosses the appliance"},
+		{&Walk{Flow: tcp(80), Reaches: []string{"cat", "bob"}}, "", ""},
+		{&Walk{Flow: tcp(80), Reaches: []string{"bob"}}, "", "it reaches bob, cat, not bob"},
 
 		{&Flows{Flow: tcp(80), Is: is(t, ">= 2")}, "", ""},
 		{&Flows{Flow: tcp(80), State: "closing", Is: is(t, "1")}, "", ""},
@@ -140,6 +142,8 @@ func TestChecks(t *testing.T) {
 		{answer(Answer{Recorded: &Recorded{Walk: &Walk{Flow: tcp(80)}, What: "verdict"}}), "pass", "not right"},
 		{answer(Answer{Recorded: &Recorded{Walk: &Walk{Flow: tcp(80)}, What: "crosses"}}), "yes", ""},
 		{answer(Answer{Recorded: &Recorded{Walk: &Walk{Flow: tcp(80)}, What: "points"}}), "1", ""},
+		{answer(Answer{Recorded: &Recorded{Walk: &Walk{Flow: tcp(80)}, What: "reaches"}}), "cat, bob", ""},
+		{answer(Answer{Recorded: &Recorded{Walk: &Walk{Flow: tcp(80)}, What: "reaches"}}), "bob", "not right"},
 		{answer(Answer{Recorded: &Recorded{Receipt: &Receipt{Changes: 1}, What: "lost"}}), "1", ""},
 		{answer(Answer{Recorded: &Recorded{Receipt: &Receipt{From: in(firewall.Off)}, What: "lost"}}), "1", "no such change was made yet"},
 		{answer(Answer{Recorded: &Recorded{Run: &Run{In: "client", Command: []string{"x"}, Timeout: time.Second}}}), "10", ""},

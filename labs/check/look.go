@@ -40,8 +40,9 @@ type Walk struct {
 	Verdict string // pass, drop or reject
 	By      string // the reason of a drop
 	Rule    string
-	At      string // the last insertion point that was asked
-	Crosses *bool  // whether it meets the appliance
+	At      string   // the last insertion point that was asked
+	Crosses *bool    // whether it meets the appliance
+	Reaches []string // all vNICs that it is delivered to, in any order; nil is any
 }
 
 func (c *Walk) String() string {
@@ -53,6 +54,9 @@ func (c *Walk) String() string {
 	}
 	if c.Crosses != nil {
 		words = append(words, crossing(*c.Crosses))
+	}
+	if c.Reaches != nil {
+		words = append(words, "reaches", strings.Join(c.Reaches, ", "))
 	}
 	return strings.Join(words, " ")
 }
@@ -81,6 +85,9 @@ func (c *Walk) judge(s *scene) Finding {
 	differ("the last point", c.At, lastPoint(res))
 	if c.Crosses != nil && *c.Crosses != res.Crosses {
 		wrong = append(wrong, "it "+crossing(res.Crosses))
+	}
+	if c.Reaches != nil && !sameSet(c.Reaches, res.Reaches) {
+		wrong = append(wrong, fmt.Sprintf("it reaches %s, not %s", orNone(strings.Join(res.Reaches, ", ")), strings.Join(c.Reaches, ", ")))
 	}
 	if len(wrong) > 0 {
 		return Finding{Reason: fmt.Sprintf("the walk of %s: %s", c.Flow, strings.Join(wrong, ", ")), Look: c.traceIt()}

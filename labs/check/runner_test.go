@@ -72,6 +72,17 @@ func TestWaitAndHold(t *testing.T) {
 	}
 }
 
+// TestMissingAnswer: a task does not wait for an answer that nobody has given, but for one that may come true.
+func TestMissingAnswer(t *testing.T) {
+	one := task("a", &Answer{Name: "x", Value: "yes"})
+	one.Wait = time.Hour
+	l := usual()
+	r, err := Judge(t.Context(), l, []Task{one}, Options{})
+	if err != nil || r.Passed || l.tries != 2 { // the second one ends the watch
+		t.Errorf("%d tries: %+v, %v", l.tries, r.Results, err)
+	}
+}
+
 // TestPlacements: checks are made where they say, those of one placement in one attempt, and the firewall is where it was afterwards.
 func TestPlacements(t *testing.T) {
 	l := usual()

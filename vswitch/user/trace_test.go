@@ -71,6 +71,21 @@ func TestTrace(t *testing.T) {
 	}
 }
 
+// TestTraceFlood names everybody whom a frame reaches: all of the segment until the switch has heard of the MAC.
+func TestTraceFlood(t *testing.T) {
+	r := newRig(t)
+	third := r.addGuest(portOther+10, "third", 1, "10.10.1.12", "fd00:10:1::12")
+	r.place(firewall.Off)
+	for _, want := range []string{"other third", "third"} {
+		res, err := r.sw.Trace(vswitch.TraceRequest{Proto: "icmp", From: "client", To: "third"})
+		if got := strings.Join(res.Reaches, " "); err != nil || got != want {
+			t.Errorf("it reaches %q, want %q: %v", got, want, err)
+		}
+		third.send(plain(r.client.port.MAC, third.port.MAC, 0))
+		r.balanced()
+	}
+}
+
 // TestParseTraceErrors says what is refused.
 func TestParseTraceErrors(t *testing.T) {
 	for _, s := range []string{
