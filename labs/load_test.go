@@ -181,7 +181,7 @@ func checkGoodTasks(t *testing.T, tasks []check.Task) {
 	want := []string{
 		"tcp from client to server port 10083 ipv4 is open", "tcp from client to server port 10083 ipv4 is open",
 		"udp from client to server port 53 is seen at client/from-guest at least 1 and at most 9",
-		"the walk of tcp from client to server port 80 is drop by default by rule x at server/to-guest does not cross the appliance",
+		"the walk of tcp from client to server port 80 is drop by default by rule x at server/to-guest does not cross the appliance reaches server",
 		"flows that are icmp from client to server, established, by rule all: < 3",
 		"the receipt of the change from slow to fast, lost 0, gap <= 50ms",
 		"dropped/default of port fw, by the task's own traffic >= 1", "the fast share > 90%",
