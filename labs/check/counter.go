@@ -86,7 +86,7 @@ func (c *Counter) value(s *scene) (float64, error) {
 	return float64(after) - float64(before), err
 }
 
-// side is a figure of the fast or the slow side: frames as guests sent them, so that the switch's probes are not among them.
+// side is a figure of the fast or the slow side: each frame once, as a guest sent it.
 func (c *Counter) side(s *scene) float64 {
 	counts := SideCounts[c.Count]
 	if counts == nil {
