@@ -117,8 +117,8 @@ func testKillUnused(t *testing.T, lab string) {
 	drill(t, lab, control.Kill, "failed")
 	talk.says(t, 10)
 	reaches(t, lab, true)
-	if r := sluice(t, "", "--lab", lab, "place", "slow"); r.code != 1 {
-		t.Errorf("placed where nobody is: exit code %d %s", r.code, r.stdout)
+	if r := sluice(t, "", "--lab", lab, "place", "slow"); r.code != 1 || !strings.Contains(r.stderr, "has ended; restart it first") {
+		t.Errorf("placed where nobody is: exit code %d %s%s", r.code, r.stdout, r.stderr)
 	}
 	drill(t, lab, control.Restart, "ready")
 	talk.says(t, 10)

@@ -138,6 +138,8 @@ func (c *change) check() error {
 		return nil
 	case s.appliance == nil:
 		return errNoAppliance
+	case s.appliance.Absent():
+		return errors.New("the appliance has ended; restart it first")
 	case c.to == firewall.Slow:
 		return s.checkServed()
 	case c.to.Steers() && !slices.ContainsFunc(s.ports, func(p Port) bool { return p.Steer }):

@@ -168,9 +168,9 @@ func (t *tracer) walk(src, dst end, f *frame.Frame) {
 	out, ok := t.decide(src.port, f)
 	switch {
 	case ok && t.plan.Ports[out].Steer:
-		out, ok = t.throughSession(src.port, f)
+		_, ok = t.throughSession(src.port, f)
 	case ok && t.plan.Ports[out].Service:
-		out, ok = t.throughAppliance(dst, f)
+		_, ok = t.throughAppliance(dst, f)
 	case ok && t.plan.Bypassed:
 		t.note("appliance", fmt.Sprintf("it is %s and fails open: the frame passes it by", t.failure))
 	case ok && t.plan.Placement == firewall.Slow:

@@ -27,8 +27,9 @@ func placeCommand() *cobra.Command {
 		Long: `Show where the policy is enforced, or change it while traffic flows.
 
 The placements: off (nobody enforces), fast (the engine, at each insertion point), slow (the appliance, which routes
-between the segments), push (the engine; the policy is administered inside the appliance and pushed down). A change is
-measured, and prints what it cost: a receipt.`,
+between the segments), tunnel (the appliance, which every frame visits), push (the engine; the policy is administered inside
+the appliance and pushed down), inspect (the engine; the appliance looks into what it accepts). A change is measured, and
+prints what it cost: a receipt.`,
 		Example:           "  sluice place\n  sluice place slow --handover cut\n  sluice place --history",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: fixed(placements...),
