@@ -1,4 +1,4 @@
-# Measures what a frame of the same load costs in each placement, in CPU time of both sides together. Writes the placements, the cheapest first.
+# Measures what a frame of the same load costs in each placement, in CPU time of both sides together. Writes the placements, the cheapest first, with hyphens between them.
 set -e
 was=$(sluice place)
 trap 'sluice place "${was%% *}" >/dev/null' EXIT
@@ -12,4 +12,4 @@ bill() {
 		END { if (frames < 1000) exit 1; printf "%.9f %s\n", cpu / frames, where }'
 }
 bills=$(set -e; for where in fast slow inspect; do bill "$where"; done)
-echo "$bills" | sort -n | cut -d ' ' -f 2 | paste -s -d , | sed 's/,/, /g'
+echo "$bills" | sort -n | cut -d ' ' -f 2 | paste -s -d -
