@@ -208,7 +208,7 @@ func TestRootPushApplianceDies(t *testing.T) {
 	if after.Generation != before.Generation || after.Placement != before.Placement || after.FastShare != 1 {
 		t.Errorf("%+v became %+v", before, after)
 	}
-	if r := sluice(t, "", "--lab", lab, "place", "push"); r.code != 1 || !strings.Contains(r.stderr, "the appliance is not ready") {
+	if r := sluice(t, "", "--lab", lab, "place", "push"); r.code != 1 || !strings.Contains(r.stderr, "the appliance has ended") {
 		t.Errorf("placed at a dead appliance: %+v", r)
 	}
 	place(t, lab, "fast") // needs nothing of it
