@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -123,6 +125,9 @@ func setNIC(n NIC) error {
 	}
 	// No router speaks in a lab but the gateway, which is told here; and a guest's addresses are the lab file's only.
 	quiet := map[string]string{"accept_ra": "0", "accept_dad": "0", "autoconf": "0"}
+	if len(n.Addrs) > 0 && !slices.ContainsFunc(n.Addrs, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
+		quiet["disable_ipv6"] = "1" // it would tell its segment about groups that nobody asks for
+	}
 	for key, v := range quiet {
 		if err := os.WriteFile(filepath.Join("/proc/sys/net/ipv6/conf", n.Name, key), []byte(v), 0); err != nil {
 			return err
