@@ -135,7 +135,7 @@ func testShell(t *testing.T, m Machine) {
 		{"ip route show default", "default via 10.77.1.1 dev eth0"},
 		{"ip neigh show 10.77.2.9", "10.77.2.9 dev eth1 lladdr 02:00:00:00:00:99 PERMANENT"},
 		{"cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding /proc/sys/net/ipv4/conf/eth0/rp_filter", "1\n1\n0\n"},
-		{"cat /proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal", "1\n"},
+		{"cat /proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal", "0\n"},
 	} {
 		if got := shell(t, m, c.script); !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.script, got, c.want)
