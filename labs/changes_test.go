@@ -186,6 +186,8 @@ func guestLosses(t *testing.T, lab, guest string) int {
 	for line := range strings.Lines(r.stdout) {
 		f := strings.Fields(line)
 		switch {
+		case len(f) == 13 && strings.Contains(f[1], ":"): // of a raw socket, as the inspector has
+			n += atoi(t, f[12])
 		case f[0] == "Udp:" && head == nil:
 			head = f
 		case f[0] == "Udp:":
@@ -202,8 +204,6 @@ func guestLosses(t *testing.T, lab, guest string) int {
 				t.Fatal(err)
 			}
 			n += int(dropped)
-		case len(f) == 13 && strings.Contains(f[1], ":"): // of a raw socket, as the inspector has
-			n += atoi(t, f[12])
 		}
 	}
 	return n
