@@ -24,6 +24,7 @@ type Flows struct {
 	rates   []atomic.Int64 // by port: when its budget of new flows is whole again, in ns
 	shards  [shardCount]shard
 	judged  judged
+	kept    kept
 
 	fragments fragments
 }
@@ -205,6 +206,7 @@ func (f *Flows) remove(s *shard, e tracked) {
 	f.program.Load().policy.ended(e)
 	hash := e.hash()
 	delete(f.judged[hash>>58], e.flowID)
+	delete(f.kept[hash>>58], e.flowID)
 	at := s.bucket(hash)
 	for s.flow(*at-1) != e.flow {
 		at = &s.flow(*at - 1).next

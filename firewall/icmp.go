@@ -70,11 +70,7 @@ func (p *Program) checkICMP(cx *Context, pt Point, k *frame.Key, id *flowID, swa
 	case icmpStray:
 		return p.refuse(cx, pt, frame.ReasonState, "this ICMP type neither asks nor answers"), false, true
 	}
-	identifier := k.SrcPort
-	if identifier == 0 && len(cx.Eth) >= int(k.L4)+8 {
-		identifier = binary.BigEndian.Uint16(cx.Eth[k.L4+4:]) // other messages than echoes have theirs in the same place
-	}
-	id.ask(identifier, request, k.ICMPCode, swapped == (kind == icmpRequest))
+	id.ask(identifierOf(k, cx.Eth), request, k.ICMPCode, swapped == (kind == icmpRequest))
 	return v, kind == icmpRequest, false
 }
 
@@ -110,13 +106,9 @@ func (p *Program) checkError(cx *Context, pt Point, k *frame.Key) Verdict {
 	if !ok || inner.Src != k.Dst {
 		return p.refuse(cx, pt, frame.ReasonState, "an ICMP error about no packet of whom it goes to")
 	}
-	id, swapped := identify(&inner)
-	if inner.Proto == frame.ProtoICMP || inner.Proto == frame.ProtoICMPv6 {
-		kind, request := icmpKindOf(&inner)
-		if kind != icmpRequest && kind != icmpReply {
-			return p.refuse(cx, pt, frame.ReasonState, "an ICMP error about ICMP that is no flow")
-		}
-		id.ask(inner.SrcPort, request, inner.ICMPCode, swapped == (kind == icmpRequest))
+	id, swapped, ok := asked(&inner, inner.SrcPort)
+	if !ok {
+		return p.refuse(cx, pt, frame.ReasonState, "an ICMP error about ICMP that is no flow")
 	}
 	hash := id.hash()
 	s := cx.Flows.shard(hash)

@@ -15,6 +15,7 @@ type FlowRecord struct {
 	Bytes   [2]uint64      `json:"bytes"`             // by direction, IP bytes
 	Rule    string         `json:"rule,omitempty"`    // the rule that let it in
 	Service string         `json:"service,omitempty"` // how it is called in the policy, for people
+	Kept    bool           `json:"kept,omitempty"`    // it stays on the way of an earlier placement until it ends
 
 	// TCP is what each side's window needs to be understood, by original and reply.
 	TCP [2]TCPSide `json:"tcp,omitzero"`

@@ -60,7 +60,9 @@ func (f *Flows) Each(now int64, p *Program, fn func(FlowRecord) bool) {
 			batch = batch[:0]
 			more = f.shards[i].walk(from, func(e tracked) {
 				if !e.expired(ms, timeouts) {
-					batch = append(batch, e.record(ms, p, timeouts))
+					r := e.record(ms, p, timeouts)
+					_, r.Kept = f.kept[i][e.flowID]
+					batch = append(batch, r)
 				}
 			})
 			for _, r := range batch {
@@ -77,14 +79,16 @@ func (f *Flows) Each(now int64, p *Program, fn func(FlowRecord) bool) {
 func (f *Flows) Export(now int64, p *Program, since Mark) (out []FlowRecord) {
 	ms, timeouts := milliseconds(now), f.timeouts()
 	f.all(func(_ *shard, e tracked) {
-		if e.expired(ms, timeouts) || e.state.over() || since != 0 && int8(e.changed-uint8(since)) < 0 {
-			return
-		}
-		if p.policy.allows(e) {
+		if e.goesOn(ms, timeouts, since) && p.policy.allows(e) {
 			out = append(out, e.record(ms, p, timeouts))
 		}
 	})
 	return out
+}
+
+// goesOn says whether a flow is alive, not closing, and new or materially changed since a mark; 0 is before everything.
+func (e tracked) goesOn(ms uint32, timeouts *[states]uint32, since Mark) bool {
+	return !e.expired(ms, timeouts) && !e.state.over() && (since == 0 || int8(e.changed-uint8(since)) >= 0)
 }
 
 // Import adds the flows that the table lacks, and says how many. They are evaluated by the program at their next frame.

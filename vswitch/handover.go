@@ -15,9 +15,11 @@ func (c *change) handOver(ctx context.Context) error {
 	switch {
 	case c.handover == Cut:
 		return c.cut(ctx)
+	case c.handover == Keep:
+		return c.keep(ctx)
 	case c.to.Tracks():
 		return c.carryToAppliance(ctx)
-	case c.from.Tracks():
+	case c.from.Tracks() || c.was.tracks():
 		c.carryFromAppliance(ctx)
 	}
 	if err := c.activate(ctx); err != nil {
@@ -65,7 +67,7 @@ func (c *change) held(ctx context.Context, work func() error) error {
 		c.old(p)
 		p.ledger, p.Hold = c.ledger, hold
 	})
-	c.window.placements[p.Epoch] = c.from
+	c.window.covers(p, c.from)
 	if err := c.s.apply(ctx, p); err != nil {
 		return errors.Join(err, c.restore(ctx))
 	}
@@ -107,7 +109,7 @@ func (c *change) cut(ctx context.Context) error {
 	defer cancel()
 	return c.held(ctx, func() error {
 		s.core.flows.Clear()
-		if s.appliance == nil || !c.from.Tracks() && !c.to.Tracks() {
+		if s.appliance == nil || !c.from.Tracks() && !c.to.Tracks() && !c.was.tracks() {
 			return nil
 		}
 		return s.forgetOthers(limited, nil)

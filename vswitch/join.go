@@ -19,6 +19,14 @@ type window struct {
 	policy     *firewall.Policy              // the one in force; nil allows everything
 }
 
+// covers notes what placement frames see under a plan, and under the one beside it.
+func (w window) covers(p *Plan, seen firewall.Placement) {
+	w.placements[p.Epoch] = seen
+	if p.kept != nil {
+		w.placements[p.kept.Epoch] = p.kept.Placement
+	}
+}
+
 // findings are what a ledger says of a change.
 type findings struct {
 	observed, delivered                 int

@@ -39,11 +39,12 @@ type monitor struct {
 func (s *Switch) watch() {
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
-	m := &monitor{s: s}
+	m, kept := &monitor{s: s}, &monitor{s: s}
 	for {
 		select {
 		case <-tick.C:
 			m.tick()
+			kept.tickKept()
 		case <-s.closed:
 			return
 		}
@@ -55,7 +56,7 @@ func (m *monitor) tick() {
 	s := m.s
 	now := s.core.Now()
 	s.mu.Lock()
-	placement, was, lost, appliance := s.placement, s.failure, s.lost, s.appliance
+	placement, session, was, lost, appliance := s.placement, s.session, s.failure, s.lost, s.appliance
 	m.start = max(m.start, s.placed) // no probe was answered by another way
 	s.mu.Unlock()
 	if !placement.NeedsAppliance() || appliance == nil {
@@ -68,7 +69,7 @@ func (m *monitor) tick() {
 	is := m.judge(now, placement, appliance, lost)
 	if placement.Visits() && is != firewall.Absent && !lost {
 		m.round++
-		s.sendProbes(m.round)
+		s.sendProbes(m.round, placement, session)
 	}
 	switch {
 	case is != firewall.Healthy:
@@ -223,6 +224,9 @@ func (s *Switch) fallBack(lost, bypass bool) {
 			return
 		}
 	}
+	if s.kept.visits() {
+		s.forgetKept("the appliance has failed")
+	}
 	s.mu.Lock()
 	s.lost, s.bypass = lost, bypass
 	s.mu.Unlock()
@@ -240,7 +244,7 @@ func (s *Switch) recover(ctx context.Context) error {
 	defer cancel()
 	s.placing.Store(true)
 	defer s.placing.Store(false)
-	c := &change{s: s, from: s.effective(), to: s.placement, handover: Carry, recovering: true}
+	c := &change{s: s, from: s.effective(), to: s.placement, handover: Carry, was: s.kept, keeping: s.kept, recovering: true}
 	r, err := c.run(ctx)
 	if err != nil {
 		return fmt.Errorf("recover: %w", err)

@@ -41,7 +41,10 @@ func (s *Switch) Place(ctx context.Context, to firewall.Placement, o PlaceOption
 	defer s.release()
 	s.placing.Store(true)
 	defer s.placing.Store(false)
-	c := &change{s: s, from: s.effective(), to: to, handover: cmp.Or(o.Handover, s.handover, Carry), recovering: s.lost || s.bypass}
+	c := &change{s: s, from: s.effective(), to: to, handover: cmp.Or(o.Handover, s.handover, Carry), was: s.kept, recovering: s.lost || s.bypass}
+	if c.handover == Keep && c.from == c.to {
+		c.handover = Carry // all is where it should be
+	}
 	if o.Fail != "" && o.Fail != FailOpen && o.Fail != FailClosed {
 		return Receipt{}, fmt.Errorf("place %s: fail %q: open or closed", to, o.Fail)
 	}
@@ -74,6 +77,9 @@ type change struct {
 	s        *Switch
 	from, to firewall.Placement
 	handover Handover
+	was      *keeping // the way of flows that an earlier change has kept
+	keeping  *keeping // and that of those that are kept under the new plan
+	kept     int      // flows on it
 	// recovering says that the appliance may know nothing of what it was told before.
 	recovering bool
 	program    *firewall.Program
@@ -99,7 +105,7 @@ func (c *change) run(ctx context.Context) (Receipt, error) {
 		back := context.WithoutCancel(ctx)
 		err = errors.Join(err, c.s.apply(back, c.s.newPlan(c.old)))
 		if c.session != c.s.session {
-			c.end(ctx, c.session)
+			c.s.endSession(ctx, c.session)
 		}
 		if c.to == firewall.Push && c.from != firewall.Push {
 			c.s.endAdministration(back)
@@ -115,7 +121,10 @@ func (c *change) run(ctx context.Context) (Receipt, error) {
 		return Receipt{}, err
 	}
 	c.window.end = c.s.core.Now()
-	c.end(ctx, c.ending)
+	c.s.endSession(ctx, c.ending)
+	if c.was != nil && c.keeping == nil {
+		c.s.endSession(ctx, c.was.session)
+	}
 	return c.receipt(time.Since(start)), nil
 }
 
@@ -123,11 +132,12 @@ func (c *change) run(ctx context.Context) (Receipt, error) {
 func (c *change) check() error {
 	s := c.s
 	switch {
-	case c.handover == Keep:
-		const why = "handover keep is not built yet: a flow cannot be pinned to the side it began on; take carry or cut: %w"
-		return fmt.Errorf(why, errors.ErrUnsupported)
-	case c.handover != Carry && c.handover != Cut:
+	case c.handover != Carry && c.handover != Keep && c.handover != Cut:
 		return fmt.Errorf("no handover %q: carry, keep or cut", c.handover)
+	case c.handover == Keep && c.was != nil:
+		return fmt.Errorf("flows are still kept on the way of %s; wait until they have ended, or take carry or cut", c.was.placement)
+	case c.handover == Keep && s.lost:
+		return errors.New("the appliance has gone, and flows cannot be kept on its way; take carry or cut")
 	case s.engine == nil:
 		return errors.New("the switch has no engine")
 	case s.policy == nil && c.to.Enforces():
@@ -166,6 +176,14 @@ func (s *Switch) checkServed() error {
 // prepare does what needs no change of plan: compile, and see that the appliance is ready and has the policy.
 func (c *change) prepare(ctx context.Context) (err error) {
 	c.ending = c.s.session
+	if c.handover == Keep {
+		if c.keeping, err = newKeeping(c.s.policy, c.from, c.ending); err != nil {
+			return err
+		}
+		if c.keeping.session != nil {
+			c.ending = nil
+		}
+	}
 	if c.s.policy != nil {
 		if c.program, err = firewall.Compile(c.s.policy, c.to); err != nil {
 			return fmt.Errorf("compile: %w", err)
@@ -180,7 +198,7 @@ func (c *change) prepare(ctx context.Context) (err error) {
 		return fmt.Errorf("the appliance is not ready: %w", err)
 	}
 	if c.to.Tracks() {
-		if err := c.s.sendPolicy(ctx, c.s.policy, c.s.generation, c.from, c.to); err != nil {
+		if err := c.s.sendPolicy(ctx, c.s.policy, c.s.generation, c.from, c.to, c.keeping.way()); err != nil {
 			return err
 		}
 	}
@@ -190,7 +208,8 @@ func (c *change) prepare(ctx context.Context) (err error) {
 	return c.s.administer(ctx)
 }
 
-// begin begins a session where the new placement steers. A placement that is chosen again goes on with its own.
+// begin begins a session where the new placement steers. A placement that is chosen again goes on with its own. Flows that are kept go on in
+// the session that they began in.
 func (c *change) begin(ctx context.Context) error {
 	switch {
 	case !c.to.Steers():
@@ -206,9 +225,9 @@ func (c *change) begin(ctx context.Context) error {
 	return nil
 }
 
-// end lets the appliance forget a session. That it cannot is no matter: the switch takes nothing of it any more.
-func (c *change) end(ctx context.Context, over *session) {
-	a := c.s.appliance
+// endSession lets the appliance forget a session. That it cannot is no matter: the switch takes nothing of it any more.
+func (s *Switch) endSession(ctx context.Context, over *session) {
+	a := s.appliance
 	if over == nil || a == nil || a.Absent() {
 		return
 	}
@@ -216,7 +235,7 @@ func (c *change) end(ctx context.Context, over *session) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), carryAtMost)
 		defer cancel()
 		if err := a.EndSteer(ctx, over.id); err != nil {
-			c.s.log.Warn("end a session of the appliance", "session", over.id, "err", err)
+			s.log.Warn("end a session of the appliance", "session", over.id, "err", err)
 		}
 	}()
 }
@@ -232,8 +251,9 @@ func (c *change) move(ctx context.Context) error {
 	s.lastLedger, watched.ledger = c.ledger, c.ledger
 	c.window = window{
 		start: s.core.Now(), grace: int64(c.grace(c.to)), policy: s.policy,
-		placements: map[uint64]firewall.Placement{watched.Epoch: c.from},
+		placements: map[uint64]firewall.Placement{},
 	}
+	c.window.covers(watched, c.from)
 	if err := s.apply(ctx, watched); err != nil {
 		return err
 	}
@@ -249,7 +269,7 @@ func (c *change) old(p *Plan) {
 }
 
 func (c *change) new(p *Plan) {
-	p.Placement, p.Program, p.Bypassed = c.to, c.program, false
+	p.Placement, p.Program, p.Bypassed, p.keeping = c.to, c.program, false, c.keeping
 	p.steer(c.to, c.session)
 }
 
@@ -259,15 +279,18 @@ func (c *change) draining(p *Plan) {
 	p.ledger = c.ledger
 	for i := range p.Ports {
 		q := &p.Ports[i]
-		q.Accept = q.Accept || q.serves(c.from)
+		q.Accept = q.Accept || q.serves(c.from) || c.was != nil && q.serves(c.was.placement)
 	}
 	p.steering.in[1] = c.ending
+	if c.was != nil {
+		p.steering.in[2] = c.was.session
+	}
 }
 
 // activate applies the new plan with the ledger open.
 func (c *change) activate(ctx context.Context) error {
 	p := c.s.newPlan(c.draining)
-	c.window.placements[p.Epoch] = c.to
+	c.window.covers(p, c.to)
 	return c.s.apply(ctx, p)
 }
 
@@ -276,10 +299,13 @@ func (c *change) commit() {
 	s := c.s
 	usage := s.usage()
 	s.mu.Lock()
-	s.placement, s.session, s.lost, s.bypass = c.to, c.session, false, false
+	s.placement, s.session, s.kept, s.lost, s.bypass = c.to, c.session, c.keeping, false, false
 	s.placed = s.core.Now()
 	s.shareFrom = s.share(usage)
 	s.mu.Unlock()
+	if c.was != nil && c.keeping == nil {
+		s.core.flows.Release()
+	}
 	if c.to.Enforces() && c.program != nil {
 		s.core.flows.Revalidate(c.program)
 	}
@@ -305,20 +331,31 @@ func (c *change) drain(ctx context.Context) {
 		if now := c.fromAppliance(); now != last {
 			last, changed = now, time.Now()
 		}
-		empty := !c.from.Visits() || c.to == c.from || time.Since(changed) >= graceAppliance
-		if empty && time.Since(began) >= watchAfter+c.grace(c.to) {
+		if (!c.drains() || time.Since(changed) >= graceAppliance) && time.Since(began) >= watchAfter+c.grace(c.to) {
 			return
 		}
 	}
 }
 
+// drains says whether an old way, on which no flow is kept, led through the appliance.
+func (c *change) drains() bool {
+	return c.handover != Keep && (c.from.Visits() && c.from != c.to || c.keeping == nil && c.was.visits())
+}
+
 // fromAppliance counts the frames that came out of the appliance by the old way so far.
 func (c *change) fromAppliance() (n uint64) {
+	slow := c.from == firewall.Slow
 	if c.ending != nil {
-		return c.ending.returned.Load()
+		n = c.ending.returned.Load()
+	}
+	if c.was != nil {
+		slow = slow || c.was.placement == firewall.Slow
+		if c.was.session != nil {
+			n += c.was.session.returned.Load()
+		}
 	}
 	for id, p := range c.s.ports {
-		if p.ID != 0 && !p.Steer && p.serves(c.from) {
+		if slow && p.ID != 0 && p.serves(firewall.Slow) && !p.Steer {
 			n += c.s.counters[id].inFrames.Load()
 		}
 	}
@@ -340,7 +377,7 @@ func (c *change) receipt(took time.Duration) Receipt {
 		DurationMS: milliseconds(took), GapMS: milliseconds(time.Duration(f.gap)),
 		Observed: f.observed, Delivered: f.delivered,
 		Lost: f.lost, Duplicated: f.duplicated, Reordered: f.reordered, Leaked: f.leaked,
-		Drained: f.drained, FlowsCarried: c.carried, Dropped: dropped, Overflow: f.overflow,
+		Drained: f.drained, FlowsCarried: c.carried, FlowsKept: c.kept, Dropped: dropped, Overflow: f.overflow,
 	}
 }
 

@@ -25,6 +25,8 @@ type Plan struct {
 	Hold <-chan struct{}
 
 	steering *steering // never nil
+	keeping  *keeping  // the way of flows that are kept; nil where there are none
+	kept     *Plan     // that they walk by
 
 	net      []network               // by SegmentID
 	hosts    map[frame.Addr]host     // by address: the guests' own, and the gateways'

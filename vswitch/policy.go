@@ -53,24 +53,28 @@ func (s *Switch) setPolicy(ctx context.Context, p *firewall.Policy) (PolicyResul
 	if err != nil {
 		return PolicyResult{}, fmt.Errorf("compile: %w", err)
 	}
+	kept, err := s.kept.with(p)
+	if err != nil {
+		return PolicyResult{}, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, applianceAtMost)
 	defer cancel()
 	old, oldPolicy := s.plan.Load().Program, s.policy
 	if s.told() {
-		if err := s.sendPolicy(ctx, p, s.generation+1, s.placement); err != nil {
+		if err := s.sendPolicy(ctx, p, s.generation+1, s.placement, s.kept.way()); err != nil {
 			return PolicyResult{}, err
 		}
 	}
-	if err := s.apply(ctx, s.newPlan(func(n *Plan) { n.Program, n.Generation = program, s.generation+1 })); err != nil {
+	if err := s.apply(ctx, s.newPlan(func(n *Plan) { n.Program, n.Generation, n.keeping = program, s.generation+1, kept })); err != nil {
 		back := context.WithoutCancel(ctx)
 		err = errors.Join(err, s.apply(back, s.newPlan(func(n *Plan) { n.Program = old })))
 		if s.told() && oldPolicy != nil {
-			err = errors.Join(err, s.sendPolicy(back, oldPolicy, s.generation, s.placement))
+			err = errors.Join(err, s.sendPolicy(back, oldPolicy, s.generation, s.placement, s.kept.way()))
 		}
 		return PolicyResult{}, err
 	}
 	s.mu.Lock()
-	s.policy, s.since = p, time.Now()
+	s.policy, s.since, s.kept = p, time.Now(), kept
 	s.generation++
 	s.mu.Unlock()
 	r := PolicyResult{Generation: s.generation, Epoch: s.epoch, Placement: s.placement, Rules: len(p.Rules)}
@@ -89,7 +93,7 @@ func (s *Switch) setPolicy(ctx context.Context, p *firewall.Policy) (PolicyResul
 }
 
 // told says whether the appliance must take a policy before it can be in force. One that has gone is told when it is there again.
-func (s *Switch) told() bool { return s.effective().Tracks() && !s.lost }
+func (s *Switch) told() bool { return (s.effective().Tracks() || s.kept.tracks()) && !s.lost }
 
 // sendPolicy renders a policy and applies it in the appliance, for all of the placements that are in force or come.
 func (s *Switch) sendPolicy(ctx context.Context, p *firewall.Policy, generation uint64, in ...firewall.Placement) error {

@@ -93,10 +93,8 @@ func (s *Switch) RemovePort(ctx context.Context, id frame.PortID) error {
 	if err := s.engine.Detach(id); err != nil {
 		s.log.Warn("close a port's NIC", "port", name, "err", err)
 	}
-	if s.ports[id].Service && s.placement.NeedsAppliance() {
-		s.mu.Lock()
-		s.lost = true // whoever takes its place knows nothing yet
-		s.mu.Unlock()
+	if s.ports[id].Service {
+		s.loseService()
 	}
 	// Until the plan without the port is in force, others still count what they could not send to it.
 	s.mu.Lock()
@@ -108,6 +106,16 @@ func (s *Switch) RemovePort(ctx context.Context, id frame.PortID) error {
 	s.core.neighbours.removePort(id)
 	s.events.tell("port-down", name+" was removed")
 	return err
+}
+
+// loseService notes that the appliance has lost a port: whoever takes its place knows nothing yet.
+func (s *Switch) loseService() {
+	if s.kept.visits() {
+		s.forgetKept("the appliance has gone")
+	}
+	s.mu.Lock()
+	s.lost = s.lost || s.placement.NeedsAppliance()
+	s.mu.Unlock()
 }
 
 // portFailed is told by the engine that a NIC cannot be read any more. The port stays in the plan; others live on.

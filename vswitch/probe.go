@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"sluice/firewall"
 	"sluice/vnic/frame"
 )
 
@@ -108,11 +109,10 @@ func newProbe(o *frame.Outer, to frame.MAC, number [probeLen]byte, tracked uint1
 	return f
 }
 
-// sendProbes sends one probe of each kind by the way that guests' frames take.
-func (s *Switch) sendProbes(round uint16) {
+// sendProbes sends one probe of each kind by the way that guests' frames take in a placement, and in its session.
+func (s *Switch) sendProbes(round uint16, placement firewall.Placement, in *session) {
 	s.mu.Lock()
-	ports, nics := slices.Clone(s.ports), slices.Clone(s.nics)
-	in, outer, placement := s.session, s.outer, s.placement
+	ports, nics, outer := slices.Clone(s.ports), slices.Clone(s.nics), s.outer
 	s.mu.Unlock()
 	var ways []*Port
 	for i := range ports {

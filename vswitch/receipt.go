@@ -24,6 +24,7 @@ type Receipt struct {
 	Leaked       int                `json:"leaked" doc:"Delivered by an enforcing plan, but denied by the policy"`
 	Drained      int                `json:"drained" doc:"Frames that still came out of the appliance after the change"`
 	FlowsCarried int                `json:"flows_carried"`
+	FlowsKept    int                `json:"flows_kept" doc:"Flows that stay on the way on which they began"`
 	Dropped      map[string]uint64  `json:"dropped" doc:"Frames by reason, in the whole switch, while the change ran"`
 	Overflow     bool               `json:"overflow" doc:"More frames than the logs hold: only the first ones are counted"`
 }
@@ -161,4 +162,12 @@ type Status struct {
 	// ApplianceState is how the appliance is, as probes show it: ok, absent, hung, backlogged or table-full; empty where the placement needs none.
 	ApplianceState string `json:"appliance_state"`
 	Bypassed       bool   `json:"bypassed"` // it has failed, and frames pass it by
+	// Kept says how many flows are on the way of another placement, because the last change has kept them; nil where none are.
+	Kept *KeptStatus `json:"kept,omitempty"`
+}
+
+// KeptStatus is what a change with handover keep has left behind.
+type KeptStatus struct {
+	Placement firewall.Placement `json:"placement" doc:"On whose way the flows are"`
+	Flows     int                `json:"flows"`
 }

@@ -126,6 +126,9 @@ func (s *Switch) Status() Status {
 	if s.placement.NeedsAppliance() {
 		st.ApplianceState, st.Bypassed = s.failure.String(), s.bypass
 	}
+	if s.kept != nil {
+		st.Kept = &KeptStatus{Placement: s.kept.placement, Flows: s.core.flows.KeptLen()}
+	}
 	for _, p := range s.ports {
 		if p.ID != 0 {
 			st.Ports++

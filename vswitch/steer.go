@@ -14,7 +14,7 @@ type steering struct {
 	port  frame.PortID // the appliance's service port for them; 0: there is none
 	outer frame.Outer
 	out   *session    // that frames are steered in; nil is none
-	in    [2]*session // those from which frames may come back: the present one, and the draining one
+	in    [3]*session // those from which frames may come back: the present one, the draining one, and that of flows that are kept
 }
 
 // session is one stay in a placement that steers. It is immutable but for what it points to; it outlives plans, and ends once the appliance
@@ -106,22 +106,39 @@ func (s *session) spec() firewall.SteerSpec {
 	return spec
 }
 
-// extend makes the present session, where there is one, know a port that is new.
+// extend makes the sessions that frames are steered in know a port that is new.
 func (s *Switch) extend(ctx context.Context) error {
-	if s.session == nil {
-		return nil
+	next, err := s.extended(ctx, s.session)
+	if err != nil {
+		return err
 	}
-	next := s.session.covering(s.ports)
-	if s.appliance == nil {
-		return errNoAppliance
-	}
-	if err := s.appliance.Steer(ctx, next.spec()); err != nil {
-		return fmt.Errorf("steer its frames: %w", err)
+	kept := s.kept
+	if kept != nil {
+		wider := *kept
+		if wider.session, err = s.extended(ctx, kept.session); err != nil {
+			return err
+		}
+		kept = &wider
 	}
 	s.mu.Lock()
-	s.session = next
+	s.session, s.kept = next, kept
 	s.mu.Unlock()
 	return nil
+}
+
+// extended is a session that knows all ports; nil is none.
+func (s *Switch) extended(ctx context.Context, in *session) (*session, error) {
+	if in == nil {
+		return nil, nil
+	}
+	next := in.covering(s.ports)
+	if s.appliance == nil {
+		return nil, errNoAppliance
+	}
+	if err := s.appliance.Steer(ctx, next.spec()); err != nil {
+		return nil, fmt.Errorf("steer its frames: %w", err)
+	}
+	return next, nil
 }
 
 // accepts finds the session of a frame that comes back.
@@ -268,10 +285,21 @@ func (w *Walker) returned(f *frame.Frame, k *frame.Key) frame.Reason {
 		return frame.ReasonReplayed
 	}
 	s.returned.Add(1)
+	whole := w.plan
+	if whole.kept != nil && whole.kept.steering.out == s {
+		w.plan = whole.kept
+	}
+	reason := w.goOn(f, k, p, vni, has)
+	w.plan = whole
+	return reason
+}
+
+// goOn walks on with a frame that came back to where it was steered.
+func (w *Walker) goOn(f *frame.Frame, k *frame.Key, p *Port, vni frame.VNI, has bool) frame.Reason {
 	if reason := w.parseInner(f, k, p, has); reason != frame.ReasonNone {
 		return reason
 	}
-	w.watched(f, k, &w.plan.Ports[st.port], firewall.FromGuest, firewall.Verdict{Action: firewall.Pass})
+	w.watched(f, k, &w.plan.Ports[w.plan.steering.port], firewall.FromGuest, firewall.Verdict{Action: firewall.Pass})
 	w.from = p.ID
 	if !vni.Back() {
 		w.deliver(f, k, p.ID)

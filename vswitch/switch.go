@@ -74,6 +74,7 @@ type Switch struct {
 	meter      func() Usage
 	outer      frame.Outer
 	session    *session         // nil where the placement does not steer
+	kept       *keeping         // the way of flows that the last change has kept; nil where there are none
 	sessions   uint8            // number of the last one
 	failure    firewall.Failure // of the appliance, as the monitor sees it
 	placed     int64            // monotonic ns: since when frames have had their present way
@@ -186,7 +187,7 @@ func (s *Switch) newPlan(edit func(*Plan)) *Plan {
 		Segments: append([]Segment(nil), s.segments...),
 		Ports:    append([]Port(nil), s.ports...),
 		counters: append([]*counters(nil), s.counters...),
-		steering: &steering{outer: s.outer},
+		steering: &steering{outer: s.outer}, keeping: s.kept,
 	}
 	p.steer(s.placement, s.session)
 	if p.Bypassed = s.bypass; s.lost || s.bypass {
@@ -196,6 +197,11 @@ func (s *Switch) newPlan(edit func(*Plan)) *Plan {
 		edit(p)
 	}
 	p.derive()
+	if p.keeping != nil {
+		p.kept = p.beside(s.epoch)
+		s.epoch++
+		p.Epoch = s.epoch
+	}
 	return p
 }
 
@@ -266,6 +272,7 @@ func (s *Switch) expire() {
 		select {
 		case <-tick.C:
 			s.core.flows.Expire(s.core.Now())
+			s.endKeeping()
 		case <-s.closed:
 			return
 		}

@@ -165,6 +165,7 @@ func (t *tracer) putL4(r TraceRequest, m []byte, v6 bool) uint8 {
 // walk decides the frame, and follows it through the appliance where the plan leads there.
 func (t *tracer) walk(src, dst end, f *frame.Frame) {
 	frame.Parse(f, &t.key)
+	t.side(f)
 	out, ok := t.decide(src.port, f)
 	switch {
 	case ok && t.plan.Ports[out].Steer:
@@ -186,6 +187,14 @@ func (t *tracer) walk(src, dst end, f *frame.Frame) {
 	for _, out := range t.outs {
 		t.result.Reaches = append(t.result.Reaches, t.plan.Ports[out].Name)
 		t.note("out", "delivered to "+t.plan.Ports[out].Name)
+	}
+}
+
+// side takes the plan by which the frame's flow walks.
+func (t *tracer) side(f *frame.Frame) {
+	if side := t.plan.sideOf(t.core.flows, f, &t.key); side != t.plan {
+		t.plan = side
+		t.note("kept", "its flow stays on the way of "+side.Placement.String()+" until it ends: the change of placement has kept it")
 	}
 }
 

@@ -80,6 +80,9 @@ func writeFlows(w io.Writer, flows []firewall.FlowRecord) {
 	}
 	g := NewGrid("PROTO", "FROM", "TO", "SERVICE", "STATE", ">FRAMES", ">ANSWERS", ">BYTES", ">LEFT", "RULE")
 	for _, f := range flows {
+		if f.Kept {
+			f.State += ", kept"
+		}
 		g.Row(protoName(f.Proto), f.Src, f.Dst, orDash(f.Service), f.State, f.Frames[0], f.Frames[1], f.Bytes[0]+f.Bytes[1],
 			strconv.Itoa(f.Timeout)+"s", orDash(f.Rule))
 	}

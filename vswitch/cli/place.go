@@ -13,12 +13,13 @@ import (
 
 // placements are those that a switch can be asked for.
 var placements = []string{
-	"off\tnobody enforces the policy", "fast\tthe engine does", "slow\tthe appliance does", "push\tthe engine does, as pushed from the appliance",
+	"off\tnobody enforces the policy", "fast\tthe engine does", "slow\tthe appliance does, which routes", "tunnel\tthe appliance does, which every frame visits",
+	"push\tthe engine does, as pushed from the appliance", "inspect\tthe engine does, and the appliance looks into what passed",
 }
 
 var failures = []string{"closed\tnothing passes that should have met it", "open\twhat should have met it passes without"}
 
-var handovers = []string{"carry\tthey live on", "keep\tthey end where they began", "cut\tthey are forgotten"}
+var handovers = []string{"carry\tthey live on", "keep\tthey stay on their old way until they end", "cut\tthey are forgotten"}
 
 func placeCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -29,7 +30,10 @@ func placeCommand() *cobra.Command {
 The placements: off (nobody enforces), fast (the engine, at each insertion point), slow (the appliance, which routes
 between the segments), tunnel (the appliance, which every frame visits), push (the engine; the policy is administered inside
 the appliance and pushed down), inspect (the engine; the appliance looks into what it accepts). A change is measured, and
-prints what it cost: a receipt.`,
+prints what it cost: a receipt.
+
+Running flows live on (carry: their state goes where it is needed), stay on their old way until they end while new ones take the
+new way (keep), or are forgotten (cut).`,
 		Example:           "  sluice place\n  sluice place slow --handover cut\n  sluice place --history",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: fixed(placements...),
@@ -82,11 +86,15 @@ func showPlacement(cmd *cobra.Command, o *Output, c *control.Client, history boo
 	if !history {
 		info.History = nil
 		return o.Print(struct {
-			Placement firewall.Placement `json:"placement"`
-			Epoch     uint64             `json:"epoch"`
-			Changing  bool               `json:"changing"`
-		}{info.Placement, info.Epoch, info.Changing}, func(w io.Writer) {
+			Placement firewall.Placement  `json:"placement"`
+			Epoch     uint64              `json:"epoch"`
+			Changing  bool                `json:"changing"`
+			Kept      *vswitch.KeptStatus `json:"kept,omitempty"`
+		}{info.Placement, info.Epoch, info.Changing, info.Kept}, func(w io.Writer) {
 			fmt.Fprintf(w, "%s (epoch %d)\n", info.Placement, info.Epoch)
+			if k := info.Kept; k != nil {
+				fmt.Fprintf(w, "flows that are kept on the way of %s until they end: %d\n", k.Placement, k.Flows)
+			}
 		})
 	}
 	if info.History == nil {
@@ -107,6 +115,9 @@ func writeReceipt(w io.Writer, o *Output, r vswitch.Receipt) {
 	g.Row("leaked", r.Leaked, "denied by the policy, and delivered all the same")
 	g.Row("drained", r.Drained, "came out of the appliance after the change")
 	g.Row("flows carried", r.FlowsCarried, "")
+	if r.Handover == vswitch.Keep {
+		g.Row("flows kept", r.FlowsKept, "stay on their old way until they end")
+	}
 	g.Write(w, "  ")
 	fmt.Fprintf(w, "  dropped by reason: %s\n", byReason(r.Dropped))
 	if r.Overflow {

@@ -125,15 +125,16 @@ func (s *Server) getStatus(context.Context, *struct{}) (vswitch.Status, error) {
 
 // PlacementInfo is where the policy is enforced, and how it came there.
 type PlacementInfo struct {
-	Placement firewall.Placement `json:"placement"`
-	Epoch     uint64             `json:"epoch"`
-	Changing  bool               `json:"changing" doc:"A change is running"`
-	History   []vswitch.Receipt  `json:"history" doc:"Of the latest changes, oldest first"`
+	Placement firewall.Placement  `json:"placement"`
+	Epoch     uint64              `json:"epoch"`
+	Changing  bool                `json:"changing" doc:"A change is running"`
+	Kept      *vswitch.KeptStatus `json:"kept,omitempty" doc:"Flows that the last change has kept on the way of another placement"`
+	History   []vswitch.Receipt   `json:"history" doc:"Of the latest changes, oldest first"`
 }
 
 func (s *Server) getPlacement(context.Context, *struct{}) (PlacementInfo, error) {
 	st := s.sw.Status()
-	return PlacementInfo{Placement: st.Placement, Epoch: st.Epoch, Changing: st.Changing, History: s.sw.History()}, nil
+	return PlacementInfo{Placement: st.Placement, Epoch: st.Epoch, Changing: st.Changing, Kept: st.Kept, History: s.sw.History()}, nil
 }
 
 // PlaceRequest asks for a change of placement.

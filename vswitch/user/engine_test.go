@@ -75,7 +75,6 @@ func TestPlaceRefused(t *testing.T) {
 		before func(*rig)
 	}{
 		{"not steered", firewall.Tunnel, vswitch.PlaceOptions{}, func(r *rig) { r.sw.RemovePort(context.Background(), portSteer) }},
-		{"keep", firewall.Fast, vswitch.PlaceOptions{Handover: vswitch.Keep}, func(*rig) {}},
 		{"unknown handover", firewall.Fast, vswitch.PlaceOptions{Handover: "pray"}, func(*rig) {}},
 		{"push without appliance", firewall.Push, vswitch.PlaceOptions{}, func(r *rig) { r.sw.SetAppliance(nil) }},
 		{"push, not ready", firewall.Push, vswitch.PlaceOptions{}, func(r *rig) { r.fw.fail(sick) }},
