@@ -40,8 +40,9 @@ func (f *Flows) Release() {
 	}
 }
 
-// Kept says whether a frame is of a flow that is kept, or an ICMP error about one. A fragment has no ports by which to tell: it is of none.
-func (f *Flows) Kept(k *frame.Key, eth []byte) bool {
+// Kept says whether a frame is of a flow that is kept, or an ICMP error about one. What comes after the flow's end may begin another, unless
+// the frame is late: it has been on its way since before. A fragment has no ports by which to tell: it is of none.
+func (f *Flows) Kept(k *frame.Key, eth []byte, late bool) bool {
 	id, ok := flowOf(k, eth)
 	if !ok {
 		return false
@@ -51,8 +52,11 @@ func (f *Flows) Kept(k *frame.Key, eth []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, is := f.kept[hash>>58][id]
-	return is
+	return is && (late || s.find(&id, hash).lives())
 }
+
+// lives says whether there is a flow, and it is not over.
+func (e tracked) lives() bool { return e.flow != nil && e.state != tcpTimeWait && e.state != tcpClosed }
 
 // KeptLen is how many flows are kept; one that has just ended may still count.
 func (f *Flows) KeptLen() (n int) {
@@ -82,8 +86,7 @@ func (f *Flows) keepsIn(i int, ms uint32, timeouts *[states]uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id := range f.kept[i] {
-		e := s.find(&id, id.hash())
-		if e.flow != nil && !e.expired(ms, timeouts) && e.state != tcpTimeWait && e.state != tcpClosed {
+		if e := s.find(&id, id.hash()); e.lives() && !e.expired(ms, timeouts) {
 			return true
 		}
 	}

@@ -52,7 +52,7 @@ func (w *Walker) Decide(f *frame.Frame) []Output {
 
 // walk is steps 1 to 5. A reason other than none means that the frame went nowhere.
 func (w *Walker) walk(f *frame.Frame, k *frame.Key) frame.Reason {
-	if side := w.plan.sideOf(w.core.flows, f, k); side != w.plan {
+	if side := w.plan.sideOf(w.core.flows, w.port, f, k); side != w.plan {
 		return w.walkBy(side, f, k)
 	}
 	p := w.plan.port(w.port)

@@ -77,9 +77,10 @@ func (p *Plan) beside(epoch uint64) *Plan {
 	return &q
 }
 
-// sideOf is the plan by which a frame walks: p, or the one beside it.
-func (p *Plan) sideOf(flows *firewall.Flows, f *frame.Frame, k *frame.Key) *Plan {
-	if p.kept != nil && flows.Kept(k, f.Eth()) {
+// sideOf is the plan by which a frame walks that came in by a port: p, or the one beside it. What comes out of the appliance may be the last
+// frame of a flow, whose end the switch has seen when it went in.
+func (p *Plan) sideOf(flows *firewall.Flows, in frame.PortID, f *frame.Frame, k *frame.Key) *Plan {
+	if p.kept != nil && flows.Kept(k, f.Eth(), int(in) < len(p.Ports) && p.Ports[in].Service) {
 		return p.kept
 	}
 	return p
@@ -119,13 +120,18 @@ func (c *change) keep(ctx context.Context) error {
 	return err
 }
 
-// endKeeping lets the switch forget the old way once the last flow on it has ended. Where somebody else changes the switch, it is asked
-// again.
-func (s *Switch) endKeeping() {
+// endKeeping lets the switch forget the old way once the last flow on it has ended, and what it sent last has had time to arrive. last is when
+// there was one. Where somebody else changes the switch, it is asked again.
+func (s *Switch) endKeeping(last *int64) {
 	s.mu.Lock()
 	k := s.kept
 	s.mu.Unlock()
-	if k == nil || s.core.flows.KeepsAny(s.core.Now()) {
+	now := s.core.Now()
+	if k == nil || s.core.flows.KeepsAny(now) {
+		*last = now
+		return
+	}
+	if k.visits() && now-*last < int64(graceAppliance) {
 		return
 	}
 	select {

@@ -268,11 +268,12 @@ func (s *Switch) apply(ctx context.Context, p *Plan) error {
 func (s *Switch) expire() {
 	tick := time.NewTicker(expireEvery)
 	defer tick.Stop()
+	kept := s.core.Now()
 	for {
 		select {
 		case <-tick.C:
 			s.core.flows.Expire(s.core.Now())
-			s.endKeeping()
+			s.endKeeping(&kept)
 		case <-s.closed:
 			return
 		}

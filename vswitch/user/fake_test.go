@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -148,6 +149,11 @@ func (a *fakeAppliance) SetPolicy(_ context.Context, nft string, _ uint64) error
 	defer a.mu.Unlock()
 	if nft == "" {
 		return errors.New("an empty ruleset")
+	}
+	for _, s := range a.sessions { // as the real one does
+		if !s.Inspect && !strings.Contains(nft, "table bridge sluice") {
+			return errors.New("frames are steered, and the ruleset has no table for them")
+		}
 	}
 	a.policy = a.coming
 	return a.sick

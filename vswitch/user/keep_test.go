@@ -40,6 +40,13 @@ func (r *rig) says(port uint16, seq uint32) {
 	r.server.next("byte", func(k *frame.Key) bool { return k.SrcPort == port && k.Seq == seq && k.PayloadLen > 0 })
 }
 
+// hangUp resets a connection.
+func (r *rig) hangUp(port uint16) {
+	r.t.Helper()
+	r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoTCP, sport: port, dport: 80, flags: frame.TCPRst, seq: 1}).build())
+	r.server.next("reset", func(k *frame.Key) bool { return k.SrcPort == port && k.TCPFlags == frame.TCPRst })
+}
+
 // visits says whether something makes frames meet the appliance.
 func (r *rig) visits(do func()) bool {
 	r.t.Helper()
@@ -74,8 +81,9 @@ func TestKeep(t *testing.T) {
 				r.policy(referencePolicy)
 				r.place(from)
 				r.connect(1000)
+				r.connect(1001)
 				rec := r.keep(to)
-				if rec.FlowsKept != 1 || rec.FlowsCarried != 0 || rec.Lost+rec.Leaked+rec.Duplicated != 0 {
+				if rec.FlowsKept != 2 || rec.FlowsCarried != 0 || rec.Lost+rec.Leaked+rec.Duplicated != 0 {
 					t.Errorf("%+v", rec)
 				}
 				if got := r.visits(func() { r.says(1000, 2) }); got != from.Visits() {
@@ -93,11 +101,15 @@ func TestKeep(t *testing.T) {
 				if to.Enforces() {
 					r.server.none("a denied frame", isProto(frame.ProtoTCP, deniedPort))
 				}
-				r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoTCP, sport: 1000, dport: 80, flags: frame.TCPRst, seq: 1}).build())
-				r.notKept()
+				r.hangUp(1000)
 				if got := r.visits(func() { r.connect(1000) }); got != to.Visits() {
 					t.Errorf("the old connection, begun anew, meets the appliance: %v", got)
 				}
+				if got := r.visits(func() { r.says(1001, 2) }); got != from.Visits() {
+					t.Errorf("the other old connection meets the appliance: %v", got)
+				}
+				r.hangUp(1001)
+				r.notKept()
 				r.says(2000, 2)
 				r.settled()
 			})
@@ -108,7 +120,7 @@ func TestKeep(t *testing.T) {
 // tracesKept asks for the way of the connection that is kept, and of a new one.
 func (r *rig) tracesKept(from firewall.Placement) {
 	r.t.Helper()
-	if k := r.sw.Status().Kept; k == nil || k.Flows != 1 || k.Placement.Visits() != from.Visits() {
+	if k := r.sw.Status().Kept; k == nil || k.Flows != 2 || k.Placement.Visits() != from.Visits() {
 		r.t.Fatalf("kept: %+v", k)
 	}
 	kept := 0
@@ -116,11 +128,11 @@ func (r *rig) tracesKept(from firewall.Placement) {
 		if f.Kept {
 			kept++
 		}
-		if f.Kept != (f.Src.Port() == 1000) {
+		if f.Kept != (f.Src.Port() < 2000) {
 			r.t.Errorf("flow from port %d: kept %v", f.Src.Port(), f.Kept)
 		}
 	}
-	if kept != 1 {
+	if kept != 2 {
 		r.t.Errorf("%d flows say that they are kept", kept)
 	}
 	tr, err := r.sw.Trace(vswitch.TraceRequest{
@@ -209,6 +221,10 @@ func TestKeepPolicy(t *testing.T) {
 					return k.SrcPort == 8
 				})
 				r.notKept()
+				if r.fw.mu.Lock(); (from.Tracks() || to.Tracks()) && r.fw.policy != r.policyInForce() {
+					t.Error("the appliance has another policy")
+				}
+				r.fw.mu.Unlock()
 			})
 		}
 	}
