@@ -54,6 +54,14 @@ func fdbKey(seg frame.SegmentID, m frame.MAC) uint64 {
 		uint64(m[4])<<8 | uint64(m[5])
 }
 
+// fdbMAC is the MAC in a key.
+func fdbMAC(key uint64) (m frame.MAC) {
+	for i := range m {
+		m[i] = byte(key >> (40 - 8*i))
+	}
+	return m
+}
+
 // bucket spreads keys with a seed that guests cannot know.
 func (t *fdb) bucket(key uint64) *atomic.Pointer[fdbEntry] {
 	hi, lo := bits.Mul64(key^t.seed, t.seed)
@@ -154,14 +162,14 @@ func (t *fdb) forget(port frame.PortID) {
 	}
 }
 
-// known is how many MACs are remembered of a port of the segment: those that have aged are not.
-func (t *fdb) known(seg *Segment, port frame.PortID, now int64) (n int) {
+// each calls f with what is remembered: with the segment, the MAC, the port behind which it lives, and for how long it has been silent.
+func (t *fdb) each(segments []Segment, now int64, f func(seg *Segment, m frame.MAC, port frame.PortID, silent time.Duration)) {
 	for i := range t.buckets {
 		for e := t.buckets[i].Load(); e != nil; e = e.next.Load() {
-			if frame.PortID(e.port.Load()) == port && now-e.seen.Load() <= seg.macAge() {
-				n++
+			seg, silent := &segments[e.key>>48], now-e.seen.Load()
+			if silent <= seg.macAge() {
+				f(seg, fdbMAC(e.key), frame.PortID(e.port.Load()), time.Duration(silent))
 			}
 		}
 	}
-	return n
 }

@@ -115,6 +115,15 @@ type PortStats struct {
 	MACs       int               `json:"macs"`      // FDB entries
 }
 
+// MACEntry says behind which port a MAC of a segment lives.
+type MACEntry struct {
+	Segment string  `json:"segment"`
+	MAC     string  `json:"mac"`
+	Port    string  `json:"port"`                                                             // "switch" is the switch itself; empty where whoever served a gateway is gone
+	Age     float64 `json:"age_s" doc:"For how long it has been silent: noted once a second"` // 0 where it is static
+	Static  bool    `json:"static" doc:"It is a gateway's: not learnt, and never forgotten"`
+}
+
 // RuleStats are a rule's counters since the policy was applied.
 type RuleStats struct {
 	Rule string `json:"rule"` // "default" is what no rule matched

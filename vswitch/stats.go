@@ -1,7 +1,9 @@
 package vswitch
 
 import (
+	"cmp"
 	"slices"
+	"time"
 
 	"sluice/firewall"
 	"sluice/vnic/frame"
@@ -70,12 +72,15 @@ func (s *Switch) Stats() Stats {
 		Share: s.share(usage).since(s.shareFrom), Ports: []PortStats{}, Rules: []RuleStats{},
 	}
 	st.FastShare = st.Share.fast()
-	sum := s.gone
+	sum, macs := s.gone, map[frame.PortID]int{}
+	s.core.fdb.each(s.segments, s.core.Now(), func(_ *Segment, _ frame.MAC, port frame.PortID, _ time.Duration) { macs[port]++ })
 	for id, c := range s.counters {
 		if c != nil {
 			b := c.read()
 			sum.add(b)
-			st.Ports = append(st.Ports, s.portStats(frame.PortID(id), b))
+			ps := s.portStats(frame.PortID(id), b)
+			ps.MACs = macs[ps.ID]
+			st.Ports = append(st.Ports, ps)
 		}
 	}
 	st.In, st.Copies, st.Out, st.Dropped = sum.in, sum.copies, sum.out, sum.since(books{})
@@ -98,7 +103,7 @@ func (s *Switch) portStats(id frame.PortID, b books) PortStats {
 	ps := PortStats{
 		Name: p.Name, ID: id, Segment: s.segments[p.Segment].Name, Up: !s.counters[id].down.Load(),
 		InFrames: b.in, InBytes: b.inBytes, OutFrames: b.out, OutBytes: b.outBytes,
-		Copies: b.copies, Dropped: b.since(books{}), MACs: s.core.fdb.known(&s.segments[p.Segment], id, s.core.Now()),
+		Copies: b.copies, Dropped: b.since(books{}),
 	}
 	switch {
 	case id == 0:
@@ -143,6 +148,33 @@ func (s *Switch) Flows() []firewall.FlowRecord {
 	s.core.flows.Each(s.core.Now(), s.plan.Load().Program, func(r firewall.FlowRecord) bool {
 		list = append(list, r)
 		return true
+	})
+	return list
+}
+
+// FDB lists the MACs that frames are sent by: those that the switch has learnt and not forgotten, and the gateways'.
+func (s *Switch) FDB() []MACEntry {
+	plan := s.plan.Load()
+	list := []MACEntry{}
+	for _, seg := range plan.Segments[1:] {
+		if len(seg.Gateways) == 0 {
+			continue
+		}
+		port := "switch"
+		if p := plan.port(seg.GatewayPort); p != nil {
+			port = p.Name
+		} else if plan.net[seg.ID].orphan {
+			port = ""
+		}
+		list = append(list, MACEntry{Segment: seg.Name, MAC: macString(seg.GatewayMAC), Port: port, Static: true})
+	}
+	s.core.fdb.each(plan.Segments, s.core.Now(), func(seg *Segment, m frame.MAC, port frame.PortID, silent time.Duration) {
+		if p := plan.port(port); p != nil {
+			list = append(list, MACEntry{Segment: seg.Name, MAC: macString(m), Port: p.Name, Age: silent.Seconds()})
+		}
+	})
+	slices.SortFunc(list, func(a, b MACEntry) int {
+		return cmp.Or(cmp.Compare(a.Segment, b.Segment), cmp.Compare(a.Port, b.Port), cmp.Compare(a.MAC, b.MAC))
 	})
 	return list
 }

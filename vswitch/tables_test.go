@@ -11,6 +11,16 @@ const second = int64(time.Second)
 
 func mac(b byte) frame.MAC { return frame.MAC{2, 5: b} }
 
+// known is how many MACs of a segment are remembered of a port.
+func known(f *fdb, seg *Segment, port frame.PortID, now int64) (n int) {
+	f.each([]Segment{1: *seg}, now, func(_ *Segment, _ frame.MAC, p frame.PortID, _ time.Duration) {
+		if p == port {
+			n++
+		}
+	})
+	return n
+}
+
 // TestFDB walks through the life of an entry.
 func TestFDB(t *testing.T) {
 	f, lan := newFDB(), &Segment{ID: 1}
@@ -22,7 +32,7 @@ func TestFDB(t *testing.T) {
 	if f.lookup(lan, mac(1), age) != 7 || f.lookup(&Segment{ID: 2}, mac(1), 0) != 0 {
 		t.Error("not learnt, or learnt for another segment")
 	}
-	if f.lookup(lan, mac(1), age+1) != 0 || f.known(lan, 7, age) != 1 || f.known(lan, 7, age+1) != 0 {
+	if f.lookup(lan, mac(1), age+1) != 0 || known(f, lan, 7, age) != 1 || known(f, lan, 7, age+1) != 0 {
 		t.Error("not aged")
 	}
 	if short := (&Segment{ID: 1, MACAge: 10 * time.Second}); f.lookup(short, mac(1), 10*second) != 7 || f.lookup(short, mac(1), 10*second+1) != 0 {
@@ -33,11 +43,16 @@ func TestFDB(t *testing.T) {
 		t.Error("a busy MAC has aged")
 	}
 	f.learn(lan, mac(1), 8, 2, 201*second)
-	if f.lookup(lan, mac(1), 201*second) != 8 || f.count[7] != 0 || f.known(lan, 8, 201*second) != 1 {
+	if f.lookup(lan, mac(1), 201*second) != 8 || f.count[7] != 0 || known(f, lan, 8, 201*second) != 1 {
 		t.Error("a MAC that moved is not counted where it is now")
 	}
+	f.each([]Segment{1: *lan}, 203*second, func(seg *Segment, m frame.MAC, port frame.PortID, silent time.Duration) {
+		if seg.ID != 1 || m != mac(1) || port != 8 || silent != 2*time.Second {
+			t.Errorf("listed as %v behind %d, silent for %v", m, port, silent)
+		}
+	})
 	f.removePort(8)
-	if f.lookup(lan, mac(1), 201*second) != 0 || f.known(lan, 8, 201*second) != 0 || f.count[8] != 0 {
+	if f.lookup(lan, mac(1), 201*second) != 0 || known(f, lan, 8, 201*second) != 0 || f.count[8] != 0 {
 		t.Error("a removed port is remembered")
 	}
 }

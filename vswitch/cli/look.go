@@ -41,6 +41,39 @@ func flowsCommand() *cobra.Command {
 	return cmd
 }
 
+func fdbCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "fdb",
+		Short: "The MACs that the switch has learnt: behind which port, and for how long each has been silent",
+		Long: `The forwarding database: the MACs that the switch has learnt from who sent, behind which port each lives, and for how many
+seconds it has been silent. One that is silent for as long as its segment's mac-age is forgotten. A gateway's MAC is static.`,
+		Args: cobra.NoArgs,
+	}
+	watch := watchFlag(cmd)
+	cmd.RunE = withLab(func(cmd *cobra.Command, _ []string, o *Output, c *control.Client) error {
+		return again(cmd, *watch, o, func() error {
+			macs, err := c.FDB(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return o.Print(macs, func(w io.Writer) { writeFDB(w, macs) })
+		})
+	})
+	return cmd
+}
+
+func writeFDB(w io.Writer, macs []vswitch.MACEntry) {
+	g := NewGrid("SEGMENT", "MAC", "PORT", ">SILENT")
+	for _, m := range macs {
+		silent := strconv.Itoa(int(m.Age)) + "s"
+		if m.Static {
+			silent = "static"
+		}
+		g.Row(m.Segment, m.MAC, orDash(m.Port), silent)
+	}
+	g.Write(w, "")
+}
+
 // watchFlag is --watch: alone it is once a second.
 func watchFlag(cmd *cobra.Command) *time.Duration {
 	every := cmd.Flags().Duration("watch", 0, "show it again and again, each second or as often as --watch=DURATION says, until Ctrl-C")

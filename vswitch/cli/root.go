@@ -26,8 +26,8 @@ func BadInput(err error) error { return control.Errorf(control.BadInput, "%w", e
 // Commands are the commands of a running switch. known is how those that check policies read a lab that does not run.
 func Commands(known InventoryOf) []*cobra.Command {
 	return []*cobra.Command{
-		placeCommand(), execCommand(), consoleCommand(), policyCommand(known), traceCommand(), flowsCommand(), statsCommand(),
-		applianceCommand(), inspectionsCommand(), eventsCommand(),
+		placeCommand(), execCommand(), consoleCommand(), policyCommand(known), traceCommand(), flowsCommand(), fdbCommand(),
+		statsCommand(), applianceCommand(), inspectionsCommand(), eventsCommand(),
 	}
 }
 

@@ -159,6 +159,11 @@ func (c *Client) Flows(ctx context.Context) (out []firewall.FlowRecord, err erro
 	return out, c.call(ctx, http.MethodGet, "/v1/flows", nil, &out)
 }
 
+// FDB lists the MACs that the switch knows.
+func (c *Client) FDB(ctx context.Context) (out []vswitch.MACEntry, err error) {
+	return out, c.call(ctx, http.MethodGet, "/v1/fdb", nil, &out)
+}
+
 // Stats are the counters now.
 func (c *Client) Stats(ctx context.Context) (out vswitch.Stats, err error) {
 	return out, c.call(ctx, http.MethodGet, "/v1/stats", nil, &out)

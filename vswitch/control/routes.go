@@ -54,6 +54,7 @@ func (s *Server) routes() {
 	post(r, "/v1/policy/render", "A policy that is not in force, in another language", maxPolicyBody, s.renderText)
 	get(r, "/v1/inventory", "What a policy may refer to in this lab", s.getInventory)
 	get(r, "/v1/flows", "The flows", s.getFlows)
+	get(r, "/v1/fdb", "The MACs that the switch knows, and the port of each", s.getFDB)
 	get(r, "/v1/stats", "The counters", s.getStats)
 	get(r, "/v1/watch", "What the watch has seen since it was set", s.getWatch)
 	put(r, "/v1/watch", "Count frames at insertion points, from now on and instead of an earlier watch", maxWatchBody, s.putWatch)
@@ -154,6 +155,10 @@ func (s *Server) putPlacement(ctx context.Context, in *ask[PlaceRequest]) (vswit
 
 func (s *Server) getFlows(context.Context, *struct{}) ([]firewall.FlowRecord, error) {
 	return s.sw.Flows(), nil
+}
+
+func (s *Server) getFDB(context.Context, *struct{}) ([]vswitch.MACEntry, error) {
+	return s.sw.FDB(), nil
 }
 
 func (s *Server) getStats(context.Context, *struct{}) (vswitch.Stats, error) {
