@@ -104,6 +104,21 @@ func wrongIsRejected(t *testing.T, l *labs.Lab, kind, folder string) {
 	t.Errorf("it passes:\n%s", printed)
 }
 
+// TestRootPushedWork: a student's policy for the placement push is pushed from inside the appliance, which has the last word on it.
+func TestRootPushedWork(t *testing.T) {
+	needRoot(t)
+	work := t.TempDir()
+	for name, text := range map[string]string{"lab.yaml": "placement: push\n", "policy.yaml": "default: drop # and\u200bnothing else\n"} {
+		if err := os.WriteFile(path.Join(work, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := sluice(t, "", "lab", "check", "push", "--with", work, "--guests", "netns")
+	if want := "from inside fw: policy: /etc/sluice/policy.yaml: the policy has control characters"; out.code != 2 || !strings.Contains(out.stderr, want) {
+		t.Errorf("exit code %d, want 2 and %q\n%s%s", out.code, want, out.stdout, out.stderr)
+	}
+}
+
 // checkWith judges a submission, or an overlay of the lab, with the real command.
 func checkWith(t *testing.T, l *labs.Lab, kind, folder string) (r check.Report, text string) {
 	t.Helper()

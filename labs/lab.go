@@ -23,6 +23,7 @@ type Lab struct {
 	Guests    []Guest // in the order of the file
 	Appliance *Guest  // nil: only the placements off and fast can be chosen
 	Policy    *firewall.Policy
+	Own       *firewall.Policy   // the lab's own, where Policy is a student's; else nil
 	Placement firewall.Placement // where the policy is enforced once deployed
 	Handover  vswitch.Handover   // the default for changes
 	Kind      string             // of guests that leave it open, where deploy does not say: KindQEMU where the lesson needs it

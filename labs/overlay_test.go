@@ -66,6 +66,8 @@ func TestOverlay(t *testing.T) {
 			t.Errorf("%s: %v, want bad input with %q", c.what, err, c.want)
 		case !c.bad && (err != nil || !strings.Contains(string(l.Policy.Source), c.want)):
 			t.Errorf("%s: %v, want a policy with %q", c.what, err, c.want)
+		case !c.bad && (l.Own != nil) != (c.want != "default: drop"):
+			t.Errorf("%s: the lab's own policy beside it: %v", c.what, l.Own)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package labs
 
 import (
+	"io/fs"
 	"path"
 	"strings"
 
@@ -20,38 +21,48 @@ func InventoryOf(ref string) (*firewall.Inventory, *firewall.Policy, error) {
 
 // readPolicy loads the policy against the lab's own nouns. It comes last: a rule may name any guest.
 func (l *labReader) readPolicy() error {
-	file, text := l.file, []byte(nil)
 	switch n := l.policy.(type) {
 	case nil:
 		return errorAt(l.file, l.text, 1, 1, "the lab has no policy; add policy: policy.yaml")
 	case *ast.MappingNode, *ast.MappingValueNode:
-		text = l.inline(n)
-	default:
-		name := l.policyName()
-		if l.err != nil {
-			return l.err
-		}
-		file = l.beside(name)
-		if o, ok := l.lab.Files.(overlay); ok && o.has(name) {
-			file = path.Join(l.folder, name)
-		}
-		var err error
-		if text, err = readBounded(l.lab.Files, name); err != nil {
-			l.fail(n, "policy %s cannot be read: %v", name, err)
-		}
-		if l.err == nil {
-			text, l.err = fill(file, text, l.lab.Params)
-		}
+		l.lab.Policy = l.loadPolicy(l.file, l.inline(n))
+		return l.err
 	}
+	name := l.policyName()
 	if l.err != nil {
 		return l.err
 	}
-	policy, err := firewall.Load(file, text, l.lab.Inventory())
-	if err != nil {
-		return badFile(err)
+	o, laid := l.lab.Files.(overlay)
+	if !laid || !o.has(name) {
+		l.lab.Policy = l.policyIn(l.lab.Files, name, l.beside(name))
+		return l.err
 	}
-	l.lab.Policy = policy
-	return nil
+	l.lab.Own = l.policyIn(o.lab, name, l.beside(name))
+	l.lab.Policy = l.policyIn(o.student, name, path.Join(l.folder, name))
+	return l.err
+}
+
+// policyIn loads the policy from a file, which messages call shown.
+func (l *labReader) policyIn(files fs.FS, name, shown string) *firewall.Policy {
+	text, err := readBounded(files, name)
+	if err != nil {
+		l.fail(l.policy, "policy %s cannot be read: %v", name, err)
+	}
+	if l.err == nil {
+		text, l.err = fill(shown, text, l.lab.Params)
+	}
+	return l.loadPolicy(shown, text)
+}
+
+func (l *labReader) loadPolicy(shown string, text []byte) *firewall.Policy {
+	if l.err != nil {
+		return nil
+	}
+	p, err := firewall.Load(shown, text, l.lab.Inventory())
+	if err != nil {
+		l.err = badFile(err)
+	}
+	return p
 }
 
 // inline cuts the policy out of the lab file. What lies before it becomes blank, not gone, so that the policy's own errors

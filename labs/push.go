@@ -1,9 +1,13 @@
 package labs
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -11,6 +15,7 @@ import (
 	"sluice/firewall/appliance/admin"
 	"sluice/labs/guest/agent"
 	"sluice/vswitch"
+	"sluice/vswitch/control"
 )
 
 const (
@@ -135,4 +140,18 @@ func (d *desk) answer(req admin.Request) (a admin.Answer) {
 		a.Realized = append(a.Realized, admin.Realized(r))
 	}
 	return a
+}
+
+// pushInside has a policy pushed from inside the appliance, by the commands that its administrator types.
+func (w *world) pushInside(ctx context.Context, source []byte) error {
+	var says strings.Builder
+	code, err := w.Exec(ctx, w.lab.Appliance.Name, control.ExecRequest{Argv: []string{"sh", "-c", "cat > " + admin.PolicyFile + " && policy push"}},
+		control.Streams{Stdin: bytes.NewReader(source), Stdout: io.Discard, Stderr: &says})
+	switch {
+	case err != nil:
+		return fmt.Errorf("push the policy from inside %s: %w", w.lab.Appliance.Name, err)
+	case code != 0:
+		return control.Errorf(control.BadInput, "push the policy from inside %s: %s", w.lab.Appliance.Name, strings.TrimSpace(says.String()))
+	}
+	return nil
 }

@@ -115,13 +115,21 @@ func (w *world) bootAll(ctx context.Context, progress func(string)) error {
 	return booting.Wait()
 }
 
-// enforce puts the lab's policy in force where the lab says.
+// enforce puts the lab's policy in force where the lab says. A student's that is to be administered in the appliance is pushed there, over
+// the lab's own.
 func (w *world) enforce(ctx context.Context) error {
-	if _, err := w.sw.SetPolicy(ctx, w.lab.Policy); err != nil {
+	first, pushes := w.lab.Policy, w.lab.Placement == firewall.Push && w.lab.Own != nil
+	if pushes {
+		first = w.lab.Own
+	}
+	if _, err := w.sw.SetPolicy(ctx, first); err != nil {
 		return fmt.Errorf("apply the policy: %w", err)
 	}
 	if _, err := w.sw.Place(ctx, w.lab.Placement, vswitch.PlaceOptions{First: true}); err != nil {
 		return fmt.Errorf("place the firewall: %w", err)
+	}
+	if pushes {
+		return w.pushInside(ctx, w.lab.Policy.Source)
 	}
 	return nil
 }

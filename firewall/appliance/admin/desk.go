@@ -18,9 +18,12 @@ type place struct {
 	socket string // of the desk; its folder is root's alone
 }
 
+// PolicyFile is the file that the administrator works on.
+const PolicyFile = "/etc/sluice/policy.yaml"
+
 // under is the place below a folder: / in an appliance.
 func under(root string) place {
-	return place{file: filepath.Join(root, "etc/sluice/policy.yaml"), socket: filepath.Join(root, "run/sluice/policy.sock")}
+	return place{file: filepath.Join(root, PolicyFile), socket: filepath.Join(root, "run/sluice/policy.sock")}
 }
 
 // Asker brings a request to the host and waits for its answer.
