@@ -25,6 +25,7 @@ var programs = []program{
 	{"bash", "bash", "bin"}, // for people
 	{"nft", "nftables", "usr/sbin"},
 	{"ip", "iproute2", "usr/sbin"},
+	{"tc", "iproute2", "usr/sbin"}, // busybox's knows few queues
 	{"ss", "iproute2", "usr/bin"},
 	{"conntrack", "conntrack", "usr/sbin"},
 	{"tcpdump", "tcpdump", "usr/bin"},
