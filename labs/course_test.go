@@ -104,6 +104,18 @@ func wrongIsRejected(t *testing.T, l *labs.Lab, kind, folder string) {
 	t.Errorf("it passes:\n%s", printed)
 }
 
+// TestOldPolicy: the script of lab 12 compares with the policy that the lab begins with, of which it holds a copy.
+func TestOldPolicy(t *testing.T) {
+	l, err := labs.Load("live-migration")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := fs.ReadFile(l.Files, "same.sh")
+	if err != nil || !strings.Contains(string(script), "<<'END'\n"+string(l.Policy.Source)+"END\n") {
+		t.Errorf("same.sh has another policy: %v", err)
+	}
+}
+
 // TestRootPushedWork: a student's policy for the placement push is pushed from inside the appliance, which has the last word on it.
 func TestRootPushedWork(t *testing.T) {
 	needRoot(t)
