@@ -24,6 +24,12 @@ func (b builtin) name() string {
 	return name
 }
 
+// number is what its folder begins with: 03.
+func (b builtin) number() string {
+	number, _, _ := strings.Cut(b.folder, "-")
+	return number
+}
+
 // builtins are the labs in the binary, in the order of their numbers.
 func builtins() []builtin {
 	entries, err := builtinFiles.ReadDir(".")
@@ -50,10 +56,10 @@ func BuiltinNames() []string {
 	return names
 }
 
-// findBuiltin finds a built-in lab by its name, with its number or without.
+// findBuiltin finds a built-in lab by its name, its number, or both.
 func findBuiltin(ref string) *builtin {
 	all := builtins()
-	i := slices.IndexFunc(all, func(b builtin) bool { return ref == b.folder || ref == b.name() })
+	i := slices.IndexFunc(all, func(b builtin) bool { return ref == b.folder || ref == b.name() || ref == b.number() })
 	if i < 0 {
 		return nil
 	}

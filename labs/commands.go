@@ -32,11 +32,11 @@ func deployCommand() *cobra.Command {
 	var o Options
 	cmd := &cobra.Command{
 		Use:   "deploy LAB",
-		Short: "Bring a lab up: a built-in one by its name, or the lab in a folder",
-		Example: "  sluice lab deploy fast-vs-slow\n" +
+		Short: "Bring a lab up: a built-in one by its name or number, or the lab in a folder",
+		Example: "  sluice lab deploy fast-vs-slow\n  sluice lab deploy 03\n" +
 			"  sluice lab deploy ./my-lab --guests netns --placement off",
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: completeBuiltins,
+		ValidArgsFunction: CompleteBuiltins,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return deployAndShow(cmd, args[0], o)
 		},
@@ -169,6 +169,7 @@ func toDestroy(cmd *cobra.Command, args []string, all bool) ([]string, error) {
 
 // listed is a lab in `lab ls`.
 type listed struct {
+	Number  string `json:"number,omitempty"` // of a built-in one
 	Name    string `json:"name"`
 	Title   string `json:"title"`
 	BuiltIn bool   `json:"built_in"`
@@ -190,9 +191,9 @@ func lsCommand() *cobra.Command {
 				return err
 			}
 			return out.Print(list, func(w io.Writer) {
-				grid := cli.NewGrid("LAB", "STATE", "TITLE")
+				grid := cli.NewGrid("NR", "LAB", "STATE", "TITLE")
 				for _, l := range list {
-					grid.Row(l.Name, l.State, l.Title)
+					grid.Row(l.Number, l.Name, l.State, l.Title)
 				}
 				grid.Write(w, "")
 			})
@@ -223,7 +224,7 @@ func list() ([]listed, error) {
 			s = state[l.Name]
 		}
 		delete(state, l.Name)
-		out = append(out, listed{Name: l.Name, Title: l.Title, BuiltIn: true, State: s})
+		out = append(out, listed{Number: b.number(), Name: l.Name, Title: l.Title, BuiltIn: true, State: s})
 	}
 	for _, name := range here {
 		if state[name] != "" {
@@ -243,6 +244,21 @@ func runCommand() *cobra.Command {
 	}
 }
 
-func completeBuiltins(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	return BuiltinNames(), cobra.ShellCompDirectiveFilterDirs
+// CompleteBuiltins completes the built-in labs by their names, or with their numbers for who begins with one; else folders.
+func CompleteBuiltins(_ *cobra.Command, args []string, begun string) (words []string, next cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	for _, b := range builtins() {
+		switch {
+		case begun != "" && strings.HasPrefix(b.folder, begun):
+			words = append(words, b.folder)
+		case strings.HasPrefix(b.name(), begun):
+			words = append(words, b.name())
+		}
+	}
+	if len(words) == 0 {
+		next = cobra.ShellCompDirectiveFilterDirs
+	}
+	return words, next
 }

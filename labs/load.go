@@ -29,7 +29,7 @@ const (
 // labFile is the name of the file that makes a folder a lab.
 const labFile = "lab.yaml"
 
-// Load reads and checks a lab: a built-in one by its name (fast-vs-slow, or with its number), else a folder. What is wrong
+// Load reads and checks a lab: a built-in one by its name (fast-vs-slow), its number (03) or both (03-fast-vs-slow), else a folder. What is wrong
 // with a file is told with its place; every error's class is control.BadInput.
 func Load(ref string) (*Lab, error) { return LoadWork(ref, Work{}) }
 

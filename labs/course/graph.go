@@ -39,7 +39,7 @@ func graphCommand() *cobra.Command {
 		Short:             "Draw a lab: its segments, and who is on them",
 		Example:           "  sluice lab graph fast-vs-slow\n  sluice lab graph fast-vs-slow --dot | dot -Tsvg > lab.svg",
 		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: cli.CompleteLabs,
+		ValidArgsFunction: labs.CompleteBuiltins,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out, err := cli.OutputOf(cmd)
 			if err != nil {

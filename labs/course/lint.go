@@ -18,7 +18,8 @@ func lintCommand() *cobra.Command {
 		Short: "Check a lab's files, and look for tasks that prove nothing",
 		Long: `Read a lab as a deploy would, and each overlay in it (solution, wrong-*, start/*). What cannot be right is an error with its place, and ends with 2.
 Then look for checks that are allowed, but prove nothing; a finding ends with 1.`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: labs.CompleteBuiltins,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out, err := cli.OutputOf(cmd)
 			if err != nil {

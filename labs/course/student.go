@@ -126,9 +126,11 @@ func (s *session) nextHint(id string) (h givenHint, err error) {
 func readmeCommand() *cobra.Command {
 	var student string
 	cmd := &cobra.Command{
-		Use:   "readme [LAB]",
-		Short: "Show a lab's text, with the student's own parameters",
-		Args:  cobra.MaximumNArgs(1),
+		Use:               "readme [LAB]",
+		Short:             "Show a lab's text, with the student's own parameters",
+		Example:           "  sluice lab readme 01\n  sluice lab readme meet-the-switch",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: labs.CompleteBuiltins,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := labOrRunning(cmd, args, student)
 			if err != nil {
@@ -151,10 +153,11 @@ func readmeCommand() *cobra.Command {
 
 // labOrRunning is the lab that is named, deployed or not; without a name the one that runs.
 func labOrRunning(cmd *cobra.Command, args []string, student string) (*labs.Lab, error) {
-	if len(args) == 1 && !control.Running(args[0]) {
+	name := labs.Argument(cmd, args)
+	if len(args) == 1 && !control.Running(name) {
 		return labs.LoadWork(args[0], labs.Work{Student: student})
 	}
-	c, err := control.Dial(cmd.Context(), labs.Argument(cmd, args))
+	c, err := control.Dial(cmd.Context(), name)
 	if err != nil {
 		return nil, err
 	}
