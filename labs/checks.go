@@ -79,7 +79,7 @@ func (l *labReader) walk(n ast.Node) *check.Walk {
 	l.fields(n, "walk", map[string]func(ast.Node){
 		"flow":    func(v ast.Node) { w.Flow = l.flow(v) },
 		"family":  func(v ast.Node) { family = l.oneOf(v, "family", "ipv4", "ipv6") },
-		"verdict": func(v ast.Node) { w.Verdict = l.oneOf(v, "verdict", "pass", "drop", "reject") },
+		"verdict": func(v ast.Node) { w.Verdict = l.oneOf(v, "verdict", "pass", "drop", "reject", "answered") },
 		"by":      func(v ast.Node) { w.By = l.reason(v, "by") },
 		"rule":    func(v ast.Node) { w.Rule = l.bounded(v, "rule", maxWord) },
 		"at":      func(v ast.Node) { w.At = l.point(v, "at") },
@@ -153,6 +153,9 @@ func (l *labReader) receipt(n ast.Node) *check.Receipt {
 	l.fields(n, "receipt", keys)
 	if l.err == nil && r.Load != nil && (r.Load.Proto == "icmp" || !r.Load.From.Guest || !r.Load.To.Guest) {
 		l.fail(n, "the load of a receipt is tcp or udp from a guest to a guest")
+	}
+	if l.err == nil && r.Load != nil && r.Load.SrcPort != 0 {
+		l.fail(n, "the load of a receipt takes a source port by itself; leave out port %d", r.Load.SrcPort)
 	}
 	return r
 }

@@ -112,7 +112,7 @@ func (l *labReader) flow(n ast.Node) (f check.Flow) {
 		l.fail(n, "%v", err)
 		return f
 	}
-	f = check.Flow{Proto: r.Proto, Port: r.DstPort}
+	f = check.Flow{Proto: r.Proto, SrcPort: r.SrcPort, Port: r.DstPort}
 	for _, x := range []struct {
 		to   *check.End
 		name string

@@ -82,9 +82,9 @@ type TraceRequest struct {
 
 // TraceResult is the way of one frame through the switch, which nobody sent.
 type TraceResult struct {
-	Verdict string      `json:"verdict"` // pass, drop or reject
+	Verdict string      `json:"verdict"` // pass, drop, reject, or answered: the gateway itself does
 	Rule    string      `json:"rule"`    // the rule that decided; empty where none did
-	Reason  string      `json:"reason"`  // a frame.Reason's name where the frame is dropped, else empty
+	Reason  string      `json:"reason"`  // a frame.Reason's name where the frame goes to no guest, else empty
 	Crosses bool        `json:"crosses"` // it meets the appliance on its way
 	Reaches []string    `json:"reaches"` // the vNICs that it is delivered to: several where it is flooded
 	Steps   []TraceStep `json:"steps"`

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"sluice/firewall"
@@ -38,13 +39,14 @@ func (s *Switch) Trace(r TraceRequest) (TraceResult, error) {
 
 // tracer follows one frame.
 type tracer struct {
-	core    *Core
-	plan    *Plan
-	failure firewall.Failure // of the appliance
-	result  TraceResult
-	key     frame.Key
-	last    firewall.Verdict // of the last check point
-	outs    []frame.PortID   // where the last decision sends it
+	core     *Core
+	plan     *Plan
+	failure  firewall.Failure // of the appliance
+	result   TraceResult
+	key      frame.Key
+	last     firewall.Verdict // of the last check point
+	outs     []frame.PortID   // where the last decision sends it
+	answered bool             // the gateway answers it
 }
 
 // end is one end of a traced flow. The host is zero where the plan does not know the address.
@@ -178,7 +180,7 @@ func (t *tracer) walk(src, dst end, f *frame.Frame) {
 		t.note("appliance", "the frame stays in its segment: the appliance never sees it")
 	}
 	if t.result.Verdict == "" {
-		t.result.Verdict = verdictWord(ok, t.last)
+		t.result.Verdict = t.verdict(ok)
 		t.result.Rule = t.ruleOf(t.last)
 	}
 	if !ok {
@@ -196,6 +198,14 @@ func (t *tracer) side(f *frame.Frame) {
 		t.plan = side
 		t.note("kept", "its flow stays on the way of "+side.Placement.String()+" until it ends: the change of placement has kept it")
 	}
+}
+
+// verdict is that of the walk so far.
+func (t *tracer) verdict(passed bool) string {
+	if t.answered {
+		return "answered"
+	}
+	return verdictWord(passed, t.last)
 }
 
 // verdictWord is the verdict of a trace.
@@ -237,7 +247,20 @@ func (t *tracer) outcome(w *Walker, from frame.PortID, f *frame.Frame, outputs [
 		return t.outs[0], true
 	}
 	t.result.Reason = w.ended.String()
+	if w.ended == frame.ReasonOwnGateway {
+		t.atGateway(slices.ContainsFunc(outputs, func(o Output) bool { return o.Port == from }))
+	}
 	return 0, false
+}
+
+// atGateway is said of a frame that was for the gateway itself: that it goes nowhere is no loss.
+func (t *tracer) atGateway(answers bool) {
+	t.result.Reason = frame.ReasonOwnGateway.String()
+	if t.answered = answers; !answers {
+		t.note("gateway", "it was for the gateway itself, which does not answer it")
+		return
+	}
+	t.note("gateway", "it was for the gateway itself, which answers: nobody else is sent it")
 }
 
 // walker makes a walker that changes nothing and records.
@@ -255,6 +278,11 @@ func (t *tracer) throughAppliance(dst end, f *frame.Frame) (out frame.PortID, ok
 	if t.hangs() || !t.passesAppliance() {
 		return 0, false
 	}
+	if _, h, known := t.plan.route(t.key.Dst); known && h.port == 0 {
+		t.atGateway(isEchoRequest(&t.key))
+		t.result.Verdict = t.verdict(false)
+		return 0, false
+	}
 	back := t.plan.Segments[dst.segment].GatewayPort
 	if back == 0 || dst.port == 0 {
 		t.result.Verdict, t.result.Reason = "drop", frame.ReasonNoRoute.String()
@@ -263,7 +291,7 @@ func (t *tracer) throughAppliance(dst end, f *frame.Frame) (out frame.PortID, ok
 	frame.DecTTL(f, &t.key)
 	frame.PutEth(f.Eth(), dst.mac, t.plan.Segments[dst.segment].GatewayMAC, t.key.EtherType)
 	out, ok = t.decide(back, f)
-	t.result.Verdict = verdictWord(ok, t.last)
+	t.result.Verdict = t.verdict(ok)
 	return out, ok
 }
 
@@ -283,7 +311,7 @@ func (t *tracer) throughSession(from frame.PortID, f *frame.Frame) (out frame.Po
 	rule := t.result.Rule
 	w := t.walker(t.plan.steering.port)
 	out, ok = t.outcome(w, from, f, w.resume(f, from))
-	t.result.Verdict = verdictWord(ok, t.last)
+	t.result.Verdict = t.verdict(ok)
 	if t.result.Rule = t.ruleOf(t.last); t.result.Rule == "" {
 		t.result.Rule = rule
 	}

@@ -99,6 +99,8 @@ func TestChecks(t *testing.T) {
 		{&Flows{Flow: tcp(80), State: "closing", Is: is(t, "1")}, "", ""},
 		{&Flows{Flow: tcp(80), Rule: "web", Is: is(t, "> 2")}, "", "there are 2"},
 		{&Flows{Flow: tcp(81), Is: is(t, ">= 1")}, "", "there are 0"},
+		{&Flows{Flow: fromPort(40000, tcp(80)), Is: is(t, "2")}, "", ""},
+		{&Flows{Flow: fromPort(40001, tcp(80)), Is: is(t, ">= 1")}, "", "tcp from client port 40001 to server port 80"},
 		{&Flows{Flow: Flow{Proto: "udp"}, Is: is(t, "0")}, "", ""},
 
 		{&Receipt{From: in(firewall.Slow), To: in(firewall.Fast), Changes: 1, Is: []FieldCondition{{"lost", is(t, "1")}}}, "", ""},
@@ -192,6 +194,14 @@ func TestWhyNamesTheRule(t *testing.T) {
 	s.tried[c] = tried{results: []probe.Result{{Target: "tcp/10.0.2.1/23", Outcome: probe.Silent}}}
 	if f := c.judge(s); f.Passed || !strings.HasSuffix(f.Reason, "is dropped, not open: drop at server/to-guest, rule no-telnet") {
 		t.Errorf("%+v", f)
+	}
+}
+
+// TestWalkFromPort: a walk is asked for with the ports of both ends.
+func TestWalkFromPort(t *testing.T) {
+	l := usual()
+	if _, err := Judge(t.Context(), l, []Task{task("a", &Walk{Flow: fromPort(80, tcp(40000))})}, Options{}); err != nil || len(l.traced) != 1 || l.traced[0].SrcPort != 80 || l.traced[0].DstPort != 40000 {
+		t.Errorf("%+v, %v", l.traced, err)
 	}
 }
 

@@ -37,6 +37,7 @@ type fakeLab struct {
 	onTry  func(*fakeLab) // before each attempt
 	moves  []firewall.Placement
 	execs  []string
+	traced []vswitch.TraceRequest
 }
 
 var errSick = errors.New("the lab is sick")
@@ -109,7 +110,8 @@ func (l *fakeLab) Stats(context.Context) (vswitch.Stats, error) {
 
 func (l *fakeLab) Flows(context.Context) ([]firewall.FlowRecord, error) { return l.flows, nil }
 
-func (l *fakeLab) Trace(context.Context, vswitch.TraceRequest) (vswitch.TraceResult, error) {
+func (l *fakeLab) Trace(_ context.Context, r vswitch.TraceRequest) (vswitch.TraceResult, error) {
+	l.traced = append(l.traced, r)
 	return l.walk, l.sick
 }
 
@@ -133,6 +135,11 @@ var (
 )
 
 func tcp(port uint16) Flow { return Flow{Proto: "tcp", Port: port, From: client, To: server} }
+
+func fromPort(port uint16, f Flow) Flow {
+	f.SrcPort = port
+	return f
+}
 
 func flowRecord(port uint16, state string) firewall.FlowRecord {
 	return firewall.FlowRecord{

@@ -21,6 +21,7 @@ type End struct {
 // Flow is a conversation by its first packet.
 type Flow struct {
 	Proto    string // tcp, udp, icmp; empty is any
+	SrcPort  uint16 // of From; 0 is any
 	Port     uint16 // destination; 0 is any
 	From, To End
 	IPv6     bool // for a walk between ends that have both families
@@ -35,6 +36,9 @@ func (f Flow) String() string {
 	if f.From.Name != "" {
 		words = append(words, "from", f.From.Name)
 	}
+	if f.SrcPort != 0 {
+		words = append(words, "port", fmt.Sprint(f.SrcPort))
+	}
 	if f.To.Name != "" {
 		words = append(words, "to", f.To.Name)
 	}
@@ -48,7 +52,7 @@ func (f Flow) String() string {
 func (f Flow) traceIt() string { return "sluice trace '" + f.String() + "'" }
 
 func (f Flow) request() vswitch.TraceRequest {
-	return vswitch.TraceRequest{Proto: f.Proto, From: f.From.Name, To: f.To.Name, DstPort: f.Port, IPv6: f.IPv6}
+	return vswitch.TraceRequest{Proto: f.Proto, From: f.From.Name, To: f.To.Name, SrcPort: f.SrcPort, DstPort: f.Port, IPv6: f.IPv6}
 }
 
 func (f Flow) sight(at string) vswitch.Sight {
@@ -62,7 +66,7 @@ var protocols = map[string][]uint8{
 // fits says whether an entry of the flow table is this flow. ICMP's have no ports: theirs are identifiers.
 func (f Flow) fits(r firewall.FlowRecord) bool {
 	protos := protocols[f.Proto]
-	return (protos == nil || slices.Contains(protos, r.Proto)) && (f.Port == 0 || f.Port == r.Dst.Port()) &&
+	return (protos == nil || slices.Contains(protos, r.Proto)) && (f.SrcPort == 0 || f.SrcPort == r.Src.Port()) && (f.Port == 0 || f.Port == r.Dst.Port()) &&
 		f.From.has(r.Src.Addr()) && f.To.has(r.Dst.Addr())
 }
 

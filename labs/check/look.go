@@ -37,7 +37,7 @@ func (c *Seen) judge(s *scene) Finding {
 // Walk asks the switch what would become of a flow's first frame.
 type Walk struct {
 	Flow
-	Verdict string // pass, drop or reject
+	Verdict string // pass, drop, reject or answered
 	By      string // the reason of a drop
 	Rule    string
 	At      string   // the last insertion point that was asked

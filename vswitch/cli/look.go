@@ -18,17 +18,28 @@ import (
 
 func flowsCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "flows",
+		Use:   "flows ['[PROTO] [from GUEST [port N]] [to GUEST [port N]]']",
 		Short: "The flows that the engine knows, and the rule that let each in",
-		Args:  cobra.NoArgs,
+		Long: `The flows that the engine knows: who began each and with whom, how far it has got, what it has carried, and after how many seconds
+of silence it will be forgotten. They can be narrowed down in the words of a trace; from is who began.
+
+RULE is the rule of the policy in force that let the flow in. It is - where none has: the flow began under another policy, or in a
+placement in which the engine asks no rule.`,
+		Example: "  sluice flows\n  sluice flows udp from client to server\n  sluice flows to server port 80",
+		Args:    cobra.ArbitraryArgs,
 	}
 	watch := watchFlag(cmd)
-	cmd.RunE = withLab(func(cmd *cobra.Command, _ []string, o *Output, c *control.Client) error {
+	cmd.RunE = withLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {
+		filter, err := filterOf(cmd.Context(), c, joinArgs(args))
+		if err != nil {
+			return err
+		}
 		return again(cmd, *watch, o, func() error {
 			flows, err := c.Flows(cmd.Context())
 			if err != nil {
 				return err
 			}
+			flows = slices.DeleteFunc(flows, func(f firewall.FlowRecord) bool { return !filter.fits(f) })
 			slices.SortFunc(flows, func(a, b firewall.FlowRecord) int {
 				return cmp.Or(cmp.Compare(a.Proto, b.Proto), a.Src.Compare(b.Src), a.Dst.Compare(b.Dst))
 			})
@@ -112,7 +123,9 @@ func writeFlows(w io.Writer, flows []firewall.FlowRecord) {
 		return
 	}
 	g := NewGrid("PROTO", "FROM", "TO", "SERVICE", "STATE", ">FRAMES", ">ANSWERS", ">BYTES", ">LEFT", "RULE")
+	unruled := false
 	for _, f := range flows {
+		unruled = unruled || f.Rule == ""
 		if f.Kept {
 			f.State += ", kept"
 		}
@@ -120,6 +133,9 @@ func writeFlows(w io.Writer, flows []firewall.FlowRecord) {
 			strconv.Itoa(f.Timeout)+"s", orDash(f.Rule))
 	}
 	g.Write(w, "")
+	if unruled {
+		fmt.Fprintln(w, "\nRULE -: no rule of the policy in force let it in; it began under another one, or where the engine asks no rule")
+	}
 }
 
 func protoName(p uint8) string {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/vnic/frame"
 	"sluice/vswitch"
 	"sluice/vswitch/control"
 )
@@ -65,6 +66,9 @@ func writeStats(w io.Writer, o *Output, st vswitch.Stats) {
 	}
 	g.Write(w, "")
 	fmt.Fprintf(w, "\ndropped by reason: %s\n", byReason(st.Dropped))
+	if st.Dropped[frame.ReasonOwnGateway.String()] > 0 {
+		fmt.Fprintln(w, "  own-gateway is no loss: those frames were for the gateway itself, and ended there")
+	}
 }
 
 func fastShare(st vswitch.Stats) string { return strconv.FormatFloat(st.FastShare, 'f', 2, 64) }

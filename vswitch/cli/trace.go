@@ -13,12 +13,18 @@ import (
 func traceCommand() *cobra.Command {
 	var file, digits, at string
 	cmd := &cobra.Command{
-		Use:   "trace 'PROTO from GUEST to GUEST [port N]' | --frame FILE[:N] --at POINT | --hex DIGITS --at POINT",
+		Use:   "trace 'PROTO from GUEST [port N] to GUEST [port N]' | --frame FILE[:N] --at POINT | --hex DIGITS --at POINT",
 		Short: "Explain a frame's walk step by step, without sending it",
 		Long: `Explain the walk of a frame, step by step, by the same decisions that real frames meet: of the first frame of a flow that
-is described, or of one out of a capture (pcap or pcapng) or in hexadecimal. Nothing is sent and nothing changes.`,
+is described, or of one out of a capture (pcap or pcapng) or in hexadecimal. Nothing is sent and nothing changes.
+
+A port belongs to the end before it. A source port that is not given is one that no flow uses. Who asks about an answer names both
+ports: 'tcp from server port 80 to client port 40000' is a packet like an answer that belongs to no flow, as a stateless filter meets
+it. Guests with addresses of both kinds are traced over IPv4, unless one of them is given by its IPv6 address.`,
 		Example: `  sluice trace 'tcp from client to server port 80'
   sluice trace icmp from client to 10.10.2.10
+  sluice trace 'tcp from server port 80 to client port 40000'
+  sluice trace 'tcp from client to fd00:10:2::10 port 23'
   sluice trace --frame session.pcapng:7 --at client
   sluice trace --hex "$(cat frame.hex)" --at server/to-guest`,
 		Args: cobra.ArbitraryArgs,
@@ -85,8 +91,11 @@ func writeTrace(w io.Writer, o *Output, res vswitch.TraceResult) {
 	}
 	g.Write(w, "")
 	color := Bad
-	if res.Verdict == "pass" {
+	switch res.Verdict {
+	case "pass":
 		color = Good
+	case "answered":
+		color, res.Verdict, res.Reason = Good, "answered by the gateway", ""
 	}
 	why := ""
 	if res.Rule != "" {

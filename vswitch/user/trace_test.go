@@ -22,6 +22,12 @@ func TestTrace(t *testing.T) {
 		{firewall.Fast, "icmp from client to server", "pass", "ping", "", "delivered to server"},
 		{firewall.Fast, "tcp from client to server port 23", "drop", "default", "default", "10.10.1.10"},
 		{firewall.Fast, "tcp from 10.10.1.10 from port 99 to server port 22", "reject", "shy", "reject", "port 99"},
+		{firewall.Fast, "tcp from client port 98 to server port 22", "reject", "shy", "reject", "10.10.1.10 port 98 to 10.10.2.10 port 22"},
+		{firewall.Off, "icmp from client to 10.10.1.1", "answered", "", "own-gateway", "which answers"},
+		{firewall.Off, "icmp from client to fd00:10:2::1", "answered", "", "own-gateway", "which answers"},
+		{firewall.Off, "udp from client to 10.10.1.1 port 9", "answered", "", "own-gateway", "which answers"},
+		{firewall.Off, "tcp from client to 10.10.1.1 port 9", "drop", "", "own-gateway", "does not answer"},
+		{firewall.Slow, "icmp from client to 10.10.1.1", "drop", "default", "default", "nftables"},
 		{firewall.Fast, "udp from client to other port 9", "drop", "default", "default", "10.10.1.11"},
 		{firewall.Slow, "tcp from client to server port 80", "pass", "web", "", "delivered to server"},
 		{firewall.Slow, "tcp from client to server port 23", "drop", "default", "default", "nftables"},
@@ -91,6 +97,7 @@ func TestParseTraceErrors(t *testing.T) {
 	for _, s := range []string{
 		"", "tcp", "tcp from client", "tcp from client to server", "tcp from client to server port", "icmp from a to b port 3",
 		"tcp from a to b port 0", "tcp from a to b port 65536", "sctp from a to b port 3", "tcp by a to b port 3", "from a to b",
+		"tcp from a port 3 to b", "tcp to b from a port 3", "tcp from a to b port 3 port 4", "tcp from a to b from c port 3", "tcp port 3 from a to b port 4",
 	} {
 		if r, err := vswitch.ParseTrace(s); err == nil {
 			t.Errorf("%q is %+v", s, r)
