@@ -3,6 +3,7 @@ package labs
 import (
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/goccy/go-yaml/ast"
 
@@ -15,12 +16,16 @@ func (l *labReader) answer(n ast.Node) *check.Answer {
 	which := func(read func(ast.Node)) func(ast.Node) { return func(v ast.Node) { said++; read(v) } }
 	var tolerance ast.Node
 	l.fields(n, "answer", map[string]func(ast.Node){
-		"name":      func(v ast.Node) { a.Name = l.name(v, "the answer's name") },
-		"value":     which(func(v ast.Node) { a.Value = l.bounded(v, "value", maxAnswer) }),
-		"one-of":    which(func(v ast.Node) { a.OneOf = l.words(v, "one-of", maxPicks) }),
-		"set":       which(func(v ast.Node) { a.Set = l.words(v, "set", maxPicks) }),
-		"matches":   which(func(v ast.Node) { a.Matches = l.regex(v, "matches") }),
-		"number":    which(func(v ast.Node) { a.Number = l.figure(v, "number") }),
+		"name":    func(v ast.Node) { a.Name = l.name(v, "the answer's name") },
+		"value":   which(func(v ast.Node) { a.Value = l.bounded(v, "value", maxAnswer) }),
+		"one-of":  which(func(v ast.Node) { a.OneOf = l.words(v, "one-of", maxPicks) }),
+		"set":     which(func(v ast.Node) { a.Set = l.words(v, "set", maxPicks) }),
+		"matches": which(func(v ast.Node) { a.Matches = l.regex(v, "matches") }),
+		"number": which(func(v ast.Node) {
+			a.Number = l.figure(v, "number")
+			_, err := strconv.ParseFloat(l.word(v, "number"), 64)
+			a.InUnits = err != nil
+		}),
 		"recorded":  which(func(v ast.Node) { a.Recorded = l.recorded(v) }),
 		"tolerance": func(v ast.Node) { tolerance = v; a.Tolerance = l.tolerance(v) },
 	})

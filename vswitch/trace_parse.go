@@ -53,8 +53,11 @@ func parseWords(words []string) (r TraceRequest, err error) {
 		case len(words) < 2:
 			return r, fmt.Errorf("%q has nothing after it: %w", words[0], errTraceUse)
 		case words[0] == "from" && words[1] == "port" && len(words) > 2: // the end may be left out
-			n, port = 3, &r.SrcPort
-			err = setPort(port, words[2])
+			n = 3
+			err = setPort(&r.SrcPort, words[2])
+		case words[0] == "to" && words[1] == "port" && len(words) > 2:
+			n = 3
+			err = setPort(&r.DstPort, words[2])
 		case words[0] == "from":
 			port = &r.SrcPort
 			err = setEnd(&r.From, words)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Answer compares what the student answered. Exactly one of Value, OneOf, Set, Matches, Number and Recorded says with what.
@@ -17,6 +18,7 @@ type Answer struct {
 	Set       []string // all of these, in any order
 	Matches   *regexp.Regexp
 	Number    *float64
+	InUnits   bool // Number was written with a unit
 	Recorded  *Recorded
 	Tolerance Tolerance // of Number, and of a figure in Recorded
 }
@@ -64,14 +66,29 @@ func (c *Answer) judge(s *scene) Finding {
 	if !ok {
 		return Finding{Reason: fmt.Sprintf("there is no answer %s yet", c.Name), Look: fmt.Sprintf("sluice lab answer %s VALUE", c.Name), Facts: []string{c.Name + "-missing"}, final: true}
 	}
-	good, err := c.right(s, strings.Join(got, ", "), got)
+	text := strings.Join(got, ", ")
+	good, err := c.right(s, text, got)
 	switch {
 	case err != nil:
 		return Finding{Reason: fmt.Sprintf("the answer %s cannot be compared: %v", c.Name, err)}
 	case !good: // what would be right is not said
-		return Finding{Reason: fmt.Sprintf("the answer %s is %q, which is not right", c.Name, strings.Join(got, ", ")), Facts: []string{c.Name + "-wrong"}}
+		return Finding{Reason: fmt.Sprintf("the answer %s is %q, %s", c.Name, text, c.wrong(text)), Facts: []string{c.Name + "-wrong"}, final: c.Recorded == nil}
 	}
 	return passed()
+}
+
+var firstNumber = regexp.MustCompile(`[0-9]+(\.[0-9]+)?`)
+
+// wrong says of an answer what is wrong with it, as far as that does not say what would be right.
+func (c *Answer) wrong(got string) string {
+	_, err := strconv.ParseFloat(strings.TrimSuffix(got, "%"), 64)
+	switch number := firstNumber.FindString(got); {
+	case c.Number == nil || c.InUnits || err == nil:
+		return "which is not right"
+	case number != "":
+		return "which is no plain number: give it without words and without a unit, such as " + number
+	}
+	return "which is no number"
 }
 
 func (c *Answer) right(s *scene, got string, list []string) (bool, error) {
@@ -109,14 +126,24 @@ func (c *Answer) meets(got, want string) bool {
 }
 
 // same compares words as people write them.
-func same(a, b string) bool { return strings.EqualFold(strings.TrimSpace(a), strings.TrimSpace(b)) }
+func same(a, b string) bool { return plain(a) == plain(b) }
 
+// plain is a word without what people write now so and now so: capitals, spaces or hyphens, an article in front. An a before a single
+// letter may be the other half of an answer.
+func plain(s string) string {
+	words := strings.Fields(strings.NewReplacer("-", " ", "_", " ").Replace(strings.ToLower(s)))
+	if len(words) > 1 && (words[0] == "the" || words[0] == "an" || words[0] == "a" && len(words[1]) > 1) {
+		words = words[1:]
+	}
+	return strings.Join(words, " ")
+}
+
+// sameSet compares lists in any order. What stands in one string is several by its commas, or by its spaces.
 func sameSet(want, got []string) bool {
-	tidy := func(list []string) []string {
-		var out []string
+	parts := func(list []string, divides func(rune) bool) (out []string) {
 		for _, w := range list {
-			for _, part := range strings.Split(w, ",") {
-				if part = strings.ToLower(strings.TrimSpace(part)); part != "" {
+			for _, part := range strings.FieldsFunc(w, divides) {
+				if part = plain(part); part != "" {
 					out = append(out, part)
 				}
 			}
@@ -124,7 +151,9 @@ func sameSet(want, got []string) bool {
 		slices.Sort(out)
 		return slices.Compact(out)
 	}
-	return slices.Equal(tidy(want), tidy(got))
+	comma := func(r rune) bool { return r == ',' }
+	space := func(r rune) bool { return r == ',' || unicode.IsSpace(r) }
+	return slices.Equal(parts(want, comma), parts(got, comma)) || slices.Equal(parts(want, comma), parts(got, space))
 }
 
 func (r *Recorded) value(s *scene) (string, error) {

@@ -58,6 +58,7 @@ type Finding struct {
 	Look   string   `json:"look,omitempty"`   // where to look
 	Facts  []string `json:"facts,omitempty"`  // what was observed, for hints
 	final  bool     // waiting does not change it
+	answer bool     // it is about what the student answered
 }
 
 // Lab is a running lab as checks meet it.

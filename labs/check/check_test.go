@@ -1,7 +1,9 @@
 package check
 
 import (
+	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -83,7 +85,7 @@ func TestChecks(t *testing.T) {
 		{udp(53, Open), "", ""},
 		{udp(54, Dropped), "", ""},
 
-		{&Seen{Flow: tcp(0), At: "client/from-guest", Min: count(1)}, "", "0 frames came there"},
+		{&Seen{Flow: tcp(0), At: "client/from-guest", Min: count(1)}, "", "no frame of tcp from client to server reached client/from-guest; at least 1 must"},
 		{&Seen{Flow: tcp(0), At: "client/from-guest", Max: count(0)}, "", ""},
 
 		{&Walk{Flow: tcp(80), Verdict: "drop", By: "rule", Rule: "none-shall", At: "client/from-guest", Crosses: yes(true)}, "", ""},
@@ -97,22 +99,23 @@ func TestChecks(t *testing.T) {
 
 		{&Flows{Flow: tcp(80), Is: is(t, ">= 2")}, "", ""},
 		{&Flows{Flow: tcp(80), State: "closing", Is: is(t, "1")}, "", ""},
-		{&Flows{Flow: tcp(80), Rule: "web", Is: is(t, "> 2")}, "", "there are 2"},
-		{&Flows{Flow: tcp(81), Is: is(t, ">= 1")}, "", "there are 0"},
+		{&Flows{Flow: tcp(80), Rule: "web", Is: is(t, "> 2")}, "", "2 flows of tcp from client to server port 80 by rule web are noted; there should be more than 2"},
+		{&Flows{Flow: tcp(81), Is: is(t, ">= 1")}, "", "no flow of tcp from client to server port 81 is noted; there should be at least 1"},
 		{&Flows{Flow: fromPort(40000, tcp(80)), Is: is(t, "2")}, "", ""},
 		{&Flows{Flow: fromPort(40001, tcp(80)), Is: is(t, ">= 1")}, "", "tcp from client port 40001 to server port 80"},
+		{&Flows{Flow: tcp(80), State: "closing", Is: is(t, "0")}, "", "1 flow of tcp from client to server port 80 in state closing is noted; there should be none"},
 		{&Flows{Flow: Flow{Proto: "udp"}, Is: is(t, "0")}, "", ""},
 
 		{&Receipt{From: in(firewall.Slow), To: in(firewall.Fast), Changes: 1, Is: []FieldCondition{{"lost", is(t, "1")}}}, "", ""},
-		{&Receipt{To: in(firewall.Fast), Changes: 1, Is: []FieldCondition{{"lost", is(t, "0")}}}, "", "lost is 1, not 0"},
-		{&Receipt{Changes: 2, Is: []FieldCondition{{"carried", is(t, ">= 1")}}}, "", "carried is 0, not >= 1"},
-		{&Receipt{Changes: 3}, "", "2 such changes were made, not 3"},
+		{&Receipt{To: in(firewall.Fast), Changes: 1, Is: []FieldCondition{{"lost", is(t, "0")}}}, "", "lost is 1; it should be 0"},
+		{&Receipt{Changes: 2, Is: []FieldCondition{{"carried", is(t, ">= 1")}}}, "", "carried is 0; it should be at least 1"},
+		{&Receipt{Changes: 3}, "", "2 such changes were made, and there should be 3"},
 		{&Receipt{From: in(firewall.Off), Changes: 1}, "", "0 such changes were made"},
 		{&Receipt{Handover: "cut", Changes: 1}, "", "0 such changes were made"},
 
 		{&Counter{Port: "client", Count: "in-frames", Is: is(t, "100")}, "", ""},
 		{&Counter{Port: "client", Count: "dropped", Is: is(t, "4")}, "", ""},
-		{&Counter{Port: "client", Count: "dropped/spoofguard", Is: is(t, "> 3")}, "", "dropped/spoofguard of port client is 3, not > 3"},
+		{&Counter{Port: "client", Count: "dropped/spoofguard", Is: is(t, "> 3")}, "", "dropped/spoofguard of port client is 3; it should be more than 3"},
 		{&Counter{Port: "fw", Count: "out-frames", Is: is(t, "38")}, "", ""}, // both ports, looked at twice
 		{&Counter{Port: "fw", Count: "out-frames", Change: true, Is: is(t, "4")}, "", ""},
 		{&Counter{Rule: "web", Count: "bytes", Is: is(t, "300")}, "", ""},
@@ -121,7 +124,9 @@ func TestChecks(t *testing.T) {
 		{&Counter{Share: "fast", Is: is(t, "25%")}, "", ""},
 		{&Counter{Share: "slow", Is: is(t, "75%")}, "", ""},
 		{&Counter{Share: "slow", Count: "frames", Is: is(t, "30")}, "", ""},
-		{&Counter{Share: "fast", Count: "bytes", Is: is(t, "1000")}, "", "bytes of the fast side is 3000, not 1000"},
+		{&Counter{Share: "fast", Count: "bytes", Is: is(t, "1000")}, "", "3000 bytes that guests sent since the placement was changed never met the appliance (the fast side); there should be 1000"},
+		{&Counter{Share: "slow", Count: "frames", Is: is(t, "0")}, "", "30 frames that guests sent since the placement was changed met the appliance (the slow side); there should be none"},
+		{&Counter{Share: "slow", Is: is(t, "<= 50%")}, "", "75 % of the frames that guests sent since the placement was changed met the appliance (the slow side); it should be at most 50%"},
 		{&Counter{Share: "fast", Change: true, Is: is(t, "100%")}, "", ""}, // no guest has sent anything
 		{&Counter{Share: "slow", Change: true, Is: is(t, "0%")}, "", ""},
 
@@ -129,15 +134,28 @@ func TestChecks(t *testing.T) {
 		{answer(Answer{Value: "yes"}), " Yes ", ""},
 		{answer(Answer{Value: "yes"}), "no", `the answer a is "no", which is not right`},
 		{answer(Answer{OneOf: []string{"fw", "appliance"}}), "FW", ""},
+		{answer(Answer{Value: "state-mismatch"}), "State mismatch", ""},
+		{answer(Answer{OneOf: []string{"switch"}}), "the switch", ""},
+		{answer(Answer{OneOf: []string{"the switch"}}), "a  switch", ""},
+		{answer(Answer{Value: "b"}), "a b", "not right"}, // both halves of a choice
+		{answer(Answer{Value: "the"}), "the", ""},
 		{answer(Answer{OneOf: []string{"fw"}}), "switch", "not right"},
 		{answer(Answer{Set: []string{"x", "y"}}), "y, X", ""},
 		{answer(Answer{Set: []string{"x", "y"}}), "x", "not right"},
+		{answer(Answer{Set: []string{"x", "y"}}), "y  X", ""},
+		{answer(Answer{Set: []string{"x", "y"}}), "y X z", "not right"},
+		{answer(Answer{Set: []string{"web one", "y"}}), "y, Web-One", ""},
 		{answer(Answer{Matches: regexp.MustCompile("^x+$")}), "xxx", ""},
 		{answer(Answer{Matches: regexp.MustCompile("^x+$")}), "xy", "not right"},
 		{answer(Answer{Number: number(100), Tolerance: Tolerance{By: 0.05, Share: true}}), "104", ""},
 		{answer(Answer{Number: number(100), Tolerance: Tolerance{By: 0.05, Share: true}}), "106", "not right"},
 		{answer(Answer{Number: number(100), Tolerance: Tolerance{By: 1}}), "99", ""},
-		{answer(Answer{Number: number(100)}), "a hundred", "not right"},
+		{answer(Answer{Number: number(100)}), "a hundred", "which is no number"},
+		{answer(Answer{Number: number(14)}), "14s", `the answer a is "14s", which is no plain number: give it without words and without a unit, such as 14`},
+		{answer(Answer{Number: number(14)}), "about 15.5 s", "such as 15.5"},
+		{answer(Answer{Number: number(14000), InUnits: true}), "15s", "not right"},
+		{answer(Answer{Number: number(14000), InUnits: true}), "14s", ""},
+		{answer(Answer{Number: number(0.9)}), "80%", "not right"},
 		{answer(Answer{Recorded: &Recorded{Counter: frames}}), "4", ""},
 		{answer(Answer{Recorded: &Recorded{Counter: frames}, Tolerance: Tolerance{By: 0.2, Share: true}}), "6", "not right"},
 		{answer(Answer{Recorded: &Recorded{Walk: &Walk{Flow: tcp(80)}, What: "rule"}}), "none-shall", ""},
@@ -202,6 +220,60 @@ func TestWalkFromPort(t *testing.T) {
 	l := usual()
 	if _, err := Judge(t.Context(), l, []Task{task("a", &Walk{Flow: fromPort(80, tcp(40000))})}, Options{}); err != nil || len(l.traced) != 1 || l.traced[0].SrcPort != 80 || l.traced[0].DstPort != 40000 {
 		t.Errorf("%+v, %v", l.traced, err)
+	}
+}
+
+// TestLookAtWhatFailed: the command that a reason names shows the very case: over IPv6 where that failed, and the answer's way, to the
+// port that asked, where the question came through.
+func TestLookAtWhatFailed(t *testing.T) {
+	v4, v6 := server.Addrs[0], server.Addrs[1]
+	both := End{"client", true, append(slices.Clone(client.Addrs), netip.MustParseAddr("fd00::1"))}
+	for _, c := range []struct {
+		what   string
+		dst    netip.Addr
+		got    probe.Outcome
+		arrive uint64
+		want   string
+	}{
+		{"open over IPv4", v4, probe.Answered, 1, "sluice trace 'tcp from client to server port 23'"},
+		{"open over IPv6", v6, probe.Answered, 1, "sluice trace 'tcp from client to fd00::2 port 23'"},
+		{"dropped on the way", v6, probe.Silent, 0, "sluice trace 'tcp from client to fd00::2 port 23'"},
+		{"no answer over IPv4", v4, probe.Silent, 1, "sluice trace 'tcp from server port 23 to client port 40000'"},
+		{"no answer over IPv6", v6, probe.Silent, 1, "sluice trace 'tcp from server port 23 to fd00::1 port 40000'"},
+	} {
+		r := &Reach{Flow: Flow{Proto: "tcp", Port: 23, From: both, To: End{"server", true, []netip.Addr{c.dst}}}, Expect: Rejected}
+		src := both.Addrs[0]
+		if c.dst.Is6() {
+			src = both.Addrs[1]
+		}
+		s := &scene{options: &Options{}, sights: map[Kind]int{}, tried: map[*Reach]tried{r: {results: []probe.Result{{Outcome: c.got}}}}, watched: vswitch.Watched{
+			Seen:   []vswitch.Seen{{Frames: 1, Passed: 1}, {Frames: c.arrive, Passed: c.arrive}},
+			Frames: []vswitch.SeenFrame{{Proto: 6, Point: "client/from-guest", Verdict: "pass", Src: netip.AddrPortFrom(src, 40000), Dst: netip.AddrPortFrom(c.dst, 23)}},
+		}}
+		if f := r.judge(s); f.Passed || f.Look != c.want {
+			t.Errorf("%s: look %q, want %q", c.what, f.Look, c.want)
+		}
+	}
+}
+
+// TestFlowInWords: a port is the port of the end before it, as a trace reads it.
+func TestFlowInWords(t *testing.T) {
+	for _, c := range []struct {
+		flow Flow
+		want string
+	}{
+		{tcp(80), "tcp from client to server port 80"},
+		{fromPort(80, tcp(40000)), "tcp from client port 80 to server port 40000"},
+		{Flow{Proto: "tcp", Port: 23}, "tcp port 23"},
+		{Flow{Proto: "tcp", Port: 80, From: server}, "tcp from server to port 80"},
+		{Flow{Proto: "icmp", From: server}, "icmp from server"},
+	} {
+		if got := c.flow.String(); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+		if r, err := vswitch.ParseFlows(c.flow.String()); err != nil || r.DstPort != c.flow.Port || r.SrcPort != c.flow.SrcPort || r.From != c.flow.From.Name || r.To != c.flow.To.Name {
+			t.Errorf("%q is read as %+v, %v", c.flow, r, err)
+		}
 	}
 }
 

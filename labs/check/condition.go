@@ -11,6 +11,7 @@ type Condition struct {
 	Op    string // =, !=, <, <=, >, >=
 	Value float64
 	text  string
+	bound string // Value as it was written, with its unit
 }
 
 var operators = []string{"<=", ">=", "!=", "<", ">", "="} // the longer ones first
@@ -32,7 +33,7 @@ func ParseCondition(s string) (Condition, error) {
 		}
 	}
 	v, err := ParseFigure(rest)
-	c.Value = v
+	c.Value, c.bound = v, rest
 	if err != nil {
 		return c, fmt.Errorf("%q is no condition: write a number, or one like \">= 1\" or \"<=50ms\"", s)
 	}
@@ -72,6 +73,39 @@ func (c Condition) Holds(v float64) bool {
 }
 
 func (c Condition) String() string { return c.text }
+
+// words is the condition as a sentence ends with it: at least 1.
+func (c Condition) words() string {
+	before := map[string]string{"!=": "another number than ", "<": "less than ", "<=": "at most ", ">": "more than ", ">=": "at least "}
+	return before[c.Op] + c.bound
+}
+
+// many is words, for what is counted in pieces.
+func (c Condition) many() string {
+	if c.Holds(0) && !c.Holds(1) {
+		return "none"
+	}
+	return c.words()
+}
+
+// counted is a number of things: no flow, 1 flow, 2 flows.
+func counted(n float64, what string) string {
+	switch n {
+	case 0:
+		return "no " + what
+	case 1:
+		return "1 " + what
+	}
+	return figure(n) + " " + what + "s"
+}
+
+// are is the verb for so many things.
+func are(n float64) string {
+	if n == 0 || n == 1 {
+		return "is"
+	}
+	return "are"
+}
 
 // figure writes a number for people.
 func figure(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }

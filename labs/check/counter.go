@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	"sluice/vswitch"
@@ -69,9 +70,25 @@ func (c *Counter) judge(s *scene) Finding {
 	case err != nil:
 		return Finding{Reason: fmt.Sprintf("%s: %v", c.name(), err), Look: "sluice stats"}
 	case !c.Is.Holds(v):
-		return Finding{Reason: fmt.Sprintf("%s is %s, not %s", c.name(), figure(v), c.Is), Look: "sluice stats"}
+		return Finding{Reason: c.found(v), Look: "sluice stats"}
 	}
 	return passed()
+}
+
+// found says what was counted, and what it should be.
+func (c *Counter) found(v float64) string {
+	whose := "that guests sent since the placement was changed"
+	if c.Change {
+		whose = "of the task's own traffic"
+	}
+	side := map[string]string{"fast": "never met the appliance (the fast side)", "slow": "met the appliance (the slow side)"}[c.Share]
+	switch {
+	case c.Share != "" && c.Count == "":
+		return fmt.Sprintf("%s %% of the frames %s %s; it should be %s", figure(math.Round(v*1000)/10), whose, side, c.Is.words())
+	case c.Share != "":
+		return fmt.Sprintf("%s %s %s; there should be %s", counted(v, strings.TrimSuffix(c.Count, "s")), whose, side, c.Is.many())
+	}
+	return fmt.Sprintf("%s is %s; it should be %s", c.name(), figure(v), c.Is.words())
 }
 
 func (c *Counter) value(s *scene) (float64, error) {

@@ -39,8 +39,11 @@ func (f Flow) String() string {
 	if f.SrcPort != 0 {
 		words = append(words, "port", fmt.Sprint(f.SrcPort))
 	}
-	if f.To.Name != "" {
+	switch {
+	case f.To.Name != "":
 		words = append(words, "to", f.To.Name)
+	case f.Port != 0 && len(words) > 1:
+		words = append(words, "to") // else it would be the port of who sends
 	}
 	if f.Port != 0 {
 		words = append(words, "port", fmt.Sprint(f.Port))
@@ -50,6 +53,20 @@ func (f Flow) String() string {
 
 // traceIt is the command that explains a flow.
 func (f Flow) traceIt() string { return "sluice trace '" + f.String() + "'" }
+
+// at is the flow to one of the addresses of its end. IPv4 is what a name is traced by.
+func (f Flow) at(a netip.Addr) Flow {
+	if a.Is6() {
+		f.To = End{Name: a.String(), Addrs: []netip.Addr{a}}
+	}
+	return f
+}
+
+// answer is the flow's other direction, as a packet from to back to an address and port.
+func (f Flow) answer(to netip.AddrPort) Flow {
+	back := Flow{Proto: f.Proto, From: f.To, To: f.From, SrcPort: f.Port, Port: to.Port()}
+	return back.at(to.Addr())
+}
 
 func (f Flow) request() vswitch.TraceRequest {
 	return vswitch.TraceRequest{Proto: f.Proto, From: f.From.Name, To: f.To.Name, SrcPort: f.SrcPort, DstPort: f.Port, IPv6: f.IPv6}

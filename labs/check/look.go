@@ -28,8 +28,18 @@ func (c *Seen) String() string {
 
 func (c *Seen) judge(s *scene) Finding {
 	n := s.seenBy(c)[0].Frames
-	if c.Min != nil && n < *c.Min || c.Max != nil && n > *c.Max {
-		return Finding{Reason: fmt.Sprintf("%s: %d frames came there", c, n), Look: "sluice stats"}
+	of := "of"
+	if c.From.Name == "" && c.To.Name == "" && c.Port != 0 {
+		of = "to"
+	}
+	came := fmt.Sprintf("%s %s %s reached %s", counted(float64(n), "frame"), of, c.Flow, c.At)
+	switch {
+	case c.Min != nil && n < *c.Min:
+		return Finding{Reason: fmt.Sprintf("%s; at least %d must", came, *c.Min), Look: "sluice stats"}
+	case c.Max != nil && n > *c.Max && *c.Max == 0:
+		return Finding{Reason: came + "; none may", Look: "sluice stats"}
+	case c.Max != nil && n > *c.Max:
+		return Finding{Reason: fmt.Sprintf("%s; at most %d may", came, *c.Max), Look: "sluice stats"}
 	}
 	return passed()
 }
@@ -132,6 +142,18 @@ func (c *Flows) String() string {
 	return what + ": " + c.Is.String()
 }
 
+// found says how many there are, and how many there should be.
+func (c *Flows) found(n int) string {
+	what := counted(float64(n), "flow") + " of " + c.Flow.String()
+	if c.State != "" {
+		what += " in state " + c.State
+	}
+	if c.Rule != "" {
+		what += " by rule " + c.Rule
+	}
+	return fmt.Sprintf("%s %s noted; there should be %s", what, are(float64(n)), c.Is.many())
+}
+
 func (c *Flows) judge(s *scene) Finding {
 	flows, err := s.lab.Flows(s.ctx)
 	if err != nil {
@@ -144,7 +166,7 @@ func (c *Flows) judge(s *scene) Finding {
 		}
 	}
 	if !c.Is.Holds(float64(n)) {
-		return Finding{Reason: fmt.Sprintf("%s: there are %d", c, n), Look: "sluice flows"}
+		return Finding{Reason: c.found(n), Look: "sluice flows '" + c.Flow.String() + "'"}
 	}
 	return passed()
 }
@@ -200,12 +222,12 @@ func (c *Receipt) judge(s *scene) Finding {
 		return Finding{Reason: fmt.Sprintf("%s: %v", c, err), Look: "sluice place --history"}
 	}
 	if len(found) < c.Changes {
-		return Finding{Reason: fmt.Sprintf("%s: %d such changes were made, not %d", c, len(found), c.Changes), Look: "sluice place --history"}
+		return Finding{Reason: fmt.Sprintf("%s: %d such changes were made, and there should be %d", c, len(found), c.Changes), Look: "sluice place --history"}
 	}
 	for _, r := range found[len(found)-c.Changes:] {
 		for _, f := range c.Is {
 			if v := ReceiptFields[f.Field](r); !f.Is.Holds(v) {
-				return Finding{Reason: fmt.Sprintf("the change from %s to %s: %s is %s, not %s", r.From, r.To, f.Field, figure(v), f.Is), Look: "sluice place --history"}
+				return Finding{Reason: fmt.Sprintf("the change from %s to %s: %s is %s; it should be %s", r.From, r.To, f.Field, figure(v), f.Is.words()), Look: "sluice place --history"}
 			}
 		}
 	}

@@ -79,7 +79,7 @@ func (r *Reach) judge(s *scene) Finding {
 		if got != r.Expect && f.Passed {
 			f.Passed = false
 			f.Reason = fmt.Sprintf("%s (%s) is %s, not %s%s", r.Flow, res.Target, got, r.Expect, r.why(s, got, r.Targets()[i], left, arrived))
-			f.Look = r.traceIt()
+			f.Look = r.lookAt(s, got, r.Targets()[i], arrived)
 		}
 		if got == Dropped && r.Expect == Dropped && left.Frames == 0 && f.Passed {
 			f.Passed = false
@@ -150,6 +150,21 @@ func (r *Reach) why(s *scene, got string, t probe.Target, left, arrived vswitch.
 		return fmt.Sprintf(": it came to %s, but no answer came back", r.To.Name)
 	}
 	return ""
+}
+
+// lookAt is the command that shows the case which failed: over its own address; and where the question arrived and nothing came
+// back, the way of the answer, to the port that the question came from.
+func (r *Reach) lookAt(s *scene, got string, t probe.Target, arrived vswitch.Seen) string {
+	if got != Dropped || !r.To.Guest || arrived.Passed == 0 || t.Port == 0 {
+		return r.at(t.Addr).traceIt()
+	}
+	for _, f := range s.watched.Frames {
+		if f.Verdict == "pass" && f.Dst.Addr().Unmap() == t.Addr && f.Dst.Port() == t.Port && numbered(r.Proto, f.Proto) && slices.Contains(r.From.Addrs, f.Src.Addr().Unmap()) {
+			back := r.answer(netip.AddrPortFrom(f.Src.Addr().Unmap(), f.Src.Port()))
+			return back.traceIt()
+		}
+	}
+	return r.at(t.Addr).traceIt()
 }
 
 func numbered(name string, proto uint8) bool { return slices.Contains(protocols[name], proto) }

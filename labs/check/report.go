@@ -50,7 +50,7 @@ func resultOf(findings []Finding) Result {
 		}
 	}
 	if more > 0 {
-		r.Reason += fmt.Sprintf(" (and %d more)", more)
+		r.Reason += fmt.Sprintf(" (and %d more: -o json has all)", more)
 	}
 	return r
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"sluice/firewall"
@@ -17,6 +18,8 @@ type Options struct {
 	Tries      map[string]int      // failed tries of each task so far
 	Bought     map[string][]int    // hints that were asked for, by task: their places in Task.Hints
 	OwnMoves   []uint64            // epochs of changes of placement that a runner has made, not the student
+	Own        *firewall.Placement // the lab's own; nil is not known
+	Say        func(text string)   // is told what takes time; may be nil
 	Submission bool                // the lab was deployed to judge a submission: nobody has worked in it
 }
 
@@ -72,7 +75,10 @@ func wanted(tasks []Task, only string) map[string]bool {
 
 // attempt looks at a task until it has come true and stayed so, or its time is over.
 func attempt(ctx context.Context, lab Lab, t Task, o *Options) (findings []Finding, moves []uint64, err error) {
-	holdUntil := time.Time{}
+	holdUntil, said := time.Time{}, false
+	if text := moving(t); text != "" {
+		o.say(text)
+	}
 	for late := time.Now().Add(t.Wait); ; {
 		var made []uint64
 		findings, made, err = look(ctx, lab, t, o)
@@ -81,7 +87,7 @@ func attempt(ctx context.Context, lab Lab, t Task, o *Options) (findings []Findi
 			return nil, moves, err
 		}
 		good := !slices.ContainsFunc(findings, func(f Finding) bool { return !f.Passed })
-		if slices.ContainsFunc(findings, func(f Finding) bool { return f.final }) {
+		if !good && hopeless(findings) {
 			return findings, moves, nil
 		}
 		now := time.Now()
@@ -99,11 +105,50 @@ func attempt(ctx context.Context, lab Lab, t Task, o *Options) (findings []Findi
 		if good && !now.Before(holdUntil) || !good && !now.Before(late) {
 			return findings, moves, nil
 		}
+		if !said {
+			said = true
+			o.say(waiting(t, findings))
+		}
 		select {
 		case <-time.After(retryEvery):
 		case <-ctx.Done():
 			return nil, moves, ctx.Err()
 		}
+	}
+}
+
+// moving says where the checks of a task move the firewall; empty where they leave it.
+func moving(t Task) string {
+	var to []string
+	for _, p := range placements(t.Checks) {
+		if p != nil {
+			to = append(to, p.String())
+		}
+	}
+	if to == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s: its checks are made in %s; then the firewall is put back", t.ID, strings.Join(to, ", "))
+}
+
+// hopeless says whether waiting is in vain: something cannot change, or nothing but answers is wrong, and they do not.
+func hopeless(findings []Finding) bool {
+	return slices.ContainsFunc(findings, func(f Finding) bool { return f.final }) ||
+		!slices.ContainsFunc(findings, func(f Finding) bool { return !f.Passed && !f.answer })
+}
+
+// waiting says for what a task is looked at again, and at most how long.
+func waiting(t Task, findings []Finding) string {
+	i := slices.IndexFunc(findings, func(f Finding) bool { return !f.Passed && !f.answer })
+	if i < 0 {
+		return fmt.Sprintf("%s: it holds; looking for %s whether it stays so", t.ID, t.Hold)
+	}
+	return fmt.Sprintf("%s: waiting, at most %s: %s", t.ID, t.Wait, findings[i].Reason)
+}
+
+func (o *Options) say(text string) {
+	if o.Say != nil {
+		o.Say(text)
 	}
 }
 
@@ -117,7 +162,7 @@ func look(ctx context.Context, lab Lab, t Task, o *Options) (out []Finding, move
 	defer func() { err = errors.Join(err, mover.move(start)); moves = append(moves, mover.ownMoves...) }()
 	out = make([]Finding, len(t.Checks))
 	for _, where := range placements(t.Checks) {
-		s := &scene{ctx: ctx, lab: lab, options: o, answers: o.Answers}
+		s := &scene{ctx: ctx, lab: lab, options: o, answers: o.Answers, placement: start}
 		var places []int
 		for i, c := range t.Checks {
 			if samePlacement(c.Placement, where) {
@@ -126,7 +171,7 @@ func look(ctx context.Context, lab Lab, t Task, o *Options) (out []Finding, move
 		}
 		to := start
 		if where != nil {
-			to = *where
+			to, s.placement = *where, *where
 		}
 		if err := mover.move(to); err != nil {
 			for _, i := range places {

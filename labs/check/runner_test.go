@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sluice/firewall"
+	"sluice/labs/probe"
 	"sluice/vswitch"
 )
 
@@ -83,12 +84,87 @@ func TestMissingAnswer(t *testing.T) {
 	}
 }
 
+// TestWaitInVain: what cannot change is not waited for: an answer that the lab file holds, and one that is wrong when all else is as
+// it should be. What can change is, and that is said once.
+func TestWaitInVain(t *testing.T) {
+	wrong := func(r *Recorded) Check {
+		a := &Answer{Name: "x", Recorded: r}
+		if r == nil {
+			a.Value = "yes"
+		}
+		return Check{Kind: a}
+	}
+	walk := &Recorded{Walk: &Walk{Flow: tcp(80)}, What: "verdict"}
+	opens := Check{Kind: &Reach{Flow: tcp(80), Expect: Open}}
+	for _, c := range []struct {
+		what   string
+		checks []Check
+		opens  int // at which try
+		tries  int
+		said   string
+	}{
+		{"an answer by itself", []Check{wrong(nil)}, 1, 1, ""},
+		{"an answer, and what may come true", []Check{opens, wrong(nil)}, 3, 1, ""},
+		{"a recorded answer by itself", []Check{wrong(walk)}, 1, 1, ""},
+		{"a recorded answer, once the rest is true", []Check{opens, wrong(walk)}, 3, 3, "a: waiting, at most 1h0m0s: tcp from client to server port 80 (tcp/10.0.2.1/80) is dropped, not open"},
+	} {
+		l := usual()
+		l.onTry = func(l *fakeLab) {
+			l.ports["tcp/10.0.2.1/80"] = probe.Silent
+			if delete(l.delivered, "tcp/10.0.2.1/80"); l.tries >= c.opens {
+				l.ports["tcp/10.0.2.1/80"] = probe.Answered
+			}
+		}
+		var said []string
+		o := Options{Answers: map[string][]string{"x": {"no"}}, Say: func(s string) { said = append(said, s) }}
+		r, err := Judge(t.Context(), l, []Task{{ID: "a", Checks: c.checks, Wait: time.Hour}}, o)
+		if err != nil || r.Passed || l.tries != c.tries+1 { // the last one ends the watch
+			t.Errorf("%s: %d tries, want %d: %+v, %v", c.what, l.tries-1, c.tries, r.Results, err)
+		}
+		if got := strings.Join(said, "\n"); !strings.HasPrefix(got, c.said) || (c.said == "") != (got == "") || strings.Contains(got, "\n") {
+			t.Errorf("%s: said %q, want %q", c.what, got, c.said)
+		}
+	}
+}
+
+// TestWhere: a reason says in which placement a flow was tried, where that is not the lab's own, and that nobody enforces in off.
+func TestWhere(t *testing.T) {
+	shut, open := &Reach{Flow: tcp(80), Expect: Rejected}, &Reach{Flow: tcp(23), Expect: Open}
+	for _, c := range []struct {
+		now  firewall.Placement
+		own  *firewall.Placement
+		kind Kind
+		want string
+	}{
+		{firewall.Off, in(firewall.Slow), shut, "in placement off nobody enforces: tcp from client to server port 80 "},
+		{firewall.Off, in(firewall.Off), shut, "in placement off nobody enforces: tcp "},
+		{firewall.Off, in(firewall.Slow), &Walk{Flow: tcp(80), Verdict: "reject"}, "in placement off nobody enforces: the walk"},
+		{firewall.Off, in(firewall.Slow), &Seen{Flow: tcp(0), At: "client/from-guest", Max: count(0), Min: count(9)}, "in placement off nobody enforces: no frame"},
+		{firewall.Off, in(firewall.Slow), open, "in placement off: tcp from client to server port 23 "},
+		{firewall.Fast, in(firewall.Slow), open, "in placement fast: tcp from client to server port 23 "},
+		{firewall.Slow, in(firewall.Slow), open, "tcp from client to server port 23 "},
+		{firewall.Fast, nil, open, "tcp from client to server port 23 "},
+		{firewall.Off, in(firewall.Slow), &Counter{Reason: "default", Is: is(t, "9")}, "frames dropped by reason default is 4; it should be 9"},
+	} {
+		l := usual()
+		l.placement = c.now
+		r, err := Judge(t.Context(), l, []Task{task("a", c.kind)}, Options{Own: c.own})
+		if err != nil || r.Passed || !strings.HasPrefix(r.Results[0].Reason, c.want) {
+			t.Errorf("%s in %s: %q, %v; want %q", c.kind, c.now, r.Results[0].Reason, err, c.want)
+		}
+	}
+}
+
 // TestPlacements: checks are made where they say, those of one placement in one attempt, and the firewall is where it was afterwards.
 func TestPlacements(t *testing.T) {
 	l := usual()
 	open := func() Kind { return &Reach{Flow: tcp(80), Expect: Open} }
 	one := Task{ID: "a", Checks: []Check{{Kind: open(), Placement: in(firewall.Fast)}, {Kind: open()}, {Kind: open(), Placement: in(firewall.Off)}, {Kind: open(), Placement: in(firewall.Fast)}}}
-	r, err := Judge(t.Context(), l, []Task{one}, Options{OwnMoves: []uint64{7}})
+	said := ""
+	r, err := Judge(t.Context(), l, []Task{one}, Options{OwnMoves: []uint64{7}, Say: func(s string) { said += s }})
+	if said != "a: its checks are made in fast, off; then the firewall is put back" {
+		t.Errorf("it says %q", said)
+	}
 	if err != nil || !r.Passed {
 		t.Fatalf("%+v, %v", r, err)
 	}

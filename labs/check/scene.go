@@ -15,18 +15,19 @@ import (
 
 // scene is everything that one attempt at a task has to look at: the checks of one placement.
 type scene struct {
-	ctx      context.Context
-	lab      Lab
-	options  *Options
-	answers  map[string][]string
-	checks   []Check
-	sights   map[Kind]int // where a check's sights begin
-	before   vswitch.Stats
-	after    vswitch.Stats
-	watched  vswitch.Watched
-	tried    map[*Reach]tried
-	ran      map[*Run]ran
-	ownMoves []uint64 // epochs of the changes that the runner has made itself
+	ctx       context.Context
+	lab       Lab
+	options   *Options
+	answers   map[string][]string
+	checks    []Check
+	placement firewall.Placement // in which it is tried
+	sights    map[Kind]int       // where a check's sights begin
+	before    vswitch.Stats
+	after     vswitch.Stats
+	watched   vswitch.Watched
+	tried     map[*Reach]tried
+	ran       map[*Run]ran
+	ownMoves  []uint64 // epochs of the changes that the runner has made itself
 }
 
 type tried struct {
@@ -59,10 +60,14 @@ func (s *scene) look() ([]Finding, error) {
 	for _, c := range s.checks {
 		f := c.Kind.judge(s)
 		f.Check, f.Line = c.Kind.String(), c.Line
+		_, f.answer = c.Kind.(*Answer)
 		if c.Placement != nil {
 			f.Check += " in " + c.Placement.String()
-			if !f.Passed {
-				f.Reason = "in " + c.Placement.String() + ": " + f.Reason
+		}
+		if !f.Passed {
+			f.Reason = s.where(c) + f.Reason
+			if c.Placement == nil && !s.placement.Enforces() && wantsEnforcement(c.Kind) {
+				f.Look = "sluice place"
 			}
 		}
 		if c.ID != "" {
@@ -71,6 +76,39 @@ func (s *scene) look() ([]Finding, error) {
 		out = append(out, f)
 	}
 	return out, s.ctx.Err()
+}
+
+// where says in which placement a check has failed, if that is not the lab's own, or if nobody can have enforced there.
+func (s *scene) where(c Check) string {
+	_, flow := c.Kind.(*Reach)
+	switch c.Kind.(type) {
+	case *Walk, *Seen:
+		flow = true
+	}
+	switch {
+	case c.Placement != nil:
+		return "in " + c.Placement.String() + ": "
+	case !flow:
+		return ""
+	case !s.placement.Enforces() && wantsEnforcement(c.Kind):
+		return "in placement off nobody enforces: "
+	case s.options.Own != nil && *s.options.Own != s.placement:
+		return "in placement " + s.placement.String() + ": "
+	}
+	return ""
+}
+
+// wantsEnforcement says whether a check can only hold where somebody enforces the policy.
+func wantsEnforcement(k Kind) bool {
+	switch k := k.(type) {
+	case *Reach:
+		return k.Expect == Dropped || k.Expect == Rejected
+	case *Walk:
+		return k.Verdict == "drop" || k.Verdict == "reject" || k.Rule != ""
+	case *Seen:
+		return k.Max != nil
+	}
+	return false
 }
 
 // placeSights gathers what has to be watched, and remembers whose each is.

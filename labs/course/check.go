@@ -76,6 +76,7 @@ func checkRunning(cmd *cobra.Command, args []string, student, task string) (stri
 		return "", check.Report{}, err
 	}
 	o := check.Options{Only: task, Answers: answers, Tries: s.progress.Tries, Bought: s.progress.Bought, OwnMoves: s.progress.OwnMoves}
+	o.Say = func(text string) { note(cmd, "%s", text) }
 	report, err := judge(cmd.Context(), &live{Client: s.client, lab: s.lab}, s.lab, o)
 	s.progress.OwnMoves = report.OwnMoves
 	for _, r := range report.Results {
@@ -101,6 +102,7 @@ func judge(ctx context.Context, on check.Lab, l *labs.Lab, o check.Options) (che
 	if err := hasTask(l, o.Only); err != nil {
 		return check.Report{OwnMoves: o.OwnMoves}, err
 	}
+	o.Own = &l.Placement
 	return check.Judge(ctx, on, l.Tasks, o)
 }
 

@@ -48,7 +48,7 @@ func (s submission) judge(ctx context.Context) (l *labs.Lab, report check.Report
 	}
 	defer c.Close()
 	met = &evidence{lab: &live{Client: c, lab: l}}
-	report, err = judge(ctx, met, l, check.Options{Only: s.task, Answers: answers, Submission: true})
+	report, err = judge(ctx, met, l, check.Options{Only: s.task, Answers: answers, Submission: true, Say: func(text string) { s.note("  %s", text) }})
 	return l, report, met, errors.Join(err, met.end(context.WithoutCancel(ctx), c))
 }
 
