@@ -227,6 +227,9 @@ func (l *loader) addrs(n ast.Node, w string) addrSet {
 	return nil
 }
 
+// shownNouns is how many names an error lists.
+const shownNouns = 12
+
 // knownNouns says what could have been meant.
 func (l *loader) knownNouns() string {
 	var words []string
@@ -237,9 +240,8 @@ func (l *loader) knownNouns() string {
 		words = append(words, w)
 	}
 	slices.Sort(words)
-	const shown = 12
-	if len(words) > shown {
-		words = append(words[:shown], "...")
+	if len(words) > shownNouns {
+		words = append(words[:shownNouns], "...")
 	}
 	return "there are " + strings.Join(words, ", ")
 }

@@ -1,7 +1,11 @@
 package firewall
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
+	"strconv"
+	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 
@@ -99,7 +103,7 @@ func (l *loader) serviceSet(n ast.Node) (written []string, set svcSet) {
 		case w == "any":
 			set = append(set, anyService...)
 		case s == nil:
-			l.fail(m, "add it to services: "+w+": {tcp: 80}", "there is no service %q", w)
+			l.fail(m, l.serviceFor(w), "there is no service %q", w)
 		default:
 			s.used = true
 			set = append(set, s.svc...)
@@ -107,6 +111,23 @@ func (l *loader) serviceSet(n ast.Node) (written []string, set svcSet) {
 		written = append(written, w)
 	}
 	return written, set.normal()
+}
+
+// serviceFor says how the policy comes to a service that it lacks: one that somebody calls tcp/23 needs a name.
+func (l *loader) serviceFor(w string) string {
+	example := w + ": {tcp: 80}"
+	proto, port, _ := strings.Cut(strings.ReplaceAll(w, ":", "/"), "/")
+	switch _, err := strconv.ParseUint(port, 10, 16); {
+	case err == nil && (proto == "tcp" || proto == "udp"):
+		example = fmt.Sprintf("%s: {%s: %s}", cmp.Or(map[string]string{"22": "ssh", "23": "telnet", "53": "dns", "80": "http"}[port], "mine"), proto, port)
+	case !names.MatchString(w):
+		example = "telnet: {tcp: 23}"
+	}
+	do := "add it to services under a name, for example " + example
+	if known := sortedKeys(l.services); len(known) > 0 {
+		do += "; there are " + strings.Join(known[:min(len(known), shownNouns)], ", ")
+	}
+	return do
 }
 
 // appliedTo reads the guests whose vNICs a rule is for.

@@ -104,10 +104,25 @@ func (l *loader) icmp(n ast.Node, v4, v6 bool) svcSet {
 			add(v4, frame.ProtoICMP, int(number))
 			add(v6, frame.ProtoICMPv6, int(number))
 		default:
-			l.fail(m, "write for example echo, a number from 0 to 255, or any", "%q is no ICMP type", w)
+			l.fail(m, typesFor(v4, v6), "%q is no ICMP type", w)
 		}
 	}
 	return set
+}
+
+// typesFor says what may stand for an ICMP type.
+func typesFor(v4, v6 bool) string {
+	var known []string
+	for _, name := range sortedKeys(icmpNames) {
+		if t := icmpNames[name]; v4 && t[0] >= 0 || v6 && t[1] >= 0 {
+			known = append(known, name)
+		}
+	}
+	do := "there are " + strings.Join(known, ", ") + ", and any"
+	if v4 != v6 {
+		do += "; or write a number from 0 to 255"
+	}
+	return do
 }
 
 func (l *loader) protocols(n ast.Node) svcSet {

@@ -9,6 +9,26 @@ import (
 	"testing"
 )
 
+// TestWhatToDo: an error offers what would be right here.
+func TestWhatToDo(t *testing.T) {
+	const rule = "rules:\n  - {name: a, action: drop, service: "
+	for _, c := range []struct{ text, do string }{
+		{rule + "tcp/23}", "add it to services under a name, for example telnet: {tcp: 23}"},
+		{rule + "\"udp:7000\"}", "add it to services under a name, for example mine: {udp: 7000}"},
+		{rule + "web}", "add it to services under a name, for example web: {tcp: 80}"},
+		{rule + "23}", "add it to services under a name, for example telnet: {tcp: 23}"},
+		{"services: {b: {tcp: 1}, a: {tcp: 2}}\n" + rule + "web}", "for example web: {tcp: 80}; there are a, b"},
+		{"services: {a: {icmp: reply}}", "there are destination-unreachable, echo, echo-reply, packet-too-big, parameter-problem, redirect, time-exceeded, timestamp, timestamp-reply, and any"},
+		{"services: {a: {icmpv6: reply}}", "there are destination-unreachable, echo, echo-reply, packet-too-big, parameter-problem, redirect, time-exceeded, and any; or write a number from 0 to 255"},
+	} {
+		_, err := Load("p.yaml", []byte("default: drop\n"+c.text), lab)
+		var list ErrorList
+		if !errors.As(err, &list) || len(list) != 1 || !strings.HasSuffix(list[0].Do, c.do) {
+			t.Errorf("%s: %v; want %q", c.text, err, c.do)
+		}
+	}
+}
+
 // Each wrong policy gives one error at a place, that says what is wrong and what to do.
 func TestLoadErrors(t *testing.T) {
 	const head = "default: drop\n"

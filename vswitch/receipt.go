@@ -61,7 +61,7 @@ type PolicyResult struct {
 	Epoch      uint64             `json:"epoch"`
 	Placement  firewall.Placement `json:"placement"`
 	Rules      int                `json:"rules"`
-	FlowsCut   int                `json:"flows_cut" doc:"Flows that the old policy allowed and the new one does not"`
+	FlowsCut   int                `json:"flows_cut" doc:"Flows that were known and that the policy does not allow: connections, and where the appliance enforces also attempts"`
 	DurationMS float64            `json:"duration_ms"`
 }
 

@@ -19,12 +19,23 @@ func policyCommand(known InventoryOf) *cobra.Command {
 		Use:   "policy",
 		Short: "Show, change and check the policy of a running lab",
 		Long: `Show, change and check the policy of a running lab. A policy names guests and segments, so it can only be read
-beside a lab that has them: these commands need a running lab, or --in LAB where they take it.`,
+beside a lab that has them: these commands need a running lab, or --in LAB where they take it.
+
+` + policyLanguage,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return control.Errorf(control.BadInput, "policy what? show, apply FILE, lint FILE, render, test FILE or diff A B")
+			return control.Errorf(control.BadInput, "policy what? show, apply FILE, lint FILE, render, test FILE, diff A [B]; help has the language")
 		},
 	}
+	cmd.AddCommand(&cobra.Command{
+		Use:   "help",
+		Short: "The language of policies: an example, and all keys",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := io.WriteString(cmd.OutOrStdout(), policyLanguage)
+			return err
+		},
+	})
 	cmd.AddCommand(policyShow(), policyApply(), policyLint(known), policyRender(known), policyTest(known), policyDiff(known))
 	return cmd
 }
@@ -72,6 +83,9 @@ func policyApply() *cobra.Command {
 			return o.Print(r, func(w io.Writer) {
 				fmt.Fprintf(w, "generation %d is in force (%s, epoch %d): %d rules, %d flows cut, %s ms\n",
 					r.Generation, r.Placement, r.Epoch, r.Rules, r.FlowsCut, decimals(r.DurationMS, 1))
+				if r.FlowsCut > 0 {
+					fmt.Fprintln(w, "Cut is what the switch had noted and this policy does not allow: connections, and attempts that nobody answered.")
+				}
 				if !r.Placement.Enforces() {
 					fmt.Fprintln(w, o.Paint(Warn, "Nobody enforces it: the placement is off."))
 				}

@@ -19,6 +19,7 @@ type desk struct {
 	client    *control.Client // of the running lab; nil where it need not run
 	inventory *firewall.Inventory
 	policy    func(cmd *cobra.Command) (*firewall.Policy, error) // the lab's own
+	own       string                                             // what that is called, once it was read
 }
 
 // onDesk is a command's work with policies, which changes nothing.
@@ -37,7 +38,8 @@ func withDesk(cmd *cobra.Command, known InventoryOf, run onDesk) *cobra.Command 
 			if err != nil {
 				return err
 			}
-			return run(cmd, args, o, &desk{nil, inv, func(*cobra.Command) (*firewall.Policy, error) { return own, nil }})
+			policy := func(*cobra.Command) (*firewall.Policy, error) { return own, nil }
+			return run(cmd, args, o, &desk{inventory: inv, policy: policy, own: *in + "'s own"})
 		}
 		return withPolicyLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {
 			inv, err := c.Inventory(cmd.Context())
@@ -50,6 +52,7 @@ func withDesk(cmd *cobra.Command, known InventoryOf, run onDesk) *cobra.Command 
 				if err != nil {
 					return nil, err
 				}
+				d.own = fmt.Sprintf("in force (generation %d)", p.Generation)
 				return firewall.Load(p.File, []byte(p.Source), d.inventory)
 			}
 			return run(cmd, args, o, d)
@@ -148,14 +151,19 @@ type differs struct {
 // comparison is the answer of `policy diff`.
 type comparison struct {
 	Complete    bool      `json:"complete"` // false: the policies differ in more places than are looked at
+	A           string    `json:"a"`        // what the policies are called
+	B           string    `json:"b"`
 	Differences []differs `json:"differences"`
 }
 
 func policyDiff(known InventoryOf) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff A [B]",
-		Short: "Name the flows that two policies decide differently, with one that shows it; without B, beside the lab's own",
-		Args:  cobra.RangeArgs(1, 2),
+		Short: "Name the flows that two policies decide differently, each with one that shows it",
+		Long: `Name the flows that two policies decide differently, each with one that shows it. Without B, the policy in force (with --in: the
+lab's own) is compared with A: from what is to what would be. Exit code: 0 they decide all flows alike, 1 they do not, 2 one is no policy.`,
+		Example: "  sluice policy diff new.yaml\n  sluice policy diff old.yaml new.yaml --in fast-vs-slow",
+		Args:    cobra.RangeArgs(1, 2),
 	}
 	return withDesk(cmd, known, func(cmd *cobra.Command, args []string, o *Output, d *desk) error {
 		other := ""
@@ -170,15 +178,16 @@ func policyDiff(known InventoryOf) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		names := [2]string{a.File, b.File}
 		if other == "" {
-			a, b = b, a // from what is to what may come
+			a, b, names = b, a, [2]string{d.own, a.File} // from what is to what may come
 		}
 		found := firewall.Diff(a, b)
-		c := comparison{Complete: !found.Stopped, Differences: []differs{}}
+		c := comparison{Complete: !found.Stopped, A: names[0], B: names[1], Differences: []differs{}}
 		for _, f := range found.Differences {
 			c.Differences = append(c.Differences, differs{f.Witness.String(), f.Classes, d.side(a, f.A), d.side(b, f.B)})
 		}
-		if err := o.Print(c, func(w io.Writer) { writeComparison(w, o, a.File, b.File, c) }); err != nil {
+		if err := o.Print(c, func(w io.Writer) { writeComparison(w, o, c) }); err != nil {
 			return err
 		}
 		if len(c.Differences) > 0 || !c.Complete {
@@ -213,21 +222,22 @@ func (d *desk) vnic(port frame.PortID) string {
 	return "elsewhere"
 }
 
-func writeComparison(w io.Writer, o *Output, a, b string, c comparison) {
+func writeComparison(w io.Writer, o *Output, c comparison) {
+	width := max(len(c.A), len(c.B)) + 1
 	for _, f := range c.Differences {
 		fmt.Fprintf(w, "%s\n", o.Paint(Bold, f.Flow))
-		for _, s := range []side{f.A, f.B} {
+		for i, s := range []side{f.A, f.B} {
 			color := Bad
 			if s.Verdict == firewall.RuleAllow {
 				color = Good
 			}
-			fmt.Fprintf(w, "    %s by rule %s (%s) at %s\n", o.Paint(color, s.Verdict.String()), s.Rule, s.Where, s.Point)
+			fmt.Fprintf(w, "    %-*s %s by rule %s (%s) at %s\n", width, []string{c.A, c.B}[i]+":", o.Paint(color, s.Verdict.String()), s.Rule, s.Where, s.Point)
 		}
 	}
 	switch {
 	case !c.Complete:
 		fmt.Fprintf(w, "%s: the policies differ in more places than are looked at; there may be more\n", o.Paint(Warn, "stopped"))
 	case len(c.Differences) == 0:
-		fmt.Fprintf(w, "%s and %s decide every flow alike\n", a, b)
+		fmt.Fprintf(w, "%s and %s decide every flow alike\n", c.A, c.B)
 	}
 }

@@ -1,0 +1,42 @@
+package cli
+
+// policyLanguage is the language of policies on one screen. docs/policy.md has more of it.
+const policyLanguage = `A policy is a YAML file:
+
+  services:                            # names for what is spoken
+    telnet: {tcp: 23}
+    http: {tcp: [80, 8000-8010]}
+    ping: {icmp: echo}
+  default: drop                        # for what no rule matches
+  rules:                               # in order: the first that matches decides
+    - {name: web, from: client, to: server, service: [http, ping], action: allow}
+    - {name: no-telnet, from: client, to: server, service: telnet, direction: out, action: reject}
+
+A flow must be allowed twice: where it leaves its guest (out) and where it reaches the other (in). Its answers belong to it.
+
+A rule      says
+name        what it is called
+from, to    any, a guest, a segment, a group, an address, a subnet; or a list of them   (any)
+service     names of services; or a list of them   (any)
+direction   out is asked where the flow leaves its guest, in where it reaches the other   (in-out)
+applied-to  at whose vNICs the rule is asked   (at all)
+action      allow, drop (silence) or reject (an answer that says no)
+stateless   true: remember no flow, so answers need rules of their own; such rules come first   (false)
+log         true: each decision is an event   (false)
+
+The policy   says
+default      allow, drop or reject; must be there
+rules        the list of rules; or, before them, sections: [{name: base, rules: [...]}]
+services     NAME: {tcp: 80}, {udp: [53, 5000-5010]}, {icmp: echo}; or a list of such. icmp takes echo, echo-reply,
+             destination-unreachable, time-exceeded, parameter-problem, redirect, timestamp, timestamp-reply, packet-too-big
+             or any; icmpv4 and icmpv6 also numbers; protocol takes gre, esp, ... or a number
+groups       NAME: [guests, segments, other groups, addresses, subnets]
+exclude      guests that the policy is not for
+timeouts     after how much silence a flow is forgotten, as in {udp-multiple: 10s}. udp-first: one packet so far, udp-single: several,
+             all from one side, udp-multiple: from both sides (all three also for ICMP); tcp-first: a SYN so far, tcp-open: and its
+             answer, tcp-established, tcp-closing: a FIN, tcp-fin-wait: one from each side, tcp-closed: a reset
+limits       of each vNIC: {flows: 1000, new-per-second: 100}
+midstream    true: a TCP flow may begin with an ACK   (false)
+tcp-windows  strict, or liberal: also what lies outside of its flow's windows   (strict)
+fail         closed or open: what passes while the appliance fails; or for each of absent, hung, backlogged, table-full   (closed)
+`
