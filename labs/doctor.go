@@ -205,17 +205,23 @@ func programs() []finding {
 // images makes the guest image, if it is not cached, and boots a guest with it to learn whether KVM is one.
 func images(ctx context.Context, progress func(string)) []finding {
 	f := finding{What: "guest image", Needed: true}
-	img, err := guest.EnsureImage(ctx, guest.ImageOptions{Progress: progress})
+	how := "cached"
+	img, err := guest.EnsureImage(ctx, guest.ImageOptions{Progress: func(what string) {
+		how = "made just now, and cached"
+		progress(what)
+	}})
 	if err != nil {
 		f.Detail = err.Error()
 		return []finding{f}
 	}
-	f.OK, f.Detail = true, fmt.Sprintf("kernel %s, cached as %.12s", img.Release, img.Key)
+	f.OK, f.Detail = true, fmt.Sprintf("kernel %s, %s as %.12s", img.Release, how, img.Key)
 	k := finding{What: "KVM"}
 	accel, why, err := guest.ProbeAccel(ctx, img)
 	if err != nil {
 		why = err.Error()
 	}
-	k.OK, k.Detail = err == nil && accel == guest.KVM, why
+	if k.OK, k.Detail = err == nil && accel == guest.KVM, why; !k.OK {
+		k.Do = "guests are emulated instead, which is slower: there is nothing to do"
+	}
 	return []finding{f, k}
 }

@@ -17,6 +17,7 @@ func TestRootDoctor(t *testing.T) {
 		OK     bool
 		Needed bool
 		Detail string
+		Do     string
 	}
 	if err := json.Unmarshal([]byte(must(t, "doctor", "-o", "json")), &found); err != nil {
 		t.Fatal(err)
@@ -24,6 +25,9 @@ func TestRootDoctor(t *testing.T) {
 	said := map[string]bool{}
 	for _, f := range found {
 		said[f.What] = true
+		if f.What == "KVM" && f.OK == strings.Contains(f.Do, "guests are emulated instead") {
+			t.Errorf("KVM is %v, and %q", f.OK, f.Do)
+		}
 		if f.Needed && !f.OK {
 			t.Errorf("%s: %s", f.What, f.Detail)
 		}
