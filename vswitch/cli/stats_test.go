@@ -1,0 +1,19 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+
+	"sluice/vswitch"
+)
+
+// TestOwnGatewayIsNoLoss: the counters explain what is counted as dropped and is none, where there is some.
+func TestOwnGatewayIsNoLoss(t *testing.T) {
+	for dropped, want := range map[string]bool{"own-gateway": true, "default": false} {
+		var b strings.Builder
+		writeStats(&b, &Output{}, vswitch.Stats{Dropped: map[string]uint64{dropped: 3}})
+		if got := strings.Contains(b.String(), "own-gateway is no loss"); got != want {
+			t.Errorf("%s dropped: explained is %v\n%s", dropped, got, b.String())
+		}
+	}
+}
