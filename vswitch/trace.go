@@ -257,10 +257,10 @@ func (t *tracer) outcome(w *Walker, from frame.PortID, f *frame.Frame, outputs [
 func (t *tracer) atGateway(answers bool) {
 	t.result.Reason = frame.ReasonOwnGateway.String()
 	if t.answered = answers; !answers {
-		t.note("gateway", "it was for the gateway itself, which does not answer it")
+		t.note("gateway", "the gateway does not answer it")
 		return
 	}
-	t.note("gateway", "it was for the gateway itself, which answers: nobody else is sent it")
+	t.note("gateway", "the gateway answers, to whoever asked")
 }
 
 // walker makes a walker that changes nothing and records.

@@ -256,6 +256,28 @@ func TestLookAtWhatFailed(t *testing.T) {
 	}
 }
 
+// TestLookAtWhatCame: where frames came that may not, the command shows the way of one of them.
+func TestLookAtWhatCame(t *testing.T) {
+	v6 := netip.MustParseAddr("fd00::1")
+	for _, c := range []struct {
+		point string
+		proto uint8
+		want  string
+	}{
+		{"server/to-guest", 6, "sluice trace 'tcp from fd00::1 to fd00::2 port 23'"},
+		{"server/to-guest", 17, "sluice stats"},
+		{"client/from-guest", 6, "sluice stats"},
+	} {
+		k := &Seen{Flow: Flow{Proto: "tcp", Port: 23}, At: "server/to-guest", Max: count(0)}
+		s := &scene{sights: map[Kind]int{}, watched: vswitch.Watched{Seen: []vswitch.Seen{{Frames: 1}}, Frames: []vswitch.SeenFrame{
+			{Point: c.point, Proto: c.proto, Src: netip.AddrPortFrom(v6, 40000), Dst: netip.AddrPortFrom(server.Addrs[1], 23)},
+		}}}
+		if f := k.judge(s); f.Passed || f.Look != c.want {
+			t.Errorf("%+v: %+v", c, f)
+		}
+	}
+}
+
 // TestFlowInWords: a port is the port of the end before it, as a trace reads it.
 func TestFlowInWords(t *testing.T) {
 	for _, c := range []struct {

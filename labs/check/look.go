@@ -37,11 +37,27 @@ func (c *Seen) judge(s *scene) Finding {
 	case c.Min != nil && n < *c.Min:
 		return Finding{Reason: fmt.Sprintf("%s; at least %d must", came, *c.Min), Look: "sluice stats"}
 	case c.Max != nil && n > *c.Max && *c.Max == 0:
-		return Finding{Reason: came + "; none may", Look: "sluice stats"}
+		return Finding{Reason: came + "; none may", Look: c.lookAt(s)}
 	case c.Max != nil && n > *c.Max:
-		return Finding{Reason: fmt.Sprintf("%s; at most %d may", came, *c.Max), Look: "sluice stats"}
+		return Finding{Reason: fmt.Sprintf("%s; at most %d may", came, *c.Max), Look: c.lookAt(s)}
 	}
 	return passed()
+}
+
+// lookAt is the command that explains how the first of the frames came there.
+func (c *Seen) lookAt(s *scene) string {
+	for _, f := range s.watched.Frames {
+		src, dst := f.Src.Addr().Unmap(), f.Dst.Addr().Unmap()
+		if f.Point != c.At || !numbered(c.Proto, f.Proto) || c.Proto == "" || c.Port != 0 && c.Port != f.Dst.Port() || !c.From.has(src) || !c.To.has(dst) {
+			continue
+		}
+		one := Flow{Proto: c.Proto, From: End{Name: src.String()}, To: End{Name: dst.String()}}
+		if c.Proto != "icmp" {
+			one.Port = f.Dst.Port()
+		}
+		return one.traceIt()
+	}
+	return "sluice stats"
 }
 
 // Walk asks the switch what would become of a flow's first frame.
