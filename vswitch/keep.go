@@ -176,7 +176,7 @@ func (m *monitor) tickKept() {
 		m.start = now
 		return
 	}
-	is := m.judge(now, k.placement, appliance, false)
+	is := m.judge(now, k.placement, appliance, firewall.Healthy, false)
 	if is != firewall.Absent && is != firewall.Hung {
 		m.round++
 		s.sendProbes(m.round, k.placement, k.session)

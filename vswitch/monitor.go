@@ -14,10 +14,11 @@ const (
 	probeEvery = 50 * time.Millisecond
 	// silence is after how long without an answer something is wrong: five probes, so that it is known within 300 ms.
 	silence = 225 * time.Millisecond
-	// late is how long an answer may take before the appliance has a backlog.
-	late = 150 * time.Millisecond
-	// healthyTicks is how many ticks without a fault it takes to believe that one is over.
-	healthyTicks = 3
+	// late is how long an answer may take before the appliance has a backlog, and lateStill how long while it has one.
+	late, lateStill = 150 * time.Millisecond, 50 * time.Millisecond
+	// staleAfter is how long the appliance may hang before what it was handed is too old to be delivered once it wakes. Shorter than that,
+	// it was only late: an emulated one on a busy machine may be silent for longer than silence.
+	staleAfter = 2 * time.Second
 	// recoverEvery is how often recovery from the appliance's loss is tried, and recoverAtMost how long one try may take.
 	recoverEvery  = 200 * time.Millisecond
 	recoverAtMost = 5 * time.Second
@@ -29,8 +30,11 @@ type monitor struct {
 	s         *Switch
 	placement firewall.Placement
 	start     int64 // monotonic ns: nothing before counts
+	state     firewall.Failure
+	since     int64     // when the state began
+	sleeper   Appliance // the one that hung last
 	round     uint16
-	good      int    // ticks without a fault
+	settling  settling
 	full      uint64 // frames that found the queue full, as of the last tick
 	tried     time.Time
 }
@@ -51,58 +55,84 @@ func (s *Switch) watch() {
 	}
 }
 
+// outlook is what the switch makes of an appliance that has failed.
+type outlook struct {
+	lost   bool // it has gone, or hangs for too long: what would meet it is dropped until recovery has brought it up to date
+	bypass bool // it is passed by until recovery
+	stale  bool // it hangs, and is handed nothing any more: what comes back is from before, and refused
+}
+
 // tick looks once at the appliance, and does what its state asks for.
 func (m *monitor) tick() {
 	s := m.s
 	now := s.core.Now()
 	s.mu.Lock()
-	placement, session, was, lost, appliance := s.placement, s.session, s.failure, s.lost, s.appliance
+	placement, session, was, had, appliance := s.placement, s.session, s.failure, s.outlook, s.appliance
 	m.start = max(m.start, s.placed) // no probe was answered by another way
 	s.mu.Unlock()
 	if !placement.NeedsAppliance() || appliance == nil {
 		m.placement = placement
 		return
 	}
-	if placement != m.placement || s.placing.Load() {
+	changing := s.placing.Load()
+	if placement != m.placement || changing {
 		m.placement, m.start = placement, now // a change may hold frames, probes among them
+		m.full = m.queueFull(placement)
 	}
-	is := m.judge(now, placement, appliance, lost)
-	if placement.Visits() && is != firewall.Absent && !lost {
+	unknown := had.lost && !(had.stale && appliance == m.sleeper) // it knows nothing: no probe would come back
+	is := m.settling.settle(now, was, m.judge(now, placement, appliance, was, unknown), changing)
+	if is != m.state {
+		m.state, m.since = is, now
+	}
+	if is == firewall.Hung {
+		m.sleeper = appliance
+	}
+	if placement.Visits() && is != firewall.Absent && !unknown {
 		m.round++
 		s.sendProbes(m.round, placement, session)
 	}
-	switch {
-	case is != firewall.Healthy:
-		m.good = 0
-	case was != firewall.Healthy:
-		if m.good++; m.good < healthyTicks {
-			is = was
-		}
-	}
-	lost = lost || is == firewall.Absent
-	s.mu.Lock()
-	recovers := is == firewall.Healthy && (lost || s.bypass)
-	s.mu.Unlock()
-	if recovers {
+	if m.recovers(now, had) {
 		m.recover()
 		return
 	}
-	if is != was {
-		s.setFailure(is)
+	s.setFailure(was, is)
+	m.fallBack(is, m.wants(now, had))
+}
+
+// recovers says whether the appliance may take its place again. One that woke may be slow for good, once all that it was handed is too old.
+func (m *monitor) recovers(now int64, had outlook) bool {
+	slow := had.stale && overload(m.state) && now-m.since >= int64(staleAfter)
+	return (had.lost || had.bypass) && (m.state == firewall.Healthy || slow)
+}
+
+// wants is what should be made of the appliance.
+func (m *monitor) wants(now int64, had outlook) outlook {
+	m.s.mu.Lock()
+	o := outlook{lost: had.lost, bypass: m.s.failsOpen(m.state), stale: had.stale}
+	m.s.mu.Unlock()
+	switch {
+	case m.state == firewall.Absent:
+		o.lost, o.stale = true, false
+	case m.state == firewall.Hung && now-m.since >= int64(staleAfter):
+		o.lost, o.stale = true, true
 	}
-	m.fallBack(is, lost)
+	return o
 }
 
 // judge says what is wrong with the appliance now.
-func (m *monitor) judge(now int64, placement firewall.Placement, a Appliance, lost bool) firewall.Failure {
+func (m *monitor) judge(now int64, placement firewall.Placement, a Appliance, was firewall.Failure, unknown bool) firewall.Failure {
 	queued := m.queueFull(placement)
 	grew := queued > m.full
 	m.full = queued
 	switch {
 	case a.Absent():
 		return firewall.Absent
-	case !placement.Visits() || lost:
-		return firewall.Healthy // lost: it is there again, and recovery will say more
+	case !placement.Visits() || unknown:
+		return firewall.Healthy // unknown: it is there again, and recovery will say more
+	}
+	mark := late
+	if was == firewall.Backlogged {
+		mark = lateStill
 	}
 	silent, took := m.s.core.probes.since(m.start, now, false)
 	if silent > int64(silence) {
@@ -111,7 +141,7 @@ func (m *monitor) judge(now int64, placement firewall.Placement, a Appliance, lo
 	if silent, _ := m.s.core.probes.since(m.start, now, true); placement.Tracks() && silent > int64(silence) {
 		return firewall.TableFull
 	}
-	if took > int64(late) || grew {
+	if took > int64(mark) || grew {
 		return firewall.Backlogged
 	}
 	return firewall.Healthy
@@ -129,9 +159,13 @@ func (m *monitor) queueFull(placement firewall.Placement) (n uint64) {
 	return n
 }
 
-// setFailure notes a new state, and tells it.
-func (s *Switch) setFailure(f firewall.Failure) {
+// setFailure notes a new state and tells it, unless somebody has recovered it meanwhile.
+func (s *Switch) setFailure(was, f firewall.Failure) {
 	s.mu.Lock()
+	if s.failure != was || f == was {
+		s.mu.Unlock()
+		return
+	}
 	s.failure = f
 	open, missed := s.failsOpen(f), s.placement.Visits()
 	s.mu.Unlock()
@@ -161,11 +195,10 @@ func (s *Switch) failsOpen(f firewall.Failure) bool {
 }
 
 // fallBack brings the plan to what a failure asks for. Where somebody else changes the switch, it waits for the next tick.
-func (m *monitor) fallBack(is firewall.Failure, lost bool) {
+func (m *monitor) fallBack(is firewall.Failure, o outlook) {
 	s := m.s
 	s.mu.Lock()
-	bypass := s.failsOpen(is)
-	settled := lost == s.lost && bypass == s.bypass
+	settled := o == s.outlook
 	s.mu.Unlock()
 	if settled {
 		return
@@ -173,8 +206,11 @@ func (m *monitor) fallBack(is firewall.Failure, lost bool) {
 	select {
 	case <-s.changing:
 		defer s.release()
-		s.fallBack(lost, bypass)
 	default:
+		return
+	}
+	if s.failure == is { // else somebody has recovered it meanwhile
+		s.fallBack(o)
 	}
 }
 
@@ -204,18 +240,15 @@ func (s *Switch) Recover(ctx context.Context) error {
 		return err
 	}
 	defer s.release()
-	if !s.lost && !s.bypass {
-		return nil
-	}
 	return s.recover(ctx)
 }
 
 // fallBack puts a plan in force that does without the appliance: everything that would meet it is dropped, or passes it by.
-func (s *Switch) fallBack(lost, bypass bool) {
+func (s *Switch) fallBack(o outlook) {
 	var program *firewall.Program
 	if s.policy != nil {
 		to := s.placement
-		if bypass {
+		if o.bypass {
 			to = to.Bypassed()
 		}
 		var err error
@@ -228,8 +261,12 @@ func (s *Switch) fallBack(lost, bypass bool) {
 		s.forgetKept("the appliance has failed")
 	}
 	s.mu.Lock()
-	s.lost, s.bypass = lost, bypass
+	gaveUp := o.stale && !s.stale
+	s.outlook = o
 	s.mu.Unlock()
+	if gaveUp {
+		s.events.tell("appliance", "hung: it is handed nothing any more, and what it was handed is refused when it wakes")
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), recoverAtMost)
 	defer cancel()
 	if err := s.apply(ctx, s.newPlan(func(p *Plan) { p.Program = program })); err != nil {
@@ -240,6 +277,9 @@ func (s *Switch) fallBack(lost, bypass bool) {
 // recover brings the placement back into force with an appliance that is healthy again: policy, sessions and flows first, then
 // frames. It is a change of placement from what was left of it. The caller has the token.
 func (s *Switch) recover(ctx context.Context) error {
+	if !s.lost && !s.bypass {
+		return nil // somebody has done so already
+	}
 	ctx, cancel := context.WithTimeout(ctx, recoverAtMost)
 	defer cancel()
 	s.placing.Store(true)
@@ -250,8 +290,11 @@ func (s *Switch) recover(ctx context.Context) error {
 		return fmt.Errorf("recover: %w", err)
 	}
 	s.remember(r)
-	s.events.tell("appliance", fmt.Sprintf("recovered: %d flows are known to it", r.FlowsCarried))
-	s.setFailure(firewall.Healthy)
+	s.mu.Lock()
+	s.failure = firewall.Healthy
+	s.mu.Unlock()
+	s.events.tell("appliance", fmt.Sprintf("ok: recovered, %d flows are known to it", r.FlowsCarried))
+	s.log.Warn("the appliance has recovered", "flows", r.FlowsCarried)
 	return nil
 }
 

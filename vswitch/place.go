@@ -273,10 +273,13 @@ func (c *change) new(p *Plan) {
 	p.steer(c.to, c.session)
 }
 
-// draining is new, but the appliance may still deliver what it was given.
+// draining is new, but the appliance may still deliver what it was given, unless it hung so long that this is too old.
 func (c *change) draining(p *Plan) {
 	c.new(p)
 	p.ledger = c.ledger
+	if c.s.stale {
+		return
+	}
 	for i := range p.Ports {
 		q := &p.Ports[i]
 		q.Accept = q.Accept || q.serves(c.from) || c.was != nil && q.serves(c.was.placement)
@@ -299,7 +302,7 @@ func (c *change) commit() {
 	s := c.s
 	usage := s.usage()
 	s.mu.Lock()
-	s.placement, s.session, s.kept, s.lost, s.bypass = c.to, c.session, c.keeping, false, false
+	s.placement, s.session, s.kept, s.outlook = c.to, c.session, c.keeping, outlook{}
 	s.placed = s.core.Now()
 	s.shareFrom = s.share(usage)
 	s.mu.Unlock()

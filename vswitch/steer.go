@@ -15,6 +15,7 @@ type steering struct {
 	outer frame.Outer
 	out   *session    // that frames are steered in; nil is none
 	in    [3]*session // those from which frames may come back: the present one, the draining one, and that of flows that are kept
+	stale bool        // what comes back now is too old: only probes are taken
 }
 
 // session is one stay in a placement that steers. It is immutable but for what it points to; it outlives plans, and ends once the appliance
@@ -266,7 +267,7 @@ func (w *Walker) returned(f *frame.Frame, k *frame.Key) frame.Reason {
 		return frame.ReasonNotSteered
 	}
 	s, p := st.accepts(vni.Session()), w.plan.port(vni.Port())
-	if s == nil || has != s.ticketed || p == nil || p.Service {
+	if s == nil || st.stale || has != s.ticketed || p == nil || p.Service {
 		return frame.ReasonNotSteered
 	}
 	if int(p.ID) >= len(s.passages) || s.passages[p.ID] == nil {

@@ -79,8 +79,7 @@ type Switch struct {
 	failure    firewall.Failure // of the appliance, as the monitor sees it
 	placed     int64            // monotonic ns: since when frames have had their present way
 	fail       Fail             // instead of what the policy says of failures; empty is the policy's
-	lost       bool             // the appliance has gone: what would meet it is dropped until recovery has brought it up to date
-	bypass     bool             // the appliance is passed by until recovery
+	outlook                     // what is made of an appliance that has failed
 	placing    atomic.Bool
 	lastLedger *ledger // its memory serves again
 
@@ -193,6 +192,9 @@ func (s *Switch) newPlan(edit func(*Plan)) *Plan {
 	if p.Bypassed = s.bypass; s.lost || s.bypass {
 		p.loseAppliance()
 	}
+	if s.stale {
+		p.refuseStale()
+	}
 	if edit != nil {
 		edit(p)
 	}
@@ -231,6 +233,14 @@ func (p *Plan) loseAppliance() {
 	p.steering.out, p.steering.port = nil, 0
 	for i := range p.Segments {
 		p.Segments[i].GatewayPort = 0
+	}
+}
+
+// refuseStale takes nothing of the appliance any more but probes.
+func (p *Plan) refuseStale() {
+	p.steering.stale = true
+	for i := range p.Ports {
+		p.Ports[i].Accept = p.Ports[i].Steer
 	}
 }
 

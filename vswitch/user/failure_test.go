@@ -3,6 +3,7 @@ package user_test
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -126,6 +127,81 @@ func TestFailures(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestStale says what becomes of frames that were handed to an appliance while it stood still: for a short while they are only late, then
+// they are too old. What is sent once it is back arrives in any case.
+func TestStale(t *testing.T) {
+	for _, in := range visiting {
+		for _, c := range []struct {
+			name       string
+			open, long bool
+			told       []string
+		}{
+			{"shortly", false, false, []string{"hung, fails closed", "ok"}},
+			{"for long", false, true, []string{"hung, fails closed", "hung: it is handed nothing", "ok: recovered"}},
+			{"for long, open", true, true, []string{"hung, fails open", "hung: it is handed nothing", "ok: recovered"}},
+		} {
+			t.Run(in.String()+" "+c.name, func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t)
+				r.policy(map[bool]string{true: "fail: open\n"}[c.open] + referencePolicy)
+				r.place(in)
+				r.becomes(firewall.Healthy, false)
+				r.eventually("healthy", 100, false)
+				events, cancel := r.sw.Events()
+				defer cancel()
+				r.fw.stalled.Store(true)
+				const old, frames = 1000, 20
+				for i := range uint16(frames) {
+					r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: old + i, dport: 5201}).build())
+				}
+				r.balanced() // handed over, before it is known to hang
+				r.becomes(firewall.Hung, c.open)
+				told := tells(t, events, c.told[:len(c.told)-1])
+				r.fw.stalled.Store(false)
+				r.becomes(firewall.Healthy, false)
+				got := 0
+				fresh := func(k *frame.Key) bool {
+					if k.SrcPort >= old && k.SrcPort < old+frames {
+						got++
+					}
+					return k.SrcPort == old+frames
+				}
+				r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: old + frames, dport: 5201}).build())
+				r.server.next("what is sent once it is back", fresh)
+				tells(t, events, c.told[told:])
+				if want := map[bool]int{false: frames}[c.long]; got != want {
+					t.Errorf("%d frames from before arrive, want %d", got, want)
+				}
+				s := r.settled()
+				if refused := s.Dropped["not-steered"] + s.Dropped["not-service"]; c.long && refused < frames { // probes that are as old are, too
+					t.Errorf("%d frames refused, want %d", refused, frames)
+				}
+				select {
+				case e := <-events:
+					t.Errorf("told more: %v", e)
+				case <-time.After(200 * time.Millisecond): // some ticks, in which it might be told again
+				}
+			})
+		}
+	}
+}
+
+// tells waits for events about the appliance that begin so, and no others.
+func tells(t *testing.T, events <-chan vswitch.Event, want []string) int {
+	t.Helper()
+	for _, w := range want {
+		select {
+		case e := <-events:
+			if e.Kind != "appliance" || !strings.HasPrefix(e.Detail, w) {
+				t.Fatalf("told %s %q, want %q", e.Kind, e.Detail, w)
+			}
+		case <-time.After(patience):
+			t.Fatalf("not told %q", w)
+		}
+	}
+	return len(want)
 }
 
 // explains says that a trace knows of an appliance that hangs.

@@ -37,6 +37,7 @@ type fakeAppliance struct {
 	failPut atomic.Bool // PutFlows says errFull
 
 	absent, hung, tableFull atomic.Bool
+	stalled                 atomic.Bool  // it stands still: what comes in waits in its queues
 	delay                   atomic.Int64 // ns: how late it is
 	onPut                   func()       // called by PutFlows, after it has done its work
 }
@@ -66,6 +67,7 @@ func (r *rig) addAppliance() *fakeAppliance {
 		running.Go(func() { a.route(nic) })
 	}
 	r.t.Cleanup(func() {
+		a.stalled.Store(false)
 		for _, nic := range a.nics {
 			nic.Close()
 		}
@@ -89,6 +91,7 @@ func (a *fakeAppliance) route(nic vnic.NIC) {
 		for i := range b.N {
 			f := &b.Frames[i]
 			var k frame.Key
+			a.standStill()
 			if a.hung.Load() || frame.Parse(f, &k) != frame.ReasonNone {
 				continue
 			}
@@ -105,6 +108,12 @@ func (a *fakeAppliance) route(nic vnic.NIC) {
 			frame.PutEth(f.Eth(), a.macs[k.Dst], gatewayMAC, k.EtherType)
 			a.nics[a.segs[k.Dst]].WriteBatch([]*frame.Frame{f})
 		}
+	}
+}
+
+func (a *fakeAppliance) standStill() {
+	for a.stalled.Load() {
+		time.Sleep(time.Millisecond) // a poll: the test ends it
 	}
 }
 
@@ -226,6 +235,7 @@ func (a *fakeAppliance) serveSteered() {
 		for i := range b.N {
 			f := &b.Frames[i]
 			var t frame.Ticket
+			a.standStill()
 			vni, has, ok := f.Unwrap(&farOuter, &t)
 			a.mu.Lock()
 			s, known := a.sessions[vni.Session()]
