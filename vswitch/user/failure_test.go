@@ -188,6 +188,63 @@ func TestStale(t *testing.T) {
 	}
 }
 
+// TestStaleMoves changes the placement while the appliance stands still, and wakes it while its old way drains.
+func TestStaleMoves(t *testing.T) {
+	for _, in := range visiting {
+		t.Run(in.String(), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.policy(referencePolicy)
+			r.place(in)
+			events, cancel := r.sw.Events()
+			defer cancel()
+			r.fw.stalled.Store(true)
+			r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 1000, dport: 5201}).build())
+			tells(t, events, []string{"hung, fails closed", "hung: it is handed nothing"})
+			moved := make(chan struct{})
+			go func() {
+				defer close(moved)
+				r.place(firewall.Fast)
+			}()
+			for deadline := time.Now().Add(patience); r.sw.Status().Placement != firewall.Fast; {
+				if time.Now().After(deadline) {
+					t.Fatal("not placed")
+				}
+				time.Sleep(time.Millisecond) // a poll with a deadline
+			}
+			r.fw.stalled.Store(false)
+			<-moved
+			r.settled()
+			r.server.none("a frame from before", isProto(frame.ProtoUDP, 5201))
+		})
+	}
+}
+
+// TestToldOnce recovers an appliance while the switch is about to do so by itself.
+func TestToldOnce(t *testing.T) {
+	r := newRig(t)
+	r.policy(referencePolicy)
+	r.place(firewall.Tunnel)
+	for range 5 {
+		r.becomes(firewall.Healthy, false)
+		events, cancel := r.sw.Events()
+		r.fw.die()
+		tells(t, events, []string{"absent"})
+		r.fw.revive()
+		time.Sleep(95 * time.Millisecond) // about when the switch does so itself; at any other moment the test passes, too
+		if err := r.sw.Recover(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		tells(t, events, []string{"ok: recovered"})
+		select {
+		case e := <-events:
+			t.Errorf("told more: %v", e)
+		case <-time.After(300 * time.Millisecond): // some ticks, in which it might be told again
+		}
+		cancel()
+	}
+}
+
 // tells waits for events about the appliance that begin so, and no others.
 func tells(t *testing.T, events <-chan vswitch.Event, want []string) int {
 	t.Helper()
