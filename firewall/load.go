@@ -41,6 +41,30 @@ type loader struct {
 	groups   map[string]*noun
 	services map[string]*noun
 	rulesAt  map[string]int // the line of each rule
+	known    string         // see knownNouns
+	copied   int            // see join
+}
+
+// maxCopied bounds how many addresses, subnets and ports are copied out of lists into other lists: 128 MB. A list that stands alone is not copied.
+const maxCopied = 4 << 20
+
+// join adds what a noun stands for to a list, of which it may be all.
+func join[S ~[]E, E any](l *loader, n ast.Node, list, more S) S {
+	if list == nil {
+		return slices.Clip(more)
+	}
+	before := l.copied
+	l.copied += max(0, len(more)-1)
+	if cap(list) == len(list) { // it is not this list's own, or has no room
+		l.copied += max(0, len(list)-1)
+	}
+	switch {
+	case l.copied <= maxCopied:
+		return append(list, more...)
+	case before <= maxCopied:
+		l.fail(n, "put fewer lists into other lists", "the lists of addresses and ports are too long, once those in them are written out: at most %d in all", maxCopied)
+	}
+	return nil // the policy is refused
 }
 
 // Load reads a policy. file is for messages only; every noun must be in inv. The error is an ErrorList: each error has
@@ -183,7 +207,9 @@ func (l *loader) group(g *noun) {
 	}
 	g.state = resolving
 	var set addrSet
+	members := 0
 	for m := range l.items(g.value, "group "+g.name) {
+		members++
 		w, ok := l.word(m, "a member of group "+g.name)
 		if !ok {
 			continue
@@ -192,9 +218,11 @@ func (l *loader) group(g *noun) {
 			l.fail(m, "take one of them out of the other", "group %s contains itself through %s", g.name, w)
 			continue
 		}
-		set = append(set, l.addrs(m, w)...)
+		set = join(l, m, set, l.addrs(m, w))
 	}
-	g.addrs, g.state = set.normal(), resolved
+	if g.addrs, g.state = set, resolved; members > 1 { // else it is normal already
+		g.addrs = set.normal()
+	}
 }
 
 // addrs resolves one noun for addresses: any, a guest, a segment, a group, an address or a CIDR.
@@ -230,8 +258,11 @@ func (l *loader) addrs(n ast.Node, w string) addrSet {
 // shownNouns is how many names an error lists.
 const shownNouns = 12
 
-// knownNouns says what could have been meant.
+// knownNouns says what could have been meant. It is worked out once: whoever writes the policy says how many words are unknown.
 func (l *loader) knownNouns() string {
+	if l.known != "" {
+		return l.known
+	}
 	var words []string
 	for w := range l.inv {
 		words = append(words, w)
@@ -243,7 +274,8 @@ func (l *loader) knownNouns() string {
 	if len(words) > shownNouns {
 		words = append(words[:shownNouns], "...")
 	}
-	return "there are " + strings.Join(words, ", ")
+	l.known = "there are " + strings.Join(words, ", ")
+	return l.known
 }
 
 func (l *loader) action(n ast.Node, what string) RuleAction {

@@ -84,7 +84,7 @@ func (l *loader) set(n ast.Node, what string) (written []string, set addrSet) {
 	for m := range l.items(n, what) {
 		if w, ok := l.word(m, what); ok {
 			written = append(written, w)
-			set = append(set, l.addrs(m, w)...)
+			set = join(l, m, set, l.addrs(m, w))
 		}
 	}
 	if len(written) == 1 {
@@ -101,14 +101,17 @@ func (l *loader) serviceSet(n ast.Node) (written []string, set svcSet) {
 		case !ok:
 			continue
 		case w == "any":
-			set = append(set, anyService...)
+			set = join(l, m, set, anyService)
 		case s == nil:
 			l.fail(m, l.serviceFor(w), "there is no service %q", w)
 		default:
 			s.used = true
-			set = append(set, s.svc...)
+			set = join(l, m, set, s.svc)
 		}
 		written = append(written, w)
+	}
+	if len(written) == 1 {
+		return written, set // resolved sets are normal already
 	}
 	return written, set.normal()
 }

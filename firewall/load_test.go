@@ -103,6 +103,41 @@ func TestLoadTellsSeveralErrors(t *testing.T) {
 	}
 }
 
+// TestCostly reads policies of 256 KiB that somebody has made to cost time and memory. Each is refused, or read; the test's own time limit is the
+// judge.
+func TestCostly(t *testing.T) {
+	const size = 256 << 10
+	var many strings.Builder
+	for i := range size / 2 / 14 {
+		fmt.Fprintf(&many, "10.%d.%d.%d, ", i>>15&255, i>>7&255, i<<1&255)
+	}
+	big := "default: drop\ngroups:\n  a: [" + many.String() + "10.0.0.0]\n"
+	for _, c := range []struct{ name, head, line, says string }{
+		{"groups with a group in them", big, "  g%d: [a, lan]\n", "too long, once"},
+		{"a group with another in it often", big + "  b: [a", ", a", "not YAML"},
+		{"a group with another in it often, on lines", big + "  b:\n", "  - a\n", "too long, once"},
+		{"groups with a group alone", big, "  g%d: [a]\n", ""},
+		{"rules with a group alone", big + "rules:\n", "- {name: r%d, from: a, to: any, action: allow}\n", ""},
+		{"rules with a group and more", big + "rules:\n", "- {name: r%d, from: [a, lan], to: any, action: allow}\n", "too long, once"},
+		{"groups of nobody", "default: drop\ngroups:\n", "  g%d: nobody\n", "is no guest"},
+		{"keys after question marks", "", "? a\n", "question marks"},
+	} {
+		var b strings.Builder
+		b.WriteString(c.head)
+		for i := 0; b.Len() < size; i++ {
+			if strings.Contains(c.line, "%d") {
+				fmt.Fprintf(&b, c.line, i)
+			} else {
+				b.WriteString(c.line)
+			}
+		}
+		_, err := Load("p.yaml", []byte(b.String()), lab)
+		if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %.300v, want %q", c.name, err, c.says)
+		}
+	}
+}
+
 func TestGenerationIsOfContent(t *testing.T) {
 	a := mustCompile(t, mustLoad(t, reference), Fast)
 	same := mustCompile(t, mustLoad(t, "# a comment\n"+reference), Push)

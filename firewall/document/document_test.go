@@ -25,6 +25,9 @@ func TestParse(t *testing.T) {
 		{"brackets over many lines", strings.Repeat("[\n", 33), 33, 1, "nests deeper than 32"},
 		{"dashes", "a:\n " + strings.Repeat("- ", 100_000), 2, 1, "nests deeper than 32"},
 		{"question marks", strings.Repeat("? ", 100_000), 1, 1, "nests deeper than 32"},
+		{"keys after question marks", strings.Repeat("? a\n", 100_000), 33, 1, "more than 32 keys after question marks"},
+		{"such keys in a list", strings.Repeat("- ?\n", 100_000), 33, 1, "more than 32 keys after question marks"},
+		{"questions", "a: |\n" + strings.Repeat("  Is it so? Why?\n", 100), 0, 0, ""},
 		{"as deep as may be", "a: " + strings.Repeat("[", 32) + strings.Repeat("]", 32), 0, 0, ""},
 		{"many brackets that do not nest", "a: [" + strings.Repeat("[],\n", 100) + "]", 0, 0, ""},
 	} {
