@@ -323,9 +323,10 @@ func (c *change) grace(p firewall.Placement) time.Duration {
 }
 
 // drain watches on: for long enough to tell what is lost from what is on its way, and where the old way led through the
-// appliance, until nothing comes out of it any more.
+// appliance, until it is empty of it.
 func (c *change) drain(ctx context.Context) {
 	began := time.Now()
+	sounding := c.sound()
 	last, changed := c.fromAppliance(), began
 	for time.Since(began) < drainAtMost {
 		if pause(ctx, drainStep) != nil {
@@ -334,7 +335,9 @@ func (c *change) drain(ctx context.Context) {
 		if now := c.fromAppliance(); now != last {
 			last, changed = now, time.Now()
 		}
-		if (!c.drains() || time.Since(changed) >= graceAppliance) && time.Since(began) >= watchAfter+c.grace(c.to) {
+		answered := sounding.empty()
+		empty := !c.drains() || answered && time.Since(changed) >= graceAppliance
+		if empty && time.Since(began) >= watchAfter+c.grace(c.to) {
 			return
 		}
 	}

@@ -5,8 +5,10 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"sluice/firewall"
+	"sluice/vnic"
 	"sluice/vnic/frame"
 )
 
@@ -73,6 +75,14 @@ func (p *probes) answer(payload []byte, now int64) bool {
 	return false
 }
 
+// came says whether a probe has been answered.
+func (p *probes) came(number [probeLen]byte) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := slices.IndexFunc(p.sent[:], func(q probe) bool { return q.number == number })
+	return i >= 0 && p.sent[i].at == 0
+}
+
 // since says how long there has been no answer of a kind, and how long the last one took, in ns. Before start nothing counts.
 func (p *probes) since(start, now int64, tracked bool) (silent, took int64) {
 	p.mu.Lock()
@@ -109,33 +119,97 @@ func newProbe(o *frame.Outer, to frame.MAC, number [probeLen]byte, tracked uint1
 	return f
 }
 
-// sendProbes sends one probe of each kind by the way that guests' frames take in a placement, and in its session.
-func (s *Switch) sendProbes(round uint16, placement firewall.Placement, in *session) {
+// way is how probes get to the appliance in a placement: by a port, and where the placement steers, in a session.
+type way struct {
+	outer frame.Outer
+	in    *session
+	port  *Port
+	nic   vnic.NIC
+}
+
+// ways are those by which guests' frames get there.
+func (s *Switch) ways(placement firewall.Placement, in *session) (all []way) {
 	s.mu.Lock()
-	ports, nics, outer := slices.Clone(s.ports), slices.Clone(s.nics), s.outer
-	s.mu.Unlock()
-	var ways []*Port
-	for i := range ports {
-		if p := &ports[i]; p.ID != 0 && p.serves(placement) && p.Steer == placement.Steers() {
-			ways = append(ways, p)
+	defer s.mu.Unlock()
+	for i := range s.ports {
+		if p := s.ports[i]; p.ID != 0 && p.serves(placement) && p.Steer == placement.Steers() && s.nics[i] != nil {
+			all = append(all, way{s.outer, in, &p, s.nics[i]})
 		}
 	}
+	return all
+}
+
+// probe sends one; tracked is 0 for one that conntrack does not look at.
+func (c *Core) probe(w way, tracked uint16) (number [probeLen]byte) {
+	number = c.probes.ask(c.Now(), tracked > 0)
+	f := newProbe(&w.outer, w.port.MAC, number, tracked)
+	if w.in != nil {
+		var ticket *frame.Ticket
+		if w.in.ticketed {
+			ticket = &frame.Ticket{}
+		}
+		f.Wrap(&w.outer, frame.NewVNI(w.in.id, 0, false), ticket, probeUntracked)
+	}
+	_, _ = w.nic.WriteBatch([]*frame.Frame{f}) // one that finds no room is one that is not answered
+	return number
+}
+
+// sendProbes sends one probe of each kind by the way that guests' frames take in a placement, and in its session.
+func (s *Switch) sendProbes(round uint16, placement firewall.Placement, in *session) {
+	ways := s.ways(placement, in)
 	if len(ways) == 0 {
 		return
 	}
-	way := ways[int(round)%len(ways)]
-	for _, tracked := range []uint16{0, round%0xfff0 + 1} {
-		number := s.core.probes.ask(s.core.Now(), tracked > 0)
-		f := newProbe(&outer, way.MAC, number, tracked)
-		if in != nil {
-			var ticket *frame.Ticket
-			if in.ticketed {
-				ticket = &frame.Ticket{}
-			}
-			f.Wrap(&outer, frame.NewVNI(in.id, 0, false), ticket, probeUntracked)
+	w := ways[int(round)%len(ways)]
+	s.core.probe(w, 0)
+	s.core.probe(w, round%0xfff0+1)
+}
+
+// sounding asks an appliance by every way of a placement that is left whether it is empty: a probe comes back behind all that was handed over
+// before it.
+type sounding struct {
+	core *Core
+	ways []way
+	sent [][][probeLen]byte // by way
+	next int64              // when it sends again, monotonic ns: what was sent may have found no room
+}
+
+// soundEvery leaves the monitor's own probes their places.
+const soundEvery = 200 * time.Millisecond
+
+// sound begins with the old ways of a change; nil where the appliance would not answer.
+func (c *change) sound() *sounding {
+	if c.s.failure != firewall.Healthy {
+		return nil
+	}
+	n := &sounding{core: c.s.core}
+	if c.from.Visits() && c.from != c.to {
+		n.ways = c.s.ways(c.from, c.ending)
+	}
+	if c.keeping == nil && c.was.visits() {
+		n.ways = append(n.ways, c.s.ways(c.was.placement, c.was.session)...)
+	}
+	n.sent = make([][][probeLen]byte, len(n.ways))
+	return n
+}
+
+// empty says whether one has come back by each way. Nil is empty.
+func (n *sounding) empty() bool {
+	if n == nil {
+		return true
+	}
+	all, now := true, n.core.Now()
+	again := now >= n.next
+	for i, w := range n.ways {
+		if slices.ContainsFunc(n.sent[i], n.core.probes.came) {
+			continue
 		}
-		if nic := nics[way.ID]; nic != nil {
-			_, _ = nic.WriteBatch([]*frame.Frame{f}) // one that finds no room is one that is not answered
+		if all = false; again {
+			n.sent[i] = append(n.sent[i], n.core.probe(w, 0))
 		}
 	}
+	if again {
+		n.next = now + int64(soundEvery)
+	}
+	return all
 }

@@ -220,6 +220,31 @@ func TestStaleMoves(t *testing.T) {
 	}
 }
 
+// TestDrained leaves a placement while the appliance does nothing for longer than it is usually silent: what it was handed still arrives.
+func TestDrained(t *testing.T) {
+	for _, in := range visiting {
+		t.Run(in.String(), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.policy(referencePolicy)
+			r.place(in)
+			r.becomes(firewall.Healthy, false)
+			const frames = 20
+			r.fw.stalled.Store(true)
+			for i := range uint16(frames) {
+				r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 1000 + i, dport: 5201}).build())
+			}
+			r.balanced()
+			awake := time.AfterFunc(700*time.Millisecond, func() { r.fw.stalled.Store(false) }) // less than what a change waits for
+			defer awake.Stop()
+			r.place(firewall.Fast)
+			for range frames {
+				r.server.next("frame from before", isProto(frame.ProtoUDP, 5201))
+			}
+		})
+	}
+}
+
 // TestToldOnce recovers an appliance while the switch is about to do so by itself.
 func TestToldOnce(t *testing.T) {
 	r := newRig(t)
