@@ -177,9 +177,9 @@ type sounding struct {
 // soundEvery leaves the monitor's own probes their places.
 const soundEvery = 200 * time.Millisecond
 
-// sound begins with the old ways of a change; nil where the appliance would not answer.
+// sound begins with the old ways that a change drains; nil where there are none, or the appliance would not answer.
 func (c *change) sound() *sounding {
-	if c.s.failure != firewall.Healthy {
+	if !c.drains() || c.s.failure != firewall.Healthy {
 		return nil
 	}
 	n := &sounding{core: c.s.core}
