@@ -27,7 +27,7 @@ type Inspection struct {
 }
 
 // datagrams is what the inspector does not count, since it never sees it.
-type datagrams struct{ probes, refused, unsent uint64 }
+type datagrams struct{ probes, refused, unsent, overrun uint64 }
 
 // portSet is the ports of one session.
 type portSet [(frame.MaxSteerPort + 1) / 64]uint64
@@ -128,6 +128,7 @@ func (n *Inspection) hangUp() error {
 	}
 	line := n.line
 	n.line = nil
+	n.counts.overrun += line.overrun()
 	return line.close()
 }
 
@@ -144,7 +145,10 @@ func (n *Inspection) Report() inspect.Report {
 			r.Sessions = append(r.Sessions, uint8(id))
 		}
 	}
-	r.Probes, r.Refused, r.Unsent = n.counts.probes, n.counts.refused, n.counts.unsent
+	r.Probes, r.Refused, r.Unsent, r.Overrun = n.counts.probes, n.counts.refused, n.counts.unsent, n.counts.overrun
+	if n.line != nil {
+		r.Overrun += n.line.overrun()
+	}
 	return r
 }
 

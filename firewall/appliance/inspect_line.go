@@ -166,6 +166,18 @@ func (l *steerLine) receive() (int, error) {
 	return l.n, nil
 }
 
+// overrun says how many datagrams the line's queue had no room for.
+func (l *steerLine) overrun() (n uint64) {
+	const drops = 8 // SK_MEMINFO_DROPS, include/uapi/linux/sock_diag.h
+	var info [drops + 1]uint32
+	size := uint32(unsafe.Sizeof(info))
+	_ = l.raw.Control(func(fd uintptr) { // an error leaves 0: the line is closed
+		_, _, _ = unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
+			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	})
+	return uint64(info[drops])
+}
+
 const udpLen = 8
 
 // datagram is what lies in one of the packets that receive has got, and where its UDP header is. It is not whole where it is too long, or

@@ -189,6 +189,29 @@ func TestRootOnlyTheSession(t *testing.T) {
 	}
 }
 
+// TestRootOverrun hands more to an inspector that is busy than its queue holds: what is lost is counted, and still known once the session has ended.
+func TestRootOverrun(t *testing.T) {
+	r := newSteerRig(t)
+	eth := tcpFrame(webClient, webServer, frame.TCPAck, 1, 1, make([]byte, 60000))
+	const sent = 600 // 36 MB
+	r.mu.Lock()
+	for range sent {
+		r.send(3, eth)
+	}
+	r.mu.Unlock()
+	rep := r.Report()
+	for deadline := time.Now().Add(steerWait); rep.Frames+rep.Overrun < sent && time.Now().Before(deadline); rep = r.Report() {
+		time.Sleep(time.Millisecond) // a poll with a deadline
+	}
+	if rep.Frames+rep.Overrun != sent || rep.Overrun == 0 || rep.Frames == 0 {
+		t.Errorf("of %d frames %d were looked at and %d are known to be lost", sent, rep.Frames, rep.Overrun)
+	}
+	check(t, r.EndSteer(session))
+	if now := r.Report().Overrun; now != rep.Overrun {
+		t.Errorf("%d are known to be lost once the session has ended, want %d", now, rep.Overrun)
+	}
+}
+
 // TestRootNoGarbage: nothing is allocated for a frame that comes, is judged and goes back.
 func TestRootNoGarbage(t *testing.T) {
 	r := newSteerRig(t)

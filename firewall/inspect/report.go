@@ -24,6 +24,7 @@ type Report struct {
 	Probes   uint64  `json:"probes" doc:"That were answered"`
 	Refused  uint64  `json:"refused" doc:"Datagrams that belong to no session"`
 	Unsent   uint64  `json:"unsent" doc:"Frames that could not be given back"`
+	Overrun  uint64  `json:"overrun" doc:"Datagrams that found the inspector's queue full"`
 }
 
 // Count is how often something was met.

@@ -28,8 +28,8 @@ func inspectionsCommand() *cobra.Command {
 func writeInspections(w io.Writer, r inspect.Report) {
 	fmt.Fprintf(w, "frames: %d looked into (%d bytes) = %d passed + %d clean + %d dropped + %d reset + %d quarantined\n", r.Frames, r.Bytes,
 		r.Words["pass"], r.Words["clean"], r.Words["drop"], r.Words["reset"], r.Words["quarantine"])
-	fmt.Fprintf(w, "%d flows, %d bytes of memory; %d frames dropped for want of it; %d datagrams of no session\n\n", r.Flows, r.Memory,
-		r.NoMemory, r.Refused)
+	fmt.Fprintf(w, "%d flows, %d bytes of memory; %d frames dropped for want of it; %d datagrams of no session; %d lost in full queues\n\n", r.Flows,
+		r.Memory, r.NoMemory, r.Refused, r.Overrun+r.Unsent)
 	for _, part := range []struct {
 		head string
 		list []inspect.Count
