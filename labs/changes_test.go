@@ -60,7 +60,9 @@ func testChanges(t *testing.T, lab, kind string) {
 	must(t, "--lab", lab, "place", "fast")
 	talk := startTalk(t, lab)
 	talk.says(t, enforcedBegins)
-	before := queueLosses(t, lab)
+	count(t, lab, "client", "postrouting priority 300")
+	count(t, lab, "server", "prerouting priority -500")
+	before := lossesOf(t, lab)
 	downloads := startGuest(t, lab, "client", "sh", "-c", downloadForever)
 	stream := startGuest(t, lab, "client", "iperf3", "-c", "10.10.2.10", "-u", "-J",
 		"-l", fmt.Sprint(datagramBytes), "-b", fmt.Sprint(8*datagramBytes*datagramsASec), "-t", fmt.Sprint(5+changes*secondsAChange/10))
@@ -92,7 +94,7 @@ func testChanges(t *testing.T, lab, kind string) {
 		table.write(t, into, kind)
 	}
 	downloads.waitLines(t, len(downloads.read())+2)
-	checkStream(t, stream, changes, sum, func() int { return queueLosses(t, lab) - before })
+	checkStream(t, lab, stream, changes, sum, before)
 	if at != "off" {
 		talk.says(t, enforcedEnds)
 	}
@@ -159,56 +161,6 @@ func checkDownloads(t *testing.T, lines []string) {
 	t.Logf("%d downloads of %d bytes", len(lines), downloadBytes)
 }
 
-// queueLosses counts what queues that were full have lost since the lab began: those of the switch's ports, which it
-// counts, and the server's own socket. A machine that is too slow for the stream loses datagrams there in any placement.
-func queueLosses(t *testing.T, lab string) int {
-	t.Helper()
-	var s vswitch.Stats
-	if err := json.Unmarshal([]byte(must(t, "--lab", lab, "stats", "-o", "json")), &s); err != nil {
-		t.Fatal(err)
-	}
-	n := int(s.Dropped["full"])
-	for _, p := range s.Ports {
-		n += int(p.NICDrops)
-	}
-	for _, guest := range []string{"client", "server", "fw"} {
-		n += guestLosses(t, lab, guest)
-	}
-	return n
-}
-
-// guestLosses counts what a guest's kernel has dropped because a socket's buffer or its backlog was full.
-func guestLosses(t *testing.T, lab, guest string) int {
-	t.Helper()
-	r := inGuest(t, lab, guest, "", "cat", "/proc/net/snmp", "/proc/net/dev", "/proc/net/softnet_stat", "/proc/net/raw")
-	n := 0
-	var head []string
-	for line := range strings.Lines(r.stdout) {
-		f := strings.Fields(line)
-		switch {
-		case len(f) == 13 && strings.Contains(f[1], ":"): // of a raw socket, as the inspector has
-			n += atoi(t, f[12])
-		case f[0] == "Udp:" && head == nil:
-			head = f
-		case f[0] == "Udp:":
-			for i, name := range head {
-				if name == "RcvbufErrors" || name == "SndbufErrors" {
-					n += atoi(t, f[i])
-				}
-			}
-		case strings.HasSuffix(f[0], ":") && head != nil && f[0] != "lo:" && len(f) > 12:
-			n += atoi(t, f[4]) + atoi(t, f[12]) // dropped in and out (net/core/net-procfs.c)
-		case len(f) >= 13 && len(f[1]) == 8 && !strings.Contains(line, ":"): // of a processor's backlog, in hexadecimal
-			dropped, err := strconv.ParseUint(f[1], 16, 32)
-			if err != nil {
-				t.Fatal(err)
-			}
-			n += int(dropped)
-		}
-	}
-	return n
-}
-
 func atoi(t *testing.T, s string) int {
 	t.Helper()
 	n, err := strconv.Atoi(s)
@@ -218,8 +170,8 @@ func atoi(t *testing.T, s string) int {
 	return n
 }
 
-// checkStream compares what the server missed with what the receipts own up to, and what queues have lost.
-func checkStream(t *testing.T, b *background, changes int, sum vswitch.Receipt, queues func() int) {
+// checkStream compares what the server missed with what the receipts own up to, and what has been lost in places that count it.
+func checkStream(t *testing.T, lab string, b *background, changes int, sum vswitch.Receipt, before losses) {
 	t.Helper()
 	if err := b.waitWithin(t, deadline+time.Duration(changes*secondsAChange)*time.Second/10); err != nil {
 		t.Fatalf("iperf3: %v\n%s", err, strings.Join(b.read(), "\n"))
@@ -240,20 +192,21 @@ func checkStream(t *testing.T, b *background, changes int, sum vswitch.Receipt, 
 	if err := json.Unmarshal([]byte(strings.Join(b.read(), "\n")), &report); err != nil || len(report.End.Streams) != 1 {
 		t.Fatalf("iperf3 said: %v\n%s", err, strings.Join(b.read(), "\n"))
 	}
-	got := report.End.Sum
-	full := queues()
-	t.Logf("%d datagrams: %d lost, %d out of order; receipts of all flows: %d lost, %d reordered, %d duplicated; full queues: %d lost",
-		got.Packets, got.Lost, report.End.Streams[0].UDP.OutOfOrder, sum.Lost, sum.Reordered, sum.Duplicated, full)
-	if got.Packets < datagramsASec {
-		t.Errorf("only %d datagrams", got.Packets)
+	sent, seen := counted(t, lab, "client"), counted(t, lab, "server")
+	elsewhere := lossesOf(t, lab).since(before)
+	late := report.End.Streams[0].UDP.OutOfOrder
+	t.Logf("%d datagrams: %d lost, %d out of order (iperf3 missed %d); receipts of all flows: %d lost, %d reordered, %d duplicated; %d lost in places that count: %v",
+		sent, sent-seen, late, report.End.Sum.Lost, sum.Lost, sum.Reordered, sum.Duplicated, elsewhere.sum(), elsewhere)
+	if sent < datagramsASec {
+		t.Errorf("only %d datagrams", sent)
 	}
 	if sum.Overflow {
 		return // a receipt says that it did not see everything
 	}
-	if got.Lost > sum.Lost+full {
-		t.Errorf("%d datagrams lost, the receipts know of %d and full queues of %d", got.Lost, sum.Lost, full)
+	if lost := sent - seen; lost > sum.Lost+elsewhere.sum() {
+		t.Errorf("%d datagrams lost, the receipts know of %d and other places of %d", lost, sum.Lost, elsewhere.sum())
 	}
-	if late := report.End.Streams[0].UDP.OutOfOrder; late > sum.Reordered+sum.Duplicated {
+	if late > sum.Reordered+sum.Duplicated {
 		t.Errorf("%d datagrams out of order, the receipts know of %d", late, sum.Reordered)
 	}
 }

@@ -26,7 +26,7 @@ func TestRootDrills(t *testing.T) {
 	lab := drillLab(t)
 	devices := devicesOf(t, lab)
 	spaces := spacesOf(t, lab)
-	testDrills(t, lab)
+	testDrills(t, lab, "netns")
 	t.Run("wrong", func(t *testing.T) { testWrongDrills(t, lab) })
 	if now := devicesOf(t, lab); now != devices {
 		t.Errorf("the lab's devices were\n%s\nand are\n%s", devices, now)
@@ -52,13 +52,14 @@ func TestRootDrills(t *testing.T) {
 
 func TestLabDrills(t *testing.T) {
 	lab := sharedLab(t, "qemu")
-	testDrills(t, lab)
+	testDrills(t, lab, "qemu")
 }
 
-func testDrills(t *testing.T, lab string) {
+func testDrills(t *testing.T, lab, kind string) {
 	t.Run("kill in slow", func(t *testing.T) { testKill(t, lab) })
 	t.Run("kill in fast", func(t *testing.T) { testKillUnused(t, lab) })
 	t.Run("stall", func(t *testing.T) { testStall(t, lab) })
+	t.Run("noticed", func(t *testing.T) { testNoticed(t, lab, kind) })
 }
 
 // testKill kills the appliance that everything passes through, and boots it anew: the conversation that was cut off goes on, and of

@@ -27,6 +27,7 @@ var programs = []program{
 	{"ip", "iproute2", "usr/sbin"},
 	{"tc", "iproute2", "usr/sbin"}, // busybox's knows few queues
 	{"ss", "iproute2", "usr/bin"},
+	{"tc", "iproute2", "usr/sbin"},
 	{"conntrack", "conntrack", "usr/sbin"},
 	{"tcpdump", "tcpdump", "usr/bin"},
 	{"iperf3", "iperf3", "usr/bin"},
