@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	// wellFor is how long nothing must be wrong before a failure is over: as many rounds of probes as slow has ways, and one more.
+	// wellFor is how long nothing must be wrong before a failure is over: three rounds of probes.
 	wellFor = 2 * probeEvery
 	// An overload needs longer, because an appliance that is passed by looks well: calmAtFirst, and twice as long as before where it is back
 	// within relapse.
