@@ -53,6 +53,14 @@ func testChanges(t *testing.T, lab, kind string) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	table := newPairs(placements)
 
+	events := start(t, "--lab", lab, "events")
+	defer func() {
+		if t.Failed() {
+			t.Logf("the lab told:\n%s\ninspector: %s\nswitch: %s", strings.Join(events.read(), "\n"),
+				must(t, "--lab", lab, "inspections", "-o", "json"), must(t, "--lab", lab, "stats"))
+		}
+		events.stop(t)
+	}()
 	must(t, "--lab", lab, "place", "off")
 	witness := startGuest(t, lab, "server", "tcpdump", "-ni", "eth0", "-tt", "-l", "dst port 23 or dst port 7777")
 	denied := startGuest(t, lab, "client", "sh", "-c", deniedForever)
