@@ -246,7 +246,7 @@ func (c *change) move(ctx context.Context) error {
 	s.mu.Lock()
 	c.began = s.books()
 	s.mu.Unlock()
-	watched := s.newPlan(c.old)
+	watched := s.newPlan(c.listening)
 	c.ledger = newLedger(watched, s.lastLedger)
 	s.lastLedger, watched.ledger = c.ledger, c.ledger
 	c.window = window{
@@ -257,7 +257,7 @@ func (c *change) move(ctx context.Context) error {
 	if err := s.apply(ctx, watched); err != nil {
 		return err
 	}
-	if err := pause(ctx, watchBefore); err != nil {
+	if err := c.prove(ctx); err != nil {
 		return err
 	}
 	return c.handOver(ctx)
@@ -266,6 +266,20 @@ func (c *change) move(ctx context.Context) error {
 // old and new edit a plan to be of the placement that is left, and of the one that comes.
 func (c *change) old(p *Plan) {
 	p.ledger = nil
+}
+
+// listening is old, but probes may come back by the new way. No frame can: none has been sent on it.
+func (c *change) listening(p *Plan) {
+	c.old(p)
+	if !c.to.Visits() {
+		return
+	}
+	if c.session != p.steering.in[0] {
+		p.steering.in[1] = c.session
+	}
+	for i := range p.Ports {
+		p.Ports[i].Accept = p.Ports[i].Accept || p.Ports[i].Steer
+	}
 }
 
 func (c *change) new(p *Plan) {

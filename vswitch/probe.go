@@ -1,7 +1,9 @@
 package vswitch
 
 import (
+	"context"
 	"crypto/rand"
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -164,6 +166,33 @@ func (s *Switch) sendProbes(round uint16, placement firewall.Placement, in *sess
 	s.core.probe(w, 0)
 	s.core.probe(w, round%0xfff0+1)
 }
+
+// proveAtMost is how long the new way of a change is tried: an appliance that does not answer for so long is not one to send frames to.
+const proveAtMost = 3 * time.Second
+
+// prove sees that the new way leads through the appliance and back, before any frame takes it; and the appliance's first packet, which is slow where
+// a processor is emulated, is none of a guest's. Meanwhile the ledger sees what a stream is like without a change.
+func (c *change) prove(ctx context.Context) error {
+	s := c.s
+	began := s.core.Now()
+	var ways []way
+	if c.to.Visits() {
+		ways = s.ways(c.to, c.session)
+	}
+	n := &sounding{core: s.core, ways: ways, sent: make([][][probeLen]byte, len(ways))}
+	for !n.empty() || s.core.Now()-began < int64(watchBefore) {
+		if s.core.Now()-began > int64(proveAtMost) {
+			return fmt.Errorf("the appliance gives back no probe by the way of %s", c.to)
+		}
+		if err := pause(ctx, proveStep); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// proveStep is how often it is looked whether the probes have come back.
+const proveStep = 2 * time.Millisecond
 
 // sounding asks an appliance by every way of a placement that is left whether it is empty: a probe comes back behind all that was handed over
 // before it.

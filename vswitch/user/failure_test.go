@@ -394,3 +394,27 @@ func TestForgedProbes(t *testing.T) {
 		t.Errorf("dropped %v", d)
 	}
 }
+
+// TestPlaceProves says that no placement is taken whose way does not lead through the appliance and back, and that the old one stays.
+func TestPlaceProves(t *testing.T) {
+	for _, to := range visiting {
+		t.Run(to.String(), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.policy(referencePolicy)
+			r.place(firewall.Fast)
+			r.connect(1000)
+			r.fw.hung.Store(true)
+			if _, err := r.sw.Place(context.Background(), to, vswitch.PlaceOptions{}); err == nil || !strings.Contains(err.Error(), "gives back no probe") {
+				t.Errorf("placed: %v", err)
+			}
+			if st := r.sw.Status(); st.Placement != firewall.Fast || st.Changing {
+				t.Errorf("%+v", st)
+			}
+			r.says(1000, 2)
+			r.fw.hung.Store(false)
+			r.place(to)
+			r.says(1000, 3)
+		})
+	}
+}
