@@ -56,6 +56,14 @@ func BuiltinNames() []string {
 	return names
 }
 
+// BuiltinName is the name of a built-in lab that is given by its name, its number, or both; empty where there is none.
+func BuiltinName(ref string) string {
+	if b := findBuiltin(ref); b != nil {
+		return b.name()
+	}
+	return ""
+}
+
 // findBuiltin finds a built-in lab by its name, its number, or both.
 func findBuiltin(ref string) *builtin {
 	all := builtins()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"sluice/labs"
 	"sluice/labs/check"
 )
 
@@ -160,6 +161,77 @@ func resets(t *testing.T) {
 	}
 	if r := checkJSON(t, 1); passedOf(r) != "reach look run answer" {
 		t.Errorf("after a reboot: %s", passedOf(r))
+	}
+}
+
+// TestRootSubmit is the way of a student's work to a mark: answers on the command line, submit, and a grade that needs no more than the
+// folder. Here the lab has its built-in text.
+func TestRootSubmit(t *testing.T) {
+	needRoot(t)
+	lab := uniqueLab(t, "submit")
+	t.Setenv("SLUICE_LAB", lab)
+	const student = "ada lovelace"
+	must(t, "lab", "deploy", "meet-the-switch", "--name", lab, "--guests", "netns", "--student", student)
+	class := t.TempDir()
+	work := filepath.Join(class, student)
+	if err := os.MkdirAll(work, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var solution map[string][]string
+	l, err := labs.LoadWork("meet-the-switch", labs.Work{Student: student, Folder: "solution"})
+	if err == nil {
+		solution, err = l.Answers()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, words := range solution {
+		must(t, append([]string{"lab", "answer", name}, words...)...)
+	}
+	must(t, "lab", "submit", work)
+	must(t, "lab", "submit", work) // once more changes nothing
+	if b, err := os.ReadFile(filepath.Join(work, "lab.yaml")); string(b) != "name: meet-the-switch\n" {
+		t.Errorf("the lab file says %q, %v", b, err)
+	}
+	submitRefuses(t, work)
+	r := sluice(t, "", "lab", "grade", class, "--guests", "netns", "--evidence", filepath.Join(t.TempDir(), "e"), "-o", "json")
+	var marks []struct {
+		Student string `json:"student"`
+		Passed  bool   `json:"passed"`
+	}
+	if err := json.Unmarshal([]byte(r.stdout), &marks); err != nil || r.code != 0 || len(marks) != 1 || !marks[0].Passed || marks[0].Student != student {
+		t.Errorf("exit code %d, %v\n%s%s", r.code, err, r.stdout, r.stderr)
+	}
+}
+
+// submitRefuses: a folder of another lab's, an answer that is there in other words, and a file that lines cannot be added to.
+func submitRefuses(t *testing.T, work string) {
+	t.Helper()
+	answers, err := os.ReadFile(filepath.Join(work, "answers.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(string(answers), ":")
+	for _, c := range []struct {
+		file, text string
+		code       int
+		want       string
+	}{
+		{"lab.yaml", "name: blind-spot\n", 2, "says that it is of lab blind-spot, and meet-the-switch runs"},
+		{"answers.yaml", first + ": something else\n", 1, "the answer " + first + ` is "something else" in `},
+		{"answers.yaml", "{}\n", 2, "does not take these lines; add them yourself:"},
+		{"answers.yaml", "nothing: [\n", 2, "answers.yaml:"},
+	} {
+		other := t.TempDir()
+		if err := os.WriteFile(filepath.Join(other, c.file), []byte(c.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if r := sluice(t, "", "lab", "submit", other); r.code != c.code || !strings.Contains(r.stderr, c.want) {
+			t.Errorf("%s with %q: exit code %d, want %d and %q\n%s", c.file, c.text, r.code, c.code, c.want, r.stderr)
+		}
+		if b, err := os.ReadFile(filepath.Join(other, c.file)); string(b) != c.text {
+			t.Errorf("%s is now %q, %v", c.file, b, err)
+		}
 	}
 }
 

@@ -56,8 +56,8 @@ func prepare(ref string, o Options) (*deployment, *Lab, error) {
 	if d.Guests == KindAuto {
 		d.Guests = l.Kind
 	}
-	if d.Guests != KindAuto && d.Guests != KindQEMU && d.Guests != KindNetns {
-		return nil, nil, control.Errorf(control.BadInput, "--guests %q: give qemu, netns or auto", d.Guests)
+	if err := CheckKind(d.Guests); err != nil {
+		return nil, nil, err
 	}
 	if err := control.CheckLabName(d.Name); err != nil {
 		return nil, nil, err
@@ -73,6 +73,14 @@ func prepare(ref string, o Options) (*deployment, *Lab, error) {
 	}
 	l.Name = d.Name
 	return d, l, nil
+}
+
+// CheckKind is an error for what is no kind that --guests takes.
+func CheckKind(kind string) error {
+	if kind != KindAuto && kind != KindQEMU && kind != KindNetns {
+		return control.Errorf(control.BadInput, "--guests %q: give qemu, netns or auto", kind)
+	}
+	return nil
 }
 
 // needRoot is an error for an ordinary user.

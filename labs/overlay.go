@@ -124,6 +124,31 @@ func (l *labReader) takePlacement(file string, text []byte) error {
 	return r.err
 }
 
+// LabNamedBy is the lab that a submission says it is of, by the name in its lab file; empty where it says none.
+func LabNamedBy(folder string) (string, error) {
+	root, err := os.OpenRoot(folder) // no link leads out of it
+	if err != nil {
+		return "", control.Errorf(control.BadInput, "open submission: %w", err)
+	}
+	defer root.Close()
+	text, err := readBounded(root.FS(), labFile)
+	if _, missing := root.Stat(labFile); errors.Is(missing, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", control.Errorf(control.BadInput, "read %s: %w", filepath.Join(folder, labFile), err)
+	}
+	r := &labReader{reader: reader{file: filepath.Join(folder, labFile), text: hole.ReplaceAll(text, []byte("0"))}, lab: &Lab{}}
+	if n := r.parse(); n != nil {
+		for _, e := range r.entries(n, "the lab") {
+			if e.name == "name" {
+				r.lab.Name = r.bounded(e.value, "the lab's name", maxWord)
+			}
+		}
+	}
+	return r.lab.Name, r.err
+}
+
 // Overlays are the folders of the lab that are laid over it: the solution, what must not pass, and starts of tasks.
 func (l *Lab) Overlays() []string {
 	var out []string

@@ -12,7 +12,7 @@ import (
 // Commands are those of a class; they stand beside the other commands of `sluice lab`.
 func Commands() []*cobra.Command {
 	return []*cobra.Command{
-		checkCommand(), gradeCommand(), resetCommand(), answerCommand(), hintCommand(), readmeCommand(), graphCommand(), lintCommand(),
+		checkCommand(), gradeCommand(), resetCommand(), answerCommand(), submitCommand(), hintCommand(), readmeCommand(), graphCommand(), lintCommand(),
 	}
 }
 

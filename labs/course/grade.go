@@ -34,25 +34,34 @@ type mark struct {
 func gradeCommand() *cobra.Command {
 	var of, guests, where string
 	cmd := &cobra.Command{
-		Use:   "grade FOLDER --of LAB",
+		Use:   "grade FOLDER",
 		Short: "Check many submissions, and write a row for each student",
 		Long: `Check every submission in a folder: each folder in it is one, and its name is the student's. The lab is deployed anew for each, with
 the student's parameters and files. What was met on the way is kept as evidence: frames, walks, receipts, commands.
 
+Which lab they are of is what sluice lab submit has put into them, or the name of FOLDER; --of overrides both, and is needed for a
+lab that is not built in.
+
 -o csv is a row for each student; table, json and yaml are taken, too.`,
-		Example: "  sluice lab grade handed-in --of fast-vs-slow -o csv > marks.csv",
+		Example: "  sluice lab grade handed-in -o csv > marks.csv\n  sluice lab grade handed-in --of ./my-lab",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			write, err := marksWriter(cmd)
 			if err != nil {
 				return err
 			}
-			if of == "" {
-				return control.Errorf(control.BadInput, "submissions of which lab? sluice lab grade %s --of LAB", args[0])
+			if err := labs.CheckKind(guests); err != nil {
+				return err
 			}
 			students, err := submissions(args[0])
 			if err != nil {
 				return err
+			}
+			if of == "" {
+				if of, err = labOf(args[0], students); err != nil {
+					return err
+				}
+				note(cmd, "submissions to %s", of)
 			}
 			l, err := labs.Load(of)
 			if err != nil {
@@ -79,7 +88,7 @@ the student's parameters and files. What was met on the way is kept as evidence:
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&of, "of", "", "the lab: a built-in one, or a folder")
+	cmd.Flags().StringVar(&of, "of", "", "the lab, built in or a folder, instead of what the submissions and FOLDER are called")
 	cmd.Flags().StringVar(&guests, "guests", labs.KindAuto, "what guests are: qemu, netns or auto")
 	cmd.Flags().StringVar(&where, "evidence", "", "the folder for evidence (default: FOLDER-evidence)")
 	return cmd
