@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/gopacket/pcapgo"
 
 	"sluice/labs"
 	"sluice/labs/check"
@@ -44,6 +47,8 @@ func TestRootGrade(t *testing.T) {
 			t.Errorf("evidence %s: %v", name, err)
 		}
 	}
+	deniedInCapture(t, filepath.Join(where, "ada"))
+	commandsAreLogged(t, where)
 	var mark struct {
 		Error string `json:"error"`
 	}
@@ -54,6 +59,115 @@ func TestRootGrade(t *testing.T) {
 	if err != nil || !strings.Contains(mark.Error, "eve/policy.yaml:1:1") {
 		t.Errorf("eve's report says %q, %v", mark.Error, err)
 	}
+}
+
+// deniedInCapture looks for a SYN that the policy denies with a tool of others, and for what was decided about it beside the capture.
+func deniedInCapture(t *testing.T, dir string) {
+	t.Helper()
+	const filter = "ip and src host 10.10.1.10 and dst host 10.10.2.10 and tcp dst port 23 and tcp[tcpflags] = tcp-syn"
+	out, err := exec.Command("tcpdump", "-n", "-r", filepath.Join(dir, "look.pcapng"), filter).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "10.10.2.10.23: Flags [S]") {
+		t.Errorf("tcpdump finds no denied SYN: %v\n%s", err, out)
+	}
+	r, err := os.Open(filepath.Join(dir, "look.pcapng"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	ng, err := pcapgo.NewNgReader(r, pcapgo.DefaultNgReaderOptions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	points := map[int]string{} // by packet, from 1
+	for n := 1; ; n++ {
+		_, info, err := ng.ReadPacketData()
+		if err != nil {
+			break
+		}
+		face, err := ng.Interface(info.InterfaceIndex)
+		if err != nil {
+			t.Fatal(err)
+		}
+		points[n] = face.Name
+	}
+	for _, f := range readLines[decided](t, filepath.Join(dir, "frames.jsonl")) {
+		if f.Task != "look" || f.Dst != "10.10.2.10:23" {
+			continue
+		}
+		if f.Point != "client/from-guest" || f.Verdict != "drop" || f.Reason != "default" || points[f.Packet] != f.Point || f.Attempt != 1 {
+			t.Errorf("%+v, in the capture at %q", f, points[f.Packet])
+		}
+		return
+	}
+	t.Error("no verdict is kept of the denied SYN")
+}
+
+// decided is what is kept of a frame beside its bytes.
+type decided struct {
+	Task, Point, Dst, Verdict, Reason string
+	Packet, Attempt                   int
+}
+
+func readLines[T any](t *testing.T, path string) (out []T) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for lines := json.NewDecoder(f); lines.More(); {
+		var x T
+		if err := lines.Decode(&x); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+// commandsAreLogged: what was done for ada is in the log with exit codes and output, from the deploy to the destroy; and for eve, whose
+// work cannot be deployed, there is a report all the same.
+func commandsAreLogged(t *testing.T, where string) {
+	t.Helper()
+	type logged struct {
+		Task   string
+		Asked  []string
+		Answer struct {
+			Stdout, Stderr string
+			Code           int
+		}
+	}
+	log := readLines[logged](t, filepath.Join(where, "ada", "commands.jsonl"))
+	find := func(what string) (l logged) {
+		for _, l := range log {
+			if strings.HasPrefix(strings.Join(l.Asked, " "), what) {
+				return l
+			}
+		}
+		t.Errorf("no command %q in the log", what)
+		return l
+	}
+	if len(log) > 0 {
+		if l := log[0]; strings.Join(l.Asked[:3], " ") != "sluice lab deploy" || !strings.Contains(l.Answer.Stderr, "client is ready") || l.Answer.Code != 0 {
+			t.Errorf("the first command is %+v", l)
+		}
+		if l := log[len(log)-1]; strings.Join(l.Asked[:3], " ") != "sluice lab destroy" || l.Task != "" {
+			t.Errorf("the last command is %+v", l)
+		}
+	}
+	if l := find("sluice exec client -- ip route"); l.Task != "run" || !strings.Contains(l.Answer.Stdout, "default via 10.10.1.1") {
+		t.Errorf("%+v", l)
+	}
+	if l := find("sluice exec client -- false"); l.Answer.Code != 1 {
+		t.Errorf("%+v", l)
+	}
+	if l := find("sluice exec client -- sluice probe --within"); l.Task != "reach" || !strings.Contains(l.Answer.Stdout, `"outcome":"answered"`) {
+		t.Errorf("%+v", l)
+	}
+	if l := find("sh check.sh"); !strings.HasPrefix(l.Answer.Stdout, "fast") {
+		t.Errorf("%+v", l)
+	}
+	find("sluice place slow")
 }
 
 // TestRootStudent is a session of a student: checks, hints, answers and resets in a lab that runs.

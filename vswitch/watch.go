@@ -12,10 +12,9 @@ import (
 	"sluice/vnic/frame"
 )
 
-// Bounds of a watch: every frame is compared with every sight, and what was seen is kept in memory that is there before.
+// Bounds of a watch: every frame is compared with every sight.
 const (
 	maxSights = 256
-	maxSeen   = 512
 	maxEnds   = 64 // addresses of one end of a sight
 )
 
@@ -34,25 +33,17 @@ type Seen struct {
 	Passed uint64 `json:"passed" doc:"Of these, those that the point let through"`
 }
 
-// SeenFrame is one frame that a sight has counted.
-type SeenFrame struct {
-	Sight   int            `json:"sight" doc:"Place of the first sight that it fits"`
-	Time    time.Time      `json:"time"`
-	Point   string         `json:"point"`
-	Proto   uint8          `json:"proto"`
-	Src     netip.AddrPort `json:"src"`
-	Dst     netip.AddrPort `json:"dst"`
-	Flags   uint8          `json:"tcp_flags,omitempty"`
-	Bytes   int            `json:"bytes"`
-	Verdict string         `json:"verdict" doc:"pass, drop, reject or steer"`
-	Reason  string         `json:"reason,omitempty"`
-	Rule    string         `json:"rule,omitempty"`
-}
-
 // Watched is what a watch has seen so far.
 type Watched struct {
 	Seen   []Seen      `json:"seen" doc:"In the order of the sights"`
-	Frames []SeenFrame `json:"frames" doc:"The first ones"`
+	Frames []SeenFrame `json:"frames" doc:"The first ones of each point"`
+	Missed []Missed    `json:"missed" doc:"Points to which more frames came than are kept"`
+}
+
+// Missed says how many of a point's frames a watch has counted, but not kept.
+type Missed struct {
+	Point  string `json:"point"`
+	Frames uint64 `json:"frames"`
 }
 
 // watch counts frames at insertion points. Walkers that meet one that fits take its mutex; others only compare.
@@ -62,7 +53,7 @@ type watch struct {
 
 	mu     sync.Mutex
 	seen   []Seen
-	frames []seenFrame // never longer than its capacity
+	frames seenFrames
 }
 
 // sight is a Sight as a walker compares it.
@@ -72,18 +63,7 @@ type sight struct {
 	proto    string
 	dst      uint16
 	from, to []frame.Addr
-}
-
-// seenFrame is a SeenFrame before it is told.
-type seenFrame struct {
-	sight   int
-	at      int64
-	port    string
-	dir     firewall.Dir
-	key     frame.Key
-	bytes   int
-	verdict firewall.Verdict
-	rule    string
+	point    int // its place among the points of the watch
 }
 
 // Watch counts the frames that fit the sights, from now on and instead of those of an earlier watch; without any sights it counts
@@ -96,7 +76,7 @@ func (s *Switch) Watch(sights []Sight) error {
 	if len(sights) > maxSights {
 		return fmt.Errorf("watch: %d sights; at most %d are taken", len(sights), maxSights)
 	}
-	w := &watch{wall: s.wall, seen: make([]Seen, len(sights)), frames: make([]seenFrame, 0, maxSeen)}
+	w := &watch{wall: s.wall, seen: make([]Seen, len(sights))}
 	for _, x := range sights {
 		y, err := x.parse(s.plan.Load())
 		if err != nil {
@@ -104,13 +84,14 @@ func (s *Switch) Watch(sights []Sight) error {
 		}
 		w.sights = append(w.sights, y)
 	}
+	w.frames.reserve(w.sights)
 	s.core.watch.Store(w)
 	return nil
 }
 
 // Watched is what the watch has seen since it was set.
 func (s *Switch) Watched() Watched {
-	out := Watched{Seen: []Seen{}, Frames: []SeenFrame{}}
+	out := Watched{Seen: []Seen{}, Frames: []SeenFrame{}, Missed: []Missed{}}
 	w := s.core.watch.Load()
 	if w == nil {
 		return out
@@ -118,8 +99,13 @@ func (s *Switch) Watched() Watched {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	out.Seen = append(out.Seen, w.seen...)
-	for i := range w.frames {
-		out.Frames = append(out.Frames, w.tell(&w.frames[i]))
+	for i := range w.frames.kept {
+		out.Frames = append(out.Frames, w.frames.tell(i, w.wall))
+	}
+	for _, p := range w.frames.points {
+		if p.missed > 0 {
+			out.Missed = append(out.Missed, Missed{p.at, p.missed})
+		}
 	}
 	return out
 }
@@ -201,7 +187,9 @@ func (w *Walker) watched(f *frame.Frame, k *frame.Key, p *Port, d firewall.Dir, 
 	if v.Rule != 0 {
 		s.rule = w.plan.Program.RuleName(v.Rule)
 	}
-	w.watch.keep(&s)
+	w.watch.mu.Lock()
+	defer w.watch.mu.Unlock()
+	w.watch.frames.keep(w.watch.sights[first].point, &s, f.Eth())
 }
 
 func (w *watch) count(i int, passed bool) {
@@ -211,29 +199,4 @@ func (w *watch) count(i int, passed bool) {
 	if passed {
 		w.seen[i].Passed++
 	}
-}
-
-// keep remembers a frame while there is room; it allocates nothing.
-func (w *watch) keep(s *seenFrame) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if n := len(w.frames); n < cap(w.frames) {
-		w.frames = w.frames[:n+1]
-		w.frames[n] = *s
-	}
-}
-
-func (w *watch) tell(s *seenFrame) SeenFrame {
-	out := SeenFrame{
-		Sight: s.sight, Time: w.wall(s.at), Point: s.port + "/" + s.dir.String(), Proto: s.key.Proto, Flags: s.key.TCPFlags,
-		Src: netip.AddrPortFrom(s.key.Src.IP(), s.key.SrcPort), Dst: netip.AddrPortFrom(s.key.Dst.IP(), s.key.DstPort),
-		Bytes: s.bytes, Verdict: s.verdict.Action.String(), Rule: s.rule,
-	}
-	if s.verdict.Action == firewall.Drop {
-		out.Reason = s.verdict.Reason.String()
-		if s.verdict.Flags&firewall.VerdictReject != 0 {
-			out.Verdict = "reject"
-		}
-	}
-	return out
 }

@@ -21,6 +21,7 @@ type Options struct {
 	Own        *firewall.Placement // the lab's own; nil is not known
 	Say        func(text string)   // is told what takes time; may be nil
 	Submission bool                // the lab was deployed to judge a submission: nobody has worked in it
+	Attempt    func(task string)   // is told before each attempt at a task; may be nil
 }
 
 // retryEvery is how often the checks of a task are looked at again while it waits or holds.
@@ -81,6 +82,9 @@ func attempt(ctx context.Context, lab Lab, t Task, o *Options) (findings []Findi
 	}
 	for late := time.Now().Add(t.Wait); ; {
 		var made []uint64
+		if o.Attempt != nil {
+			o.Attempt(t.ID)
+		}
 		findings, made, err = look(ctx, lab, t, o)
 		moves = append(moves, made...)
 		if err != nil {

@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,48 +23,109 @@ import (
 type evidence struct {
 	lab check.Lab
 
-	mu     sync.Mutex
-	kept   map[string][]entry
-	policy string // in force at the end
+	mu       sync.Mutex
+	task     string // that is tried
+	attempt  int    // at the task, from 1
+	kept     map[string]*file
+	captures map[string]*capture // by task
+	policy   string              // in force at the end
 }
+
+// file is what will be a file of JSON lines.
+type file struct {
+	entries []entry
+	missed  int // earlier ones, which are not kept
+}
+
+// maxEntries bounds a file of evidence: a task that waits may be tried hundreds of times. The last ones are kept, for by them it was judged.
+const maxEntries = 2000
 
 // entry is one question and its answer.
 type entry struct {
-	Time   time.Time `json:"time"`
-	Asked  any       `json:"asked,omitempty"`
-	Answer any       `json:"answer"`
-	Error  string    `json:"error,omitempty"`
+	Time    time.Time `json:"time"`
+	Task    string    `json:"task,omitempty"`
+	Attempt int       `json:"attempt,omitempty"`
+	Asked   any       `json:"asked,omitempty"`
+	Answer  any       `json:"answer"`
+	Error   string    `json:"error,omitempty"`
+}
+
+// command is an entry's answer where something was done: what a student would have typed, and what came of it.
+type command struct {
+	check.Output
+	MS float64 `json:"ms"`
+}
+
+// tries notes that what comes now belongs to an attempt at a task.
+func (e *evidence) tries(task string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.task != task {
+		e.task, e.attempt = task, 0
+	}
+	e.attempt++
 }
 
 // keep remembers an entry under the name of the file that it goes to.
-func (e *evidence) keep(file string, asked, answer any, err error) {
-	x := entry{Time: time.Now(), Asked: asked, Answer: answer}
+func (e *evidence) keep(name string, asked, answer any, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	x := entry{Time: time.Now(), Task: e.task, Attempt: e.attempt, Asked: asked, Answer: answer}
 	if err != nil {
 		x.Error = err.Error()
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	if e.kept == nil {
-		e.kept = map[string][]entry{}
+		e.kept = map[string]*file{}
 	}
-	e.kept[file] = append(e.kept[file], x)
+	f := e.kept[name]
+	if f == nil {
+		f = &file{}
+		e.kept[name] = f
+	}
+	f.entries = append(f.entries, x)
+	if over := len(f.entries) - maxEntries; over > 0 {
+		f.entries, f.missed = slices.Delete(f.entries, 0, over), f.missed+over
+	}
+}
+
+// did writes a command into the log, which is in the order in which commands ended.
+func (e *evidence) did(begun time.Time, out check.Output, err error, words ...string) {
+	if err != nil && out.Code == 0 {
+		out.Code = int(control.ClassOf(err))
+	}
+	out.Stdout, out.Stderr = cut(out.Stdout), cut(out.Stderr)
+	e.keep("commands", words, command{out, float64(time.Since(begun).Microseconds()) / 1000}, err)
+}
+
+// cut bounds what the log keeps of an output.
+func cut(s string) string {
+	const most = 8 << 10 // bytes
+	if len(s) <= most {
+		return s
+	}
+	return fmt.Sprintf("%s\n(and %d more bytes)", s[:most], len(s)-most)
 }
 
 func (e *evidence) Probe(ctx context.Context, guest string, targets []probe.Target, within time.Duration) ([]probe.Result, error) {
+	begun := time.Now()
 	res, err := e.lab.Probe(ctx, guest, targets, within)
 	e.keep("attempts", guest, res, err)
+	said, _ := json.Marshal(res) // they came as JSON
+	e.did(begun, check.Output{Stdout: string(said)}, err, append([]string{"sluice", "exec", guest, "--"}, probe.Argv(targets, within)...)...)
 	return res, err
 }
 
 func (e *evidence) Exec(ctx context.Context, guest string, argv []string) (check.Output, error) {
+	begun := time.Now()
 	out, err := e.lab.Exec(ctx, guest, argv)
-	e.keep("commands", append([]string{"in " + guest}, argv...), out, err)
+	e.did(begun, out, err, append([]string{"sluice", "exec", guest, "--"}, argv...)...)
 	return out, err
 }
 
 func (e *evidence) Script(ctx context.Context, file string) (check.Output, error) {
+	begun := time.Now()
 	out, err := e.lab.Script(ctx, file)
-	e.keep("commands", file, out, err)
+	e.did(begun, out, err, "sh", file)
 	return out, err
 }
 
@@ -71,9 +135,7 @@ func (e *evidence) Watch(ctx context.Context, sights []vswitch.Sight) error {
 
 func (e *evidence) Watched(ctx context.Context) (vswitch.Watched, error) {
 	out, err := e.lab.Watched(ctx)
-	for _, f := range out.Frames {
-		e.keep("frames", nil, f, nil)
-	}
+	e.capture(out)
 	return out, err
 }
 
@@ -100,49 +162,106 @@ func (e *evidence) Placement(ctx context.Context) (firewall.Placement, []vswitch
 }
 
 func (e *evidence) Place(ctx context.Context, to firewall.Placement, o vswitch.PlaceOptions) (vswitch.Receipt, error) {
+	begun := time.Now()
 	r, err := e.lab.Place(ctx, to, o)
 	e.keep("receipts", to.String(), r, err)
+	words := []string{"sluice", "place", to.String()}
+	if o.Handover != "" {
+		words = append(words, "--handover", string(o.Handover))
+	}
+	e.did(begun, check.Output{}, err, words...)
 	return r, err
 }
 
 // end keeps what is only known at the end.
 func (e *evidence) end(ctx context.Context, c *control.Client) error {
+	e.tries("")
 	p, err := c.Policy(ctx)
 	e.policy = p.Source
 	return err
 }
 
-// write writes a folder: the report, the policy in force, and a file of JSON lines for each kind of thing that was met.
-func (e *evidence) write(dir string, report any) (err error) {
+// missing says what was met and is not kept.
+func (e *evidence) missing() (out []string) {
+	for _, name := range slices.Sorted(maps.Keys(e.kept)) {
+		if n := e.kept[name].missed; n > 0 {
+			out = append(out, fmt.Sprintf("%s.jsonl: %d earlier entries", name, n))
+		}
+	}
+	for _, task := range slices.Sorted(maps.Keys(e.captures)) {
+		out = append(out, e.captures[task].missing(task)...)
+	}
+	return out
+}
+
+// write writes a folder: the report, the policy in force, the frames of each task as a capture, and a file of JSON lines for each kind of
+// thing that was met. What an earlier grading has left there goes.
+func (e *evidence) write(dir string, m mark) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	b, err := json.MarshalIndent(report, "", "  ")
+	if err := removeOld(dir); err != nil {
+		return err
+	}
+	var frames []capturedFrame
+	for _, task := range slices.Sorted(maps.Keys(e.captures)) {
+		c := e.captures[task]
+		c.number()
+		frames = append(frames, c.frames...)
+		if err := c.write(filepath.Join(dir, task+".pcapng")); err != nil {
+			return err
+		}
+	}
+	m.Missing = e.missing()
+	b, err := json.MarshalIndent(m, "", "  ")
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "report.json"), append(b, '\n'), 0o644)
 	}
-	if err != nil || e == nil {
+	if err == nil && e.policy != "" {
+		err = os.WriteFile(filepath.Join(dir, "policy.yaml"), []byte(e.policy), 0o644)
+	}
+	for i := range frames {
+		frames[i].Data = nil // they are in the capture
+	}
+	if err == nil && len(frames) > 0 {
+		err = writeLines(filepath.Join(dir, "frames.jsonl"), frames)
+	}
+	for name, f := range e.kept {
+		if err == nil {
+			err = writeLines(filepath.Join(dir, name+".jsonl"), f.entries)
+		}
+	}
+	return err
+}
+
+// removeOld removes what write writes, and no other file.
+func removeOld(dir string) error {
+	here, err := os.ReadDir(dir)
+	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "policy.yaml"), []byte(e.policy), 0o644); err != nil {
-		return err
-	}
-	for name, entries := range e.kept {
-		if err := writeLines(filepath.Join(dir, name+".jsonl"), entries); err != nil {
-			return err
+	for _, x := range here {
+		ours := slices.ContainsFunc([]string{"report.json", "policy.yaml", "*.jsonl", "*.pcapng"}, func(pattern string) bool {
+			fits, _ := filepath.Match(pattern, x.Name())
+			return fits
+		})
+		if ours && !x.IsDir() {
+			if err := os.Remove(filepath.Join(dir, x.Name())); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func writeLines(path string, entries []entry) (err error) {
+func writeLines[T any](path string, lines []T) (err error) {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	enc := json.NewEncoder(f)
-	for _, x := range entries {
+	for _, x := range lines {
 		if err := enc.Encode(x); err != nil {
 			return err
 		}

@@ -28,7 +28,8 @@ type mark struct {
 	Passed   bool           `json:"passed"`
 	Error    string         `json:"error,omitempty"` // why the work could not be judged at all
 	Results  []check.Result `json:"tasks"`
-	Evidence string         `json:"evidence"` // a folder
+	Evidence string         `json:"evidence"`                   // a folder
+	Missing  []string       `json:"evidence_missing,omitempty"` // what was met and is not kept
 }
 
 func gradeCommand() *cobra.Command {

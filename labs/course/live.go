@@ -45,13 +45,9 @@ const patience = 20 * time.Second
 
 // Probe runs this same program in the guest.
 func (v *live) Probe(ctx context.Context, guest string, targets []probe.Target, within time.Duration) (res []probe.Result, err error) {
-	argv := []string{"sluice", "probe", "--within", within.String()}
-	for _, t := range targets {
-		argv = append(argv, t.String())
-	}
 	ctx, cancel := context.WithTimeout(ctx, within+patience)
 	defer cancel()
-	out, err := v.Exec(ctx, guest, argv)
+	out, err := v.Exec(ctx, guest, probe.Argv(targets, within))
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,31 +27,50 @@ type submission struct {
 // judge deploys the lab with the student's files under a name of its own, judges it, and destroys it. What was met on the way is the
 // evidence, also where it failed.
 func (s submission) judge(ctx context.Context) (l *labs.Lab, report check.Report, met *evidence, err error) {
+	met = &evidence{}
 	l, err = labs.LoadWork(s.ref, s.work)
 	if err != nil {
-		return nil, report, nil, err
+		return nil, report, met, err
 	}
 	if err := hasTask(l, s.task); err != nil {
-		return l, report, nil, err
+		return l, report, met, err
 	}
 	answers, err := l.Answers()
 	if err != nil {
-		return l, report, nil, err
+		return l, report, met, err
 	}
 	name := fmt.Sprintf("%.20s-c%d", l.Name, os.Getpid())
-	_, err = labs.Deploy(ctx, s.ref, labs.Options{Guests: s.guests, Name: name, Work: s.work}, func(what string) { s.note("  %s", what) })
-	if err != nil {
-		return l, report, nil, err
+	if err := s.deploy(ctx, name, met); err != nil {
+		return l, report, met, err
 	}
-	defer func() { err = errors.Join(err, labs.Destroy(name)) }()
+	defer func() {
+		begun := time.Now()
+		gone := labs.Destroy(name)
+		met.did(begun, check.Output{}, gone, "sluice", "lab", "destroy", name)
+		err = errors.Join(err, gone)
+	}()
 	c, err := control.Dial(ctx, name)
 	if err != nil {
-		return l, report, nil, err
+		return l, report, met, err
 	}
 	defer c.Close()
-	met = &evidence{lab: &live{Client: c, lab: l}}
-	report, err = judge(ctx, met, l, check.Options{Only: s.task, Answers: answers, Submission: true, Say: func(text string) { s.note("  %s", text) }})
+	met.lab = &live{Client: c, lab: l}
+	o := check.Options{Only: s.task, Answers: answers, Submission: true, Attempt: met.tries, Say: func(text string) { s.note("  %s", text) }}
+	report, err = judge(ctx, met, l, o)
 	return l, report, met, errors.Join(err, met.end(context.WithoutCancel(ctx), c))
+}
+
+// deploy brings the submission up, and writes that into the log.
+func (s submission) deploy(ctx context.Context, name string, met *evidence) error {
+	begun := time.Now()
+	var said strings.Builder
+	_, err := labs.Deploy(ctx, s.ref, labs.Options{Guests: s.guests, Name: name, Work: s.work}, func(what string) {
+		s.note("  %s", what)
+		fmt.Fprintln(&said, what)
+	})
+	words := []string{"sluice", "lab", "deploy", s.ref, "--name", name, "--guests", s.guests, "--student", s.work.Student}
+	met.did(begun, check.Output{Stderr: said.String()}, err, words...)
+	return err
 }
 
 // checkWork is `lab check --with`.

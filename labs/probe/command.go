@@ -8,6 +8,15 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// Argv is the command line that tries targets in a guest.
+func Argv(targets []Target, within time.Duration) []string {
+	argv := []string{"sluice", "probe", "--within", within.String()}
+	for _, t := range targets {
+		argv = append(argv, t.String())
+	}
+	return argv
+}
+
 // Command is the hidden `sluice probe`, which runs in a guest and prints one line of JSON: the results, in order.
 func Command() *cobra.Command {
 	cmd := &cobra.Command{

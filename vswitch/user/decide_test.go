@@ -81,14 +81,21 @@ func TestDecideAllocates(t *testing.T) {
 	question := arp(1, d.client.port.MAC, broadcast, d.client.addr(false), frame.AddrFrom(lan4))
 	work := &frame.Frame{}
 	for _, c := range []struct {
-		name string
-		f    *frame.Frame
+		name    string
+		f       *frame.Frame
+		watched bool
 	}{
-		{"known", known}, {"known IPv6", known6}, {"denied", denied}, {"rejected", rejected}, {"ARP", question},
+		{"known", known, false}, {"known IPv6", known6, false}, {"denied", denied, false}, {"rejected", rejected, false}, {"ARP", question, false},
+		{"known, watched", known, true}, {"denied, watched", denied, true},
 	} {
+		if c.watched { // the first 256 are kept, more are counted
+			if err := d.sw.Watch([]vswitch.Sight{{At: "client/from-guest"}, {At: "server/to-guest"}}); err != nil {
+				t.Fatal(err)
+			}
+		}
 		work.CopyFrom(c.f)
 		d.walk(w, work)
-		if n := testing.AllocsPerRun(100, func() {
+		if n := testing.AllocsPerRun(300, func() {
 			work.CopyFrom(c.f)
 			d.walk(w, work)
 		}); n != 0 {

@@ -1,6 +1,7 @@
 package user_test
 
 import (
+	"bytes"
 	"net/netip"
 	"strings"
 	"testing"
@@ -73,5 +74,57 @@ func TestWatchRefuses(t *testing.T) {
 	}
 	if n := len(r.sw.Watched().Seen); n != 1 {
 		t.Errorf("the earlier watch has %d sights", n)
+	}
+}
+
+// TestWatchKeeps says what is kept of the frames themselves: their first bytes as they came to the point, of so many at each, and how many
+// more there were.
+func TestWatchKeeps(t *testing.T) {
+	r := newRig(t)
+	r.policy(referencePolicy)
+	r.place(firewall.Fast)
+	if err := r.sw.Watch([]vswitch.Sight{{At: "client/from-guest", Proto: "udp", Port: 5201}, {At: "client/from-guest", Port: 5201}, {At: "server/to-guest", Proto: "udp"}}); err != nil {
+		t.Fatal(err)
+	}
+	const sent = 300
+	short := r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 5, dport: 5201, payload: []byte("first")}).build()
+	long := r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 5, dport: 5201, payload: make([]byte, 1000)}).build()
+	for i := range sent {
+		f := long
+		if i == 0 {
+			f = short
+		}
+		before := append([]byte(nil), f.Eth()...)
+		r.client.send(f)
+		if i%64 == 0 {
+			r.balanced()
+		}
+		if !bytes.Equal(before, f.Eth()) {
+			t.Fatal("the frame has changed")
+		}
+	}
+	r.balanced()
+	w := r.sw.Watched()
+	kept := map[string][]vswitch.SeenFrame{}
+	for _, f := range w.Frames {
+		kept[f.Point] = append(kept[f.Point], f)
+	}
+	for _, point := range []string{"client/from-guest", "server/to-guest"} {
+		got := kept[point]
+		if len(got) != 256 {
+			t.Fatalf("%d frames of %s are kept", len(got), point)
+		}
+		if f := got[1]; f.Bytes != long.Len || len(f.Data) != vswitch.MaxSeenBytes {
+			t.Errorf("%s: of %d bytes %d are kept", point, f.Bytes, len(f.Data))
+		}
+	}
+	if got := kept["client/from-guest"][0]; !bytes.Equal(got.Data, short.Eth()) {
+		t.Errorf("kept % x\nsent % x", got.Data, short.Eth())
+	}
+	if got := kept["server/to-guest"][0]; got.Data[14+8] != short.Eth()[14+8]-1 || len(got.Data) != short.Len { // it was routed: its TTL says so
+		t.Errorf("kept % x\nsent % x", got.Data, short.Eth())
+	}
+	if len(w.Missed) != 2 || w.Missed[0] != (vswitch.Missed{Point: "client/from-guest", Frames: sent - 256}) || w.Missed[1].Frames != sent-256 {
+		t.Errorf("missed %+v", w.Missed)
 	}
 }
