@@ -27,6 +27,17 @@ type counter struct {
 	log                 limiter
 }
 
+// Recount lets every rule count from zero. What flows that live have carried stays with them.
+func (p *Policy) Recount() {
+	for i := range p.counters {
+		c := &p.counters[i]
+		c.hits.Store(0)
+		c.frames.Store(0)
+		c.bytes.Store(0)
+		c.last.Store(0)
+	}
+}
+
 // ended adds to its rule what a flow has carried that the policy let in.
 func (p *Policy) ended(e tracked) {
 	if e.stamp == p.stamp && int(e.rule) < len(p.counters) {

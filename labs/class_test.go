@@ -7,13 +7,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/gopacket/pcapgo"
 
 	"sluice/labs"
 	"sluice/labs/check"
+	"sluice/vswitch/control"
 )
 
 // These tests use a lab that has every kind of check, and a class of three: one is right, one allows everything, one hands in what is no
@@ -346,6 +349,120 @@ func submitRefuses(t *testing.T, work string) {
 		if b, err := os.ReadFile(filepath.Join(other, c.file)); string(b) != c.text {
 			t.Errorf("%s is now %q, %v", c.file, b, err)
 		}
+	}
+}
+
+// TestRootReset brings a lab back to its start from wherever a student has left it: the appliance is dead, stands still, hangs, or has the
+// policy in its hands. What a student sees then is what a lab shows that was just deployed.
+func TestRootReset(t *testing.T) {
+	needRoot(t)
+	lab := uniqueLab(t, "reset")
+	t.Setenv("SLUICE_LAB", lab)
+	must(t, "lab", "deploy", everyLab, "--name", lab, "--guests", "netns")
+	policy := filepath.Join(t.TempDir(), "policy.yaml")
+	if err := os.WriteFile(policy, []byte("default: reject\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		what, placement string
+		harm            func()
+	}{
+		{"killed in slow", "slow", func() { must(t, "appliance", "kill") }},
+		{"stalled in slow", "slow", func() { must(t, "appliance", "stall") }},
+		{"stalled, and unused", "fast", func() { must(t, "appliance", "stall") }},
+		{"stalled and killed in inspect", "inspect", func() { must(t, "appliance", "stall"); must(t, "appliance", "kill") }},
+		{"hung in slow", "slow", func() { signalGuest(t, lab, "fw", "-STOP") }},
+		{"hung, and unused", "fast", func() { signalGuest(t, lab, "fw", "-STOP") }},
+		{"full in slow", "slow", func() {
+			must(t, "exec", "fw", "--", "nft", "insert rule inet sluice forward ct state new drop")
+		}},
+		{"fails open", "slow", func() { must(t, "place", "slow", "--fail", "open"); must(t, "appliance", "kill") }},
+		{"pushed to", "push", func() {}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			must(t, "policy", "apply", policy)
+			must(t, "place", c.placement)
+			for range 3 {
+				sluice(t, "", "exec", "client", "--", "ping", "-c1", "-W1", "10.10.2.10")
+			}
+			c.harm()
+			must(t, "lab", "reset")
+			isFresh(t, lab)
+			must(t, "lab", "check", "--task", "look")
+			if out := must(t, "appliance", "status", "-o", "json"); !strings.Contains(out, `"state": "ready"`) {
+				t.Errorf("the appliance: %s", out)
+			}
+		})
+	}
+	keepsHistory(t)
+	signalGuest(t, lab, "server", "-KILL")
+	ended := func() bool {
+		return slices.ContainsFunc(inspectLab(t, lab).Guests, func(g control.GuestInfo) bool { return g.Name == "server" && g.State != "ready" })
+	}
+	for range 100 {
+		if ended() {
+			break
+		}
+		time.Sleep(100 * time.Millisecond) // a poll
+	}
+	if r := sluice(t, "", "lab", "reset"); r.code != 1 || !strings.Contains(r.stderr, "sluice lab reset --reboot brings it back") {
+		t.Errorf("without a guest: exit code %d\n%s", r.code, r.stderr)
+	}
+	must(t, "lab", "reset", "--reboot")
+	must(t, "lab", "check", "--task", "look")
+}
+
+// keepsHistory: the way to the start of a task leaves what was done for earlier ones.
+func keepsHistory(t *testing.T) {
+	t.Helper()
+	must(t, "place", "slow")
+	must(t, "lab", "reset", "--to", "change")
+	if out := must(t, "place", "--history", "-o", "json"); !strings.Contains(out, `"to": "slow"`) {
+		t.Errorf("history: %s", out)
+	}
+	must(t, "lab", "reset")
+}
+
+// signalGuest signals a namespace guest's processes, which nobody has asked the lab to do.
+func signalGuest(t *testing.T, lab, guest, signal string) {
+	t.Helper()
+	out, err := exec.Command("ip", "netns", "pids", "sluice-"+onMachine(lab)+"."+guest).Output()
+	if err != nil || len(strings.Fields(string(out))) == 0 {
+		t.Fatalf("the processes of %s: %q, %v", guest, out, err)
+	}
+	for _, pid := range strings.Fields(string(out)) {
+		_ = exec.Command("kill", signal, pid).Run() // it may have ended with another
+	}
+}
+
+// isFresh looks at what a student does: counters, rules, flows, MACs, the share and the history. A guest may have sent a neighbour
+// solicitation since.
+func isFresh(t *testing.T, lab string) {
+	t.Helper()
+	st := statsOf(t, lab)
+	const few = 8
+	var dropped uint64
+	for _, n := range st.Dropped {
+		dropped += n
+	}
+	if st.Placement.String() != "fast" || st.In > few || st.Out > few || st.Share.Frames > few || st.Flows > 0 || dropped > few || st.In+st.Copies != st.Out+dropped {
+		t.Errorf("after the reset: %+v", st)
+	}
+	for _, p := range st.Ports {
+		if p.InFrames > few || p.OutFrames > few || p.InBytes > few*100 || p.Copies > few || len(p.Dropped) > 1 || p.MACs > 1 {
+			t.Errorf("port %+v", p)
+		}
+	}
+	for _, r := range st.Rules {
+		if r.Hits > few || r.Frames > few || r.Bytes > few*100 {
+			t.Errorf("rule %+v", r)
+		}
+	}
+	if len(st.Rules) < 2 {
+		t.Errorf("rules %+v", st.Rules)
+	}
+	if out := strings.TrimSpace(must(t, "place", "--history", "-o", "json")); out != "[]" {
+		t.Errorf("history: %s", out)
 	}
 }
 

@@ -15,6 +15,10 @@ type counters struct {
 	dropped             [frame.Reasons]atomic.Uint64
 	down                atomic.Bool   // the NIC has failed
 	generation          atomic.Uint64 // of the policy that every frame of the port has met since the last change
+
+	// From where they are told: what they were when the switch forgot. The switch's mutex guards both.
+	zero      books
+	zeroDrops uint64 // of the NIC
 }
 
 // tally is what a batch adds to the counters of the port it came from.

@@ -140,6 +140,14 @@ func (t *fdb) removePort(port frame.PortID) {
 	delete(t.swept, port)
 }
 
+// clear forgets everything.
+func (t *fdb) clear() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.removeWhere(func(*fdbEntry) bool { return true })
+	clear(t.swept)
+}
+
 // removeWhere unlinks entries under the lock. A reader that stands on one still finds its way on from there.
 func (t *fdb) removeWhere(gone func(*fdbEntry) bool) {
 	for i := range t.buckets {

@@ -137,3 +137,11 @@ func (n *neighbours) removePort(port frame.PortID) {
 	maps.DeleteFunc(next, func(_ neighbourKey, e *neighbour) bool { return e.port == port })
 	n.known.Store(&next)
 }
+
+// clear forgets everything.
+func (n *neighbours) clear() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.known.Store(&map[neighbourKey]*neighbour{})
+	clear(n.asked)
+}

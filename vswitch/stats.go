@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sluice/firewall"
+	"sluice/vnic"
 	"sluice/vnic/frame"
 )
 
@@ -37,6 +38,19 @@ func (b *books) add(o books) {
 	for r, n := range o.dropped {
 		b.dropped[r] += n
 	}
+}
+
+// less is what has been added to earlier books of the same counters.
+func (b books) less(old books) books {
+	b.in -= old.in
+	b.inBytes -= old.inBytes
+	b.copies -= old.copies
+	b.out -= old.out
+	b.outBytes -= old.outBytes
+	for r := range b.dropped {
+		b.dropped[r] -= old.dropped[r]
+	}
+	return b
 }
 
 // books sums up all ports, those that are gone included. The caller has the mutex.
@@ -76,7 +90,7 @@ func (s *Switch) Stats() Stats {
 	s.core.fdb.each(s.segments, s.core.Now(), func(_ *Segment, _ frame.MAC, port frame.PortID, _ time.Duration) { macs[port]++ })
 	for id, c := range s.counters {
 		if c != nil {
-			b := c.read()
+			b := c.read().less(c.zero)
 			sum.add(b)
 			ps := s.portStats(frame.PortID(id), b)
 			ps.MACs = macs[ps.ID]
@@ -113,10 +127,16 @@ func (s *Switch) portStats(id frame.PortID, b books) PortStats {
 	default:
 		ps.Generation = s.counters[id].generation.Load()
 	}
-	if n, ok := s.nics[id].(interface{ Drops() uint64 }); ok {
-		ps.NICDrops = n.Drops()
-	}
+	ps.NICDrops = dropsOf(s.nics[id]) - s.counters[id].zeroDrops
 	return ps
+}
+
+// dropsOf is how many frames a NIC has lost itself.
+func dropsOf(nic vnic.NIC) uint64 {
+	if n, ok := nic.(vnic.Dropper); ok {
+		return n.Drops()
+	}
+	return 0
 }
 
 // Status is how the switch is now.

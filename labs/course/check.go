@@ -81,7 +81,7 @@ func checkRunning(cmd *cobra.Command, args []string, student, task string) (stri
 	s.progress.OwnMoves = report.OwnMoves
 	for _, r := range report.Results {
 		if !r.Skipped {
-			s.progress.Facts[r.ID] = r.Facts
+			s.progress.Facts[r.ID], s.progress.Passed[r.ID] = r.Facts, r.Passed
 		}
 		if !r.Skipped && !r.Passed {
 			s.progress.Tries[r.ID]++

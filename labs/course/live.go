@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -82,7 +83,7 @@ func (v *live) Script(ctx context.Context, file string) (out check.Output, err e
 		err = os.Symlink(self, filepath.Join(dir, "sluice"))
 	}
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "script"), text, 0o600)
+		err = os.WriteFile(filepath.Join(dir, "script"), append([]byte(ended), text...), 0o600)
 	}
 	if err != nil {
 		return out, fmt.Errorf("prepare script %s: %w", file, err)
@@ -90,20 +91,47 @@ func (v *live) Script(ctx context.Context, file string) (out check.Output, err e
 	return runScript(ctx, dir, "SLUICE_LAB="+v.Lab())
 }
 
-func runScript(ctx context.Context, dir, lab string) (check.Output, error) {
-	var out, errs limited
+// ended makes SIGTERM an end like any other: else sh would not run what the script has left in `trap ... EXIT`. It stands in the script's first
+// line, so that the numbers of lines stay.
+const ended = "trap 'exit 143' TERM; "
+
+// cleanUp is how long a script that is out of time may take to leave the lab as it was: it may have to boot the appliance.
+const cleanUp = 30 * time.Second
+
+// runScript ends a script with SIGTERM when ctx does, and all that it has started. What still runs after the script is killed. Its output goes
+// into files: a pipe would stay open as long as whatever it has left behind.
+func runScript(ctx context.Context, dir, lab string) (out check.Output, err error) {
+	var files [2]*os.File
+	for i, name := range []string{"stdout", "stderr"} {
+		if files[i], err = os.Create(filepath.Join(dir, name)); err != nil {
+			return out, fmt.Errorf("keep what a script says: %w", err)
+		}
+		defer files[i].Close()
+	}
 	cmd := exec.CommandContext(ctx, "sh", "script")
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &errs
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, files[0], files[1]
 	cmd.Env = append(os.Environ(), lab, "PATH="+dir+":"+os.Getenv("PATH"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
-	err := cmd.Run()
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = cleanUp
+	if err := cmd.Start(); err != nil {
+		return out, fmt.Errorf("run a script: %w", err)
+	}
+	err = cmd.Wait()
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // mostly there is nobody any more
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		err = nil
 	}
-	return check.Output{Stdout: out.String(), Stderr: errs.String(), Code: cmd.ProcessState.ExitCode()}, err
+	var said [2]limited
+	for i, f := range files {
+		if _, seek := f.Seek(0, io.SeekStart); seek != nil {
+			err = errors.Join(err, seek)
+		}
+		_, copied := io.Copy(&said[i], io.LimitReader(f, maxOutput))
+		err = errors.Join(err, copied)
+	}
+	return check.Output{Stdout: said[0].String(), Stderr: said[1].String(), Code: cmd.ProcessState.ExitCode()}, err
 }
 
 // limited keeps the beginning of what is written to it, and takes the rest for written.

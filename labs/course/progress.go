@@ -18,6 +18,7 @@ import (
 type progress struct {
 	Tries    map[string]int      `json:"tries"`     // failed ones, by task
 	Facts    map[string][]string `json:"facts"`     // what the last try of a task has observed
+	Passed   map[string]bool     `json:"passed"`    // tasks that passed when they were tried last
 	Bought   map[string][]int    `json:"hints"`     // hints that were asked for, by task
 	Answers  map[string][]string `json:"answers"`   // by name
 	OwnMoves []uint64            `json:"own_moves"` // epochs of changes of placement that checks have made
@@ -47,7 +48,7 @@ func openProgress(lab string) (*progress, error) {
 		f.Close()
 		return nil, control.Errorf(control.BadInput, "another check of lab %s runs: wait until it has ended", lab)
 	}
-	p := &progress{Tries: map[string]int{}, Facts: map[string][]string{}, Bought: map[string][]int{}, Answers: map[string][]string{}, file: f}
+	p := &progress{Tries: map[string]int{}, Passed: map[string]bool{}, Facts: map[string][]string{}, Bought: map[string][]int{}, Answers: map[string][]string{}, file: f}
 	info, err := f.Stat()
 	if err == nil && info.Size() > maxProgress {
 		err = fmt.Errorf("it has %d bytes", info.Size())

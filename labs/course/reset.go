@@ -1,12 +1,15 @@
 package course
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"sluice/firewall"
 	"sluice/labs"
 	"sluice/vswitch"
 	"sluice/vswitch/cli"
@@ -19,11 +22,13 @@ func resetCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reset [LAB]",
 		Short: "Bring a running lab back to its start, or to the start of a task",
-		Long: `Put the policy and the placement of the lab's start in force again, and forget all flows. What happened inside the guests stays, and so do
-the counters; with --reboot the lab is deployed anew, so that nothing stays. Answers, tries and hints are remembered until the
-lab is destroyed.
+		Long: `Bring a lab back to its start: an appliance that is stalled goes on, one that has ended or does not answer boots again; then the policy and
+the placement of the start are put in force, all flows and all that the switch has learnt are forgotten, and counters, the fast share
+and the history of changes begin anew. What happened inside the other guests stays; with --reboot the lab is deployed anew, so that
+nothing stays. Answers, tries and hints are remembered until the lab is destroyed.
 
-The start of a task is in the lab's folder start/TASK, which is laid over the lab like a submission; without one it is the lab's own.`,
+With --to TASK it is brought to the start of a task: the lab's folder start/TASK is laid over the lab like a submission; without one it
+is the lab's own start. The history of changes stays then, for it belongs to tasks before.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: cli.CompleteLabs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -40,7 +45,7 @@ The start of a task is in the lab's folder start/TASK, which is laid over the la
 					return err
 				}
 			}
-			return s.reset(cmd)
+			return s.reset(cmd, to == "")
 		},
 	}
 	cmd.Flags().StringVar(&to, "to", "", "a task: to its start")
@@ -86,22 +91,89 @@ func (s *session) again(cmd *cobra.Command) error {
 		s.progress = old
 		return err
 	}
-	s.progress.Tries, s.progress.Facts, s.progress.Bought, s.progress.Answers = old.Tries, old.Facts, old.Bought, old.Answers
+	s.progress.Tries, s.progress.Facts, s.progress.Bought, s.progress.Answers = old.Tries, old.Facts, old.Bought, old.Answers // what has passed has to pass again
 	return s.progress.save()
 }
 
-// reset puts the start in force. Placing with the handover cut forgets all flows, where the placement stays the same, too.
-func (s *session) reset(cmd *cobra.Command) error {
+// reset puts the start in force, with an appliance that is well, and lets the switch begin anew.
+func (s *session) reset(cmd *cobra.Command, history bool) error {
 	ctx := cmd.Context()
+	booted, err := s.heal(cmd)
+	if err != nil {
+		return err
+	}
+	err = s.putInForce(ctx)
+	if err != nil && s.lab.Appliance != nil && !booted && ctx.Err() == nil {
+		note(cmd, "it does not work with the appliance as it is (%v): it boots again", err)
+		if err = s.client.Appliance(ctx, control.Restart); err == nil {
+			err = s.putInForce(ctx)
+		}
+	}
+	if err == nil {
+		err = s.client.Forget(ctx, history)
+	}
+	if err == nil {
+		note(cmd, "lab %s is at its start: policy %s, placement %s, no flows, counters at zero", s.client.Lab(), s.lab.Policy.File, s.lab.Placement)
+	}
+	return errors.Join(err, s.progress.save())
+}
+
+// heal brings the appliance back after a drill, and says whether it has booted.
+func (s *session) heal(cmd *cobra.Command) (booted bool, err error) {
+	info, err := s.client.Inspect(cmd.Context())
+	if err != nil {
+		return false, err
+	}
+	for _, g := range info.Guests {
+		switch {
+		case g.State == "ready" && (!g.Appliance || s.answering(cmd.Context(), g.Name)):
+		case !g.Appliance:
+			err = errors.Join(err, control.Errorf(control.Failed, "guest %s is %s: sluice lab reset --reboot brings it back", g.Name, g.State))
+		case g.State == "stalled":
+			note(cmd, "%s goes on", g.Name)
+			err = errors.Join(err, s.client.Appliance(cmd.Context(), control.Resume))
+		default:
+			note(cmd, "%s boots", g.Name)
+			booted = true
+			err = errors.Join(err, s.client.Appliance(cmd.Context(), control.Restart))
+		}
+	}
+	return booted, err
+}
+
+// answering says whether a guest runs a command: one may hang though nobody has stalled it.
+func (s *session) answering(ctx context.Context, guest string) bool {
+	const within = 5 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	out, err := (&live{Client: s.client}).Exec(ctx, guest, []string{"true"})
+	return err == nil && out.Code == 0
+}
+
+// putInForce brings in the policy and the placement of the start. Placing with the handover cut forgets all flows, where the placement stays
+// the same, too. In push the policy belongs to the appliance, so that is left first.
+func (s *session) putInForce(ctx context.Context) error {
+	now, err := s.client.Placement(ctx)
+	if err != nil {
+		return err
+	}
+	if now.Placement == firewall.Push {
+		if err := s.cutTo(ctx, firewall.Fast); err != nil {
+			return err
+		}
+	}
 	p := s.lab.Policy
 	if _, err := s.client.SetPolicy(ctx, control.PolicyText{File: p.File, Source: string(p.Source)}); err != nil {
 		return err
 	}
-	r, err := s.client.Place(ctx, s.lab.Placement, vswitch.PlaceOptions{Handover: vswitch.Cut})
-	if err != nil {
-		return err
+	return s.cutTo(ctx, s.lab.Placement)
+}
+
+// cutTo changes the placement; the change is not the student's.
+func (s *session) cutTo(ctx context.Context, to firewall.Placement) error {
+	r, err := s.client.Place(ctx, to, vswitch.PlaceOptions{Handover: vswitch.Cut})
+	if err == nil {
+		s.progress.OwnMoves = append(slices.Clone(s.progress.OwnMoves), r.Epoch)
 	}
-	s.progress.OwnMoves = append(slices.Clone(s.progress.OwnMoves), r.Epoch)
-	note(cmd, "lab %s is at its start: policy %s, placement %s, no flows", s.client.Lab(), p.File, s.lab.Placement)
-	return s.progress.save()
+	return err
 }

@@ -85,7 +85,7 @@ func hintCommand() *cobra.Command {
 			if err := hasTask(s.lab, args[0]); err != nil {
 				return err
 			}
-			h, err := s.nextHint(args[0])
+			h, err := s.progress.nextHint(taskOf(s.lab, args[0]))
 			if err != nil {
 				return err
 			}
@@ -97,30 +97,40 @@ func hintCommand() *cobra.Command {
 	}
 }
 
+// taskOf is a task that the lab has.
+func taskOf(l *labs.Lab, id string) check.Task {
+	return l.Tasks[slices.IndexFunc(l.Tasks, func(t check.Task) bool { return t.ID == id })]
+}
+
 // givenHint is a hint that was asked for.
 type givenHint struct {
 	Text string `json:"text"`
 	Cost int    `json:"cost"`
 }
 
-// nextHint gives the first hint that is open and was not given yet, and remembers that it was.
-func (s *session) nextHint(id string) (h givenHint, err error) {
-	t := s.lab.Tasks[slices.IndexFunc(s.lab.Tasks, func(t check.Task) bool { return t.ID == id })]
+// nextHint gives the first hint that is open and was not given yet, and remembers that it was. None is sold as long as one is free, nor for a
+// task that has passed.
+func (p *progress) nextHint(t check.Task) (h givenHint, err error) {
+	if p.Passed[t.ID] {
+		return h, control.Errorf(control.Failed, "task %s has passed: it needs no hint", t.ID)
+	}
 	waiting := false
-	for i, x := range t.Hints {
-		switch {
-		case slices.Contains(s.progress.Bought[id], i):
-		case t.Open(i, s.progress.Facts[id], s.progress.Tries[id]):
-			s.progress.buy(id, i)
-			return givenHint{x.Text, x.Cost}, nil
-		default:
-			waiting = true
+	for _, free := range []bool{true, false} {
+		for i, x := range t.Hints {
+			switch {
+			case slices.Contains(p.Bought[t.ID], i) || free != (x.Cost == 0):
+			case t.Open(i, p.Facts[t.ID], p.Tries[t.ID]):
+				p.buy(t.ID, i)
+				return givenHint{x.Text, x.Cost}, nil
+			default:
+				waiting = true
+			}
 		}
 	}
 	if waiting {
-		return h, control.Errorf(control.Failed, "there is no hint yet: try first, and check it with sluice lab check --task %s", id)
+		return h, control.Errorf(control.Failed, "there is no hint yet: try first, and check it with sluice lab check --task %s", t.ID)
 	}
-	return h, control.Errorf(control.Failed, "there are no more hints for %s", id)
+	return h, control.Errorf(control.Failed, "there are no more hints for %s", t.ID)
 }
 
 func readmeCommand() *cobra.Command {

@@ -169,6 +169,11 @@ func (c *Client) Stats(ctx context.Context) (out vswitch.Stats, err error) {
 	return out, c.call(ctx, http.MethodGet, "/v1/stats", nil, &out)
 }
 
+// Forget makes the switch count from zero, and forget what it has learnt; with history, the receipts, too.
+func (c *Client) Forget(ctx context.Context, history bool) error {
+	return c.call(ctx, http.MethodPost, "/v1/forget", ForgetRequest{History: history}, &struct{}{})
+}
+
 // Watch makes the switch count the frames that fit the sights, from now on; none end the watch.
 func (c *Client) Watch(ctx context.Context, sights []vswitch.Sight) error {
 	if sights == nil {

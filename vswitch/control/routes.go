@@ -56,6 +56,7 @@ func (s *Server) routes() {
 	get(r, "/v1/flows", "The flows", s.getFlows)
 	get(r, "/v1/fdb", "The MACs that the switch knows, and the port of each", s.getFDB)
 	get(r, "/v1/stats", "The counters", s.getStats)
+	post(r, "/v1/forget", "Count from zero, and forget what was learnt", maxBody, s.forget)
 	get(r, "/v1/watch", "What the watch has seen since it was set", s.getWatch)
 	put(r, "/v1/watch", "Count frames at insertion points, from now on and instead of an earlier watch", maxWatchBody, s.putWatch)
 	get(r, "/v1/inspections", "What the appliance has found in the frames that it looked into", s.getInspections)
@@ -163,6 +164,15 @@ func (s *Server) getFDB(context.Context, *struct{}) ([]vswitch.MACEntry, error) 
 
 func (s *Server) getStats(context.Context, *struct{}) (vswitch.Stats, error) {
 	return s.sw.Stats(), nil
+}
+
+// ForgetRequest says what is forgotten beside counters and what was learnt.
+type ForgetRequest struct {
+	History bool `json:"history,omitempty" doc:"The receipts of earlier changes of placement, too"`
+}
+
+func (s *Server) forget(ctx context.Context, in *ask[ForgetRequest]) (struct{}, error) {
+	return struct{}{}, s.sw.Forget(ctx, in.Body.History)
 }
 
 func (s *Server) getWatch(context.Context, *struct{}) (vswitch.Watched, error) {

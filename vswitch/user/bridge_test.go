@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"sluice/firewall"
 	"sluice/vnic/frame"
@@ -176,4 +177,94 @@ func damaged(random *rand.Rand, g *guest, guests []*guest) *frame.Frame {
 		b[random.IntN(len(b))] = byte(random.Uint32())
 	}
 	return f
+}
+
+// evens waits until the books balance and nothing moves: what was sent before they began anew is not in them.
+func (r *rig) evens() {
+	r.t.Helper()
+	var last uint64
+	for range 1000 {
+		s := r.sw.Stats()
+		var dropped uint64
+		for _, n := range s.Dropped {
+			dropped += n
+		}
+		if s.In+s.Copies == s.Out+dropped && s.In == last {
+			return
+		}
+		last = s.In
+		time.Sleep(5 * time.Millisecond) // a poll
+	}
+	r.t.Fatalf("the books do not balance: %+v", r.sw.Stats())
+}
+
+// TestForget: under traffic from every port the switch forgets what it has counted and learnt, and the books balance ever after.
+func TestForget(t *testing.T) {
+	r := newRig(t)
+	r.policy(referencePolicy)
+	r.place(firewall.Fast)
+	r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 5, dport: deniedPort}).build())
+	r.balanced()
+	guests := []*guest{r.client, r.server, r.other}
+	for _, g := range guests {
+		g.counting.Store(true)
+	}
+	done, stop := make(chan struct{}), make(chan struct{})
+	for i, g := range guests {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			random := rand.New(rand.NewPCG(9, uint64(i)))
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if i == 0 {
+					g.send(g.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 5, dport: 5201}).build())
+				} else {
+					g.send(damaged(random, g, guests))
+				}
+			}
+		}()
+	}
+	for range 50 {
+		for r.sw.Stats().In == 0 {
+			time.Sleep(time.Millisecond) // a poll
+		}
+		if err := r.sw.Forget(context.Background(), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(r.sw.History()) != 1 {
+		t.Errorf("history %+v", r.sw.History())
+	}
+	close(stop)
+	for range guests {
+		<-done
+	}
+	r.evens()
+	if err := r.sw.Forget(context.Background(), true); err != nil {
+		t.Fatal(err)
+	}
+	s := r.sw.Stats()
+	for _, p := range s.Ports {
+		if p.InFrames+p.InBytes+p.OutFrames+p.OutBytes+p.Copies+p.NICDrops > 0 || p.MACs > 0 || len(p.Dropped) > 0 {
+			t.Errorf("port %+v", p)
+		}
+	}
+	for _, u := range s.Rules {
+		if u.Hits > 0 || !u.LastHit.IsZero() {
+			t.Errorf("rule %+v", u)
+		}
+	}
+	if s.In+s.Out+s.Copies+s.Share.Frames > 0 || len(s.Dropped) > 0 || len(r.sw.History()) > 0 {
+		t.Errorf("%+v, history %+v", s, r.sw.History())
+	}
+	if err := r.sw.RemovePort(context.Background(), portOther); err != nil {
+		t.Fatal(err)
+	}
+	if s := r.sw.Stats(); s.In != 0 {
+		t.Errorf("with a port that has gone %d frames came in", s.In)
+	}
 }

@@ -1,0 +1,48 @@
+package course
+
+import (
+	"strings"
+	"testing"
+
+	"sluice/labs/check"
+)
+
+// TestNextHint: a free hint comes before one that costs, whatever their order; one that waits is neither given nor sold; and nobody pays for
+// a task that has passed.
+func TestNextHint(t *testing.T) {
+	dear, free := check.Hint{Text: "dear", Cost: 2}, check.Hint{Text: "free"}
+	after, when := check.Hint{Text: "after", After: 2}, check.Hint{Text: "when", When: "tcp-80-closed"}
+	for _, c := range []struct {
+		what   string
+		hints  []check.Hint
+		tries  int
+		facts  []string
+		passed bool
+		want   string // in order, as they are asked for
+		then   string
+	}{
+		{"the free one first", []check.Hint{dear, free}, 0, nil, false, "free:0 dear:2", "no more"},
+		{"free by tries", []check.Hint{dear, after}, 2, nil, false, "after:0 dear:2", "no more"},
+		{"not yet free by tries", []check.Hint{dear, after}, 1, nil, false, "dear:2", "try first"},
+		{"free by a fact", []check.Hint{dear, when}, 1, []string{"tcp-80-closed"}, false, "when:0 dear:2", "no more"},
+		{"not free by a fact", []check.Hint{dear, when}, 1, nil, false, "dear:2", "try first"},
+		{"passed", []check.Hint{dear, free}, 1, nil, true, "", "has passed"},
+		{"none", nil, 0, nil, false, "", "no more"},
+	} {
+		p := &progress{Tries: map[string]int{"a": c.tries}, Facts: map[string][]string{"a": c.facts}, Passed: map[string]bool{"a": c.passed}, Bought: map[string][]int{}}
+		var got []string
+		for {
+			h, err := p.nextHint(check.Task{ID: "a", Hints: c.hints})
+			if err != nil {
+				if !strings.Contains(err.Error(), c.then) {
+					t.Errorf("%s: %v, want %q", c.what, err, c.then)
+				}
+				break
+			}
+			got = append(got, h.Text+":"+string(rune('0'+h.Cost)))
+		}
+		if words := strings.Join(got, " "); words != c.want {
+			t.Errorf("%s: %s, want %s", c.what, words, c.want)
+		}
+	}
+}
