@@ -149,7 +149,7 @@ func (h *host) Name() string            { return h.name }
 func (h *host) Offloads() frame.Offload { return frame.OffloadNone }
 
 func (h *host) ReadBatch(b *frame.Batch) error {
-	b.N, h.batch, h.rerr = 0, b, nil
+	b.N, b.Waited, h.batch, h.rerr = 0, false, b, nil
 	err := h.raw.Read(h.readFn)
 	if err == nil {
 		err = h.rerr
@@ -179,6 +179,7 @@ func (h *host) receive(fd uintptr) bool {
 			b.N++
 		case unix.EINTR:
 		case unix.EAGAIN:
+			b.Waited = b.Waited || b.N == 0
 			return b.N > 0
 		default:
 			h.rerr = err

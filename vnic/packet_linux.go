@@ -145,6 +145,7 @@ func (p *packet) ReadBatch(b *frame.Batch) error {
 
 // receive fills b, and waits where there is nothing.
 func (p *packet) receive(b *frame.Batch) error {
+	b.Waited = false
 	for !p.closing.Load() {
 		if p.stuck.Swap(false) && !p.rx.ring.waiting() {
 			if err := p.renew(); err != nil {
@@ -155,6 +156,7 @@ func (p *packet) receive(b *frame.Batch) error {
 		if b.N > 0 {
 			return nil
 		}
+		b.Waited = true
 		broken, err := p.waiter.wait()
 		if err == nil && broken {
 			err = p.broken()

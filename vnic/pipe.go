@@ -84,11 +84,13 @@ func (p *pipeEnd) ReadBatch(b *frame.Batch) error {
 		return os.ErrClosed
 	default:
 	}
-	select {
-	case f := <-p.in.full:
-		p.take(b, f)
-	case <-p.closed:
-		return os.ErrClosed
+	if b.Waited = len(p.in.full) == 0; b.Waited {
+		select {
+		case f := <-p.in.full:
+			p.take(b, f)
+		case <-p.closed:
+			return os.ErrClosed
+		}
 	}
 	for b.N < frame.BatchSize {
 		select {

@@ -97,3 +97,36 @@ func TestPipeDoesNotAllocate(t *testing.T) {
 		t.Fatalf("%v allocations", n)
 	}
 }
+
+// waits says which batches its reader had to wait for: not for what was there before it asked.
+func waits(t *testing.T, nic NIC, write func()) {
+	t.Helper()
+	var b frame.Batch
+	write()
+	time.Sleep(20 * time.Millisecond) // too short a pause could only make it wait, and fail
+	must(t, nic.ReadBatch(&b))
+	if b.Waited {
+		t.Error("it waited for a frame that was there")
+	}
+	for range 3 {
+		go func() {
+			time.Sleep(50 * time.Millisecond) // until the reader waits
+			write()
+		}()
+		must(t, nic.ReadBatch(&b))
+		if !b.Waited {
+			t.Error("it did not wait for a frame that was not there")
+		}
+	}
+}
+
+func TestPipeWaits(t *testing.T) {
+	sw, guest := Pipe("p", PipeOptions{})
+	waits(t, sw, func() { guest.WriteBatch([]*frame.Frame{tcpFrame(1, 0)}) })
+}
+
+func TestRootPacketWaits(t *testing.T) {
+	inNamespace(t)
+	tap, nic := tapPort(t, "p0")
+	waits(t, nic, func() { tap.Write(tcpFrame(1, 0).Wire()) })
+}

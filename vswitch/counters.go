@@ -11,6 +11,7 @@ type counters struct {
 	inFrames, inBytes   atomic.Uint64
 	outFrames, outBytes atomic.Uint64
 	copies              atomic.Uint64
+	batches, wakes      atomic.Uint64 // that the port's goroutine has read, and before how many of them it had to wait
 	slow, slowBytes     atomic.Uint64 // of those in, what was sent to the appliance
 	dropped             [frame.Reasons]atomic.Uint64
 	down                atomic.Bool   // the NIC has failed
@@ -25,6 +26,7 @@ type counters struct {
 type tally struct {
 	frames, bytes, copies uint64
 	slow, slowBytes       uint64
+	batches, wakes        uint64
 	dropped               [frame.Reasons]uint32
 	drops                 bool // whether dropped has anything
 }
@@ -39,6 +41,12 @@ func (t *tally) flush(c *counters) {
 	if t.frames > 0 {
 		c.inFrames.Add(t.frames)
 		c.inBytes.Add(t.bytes)
+	}
+	if t.batches > 0 {
+		c.batches.Add(t.batches)
+	}
+	if t.wakes > 0 {
+		c.wakes.Add(t.wakes)
 	}
 	if t.copies > 0 {
 		c.copies.Add(t.copies)
@@ -55,5 +63,5 @@ func (t *tally) flush(c *counters) {
 		}
 		t.dropped, t.drops = [frame.Reasons]uint32{}, false
 	}
-	t.frames, t.bytes, t.copies, t.slow, t.slowBytes = 0, 0, 0, 0, 0
+	t.frames, t.bytes, t.copies, t.slow, t.slowBytes, t.batches, t.wakes = 0, 0, 0, 0, 0, 0, 0
 }

@@ -104,15 +104,19 @@ type PortStats struct {
 	Up      bool         `json:"up"`
 	// Generation is that of the policy that is realized at the vNIC; for a port of the appliance, of the one that the appliance has
 	// taken. 0 is none.
-	Generation uint64            `json:"generation"`
-	InFrames   uint64            `json:"in_frames"` // from the guest
-	InBytes    uint64            `json:"in_bytes"`
-	OutFrames  uint64            `json:"out_frames"` // to the guest
-	OutBytes   uint64            `json:"out_bytes"`
-	Copies     uint64            `json:"copies"` // frames made of this port's frames beyond the first: floods
-	Dropped    map[string]uint64 `json:"dropped"`
-	NICDrops   uint64            `json:"nic_drops"` // lost in the NIC's own queue before the switch saw them: not in the books
-	MACs       int               `json:"macs"`      // FDB entries
+	Generation uint64 `json:"generation"`
+	InFrames   uint64 `json:"in_frames"` // from the guest
+	InBytes    uint64 `json:"in_bytes"`
+	OutFrames  uint64 `json:"out_frames"` // to the guest
+	OutBytes   uint64 `json:"out_bytes"`
+	Copies     uint64 `json:"copies"` // frames made of this port's frames beyond the first: floods
+	// Batches are how often the port's goroutine has taken what was there, and Wakes how often it had to be woken for it: before the
+	// other batches more frames were waiting already.
+	Batches  uint64            `json:"batches"`
+	Wakes    uint64            `json:"wake_ups"`
+	Dropped  map[string]uint64 `json:"dropped"`
+	NICDrops uint64            `json:"nic_drops"` // lost in the NIC's own queue before the switch saw them: not in the books
+	MACs     int               `json:"macs"`      // FDB entries
 }
 
 // MACEntry says behind which port a MAC of a segment lives.

@@ -14,6 +14,8 @@ import (
 type books struct {
 	in, inBytes   uint64
 	copies        uint64
+	batches       uint64
+	wakes         uint64
 	out, outBytes uint64
 	dropped       [frame.Reasons]uint64
 }
@@ -22,6 +24,8 @@ type books struct {
 func (c *counters) read() (b books) {
 	b.in, b.inBytes = c.inFrames.Load(), c.inBytes.Load()
 	b.copies = c.copies.Load()
+	b.wakes = c.wakes.Load() // first: there are never more than batches
+	b.batches = c.batches.Load()
 	b.out, b.outBytes = c.outFrames.Load(), c.outBytes.Load()
 	for r := range c.dropped {
 		b.dropped[r] = c.dropped[r].Load()
@@ -33,6 +37,8 @@ func (b *books) add(o books) {
 	b.in += o.in
 	b.inBytes += o.inBytes
 	b.copies += o.copies
+	b.batches += o.batches
+	b.wakes += o.wakes
 	b.out += o.out
 	b.outBytes += o.outBytes
 	for r, n := range o.dropped {
@@ -45,6 +51,8 @@ func (b books) less(old books) books {
 	b.in -= old.in
 	b.inBytes -= old.inBytes
 	b.copies -= old.copies
+	b.batches -= old.batches
+	b.wakes -= old.wakes
 	b.out -= old.out
 	b.outBytes -= old.outBytes
 	for r := range b.dropped {
@@ -117,7 +125,7 @@ func (s *Switch) portStats(id frame.PortID, b books) PortStats {
 	ps := PortStats{
 		Name: p.Name, ID: id, Segment: s.segments[p.Segment].Name, Up: !s.counters[id].down.Load(),
 		InFrames: b.in, InBytes: b.inBytes, OutFrames: b.out, OutBytes: b.outBytes,
-		Copies: b.copies, Dropped: b.since(books{}),
+		Copies: b.copies, Batches: b.batches, Wakes: b.wakes, Dropped: b.since(books{}),
 	}
 	switch {
 	case id == 0:

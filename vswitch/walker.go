@@ -99,8 +99,12 @@ func (w *Walker) Begin(p *Plan) {
 	}
 }
 
+// Woken notes that the batch's reader had to wait for it.
+func (w *Walker) Woken() { w.tally.wakes++ }
+
 // End writes the batch's counts to the books.
 func (w *Walker) End() {
+	w.tally.batches++
 	if c := w.plan.countersOf(w.port); c != nil {
 		w.tally.flush(c)
 	}

@@ -25,6 +25,7 @@ var (
 	PortCounts = map[string]func(vswitch.PortStats) uint64{
 		"in-frames": func(p vswitch.PortStats) uint64 { return p.InFrames }, "in-bytes": func(p vswitch.PortStats) uint64 { return p.InBytes },
 		"out-frames": func(p vswitch.PortStats) uint64 { return p.OutFrames }, "out-bytes": func(p vswitch.PortStats) uint64 { return p.OutBytes },
+		"batches": func(p vswitch.PortStats) uint64 { return p.Batches }, "wake-ups": func(p vswitch.PortStats) uint64 { return p.Wakes },
 		"copies": func(p vswitch.PortStats) uint64 { return p.Copies }, "macs": func(p vswitch.PortStats) uint64 { return uint64(p.MACs) },
 		"generation": func(p vswitch.PortStats) uint64 { return p.Generation },
 		"dropped": func(p vswitch.PortStats) (n uint64) {

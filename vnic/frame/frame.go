@@ -50,6 +50,8 @@ const BatchSize = 64
 type Batch struct {
 	Frames [BatchSize]Frame
 	N      int
+	// Waited says that no frame was there when the reader asked for some: it had to wait, and was woken.
+	Waited bool
 }
 
 // Offload says what a NIC takes without help. What is not in it must be finished by the sender.

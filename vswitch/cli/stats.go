@@ -19,7 +19,10 @@ func statsCommand() *cobra.Command {
 		Short: "Counters by port, rule and reason, and how much of the work the fast side did",
 		Long: `Counters by port, rule and reason, and how much of the work the fast side did: the fast share, of the frames that guests
 have sent since the placement was changed last. With --watch it is shown again and again: on a terminal in place, else in
-a line each time, with what has come since the last one.`,
+a line each time, with what has come since the last one.
+
+WAKE-UPS are how often a port's goroutine had to wait for a frame, and was woken by one; frames that were there already then cost none.
+-o json also has the batches that it read: wake-ups are some of them.`,
 		Args: cobra.NoArgs,
 	}
 	watch := watchFlag(cmd)
@@ -51,9 +54,9 @@ func writeStats(w io.Writer, o *Output, st vswitch.Stats) {
 	}
 	fmt.Fprintf(w, "frames: %d in + %d copies = %d out + %d dropped\n\n", st.In, st.Copies, st.Out, dropped)
 
-	g := NewGrid("PORT", "SEGMENT", "UP", ">POLICY", ">FRAMES IN", ">BYTES IN", ">FRAMES OUT", ">BYTES OUT", ">MACS", "DROPPED")
+	g := NewGrid("PORT", "SEGMENT", "UP", ">POLICY", ">FRAMES IN", ">BYTES IN", ">FRAMES OUT", ">BYTES OUT", ">WAKE-UPS", ">MACS", "DROPPED")
 	for _, p := range st.Ports {
-		g.Row(p.Name, orDash(p.Segment), yesNo(p.Up), p.Generation, p.InFrames, p.InBytes, p.OutFrames, p.OutBytes, p.MACs, byReason(p.Dropped))
+		g.Row(p.Name, orDash(p.Segment), yesNo(p.Up), p.Generation, p.InFrames, p.InBytes, p.OutFrames, p.OutBytes, p.Wakes, p.MACs, byReason(p.Dropped))
 	}
 	g.Write(w, "")
 	fmt.Fprintln(w)

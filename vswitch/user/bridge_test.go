@@ -3,6 +3,7 @@ package user_test
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -179,23 +180,34 @@ func damaged(random *rand.Rand, g *guest, guests []*guest) *frame.Frame {
 	return f
 }
 
-// evens waits until the books balance and nothing moves: what was sent before they began anew is not in them.
+// evens waits until the switch has dealt with everything that the guests have sent, and the books balance: also where they began anew
+// meanwhile. A last frame of each guest is watched for.
 func (r *rig) evens() {
 	r.t.Helper()
-	var last uint64
-	for range 1000 {
-		s := r.sw.Stats()
+	var sights []vswitch.Sight
+	for _, g := range r.guests {
+		sights = append(sights, vswitch.Sight{At: g.port.Name + "/from-guest", Proto: "udp", Port: 9})
+	}
+	if err := r.sw.Watch(sights); err != nil {
+		r.t.Fatal(err)
+	}
+	for _, g := range r.guests {
+		g.send(g.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 9, dport: 9}).build())
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) { // a poll
+		s, w := r.sw.Stats(), r.sw.Watched()
 		var dropped uint64
 		for _, n := range s.Dropped {
 			dropped += n
 		}
-		if s.In+s.Copies == s.Out+dropped && s.In == last {
+		came := !slices.ContainsFunc(w.Seen, func(n vswitch.Seen) bool { return n.Frames == 0 })
+		if came && s.In+s.Copies == s.Out+dropped {
 			return
 		}
-		last = s.In
-		time.Sleep(5 * time.Millisecond) // a poll
+		if time.Now().After(deadline) {
+			r.t.Fatalf("all came: %v; %+v", came, s)
+		}
 	}
-	r.t.Fatalf("the books do not balance: %+v", r.sw.Stats())
 }
 
 // TestForget: under traffic from every port the switch forgets what it has counted and learnt, and the books balance ever after.
@@ -266,5 +278,32 @@ func TestForget(t *testing.T) {
 	}
 	if s := r.sw.Stats(); s.In != 0 {
 		t.Errorf("with a port that has gone %d frames came in", s.In)
+	}
+}
+
+// TestWakes: a port's goroutine is woken for a frame that comes alone; more than one for a batch it never is.
+func TestWakes(t *testing.T) {
+	r := newRig(t)
+	const alone = 5
+	before := r.balanced().Ports[1]
+	for range alone {
+		r.client.send(plain(r.other.port.MAC, r.client.port.MAC, 1))
+		r.balanced()
+	}
+	p := r.balanced().Ports[1]
+	if p.Name != "client" || p.Batches-before.Batches != alone || p.Wakes == before.Wakes || p.Wakes > p.Batches {
+		t.Errorf("before %+v, after %d frames %+v", before, alone, p)
+	}
+	var many []*frame.Frame
+	for range 100 {
+		many = append(many, plain(r.other.port.MAC, r.client.port.MAC, 2))
+	}
+	n, err := r.client.nic.WriteBatch(many)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.client.sent.Add(uint64(n))
+	if now := r.balanced().Ports[1]; now.Batches-p.Batches > uint64(n) || now.Wakes-p.Wakes > now.Batches-p.Batches {
+		t.Errorf("for %d frames at once: %+v after %+v", n, now, p)
 	}
 }

@@ -90,6 +90,9 @@ func (w *worker) leave() {
 // walk decides a batch, then writes what there is for each output port.
 func (w *worker) walk(plan *vswitch.Plan) {
 	w.walker.Begin(plan)
+	if w.batch.Waited {
+		w.walker.Woken()
+	}
 	if len(w.staged) < len(plan.Ports) {
 		w.staged = append(w.staged, make([]stage, len(plan.Ports)-len(w.staged))...)
 	}
