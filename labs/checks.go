@@ -29,6 +29,7 @@ func (l *labReader) kinds() map[string]func(ast.Node) check.Kind {
 			return c
 		},
 		"answer": func(n ast.Node) check.Kind { return l.answer(n) },
+		"speed":  func(n ast.Node) check.Kind { return l.speed(n) },
 		"run":    func(n ast.Node) check.Kind { return l.run(n) },
 	}
 }

@@ -4,9 +4,11 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml/ast"
 
+	"sluice/firewall"
 	"sluice/labs/check"
 	"sluice/vswitch"
 )
@@ -123,4 +125,46 @@ func (l *labReader) flow(n ast.Node) (f check.Flow) {
 		}
 	}
 	return f
+}
+
+// speed reads a comparison of downloads. Its condition is bounded: nobody shall write a check that fails on a busy machine.
+func (l *labReader) speed(n ast.Node) *check.Speed {
+	s := &check.Speed{Of: firewall.Fast, Rounds: 3, Duration: 500 * time.Millisecond}
+	s.Proto = "tcp"
+	var to, in, is ast.Node
+	one := func(p *firewall.Placement) func(ast.Node) {
+		return func(v ast.Node) {
+			list := l.placements(v)
+			if l.err == nil && len(list) != 1 {
+				l.fail(v, "write one placement")
+			}
+			if l.err == nil {
+				*p = list[0]
+			}
+		}
+	}
+	l.fields(n, "speed", map[string]func(ast.Node){
+		"from":      func(v ast.Node) { s.From = l.end(v, "from"); l.guestIn(v, "from") },
+		"to":        func(v ast.Node) { s.To, to = l.end(v, "to"), v },
+		"tcp":       func(v ast.Node) { s.Port = uint16(l.number(v, "tcp", 1, 65535)) },
+		"placement": func(v ast.Node) { in = v; one(&s.In)(v) },
+		"of":        one(&s.Of),
+		"rounds":    func(v ast.Node) { s.Rounds = l.number(v, "rounds", 3, 9) },
+		"for":       func(v ast.Node) { s.Duration = l.duration(v, "for", 100*time.Millisecond, 5*time.Second) },
+		"is":        func(v ast.Node) { s.Is, is = l.condition(v, "is"), v },
+	})
+	switch {
+	case l.err != nil:
+	case s.From.Name == "" || to == nil || s.Port == 0 || in == nil || is == nil:
+		l.fail(n, "speed needs from, to, tcp, placement and is; as in {from: client, to: server, tcp: 80, placement: inspect, is: \">= 1%%\"}")
+	case !slices.ContainsFunc(l.lab.Guests, func(g Guest) bool { return g.Name == s.To.Name && slices.Contains(g.Services, "http") }):
+		l.fail(to, "%s has no service http, which a download comes from; add services: [http]", s.To.Name)
+	case len((&check.Reach{Flow: s.Flow}).Targets()) == 0:
+		l.fail(n, "%s and %s have no addresses of one family; choose other ends", s.From.Name, s.To.Name)
+	case s.In == s.Of:
+		l.fail(in, "the placement %s is compared with itself; choose another", s.In)
+	case s.Is.Op != ">=" && s.Is.Op != ">" || s.Is.Value < 0 || s.Is.Value > check.MaxSpeedShare:
+		l.fail(is, "is must be at least a share of at most %g%%, as more would fail on a busy machine; write one like \">= 1%%\"", 100*check.MaxSpeedShare)
+	}
+	return s
 }

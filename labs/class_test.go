@@ -36,10 +36,10 @@ func TestRootGrade(t *testing.T) {
 		t.Fatalf("%v\n%s", err, r.stdout)
 	}
 	for i, want := range []string{
-		"student,points,of,reach,look,change,run,answer,reason,",
-		"ada,11,11,4,3,2,1,1,,",
-		"bob,3,11,0,0,2,1,0,tcp from client to server port 23 (tcp/10.10.2.10/23) is open",
-		`eve,0,11,0,0,0,0,0,`,
+		"student,points,of,reach,look,change,speed,run,answer,reason,",
+		"ada,12,12,4,3,2,1,1,1,,",
+		"bob,4,12,0,0,2,1,1,0,tcp from client to server port 23 (tcp/10.10.2.10/23) is open",
+		`eve,0,12,0,0,0,0,0,0,`,
 	} {
 		if got := strings.Join(rows[i], ","); !strings.HasPrefix(got, want) {
 			t.Errorf("row %d is %s\nwant %s", i, got, want)
@@ -171,6 +171,9 @@ func commandsAreLogged(t *testing.T, where string) {
 		t.Errorf("%+v", l)
 	}
 	find("sluice place slow")
+	if l := find("sluice exec client -- sluice probe --download 500ms tcp/10.10.2.10/80"); l.Task != "speed" || !strings.HasPrefix(l.Answer.Stdout, `{"bytes":`) {
+		t.Errorf("%+v", l)
+	}
 }
 
 // TestRootStudent is a session of a student: checks, hints, answers and resets in a lab that runs.
@@ -181,7 +184,7 @@ func TestRootStudent(t *testing.T) {
 	must(t, "lab", "deploy", everyLab, "--name", lab, "--guests", "netns", "--student", "ada")
 
 	first := checkJSON(t, 1)
-	if got := passedOf(first); got != "reach look run" {
+	if got := passedOf(first); got != "reach look speed run" {
 		t.Errorf("at first these pass: %s", got)
 	}
 	if r := sluice(t, "", "lab", "check", "--student", "bob"); r.code != 2 || !strings.Contains(r.stderr, "was deployed for ada, not for bob") {
@@ -190,7 +193,7 @@ func TestRootStudent(t *testing.T) {
 	answerAll(t, lab)
 	must(t, "place", "slow")
 	must(t, "place", "fast")
-	if r := checkJSON(t, 1); passedOf(r) != "reach look run answer" || !strings.Contains(r.Results[2].Reason, "observed is 0") {
+	if r := checkJSON(t, 1); passedOf(r) != "reach look speed run answer" || !strings.Contains(r.Results[2].Reason, "observed is 0") {
 		t.Errorf("with answers and an idle change: %s; %s", passedOf(r), r.Results[2].Reason)
 	}
 	formats(t)
@@ -262,7 +265,7 @@ func resets(t *testing.T) {
 	t.Helper()
 	must(t, "place", "off")
 	must(t, "lab", "reset")
-	if r := checkJSON(t, 1); passedOf(r) != "reach look run answer" || r.Results[0].Points != 3 {
+	if r := checkJSON(t, 1); passedOf(r) != "reach look speed run answer" || r.Results[0].Points != 3 {
 		t.Errorf("after a reset: %s, %d points for reach, for which a hint was bought", passedOf(r), r.Results[0].Points)
 	}
 	must(t, "lab", "reset", "--to", "change")
@@ -276,7 +279,7 @@ func resets(t *testing.T) {
 	if r := sluice(t, "", "exec", "client", "--", "ls", "/tmp/mark"); r.code == 0 {
 		t.Error("what was in a guest has stayed")
 	}
-	if r := checkJSON(t, 1); passedOf(r) != "reach look run answer" {
+	if r := checkJSON(t, 1); passedOf(r) != "reach look speed run answer" {
 		t.Errorf("after a reboot: %s", passedOf(r))
 	}
 }

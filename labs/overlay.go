@@ -32,9 +32,17 @@ type overlay struct {
 // Open gives the student's file where there is one and it may be theirs, else the lab's.
 func (o overlay) Open(name string) (fs.File, error) {
 	if slices.Contains(o.theirs, name) {
-		if f, err := o.student.Open(name); !errors.Is(err, fs.ErrNotExist) {
-			return f, err
+		info, err := fs.Stat(o.student, name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return o.lab.Open(name)
+		case err == nil && !info.Mode().IsRegular(): // to open a pipe would wait for who never comes
+			err = &fs.PathError{Op: "open", Path: name, Err: errors.New("not an ordinary file")}
 		}
+		if err != nil {
+			return nil, err
+		}
+		return o.student.Open(name)
 	}
 	return o.lab.Open(name)
 }

@@ -135,6 +135,10 @@ func (l *labReader) check(n ast.Node) (out []check.Check) {
 		return nil
 	}
 	c.Line, _ = document.Place(n)
+	if _, own := c.Kind.(*check.Speed); own && where != nil {
+		l.fail(n, "speed says itself in which placements it is measured; remove the placement beside it")
+		return nil
+	}
 	if where == nil {
 		return []check.Check{c}
 	}

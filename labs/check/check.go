@@ -41,7 +41,7 @@ type Hint struct {
 	Text  string
 }
 
-// Kind is what a check looks at: *Reach, *Seen, *Walk, *Flows, *Receipt, *Counter, *Answer or *Run.
+// Kind is what a check looks at: *Reach, *Seen, *Walk, *Flows, *Receipt, *Counter, *Answer, *Speed or *Run.
 type Kind interface {
 	// String is the check in words.
 	String() string
@@ -65,6 +65,8 @@ type Finding struct {
 type Lab interface {
 	// Probe tries targets from inside a guest, all at once.
 	Probe(ctx context.Context, guest string, targets []probe.Target, within time.Duration) ([]probe.Result, error)
+	// Download fetches from a guest's service http, inside another guest, for so long.
+	Download(ctx context.Context, guest string, from probe.Target, during time.Duration) (probe.Download, error)
 	// Exec runs a command in a guest.
 	Exec(ctx context.Context, guest string, argv []string) (Output, error)
 	// Script runs a script of the lab's own folder, on the machine that the lab runs on.

@@ -307,3 +307,36 @@ func TestRecordedWords(t *testing.T) {
 		}
 	}
 }
+
+// TestSpeed: the medians are compared, one download here and one there, and the firewall is where it was afterwards.
+func TestSpeed(t *testing.T) {
+	for _, c := range []struct {
+		what     string
+		fast, in []int64
+		is       string
+		reason   string
+	}{
+		{"as asked", []int64{100, 100, 100}, []int64{10, 10, 10}, ">= 10%", ""},
+		{"one is slow", []int64{100, 100, 100}, []int64{10, 1, 10}, ">= 10%", ""},
+		{"one is fast", []int64{100, 100, 100}, []int64{1, 1000, 1}, ">= 10%", "has 1 % of the speed that it has in fast, not >= 10%"},
+		{"too slow", []int64{100, 100, 100}, []int64{9, 9, 9}, ">= 10%", "has 9 % of the speed"},
+		{"nothing in inspect", []int64{100, 100, 100}, nil, "> 1%", "has 0 % of the speed"},
+		{"nothing in fast", nil, []int64{9, 9, 9}, ">= 10%", "nothing came in fast"},
+	} {
+		l := usual()
+		l.speeds = map[firewall.Placement][]int64{firewall.Fast: c.fast, firewall.Inspect: c.in}
+		r, err := Judge(t.Context(), l, []Task{task("a", &Speed{Flow: tcp(80), In: firewall.Inspect, Of: firewall.Fast, Is: is(t, c.is), Rounds: 3})}, Options{})
+		if err != nil || r.Passed != (c.reason == "") || !strings.Contains(r.Results[0].Reason, c.reason) {
+			t.Errorf("%s: %+v, %v", c.what, r.Results, err)
+		}
+		want := []firewall.Placement{firewall.Fast, firewall.Inspect, firewall.Fast, firewall.Inspect, firewall.Fast, firewall.Inspect, firewall.Slow}
+		if !slices.Equal(l.moves, want) || len(r.OwnMoves) != len(want) {
+			t.Errorf("%s: moved to %v, want %v; own %v", c.what, l.moves, want, r.OwnMoves)
+		}
+	}
+	l := usual()
+	l.sick = errSick
+	if r, err := Judge(t.Context(), l, []Task{task("a", &Speed{Flow: tcp(80), In: firewall.Inspect, Is: is(t, "> 1%"), Rounds: 3})}, Options{}); err != nil || r.Passed || !strings.Contains(r.Results[0].Reason, "could not be measured") {
+		t.Errorf("in a sick lab: %+v, %v", r, err)
+	}
+}

@@ -30,6 +30,7 @@ type fakeLab struct {
 	exit      int
 	stdout    string
 	sick      error
+	speeds    map[firewall.Placement][]int64 // of downloads, one after the other
 
 	sights []vswitch.Sight
 	sent   []string
@@ -54,6 +55,15 @@ func (l *fakeLab) Probe(_ context.Context, guest string, targets []probe.Target,
 		}
 	}
 	return out, l.sick
+}
+
+func (l *fakeLab) Download(_ context.Context, guest string, _ probe.Target, during time.Duration) (d probe.Download, err error) {
+	speeds := l.speeds[l.placement]
+	if len(speeds) == 0 {
+		return d, l.sick
+	}
+	l.speeds[l.placement] = append(speeds[1:], speeds[0])
+	return probe.Download{Bytes: speeds[0], MS: 1000}, l.sick
 }
 
 func (l *fakeLab) Exec(ctx context.Context, guest string, argv []string) (Output, error) {

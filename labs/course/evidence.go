@@ -115,6 +115,14 @@ func (e *evidence) Probe(ctx context.Context, guest string, targets []probe.Targ
 	return res, err
 }
 
+func (e *evidence) Download(ctx context.Context, guest string, from probe.Target, during time.Duration) (probe.Download, error) {
+	begun := time.Now()
+	d, err := e.lab.Download(ctx, guest, from, during)
+	said, _ := json.Marshal(d) // it came as JSON
+	e.did(begun, check.Output{Stdout: string(said)}, err, append([]string{"sluice", "exec", guest, "--"}, probe.DownloadArgv(from, during)...)...)
+	return d, err
+}
+
 func (e *evidence) Exec(ctx context.Context, guest string, argv []string) (check.Output, error) {
 	begun := time.Now()
 	out, err := e.lab.Exec(ctx, guest, argv)

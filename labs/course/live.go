@@ -61,6 +61,23 @@ func (v *live) Probe(ctx context.Context, guest string, targets []probe.Target, 
 	return res, nil
 }
 
+// Download runs this same program in the guest.
+func (v *live) Download(ctx context.Context, guest string, from probe.Target, during time.Duration) (d probe.Download, err error) {
+	ctx, cancel := context.WithTimeout(ctx, during+patience)
+	defer cancel()
+	out, err := v.Exec(ctx, guest, probe.DownloadArgv(from, during))
+	if err == nil && out.Code != 0 {
+		err = fmt.Errorf("the download in %s ended with %d: %s", guest, out.Code, strings.TrimSpace(out.Stderr))
+	}
+	if err != nil {
+		return d, err
+	}
+	if err := json.Unmarshal([]byte(out.Stdout), &d); err != nil {
+		return d, fmt.Errorf("read the download in %s: %w", guest, err)
+	}
+	return d, nil
+}
+
 func (v *live) Placement(ctx context.Context) (firewall.Placement, []vswitch.Receipt, error) {
 	info, err := v.Client.Placement(ctx)
 	return info.Placement, info.History, err
