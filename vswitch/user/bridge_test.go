@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -210,25 +211,17 @@ func (r *rig) evens() {
 	}
 }
 
-// TestForget: under traffic from every port the switch forgets what it has counted and learnt, and the books balance ever after.
-func TestForget(t *testing.T) {
-	r := newRig(t)
-	r.policy(referencePolicy)
-	r.place(firewall.Fast)
-	r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 5, dport: deniedPort}).build())
-	r.balanced()
+// storm sends from every guest, good frames and bad ones, until it is stopped.
+func (r *rig) storm() (stop func()) {
 	guests := []*guest{r.client, r.server, r.other}
-	for _, g := range guests {
-		g.counting.Store(true)
-	}
-	done, stop := make(chan struct{}), make(chan struct{})
+	end := make(chan struct{})
+	var ended sync.WaitGroup
 	for i, g := range guests {
-		go func() {
-			defer func() { done <- struct{}{} }()
+		ended.Go(func() {
 			random := rand.New(rand.NewPCG(9, uint64(i)))
 			for {
 				select {
-				case <-stop:
+				case <-end:
 					return
 				default:
 				}
@@ -238,24 +231,33 @@ func TestForget(t *testing.T) {
 					g.send(damaged(random, g, guests))
 				}
 			}
-		}()
+		})
 	}
-	for range 50 {
-		for r.sw.Stats().In == 0 {
+	return func() { close(end); ended.Wait() }
+}
+
+// TestForget: under traffic from every port the switch forgets what it has counted and learnt, and the books balance ever after.
+func TestForget(t *testing.T) {
+	r := newRig(t)
+	r.policy(referencePolicy)
+	r.place(firewall.Fast)
+	for _, g := range r.guests {
+		g.counting.Store(true)
+	}
+	for range 40 {
+		stop := r.storm()
+		for before := r.sw.Stats().In; r.sw.Stats().In < before+300; {
 			time.Sleep(time.Millisecond) // a poll
 		}
 		if err := r.sw.Forget(context.Background(), false); err != nil {
 			t.Fatal(err)
 		}
+		stop()
+		r.evens()
 	}
 	if len(r.sw.History()) != 1 {
 		t.Errorf("history %+v", r.sw.History())
 	}
-	close(stop)
-	for range guests {
-		<-done
-	}
-	r.evens()
 	if err := r.sw.Forget(context.Background(), true); err != nil {
 		t.Fatal(err)
 	}
