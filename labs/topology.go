@@ -186,6 +186,9 @@ func (l *labReader) vnic(n ast.Node, what string, card vnicNodes) VNIC {
 	}
 	s := l.lab.Segments[v.Segment]
 	v.Address = l.address(n, what, card.address, s.Subnet, false)
+	if l.err != nil { // it may be of the other family
+		return VNIC{}
+	}
 	place6 := card.address6
 	if place6 == nil && s.Subnet6.IsValid() && v.Address.IsValid() {
 		v.Address6 = deriveAddress6(v.Address, s.Subnet, s.Subnet6)

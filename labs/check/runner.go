@@ -129,6 +129,11 @@ func moving(t Task) string {
 			to = append(to, p.String())
 		}
 	}
+	for _, c := range t.Checks {
+		if s, ok := c.Kind.(*Speed); ok {
+			to = append(to, s.Of.String()+" and "+s.In.String()+" in turn")
+		}
+	}
 	if to == nil {
 		return ""
 	}
