@@ -264,13 +264,13 @@ func (s *Switch) fallBack(o outlook) {
 	gaveUp := o.stale && !s.stale
 	s.outlook = o
 	s.mu.Unlock()
-	if gaveUp {
-		s.events.tell("appliance", "hung: it is handed nothing any more, and what it was handed is refused when it wakes")
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), recoverAtMost)
 	defer cancel()
 	if err := s.apply(ctx, s.newPlan(func(p *Plan) { p.Program = program })); err != nil {
 		s.log.Error("fall back from the appliance", "err", err)
+	}
+	if gaveUp {
+		s.events.tell("appliance", "hung: it is handed nothing any more, and what it was handed is refused when it wakes")
 	}
 }
 

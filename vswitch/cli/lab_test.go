@@ -26,7 +26,8 @@ import (
 )
 
 // testLab is a lab in this process: a real switch with the real engine on memory NICs. Its guests are fake: a command
-// "in a guest" runs on this machine. So is its appliance: it remembers, and forwards nothing.
+// "in a guest" runs on this machine. So is its appliance: it remembers, answers
+// probes in slow, and forwards nothing.
 type testLab struct {
 	name      string
 	dir       string // where its guests' commands run
@@ -67,7 +68,7 @@ func newTestLab(name, dir string) (*testLab, error) {
 	sw, err := vswitch.New(vswitch.Config{Name: name, Segments: []vswitch.Segment{
 		{Name: "lan", Prefixes: []netip.Prefix{lan}, Gateways: []netip.Addr{lan.Addr().Next()}, GatewayMAC: gatewayMAC, MTU: 1500},
 		{Name: "dmz", Prefixes: []netip.Prefix{dmz}, Gateways: []netip.Addr{dmz.Addr().Next()}, GatewayMAC: gatewayMAC, MTU: 1500},
-	}})
+	}, Outer: frame.Outer{Local: probesTo, LocalMAC: frame.MAC{2, 2}, PeerMAC: frame.MAC{2, 1}}})
 	if err != nil {
 		return nil, err
 	}
@@ -84,6 +85,11 @@ func newTestLab(name, dir string) (*testLab, error) {
 // connect joins the guests and the appliance to the switch, and puts a policy in force.
 func (l *testLab) connect() error {
 	ctx := context.Background()
+	steer, back := vnic.Pipe("fw/steer", vnic.PipeOptions{})
+	if err := l.sw.AddPort(ctx, vswitch.Port{ID: 5, Name: "fw/steer", MAC: frame.MAC{2, 1}, Service: true, Steer: true}, steer); err != nil {
+		return err
+	}
+	go drain(back)
 	for _, p := range []vswitch.Port{
 		{ID: 1, Name: "client", Segment: 1, MAC: clientMAC, Addrs: []netip.Addr{clientAddr}},
 		{ID: 2, Name: "server", Segment: 2, MAC: serverMAC, Addrs: []netip.Addr{serverAddr}},
@@ -97,7 +103,11 @@ func (l *testLab) connect() error {
 		if p.ID == 1 {
 			l.client = guest
 		}
-		go drain(guest)
+		if p.Service {
+			go answerProbes(guest, back)
+		} else {
+			go drain(guest)
+		}
 	}
 	l.sw.SetAppliance(&fakeAppliance{})
 	policy, err := l.LoadPolicy("lab.yaml", []byte(testPolicy))
@@ -112,6 +122,22 @@ func (l *testLab) connect() error {
 func drain(nic vnic.NIC) {
 	var b frame.Batch
 	for nic.ReadBatch(&b) == nil {
+	}
+}
+
+// probesTo is where the switch's probes go.
+var probesTo = frame.AddrFrom(netip.MustParseAddr("169.254.83.1"))
+
+// answerProbes brings probes that come to the appliance back to the switch, and takes everything else.
+func answerProbes(nic, back vnic.NIC) {
+	var b frame.Batch
+	for nic.ReadBatch(&b) == nil {
+		for i := range b.N {
+			var k frame.Key
+			if frame.Parse(&b.Frames[i], &k) == frame.ReasonNone && k.Dst == probesTo {
+				back.WriteBatch([]*frame.Frame{&b.Frames[i]})
+			}
+		}
 	}
 }
 
