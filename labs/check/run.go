@@ -47,7 +47,11 @@ func (c *Run) judge(s *scene) Finding {
 	case ran.err != nil:
 		return Finding{Reason: fmt.Sprintf("%s: %v", c, ran.err)}
 	case ran.out.Code != c.Exit:
-		return Finding{Reason: fmt.Sprintf("%s ended with %d, not %d: %s", c, ran.out.Code, c.Exit, lastLine(ran.out))}
+		reason := fmt.Sprintf("%s ended with %d, not %d", c, ran.out.Code, c.Exit)
+		if last := lastLine(ran.out); last != "" {
+			reason += ": " + last
+		}
+		return Finding{Reason: reason}
 	case c.Stdout != nil && !c.Stdout.MatchString(ran.out.Stdout):
 		return Finding{Reason: fmt.Sprintf("%s did not write what it should: %s", c, lastLine(ran.out))}
 	}

@@ -123,7 +123,7 @@ func (s *services) startHTTP() error {
 		s.http.Add(1)
 		mux.ServeHTTP(w, r)
 	})
-	go (&http.Server{Handler: counted, ReadHeaderTimeout: time.Minute}).Serve(l)
+	go (&http.Server{Handler: counted, ReadHeaderTimeout: time.Minute, ConnContext: withConn}).Serve(l)
 	return nil
 }
 
