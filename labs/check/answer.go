@@ -110,6 +110,9 @@ func (c *Answer) right(s *scene, got string, list []string) (bool, error) {
 		if c.Recorded.What == "reaches" {
 			return sameSet([]string{want}, list), nil
 		}
+		if c.Recorded.Counter.isShare() {
+			got = asShare(got)
+		}
 		return c.meets(got, want), nil
 	}
 	return same(c.Value, got), nil
@@ -125,6 +128,14 @@ func (c *Answer) meets(got, want string) bool {
 	return err == nil && c.Tolerance.takes(g, w)
 }
 
+// asShare takes a share that is written as a plain number of percent for what it is: 50 is 50%, and 0.5 as well.
+func asShare(got string) string {
+	if v, err := strconv.ParseFloat(strings.TrimSpace(got), 64); err == nil && v > 1 {
+		return got + "%"
+	}
+	return got
+}
+
 // same compares words as people write them.
 func same(a, b string) bool { return plain(a) == plain(b) }
 
@@ -138,11 +149,12 @@ func plain(s string) string {
 	return strings.Join(words, " ")
 }
 
-// sameSet compares lists in any order. What stands in one string is several by its commas, or by its spaces.
+// sameSet compares lists in any order. What stands in one string is several by its commas and its "and", or by its spaces; single
+// letters may also stand without anything between them.
 func sameSet(want, got []string) bool {
 	parts := func(list []string, divides func(rune) bool) (out []string) {
 		for _, w := range list {
-			for _, part := range strings.FieldsFunc(w, divides) {
+			for _, part := range strings.FieldsFunc(and.ReplaceAllString(w, ","), divides) {
 				if part = plain(part); part != "" {
 					out = append(out, part)
 				}
@@ -153,8 +165,16 @@ func sameSet(want, got []string) bool {
 	}
 	comma := func(r rune) bool { return r == ',' }
 	space := func(r rune) bool { return r == ',' || unicode.IsSpace(r) }
-	return slices.Equal(parts(want, comma), parts(got, comma)) || slices.Equal(parts(want, comma), parts(got, space))
+	all := parts(want, comma)
+	if slices.Equal(all, parts(got, comma)) || slices.Equal(all, parts(got, space)) {
+		return true
+	}
+	letters := !slices.ContainsFunc(all, func(w string) bool { return len(w) > 1 })
+	return letters && len(got) == 1 && slices.Equal(all, parts(strings.Split(got[0], ""), space))
 }
+
+// and stands between the last two words of a list.
+var and = regexp.MustCompile(`(?i)[\s,]\s*and\s`)
 
 func (r *Recorded) value(s *scene) (string, error) {
 	switch {

@@ -63,6 +63,9 @@ func (c *Counter) name() string {
 	return "the " + c.Share + " share" + change
 }
 
+// isShare says whether the figure is a share of all, and no number of things.
+func (c *Counter) isShare() bool { return c != nil && c.Share != "" && c.Count == "" }
+
 func (c *Counter) String() string { return c.name() + " " + c.Is.String() }
 
 func (c *Counter) judge(s *scene) Finding {
