@@ -14,12 +14,15 @@ type kind struct {
 	check func(Task, *Answer) (passed bool, reason string)
 }
 
+// kindOrder is the kind that judges the student's order: it is compared with the best that has a name, so no task names one.
+const kindOrder = "order"
+
 // kinds are the ways to check, by the word that tasks use.
 var kinds = map[string]kind{
-	"owed":   {fitsOwed, checkOwed},
-	"order":  {fitsAny, checkOrder},
-	"rate":   {fitsRate, checkRate},
-	"shares": {fitsShares, checkShares},
+	"owed":    {fitsOwed, checkOwed},
+	kindOrder: {fitsAny, checkOrder},
+	"rate":    {fitsRate, checkRate},
+	"shares":  {fitsShares, checkShares},
 }
 
 var kindNames = slices.Sorted(maps.Keys(kinds))
@@ -61,12 +64,12 @@ func checkOwed(t Task, a *Answer) (bool, string) {
 	return true, fmt.Sprintf("%s is owed under %s, and service is cut off on %s", book.Owed(), t.Order, book.CutOff)
 }
 
-// checkOrder: the student's order leads to what the task's order does. Fees are all that can differ in what is owed.
+// checkOrder: the student's order is as good as the best that has a name. Fees are all that can differ in what is owed.
 func checkOrder(t Task, a *Answer) (bool, string) {
 	if a.Order == nil {
 		return false, "order is not answered"
 	}
-	got, want := Run(t.Scenario, a.Order), Run(t.Scenario, t.Order)
+	got, want := Run(t.Scenario, a.Order), best(t.Scenario)
 	found := fmt.Sprintf("under %s %s is owed", a.Order, got.Owed())
 	if fees := got.Fees(); fees > 0 {
 		found += fmt.Sprintf(", after fees of %s", fees)
@@ -75,9 +78,23 @@ func checkOrder(t Task, a *Answer) (bool, string) {
 		found += fmt.Sprintf(", and service is cut off on %s", got.CutOff)
 	}
 	if got.Fees() != want.Fees() || (got.CutOff == nil) != (want.CutOff == nil) {
-		return false, fmt.Sprintf("%s: %s; it could be %s", t.Scenario.Title, found, want.Owed())
+		return false, fmt.Sprintf("%s: %s; another order is better", t.Scenario.Title, found)
 	}
 	return true, fmt.Sprintf("%s: %s", t.Scenario.Title, found)
+}
+
+// best is the book under the order with a name that costs least: nobody is cut off if that can be, and the fees are lowest.
+func best(s *Scenario) *Book {
+	var best *Book
+	for _, o := range orders {
+		b := Run(s, o.order)
+		cut := best != nil && b.CutOff != nil && best.CutOff == nil
+		saves := best != nil && b.CutOff == nil && best.CutOff != nil
+		if best == nil || saves || !cut && b.Fees() < best.Fees() {
+			best = b
+		}
+	}
+	return best
 }
 
 func fitsRate(t Task) string {
@@ -118,7 +135,7 @@ func checkRate(t Task, a *Answer) (bool, string) {
 		case c.got == nil:
 			return false, fmt.Sprintf("rate: %s is not answered", c.name)
 		case !c.got.is(c.want):
-			return false, fmt.Sprintf("%s: %s %% is not right%s", c.name, c.got.text, l.mistake(c.got))
+			return false, fmt.Sprintf("%s: %s %% is not right%s", c.name, c.got.text, l.mistake(c.got, c.want))
 		}
 	}
 	return true, fmt.Sprintf("%s for %s over %d days: stated %s %%, APR %s %%, APY %s %%", l.Fees, l.Short, l.Days, r.Stated.text, r.APR.text, r.APY.text)
@@ -129,14 +146,29 @@ func (l *Loan) apyText(decimals int) string {
 	return text
 }
 
-// is says whether a number is another one, rounded to as many decimals as it has.
+// is says whether a number is another one, rounded to as many decimals as it has, or cut off there.
 func (d *decimal) is(exact func(decimals int) string) bool {
-	want, ok := new(big.Rat).SetString(exact(d.decimals))
-	return ok && d.value.Cmp(want) == 0
+	const beyond = 3
+	longer := exact(d.decimals + beyond)
+	cut := strings.TrimSuffix(longer[:max(0, len(longer)-beyond)], ".")
+	for _, text := range []string{exact(d.decimals), cut} {
+		if want, ok := new(big.Rat).SetString(text); ok && d.value.Cmp(want) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// percents is a number that was written as a fraction of one, in percent.
+func (d *decimal) percents() *decimal {
+	return &decimal{d.text, max(0, d.decimals-2), new(big.Rat).Mul(d.value, big.NewRat(100, 1))}
 }
 
 // mistake guesses how a wrong rate came about.
-func (l *Loan) mistake(got *decimal) string {
+func (l *Loan) mistake(got *decimal, want func(decimals int) string) string {
+	if got.percents().is(want) {
+		return ": give it in percent"
+	}
 	period := l.forPeriod()
 	for _, m := range []struct {
 		rate *big.Rat

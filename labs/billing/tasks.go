@@ -30,7 +30,7 @@ type Task struct {
 	Points   int
 	Kind     string // one of the keys of kinds
 	Scenario *Scenario
-	Order    Order // the one that answers are compared with
+	Order    Order // the one that answers are compared with; nil for the kind order, which finds the best
 	Look     string
 }
 
@@ -83,9 +83,12 @@ func (l *taskReader) list(n ast.Node) {
 			"scenario": func(v ast.Node) { t.Scenario = l.scenario(v) },
 			"order":    func(v ast.Node) { t.Order = l.order(v) },
 			"look":     func(v ast.Node) { t.Look = l.text(v, "look") },
-		}, "id", "title", "points", "check", "scenario", "order", "look")
+		}, "id", "title", "points", "check", "scenario", "look")
 		if seen[t.ID] {
 			l.fail(v, "give each task an id of its own", "there is a task %s above", t.ID)
+		}
+		if l.err == nil && (t.Order == nil) != (t.Kind == kindOrder) {
+			l.fail(v, "add order, or leave it out", "a task has an order unless it checks the student's")
 		}
 		if l.err == nil {
 			if fault := kinds[t.Kind].fits(t); fault != "" {

@@ -63,7 +63,10 @@ func (c *Answer) String() string { return "the answer " + c.Name }
 
 func (c *Answer) judge(s *scene) Finding {
 	got, ok := s.answers[c.Name]
-	if !ok {
+	switch {
+	case !ok && s.options.Submission:
+		return Finding{Reason: fmt.Sprintf("answers.yaml has no answer %s", c.Name), Facts: []string{c.Name + "-missing"}, final: true}
+	case !ok:
 		return Finding{Reason: fmt.Sprintf("there is no answer %s yet", c.Name), Look: fmt.Sprintf("sluice lab answer %s VALUE", c.Name), Facts: []string{c.Name + "-missing"}, final: true}
 	}
 	text := strings.Join(got, ", ")

@@ -146,7 +146,7 @@ func (c *Counter) of(st vswitch.Stats) (n uint64, err error) {
 		}
 	default:
 		for _, p := range st.Ports {
-			if guest, _, _ := strings.Cut(p.Name, "/"); p.Name == c.Port || guest == c.Port {
+			if p.Name == c.Port || guestOf(p.Name) == c.Port {
 				n, found = n+c.ofPort(p), true
 			}
 		}

@@ -45,7 +45,7 @@ func resultOf(findings []Finding) Result {
 		case f.Passed:
 		case r.Passed:
 			r.Passed, r.Reason, r.Look = false, f.Reason, f.Look
-		default:
+		case f.Reason != r.Reason:
 			more++
 		}
 	}

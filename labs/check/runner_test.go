@@ -329,3 +329,24 @@ func TestSides(t *testing.T) {
 		}
 	}
 }
+
+// TestNotRunning: where a machine that a task looks at has ended, the task fails, says so once, and gives no hint; others are judged.
+func TestNotRunning(t *testing.T) {
+	l := usual()
+	l.stats.Ports = l.stats.Ports[:1] // the client's
+	status := &Run{In: "fw", Command: []string{"policy", "status"}, Timeout: time.Second}
+	tasks := []Task{
+		{ID: "a", Checks: []Check{{Kind: &Reach{Flow: tcp(80), Expect: Open}}, {ID: "status", Kind: status}}, Hints: []Hint{{When: "status-failed", Text: "no"}}},
+		{ID: "b", Checks: []Check{{Kind: &Reach{Flow: tcp(80), Expect: Open}}, {Kind: &Seen{At: "fw/to-guest", Min: count(1)}}}},
+		task("c", &Reach{Flow: tcp(80), Expect: Open}),
+	}
+	r, err := Judge(t.Context(), l, tasks, Options{})
+	if got := strings.Join(words(r), " "); err != nil || got != "a:fail b:fail c:pass" {
+		t.Fatalf("%s, %v", got, err)
+	}
+	for _, x := range r.Results[:2] {
+		if x.Reason != "fw is not running" || x.Look != "sluice appliance restart" || len(x.Hints) > 0 {
+			t.Errorf("%s: %q, look %q, hints %q", x.ID, x.Reason, x.Look, x.Hints)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -42,6 +43,9 @@ type ran struct {
 
 // look does all that sends, between two looks at the counters and under a watch, and then judges every check.
 func (s *scene) look() ([]Finding, error) {
+	if gone, err := s.gone(); gone != "" || err != nil {
+		return s.without(gone), err
+	}
 	if err := s.lab.Watch(s.ctx, s.placeSights()); err != nil {
 		return nil, err
 	}
@@ -76,6 +80,49 @@ func (s *scene) look() ([]Finding, error) {
 		out = append(out, f)
 	}
 	return out, s.ctx.Err()
+}
+
+// gone is a machine that a check looks at, and that has no vNIC now: it has ended. Empty is none.
+func (s *scene) gone() (string, error) {
+	var wanted []string
+	for _, c := range s.checks {
+		switch k := c.Kind.(type) {
+		case *Seen:
+			wanted = append(wanted, guestOf(k.At))
+		case *Run:
+			if k.In != "" {
+				wanted = append(wanted, k.In)
+			}
+		}
+	}
+	if len(wanted) == 0 {
+		return "", nil
+	}
+	st, err := s.lab.Stats(s.ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, name := range wanted {
+		if !slices.ContainsFunc(st.Ports, func(p vswitch.PortStats) bool { return guestOf(p.Name) == name }) {
+			return name, nil
+		}
+	}
+	return "", nil
+}
+
+// without is what is found where a machine has ended: nothing is tried, and no hint fits. Only the appliance's drills end one.
+func (s *scene) without(gone string) []Finding {
+	out := make([]Finding, len(s.checks))
+	for i, c := range s.checks {
+		out[i] = Finding{Check: c.Kind.String(), Line: c.Line, Reason: gone + " is not running", Look: "sluice appliance restart", final: true}
+	}
+	return out
+}
+
+// guestOf is whose a port or an insertion point is.
+func guestOf(at string) string {
+	guest, _, _ := strings.Cut(at, "/")
+	return guest
 }
 
 // where says in which placement a check has failed, if that is not the lab's own, or if nobody can have enforced there.
