@@ -7,14 +7,14 @@ page() { # how many ms it takes
 	echo $(($(date +%s%3N) - begun))
 }
 sluice place inspect --fail closed >/dev/null || exit 1
-server=$(page 10.10.2.10) && printer=$(page 10.10.1.20) || exit 1
+usual() { for i in 1 2 3; do page "$1"; done | sort -n | sed -n 1p | grep .; } # the fastest of three: a busy machine may be slow for a moment
+server=$(usual 10.10.2.10) && printer=$(usual 10.10.1.20) || { echo "no page comes even without a backlog" >&2; exit 1; }
 sluice exec fw -- tc qdisc add dev steer root tbf rate 3mbit burst 10k latency 500ms || exit 1
 sluice exec client -- iperf3 -u -c 10.10.2.10 -b 4M -l 1200 -t 60 >/dev/null 2>&1 &
 flood=$!
-until sluice appliance status | grep -q backlogged; do sleep 0.1; done
-# A probe is late by 150 ms when there is a backlog. A page takes that way four times.
-slow=$(page 10.10.2.10) || exit 1
-[ "$slow" -gt $((server + 300)) ] && list=server
-slow=$(page 10.10.1.20) || exit 1
-[ "$slow" -gt $((printer + 300)) ] && list="${list:+$list, }printer"
+until sluice appliance status | grep -q "backlogged\|hung"; do sleep 0.1; done
+# A probe is late by 150 ms when there is a backlog. A page takes that way four times. One that does not come at all is late as well.
+late() { slow=$(page "$1" 2>/dev/null) && [ "$slow" -le $(($2 + 300)) ] || list="${list:+$list, }$3"; }
+late 10.10.2.10 "$server" server
+late 10.10.1.20 "$printer" printer
 echo "${list:-none}"

@@ -195,7 +195,7 @@ func (r *Recorded) value(s *scene) (string, error) {
 	}
 	out, err := r.Run.run(s.ctx, s.lab)
 	if err == nil && out.Code != 0 {
-		err = fmt.Errorf("%s ended with %d", r.Run, out.Code)
+		err = fmt.Errorf("%s ended with %d%s", r.Run, out.Code, said(out))
 	}
 	first, _, _ := strings.Cut(strings.TrimSpace(out.Stdout), "\n")
 	return first, err

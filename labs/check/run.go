@@ -47,15 +47,19 @@ func (c *Run) judge(s *scene) Finding {
 	case ran.err != nil:
 		return Finding{Reason: fmt.Sprintf("%s: %v", c, ran.err)}
 	case ran.out.Code != c.Exit:
-		reason := fmt.Sprintf("%s ended with %d, not %d", c, ran.out.Code, c.Exit)
-		if last := lastLine(ran.out); last != "" {
-			reason += ": " + last
-		}
-		return Finding{Reason: reason}
+		return Finding{Reason: fmt.Sprintf("%s ended with %d, not %d%s", c, ran.out.Code, c.Exit, said(ran.out))}
 	case c.Stdout != nil && !c.Stdout.MatchString(ran.out.Stdout):
 		return Finding{Reason: fmt.Sprintf("%s did not write what it should: %s", c, lastLine(ran.out))}
 	}
 	return passed()
+}
+
+// said is what a command said last, behind a colon; nothing of one that was silent.
+func said(o Output) string {
+	if last := lastLine(o); last != "" {
+		return ": " + last
+	}
+	return ""
 }
 
 // lastLine is what a command said last; a script says there why it failed.
