@@ -328,9 +328,9 @@ func (c *change) commit() {
 	}
 }
 
-// grace is how long a frame may be on its way in a placement.
+// grace is how long a frame may be on its way in a placement, or beside it, where flows are kept.
 func (c *change) grace(p firewall.Placement) time.Duration {
-	if p.Visits() {
+	if p.Visits() || c.keeping.visits() {
 		return graceAppliance
 	}
 	return graceEngine
