@@ -25,6 +25,7 @@ type process struct {
 	cmd     *exec.Cmd
 	agent   *agent.Client
 	stopped bool // by Stop
+	killed  bool // by Kill
 	err     error
 	done    chan struct{} // closed when the machine has ended
 	endOnce sync.Once
@@ -130,7 +131,10 @@ func (p *process) ended(err error) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.state = StateStopped
-		if !p.stopped {
+		switch {
+		case p.killed:
+			p.err = fmt.Errorf("guest %s was killed", p.spec.Name)
+		case !p.stopped:
 			p.err = err
 		}
 		if p.agent != nil {
@@ -157,6 +161,7 @@ func (p *process) pid() int {
 func (p *process) Kill() error {
 	p.mu.Lock()
 	cmd, state := p.cmd, p.state
+	p.killed = state != StateStopped
 	p.mu.Unlock()
 	if cmd == nil || state == StateStopped {
 		return fmt.Errorf("kill guest %s: it does not run", p.spec.Name)

@@ -173,6 +173,18 @@ func testPause(t *testing.T, m Machine) {
 	}
 }
 
+// TestLabKilled kills a machine as a drill does: that is what it says of its end.
+func TestLabKilled(t *testing.T) {
+	both(t, "killed", func(t *testing.T, m Machine) {
+		if err := m.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Err(); err == nil || !strings.HasSuffix(err.Error(), " was killed") {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
 // TestLabEndsByItself kills a guest's main process behind its machine's back.
 func TestLabEndsByItself(t *testing.T) {
 	both(t, "dies", func(t *testing.T, m Machine) {

@@ -82,7 +82,7 @@ func (at place) lint(cmd *cobra.Command, file string) error {
 		fmt.Fprintf(cmd.OutOrStdout(), "%s:%d:%d: %s: %s\n", d.file, f.Line, f.Col, f.Kind, f.Detail)
 	}
 	if len(found) > 0 {
-		return fmt.Errorf("%s: %d of its %d rules deserve a look", d.file, len(found), len(d.policy.Rules))
+		return fmt.Errorf("%s: %d findings in %d rules", d.file, len(found), len(d.policy.Rules))
 	}
 	if !complete {
 		return fmt.Errorf("%s: its %d rules overlap too much to be compared in full", d.file, len(d.policy.Rules))
