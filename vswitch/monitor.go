@@ -134,14 +134,13 @@ func (m *monitor) judge(now int64, placement firewall.Placement, a Appliance, wa
 	if was == firewall.Backlogged {
 		mark = lateStill
 	}
-	silent, took := m.s.core.probes.since(m.start, now, false)
-	if silent > int64(silence) {
+	probes := &m.s.core.probes
+	switch {
+	case probes.silentFor(int64(silence), m.start, now, false):
 		return firewall.Hung
-	}
-	if silent, _ := m.s.core.probes.since(m.start, now, true); placement.Tracks() && silent > int64(silence) {
+	case placement.Tracks() && probes.silentFor(int64(silence), m.start, now, true):
 		return firewall.TableFull
-	}
-	if took > int64(mark) || grew {
+	case probes.last() > int64(mark) || grew:
 		return firewall.Backlogged
 	}
 	return firewall.Healthy

@@ -20,6 +20,7 @@ import (
 const (
 	probeLen   = 16
 	probesKept = 64 // those that may be answered: of 1.6 s
+	probesDue  = 4  // of a kind, all without an answer: enough to make something of it
 	// The source port says what conntrack does with a probe: nothing, or, from probeTracked on, a flow of its own.
 	probeUntracked = 1
 	probeTracked   = 2
@@ -34,6 +35,7 @@ type probes struct {
 	sent     [probesKept]probe
 	next     int
 	answered [2]int64 // monotonic ns of the last answer; by untracked, tracked
+	open     [2]int   // how many were sent since
 	took     int64    // ns, of the last answer
 }
 
@@ -50,7 +52,15 @@ func (p *probes) ask(now int64, tracked bool) (number [probeLen]byte) {
 	defer p.mu.Unlock()
 	p.sent[p.next%probesKept] = probe{number, now, tracked}
 	p.next++
+	p.open[kindOf(tracked)]++
 	return number
+}
+
+func kindOf(tracked bool) int {
+	if tracked {
+		return 1
+	}
+	return 0
 }
 
 // answer says whether a packet's payload answers a probe.
@@ -66,11 +76,8 @@ func (p *probes) answer(payload []byte, now int64) bool {
 		if q.at == 0 || q.number != number {
 			continue
 		}
-		kind := 0
-		if q.tracked {
-			kind = 1
-		}
-		p.answered[kind], p.took = now, now-q.at
+		kind := kindOf(q.tracked)
+		p.answered[kind], p.open[kind], p.took = now, 0, now-q.at
 		q.at = 0
 		return true
 	}
@@ -85,15 +92,20 @@ func (p *probes) came(number [probeLen]byte) bool {
 	return i >= 0 && p.sent[i].at == 0
 }
 
-// since says how long there has been no answer of a kind, and how long the last one took, in ns. Before start nothing counts.
-func (p *probes) since(start, now int64, tracked bool) (silent, took int64) {
+// silentFor says whether there has been no answer of a kind for so many ns, though some were due: a switch that was not given the processor
+// has not asked. Before start nothing counts.
+func (p *probes) silentFor(ns, start, now int64, tracked bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	last := p.answered[0]
-	if tracked {
-		last = p.answered[1]
-	}
-	return now - max(start, last), p.took
+	kind := kindOf(tracked)
+	return now-max(start, p.answered[kind]) > ns && p.open[kind] >= probesDue
+}
+
+// last is how long the last answer took, in ns.
+func (p *probes) last() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.took
 }
 
 // probe takes a frame that came from the steer port as the answer to a probe, if it is one. k is of the probe itself.
