@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -71,7 +72,12 @@ func (e *execution) refuse(name string, err error) {
 	e.send(frameExit, be32(uint32(code)))
 }
 
+// heed makes signals that whoever started this process had it ignore (nohup, a shell's &) mean something to the commands that it starts: what is
+// ignored when a shell begins, it cannot trap (POSIX, 2.11).
+var heed = sync.OnceFunc(func() { signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT) })
+
 func (e *execution) start(c Command) error {
+	heed()
 	cmd := exec.Command(c.Args[0], c.Args[1:]...)
 	if cmd.Err != nil {
 		return cmd.Err
