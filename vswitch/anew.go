@@ -39,7 +39,7 @@ func (s *Switch) forget(history bool) {
 	}
 	for id, c := range s.counters {
 		if c != nil {
-			c.zero = c.read()
+			c.zero = c.raw()
 			c.zeroDrops = dropsOf(s.nics[id])
 		}
 	}

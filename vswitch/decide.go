@@ -52,8 +52,10 @@ func (w *Walker) Decide(f *frame.Frame) []Output {
 
 // walk is steps 1 to 5. A reason other than none means that the frame went nowhere.
 func (w *Walker) walk(f *frame.Frame, k *frame.Key) frame.Reason {
-	if side := w.plan.sideOf(w.core.flows, w.port, f, k); side != w.plan {
-		return w.walkBy(side, f, k)
+	if w.plan.kept != nil {
+		if side := w.plan.sideOf(w.core.flows, w.port, f, k); side != w.plan {
+			return w.walkBy(side, f, k)
+		}
 	}
 	p := w.plan.port(w.port)
 	if p == nil {
@@ -147,7 +149,7 @@ func (w *Walker) forward(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
 	seg := &w.plan.Segments[p.Segment]
 	if !p.Service {
 		if used := w.resolve(f, k, p, seg); used {
-			return w.because("gateway", frame.ReasonOwnGateway)
+			return w.atGateway()
 		}
 	}
 	switch {

@@ -17,12 +17,7 @@ func (w *Walker) say(what string, detail func() string) {
 
 // because records that a frame ends here, and returns the reason.
 func (w *Walker) because(what string, r frame.Reason) frame.Reason {
-	w.say(what, func() string {
-		if r == frame.ReasonOwnGateway {
-			return "it is for the gateway itself, and ends here: " + r.String()
-		}
-		return "the frame ends here: " + r.String()
-	})
+	w.say(what, func() string { return "the frame ends here: " + r.String() })
 	return r
 }
 

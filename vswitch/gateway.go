@@ -6,16 +6,24 @@ import (
 	"sluice/vnic/frame"
 )
 
+// atGateway ends a frame that is for the gateway itself. It is no loss.
+func (w *Walker) atGateway() frame.Reason {
+	w.say("gateway", func() string {
+		return "it is for the gateway itself, and ends here: " + frame.ReasonOwnGateway.String()
+	})
+	return frame.ReasonOwnGateway
+}
+
 // routeIP is the gateway's work in every placement but slow: a packet that a guest sent to the gateway's MAC goes on
 // into the segment of its destination, or is answered.
 func (w *Walker) routeIP(f *frame.Frame, k *frame.Key, p *Port, seg *Segment) frame.Reason {
 	if k.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0 || neighbourTalk(k) {
-		return w.because("gateway", frame.ReasonOwnGateway)
+		return w.atGateway()
 	}
 	to, h, known := w.plan.route(k.Dst)
 	if known && h.port == 0 {
 		w.local(f, k)
-		return w.because("gateway", frame.ReasonOwnGateway)
+		return w.atGateway()
 	}
 	if isGroup(k.Dst) || linkLocal(k.Dst) || linkLocal(k.Src) || unspecified(k.Src) {
 		return w.because("route", frame.ReasonNoRoute) // these stay on their segment (RFC 4291 2.5.6, RFC 1812 5.3.7)

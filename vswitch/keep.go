@@ -77,10 +77,10 @@ func (p *Plan) beside(epoch uint64) *Plan {
 	return &q
 }
 
-// sideOf is the plan by which a frame walks that came in by a port: p, or the one beside it. What comes out of the appliance may be the last
+// sideOf is the plan by which a frame walks that came in by a port: p, or the one that is beside it. What comes out of the appliance may be the last
 // frame of a flow, whose end the switch has seen when it went in.
 func (p *Plan) sideOf(flows *firewall.Flows, in frame.PortID, f *frame.Frame, k *frame.Key) *Plan {
-	if p.kept != nil && flows.Kept(k, f.Eth(), int(in) < len(p.Ports) && p.Ports[in].Service) {
+	if flows.Kept(k, f.Eth(), int(in) < len(p.Ports) && p.Ports[in].Service) {
 		return p.kept
 	}
 	return p
@@ -121,7 +121,7 @@ func (c *change) keep(ctx context.Context) error {
 }
 
 // endKeeping lets the switch forget the old way once the last flow on it has ended, and what it sent last has had time to arrive. last is when
-// there was one. Where somebody else changes the switch, it is asked again.
+// there was one.
 func (s *Switch) endKeeping(last *int64) {
 	s.mu.Lock()
 	k := s.kept
@@ -134,18 +134,21 @@ func (s *Switch) endKeeping(last *int64) {
 	if k.visits() && now-*last < int64(graceAppliance) {
 		return
 	}
-	select {
-	case <-s.changing:
-		defer s.release()
-	default:
+	s.takeDown(k, "the last flow that was kept has ended")
+}
+
+// takeDown ends an old way, unless somebody changes the switch, or has done so meanwhile: then whoever watches the way comes again.
+func (s *Switch) takeDown(k *keeping, why string) {
+	if !s.tryAcquire() {
 		return
 	}
-	if s.kept == nil {
+	defer s.release()
+	if s.kept != k {
 		return
 	}
-	s.forgetKept("the last flow that was kept has ended")
+	s.forgetKept(why)
 	if err := s.apply(context.Background(), s.newPlan(nil)); err != nil {
-		s.log.Error("end the old way of flows that were kept", "err", err)
+		s.log.Error("take down the old way of flows that were kept", "err", err)
 	}
 }
 
@@ -182,17 +185,5 @@ func (m *monitor) tickKept() {
 		s.sendProbes(m.round, k.placement, k.session)
 		return
 	}
-	select {
-	case <-s.changing:
-		defer s.release()
-	default:
-		return
-	}
-	if s.kept != k {
-		return
-	}
-	s.forgetKept("the appliance is " + is.String())
-	if err := s.apply(context.Background(), s.newPlan(nil)); err != nil {
-		s.log.Error("end the way of flows that were kept on a failed appliance", "err", err)
-	}
+	s.takeDown(k, "the appliance is "+is.String())
 }

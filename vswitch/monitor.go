@@ -199,15 +199,10 @@ func (m *monitor) fallBack(is firewall.Failure, o outlook) {
 	s.mu.Lock()
 	settled := o == s.outlook
 	s.mu.Unlock()
-	if settled {
+	if settled || !s.tryAcquire() {
 		return
 	}
-	select {
-	case <-s.changing:
-		defer s.release()
-	default:
-		return
-	}
+	defer s.release()
 	if s.failure == is { // else somebody has recovered it meanwhile
 		s.fallBack(o)
 	}
@@ -219,12 +214,10 @@ func (m *monitor) recover() {
 		return
 	}
 	s := m.s
-	select {
-	case <-s.changing:
-		defer s.release()
-	default:
+	if !s.tryAcquire() {
 		return
 	}
+	defer s.release()
 	m.tried = time.Now()
 	if err := s.recover(context.Background()); err != nil {
 		s.log.Info("the appliance is there, but not ready", "err", err)

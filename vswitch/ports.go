@@ -75,7 +75,7 @@ func (s *Switch) setPort(id frame.PortID, p Port, nic vnic.NIC, c *counters) {
 		s.counters = append(s.counters, nil)
 	}
 	if old := s.counters[id]; old != nil {
-		s.gone.add(old.read().less(old.zero))
+		s.gone.add(old.read())
 	}
 	s.ports[id], s.nics[id], s.counters[id] = p, nic, c
 }

@@ -20,8 +20,11 @@ type books struct {
 	dropped       [frame.Reasons]uint64
 }
 
-// read reads each counter once.
-func (c *counters) read() (b books) {
+// read is what has been counted since the switch forgot last.
+func (c *counters) read() books { return c.raw().less(c.zero) }
+
+// raw reads each counter once.
+func (c *counters) raw() (b books) {
 	b.in, b.inBytes = c.inFrames.Load(), c.inBytes.Load()
 	b.copies = c.copies.Load()
 	b.wakes = c.wakes.Load() // first: there are never more than batches
@@ -98,7 +101,7 @@ func (s *Switch) Stats() Stats {
 	s.core.fdb.each(s.segments, s.core.Now(), func(_ *Segment, _ frame.MAC, port frame.PortID, _ time.Duration) { macs[port]++ })
 	for id, c := range s.counters {
 		if c != nil {
-			b := c.read().less(c.zero)
+			b := c.read()
 			sum.add(b)
 			ps := s.portStats(frame.PortID(id), b)
 			ps.MACs = macs[ps.ID]

@@ -174,6 +174,16 @@ func (s *Switch) acquire(ctx context.Context) error {
 	}
 }
 
+// tryAcquire is acquire for who would rather come again than wait.
+func (s *Switch) tryAcquire() bool {
+	select {
+	case <-s.changing:
+		return true
+	default:
+		return false
+	}
+}
+
 func (s *Switch) release() { s.changing <- struct{}{} }
 
 var errClosed = errors.New("the switch is closed")

@@ -194,6 +194,9 @@ func (t *tracer) walk(src, dst end, f *frame.Frame) {
 
 // side takes the plan by which the frame's flow walks.
 func (t *tracer) side(f *frame.Frame) {
+	if t.plan.kept == nil {
+		return
+	}
 	if side := t.plan.sideOf(t.core.flows, 0, f, &t.key); side != t.plan {
 		t.plan = side
 		t.note("kept", "its flow stays on the way of "+side.Placement.String()+" until it ends: the change of placement has kept it")

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"sluice/firewall"
-	"sluice/vnic/frame"
 	"sluice/vswitch"
 )
 
@@ -76,15 +75,9 @@ func (f Flow) sight(at string) vswitch.Sight {
 	return vswitch.Sight{At: at, Proto: f.Proto, Port: f.Port, From: f.From.Addrs, To: f.To.Addrs}
 }
 
-var protocols = map[string][]uint8{
-	"": nil, "tcp": {frame.ProtoTCP}, "udp": {frame.ProtoUDP}, "icmp": {frame.ProtoICMP, frame.ProtoICMPv6},
-}
-
-// fits says whether an entry of the flow table is this flow. ICMP's have no ports: theirs are identifiers.
+// fits says whether an entry of the flow table is this flow.
 func (f Flow) fits(r firewall.FlowRecord) bool {
-	protos := protocols[f.Proto]
-	return (protos == nil || slices.Contains(protos, r.Proto)) && (f.SrcPort == 0 || f.SrcPort == r.Src.Port()) && (f.Port == 0 || f.Port == r.Dst.Port()) &&
-		f.From.has(r.Src.Addr()) && f.To.has(r.Dst.Addr())
+	return vswitch.FlowFilter{Proto: f.Proto, From: f.From.Addrs, To: f.To.Addrs, SrcPort: f.SrcPort, DstPort: f.Port}.Fits(r)
 }
 
 func (e End) has(a netip.Addr) bool { return len(e.Addrs) == 0 || slices.Contains(e.Addrs, a.Unmap()) }

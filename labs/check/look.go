@@ -48,7 +48,7 @@ func (c *Seen) judge(s *scene) Finding {
 func (c *Seen) lookAt(s *scene) string {
 	for _, f := range s.watched.Frames {
 		src, dst := f.Src.Addr().Unmap(), f.Dst.Addr().Unmap()
-		if f.Point != c.At || !numbered(c.Proto, f.Proto) || c.Proto == "" || c.Port != 0 && c.Port != f.Dst.Port() || !c.From.has(src) || !c.To.has(dst) {
+		if f.Point != c.At || !vswitch.ProtoIs(c.Proto, f.Proto) || c.Proto == "" || c.Port != 0 && c.Port != f.Dst.Port() || !c.From.has(src) || !c.To.has(dst) {
 			continue
 		}
 		one := Flow{Proto: c.Proto, From: End{Name: src.String()}, To: End{Name: dst.String()}}

@@ -133,7 +133,7 @@ func (r *Reach) why(s *scene, got string, t probe.Target, left, arrived vswitch.
 		return ""
 	}
 	for _, f := range s.watched.Frames {
-		if f.Dst.Addr().Unmap() == t.Addr && (t.Port == 0 || f.Dst.Port() == t.Port) && numbered(r.Proto, f.Proto) && f.Verdict != "pass" && slices.Contains(r.From.Addrs, f.Src.Addr().Unmap()) {
+		if f.Dst.Addr().Unmap() == t.Addr && (t.Port == 0 || f.Dst.Port() == t.Port) && vswitch.ProtoIs(r.Proto, f.Proto) && f.Verdict != "pass" && slices.Contains(r.From.Addrs, f.Src.Addr().Unmap()) {
 			by := "reason " + f.Reason
 			if f.Rule != "" {
 				by = "rule " + f.Rule
@@ -159,12 +159,10 @@ func (r *Reach) lookAt(s *scene, got string, t probe.Target, arrived vswitch.See
 		return r.at(t.Addr).traceIt()
 	}
 	for _, f := range s.watched.Frames {
-		if f.Verdict == "pass" && f.Dst.Addr().Unmap() == t.Addr && f.Dst.Port() == t.Port && numbered(r.Proto, f.Proto) && slices.Contains(r.From.Addrs, f.Src.Addr().Unmap()) {
+		if f.Verdict == "pass" && f.Dst.Addr().Unmap() == t.Addr && f.Dst.Port() == t.Port && vswitch.ProtoIs(r.Proto, f.Proto) && slices.Contains(r.From.Addrs, f.Src.Addr().Unmap()) {
 			back := r.answer(netip.AddrPortFrom(f.Src.Addr().Unmap(), f.Src.Port()))
 			return back.traceIt()
 		}
 	}
 	return r.at(t.Addr).traceIt()
 }
-
-func numbered(name string, proto uint8) bool { return slices.Contains(protocols[name], proto) }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -154,19 +155,36 @@ func complete(path, lines string, read func() error) error {
 	if err != nil && !missing {
 		return control.Errorf(control.BadInput, "read a submission: %w", err)
 	}
-	text := string(was)
-	if text != "" && !strings.HasSuffix(text, "\n") {
-		text += "\n"
+	text := lines
+	if len(was) > 0 && !strings.HasSuffix(string(was), "\n") {
+		text = "\n" + lines
 	}
-	if err := os.WriteFile(path, []byte(text+lines), 0o644); err != nil {
+	if err := appendTo(path, text); err != nil {
 		return control.Errorf(control.Failed, "write a submission: %w", err)
 	}
 	if err := read(); err != nil {
-		back := func() error { return os.WriteFile(path, was, 0o644) }
+		back := func() error { return os.Truncate(path, int64(len(was))) }
 		if missing {
 			back = func() error { return os.Remove(path) }
 		}
 		return errors.Join(control.Errorf(control.BadInput, "%s does not take these lines; add them yourself:\n%s%w", path, lines, err), back())
+	}
+	return nil
+}
+
+// appendTo writes behind what a file has: all of it or nothing, and no failure costs what was there.
+func appendTo(path, text string) (err error) {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	was, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	if _, err := f.WriteString(text); err != nil {
+		return errors.Join(err, f.Truncate(was))
 	}
 	return nil
 }

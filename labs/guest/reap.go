@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,12 +91,14 @@ func endAll(spaces map[string]bool) error {
 	}
 }
 
-// killRound kills each process in the namespaces, waits a little for it, and says how many there were.
+// killRound kills each process in the namespaces, waits a little for it, and says how many there were. The youngest goes first: a parent that is
+// still there buries its children, and none is left to whoever is process 1.
 func killRound(spaces map[string]bool) (found int, err error) {
 	pids, err := processes()
 	if err != nil {
 		return 0, err
 	}
+	slices.SortFunc(pids, func(a, b int) int { return b - a })
 	for _, pid := range pids {
 		if pid == os.Getpid() || !spaces[namespaceOf(pid, "net")] {
 			continue

@@ -7,20 +7,12 @@ import (
 	"strings"
 
 	"sluice/firewall"
-	"sluice/vnic/frame"
 	"sluice/vswitch"
 	"sluice/vswitch/control"
 )
 
-// flowFilter says which flows are meant: who began them, whom they are with, and what is spoken. What is empty fits everything.
-type flowFilter struct {
-	protos           []uint8
-	from, to         []netip.Addr
-	fromPort, toPort uint16
-}
-
 // filterOf reads a filter in the words of a trace, and asks the lab for its guests where one is named.
-func filterOf(ctx context.Context, c *control.Client, words string) (f flowFilter, err error) {
+func filterOf(ctx context.Context, c *control.Client, words string) (f vswitch.FlowFilter, err error) {
 	if words == "" {
 		return f, nil
 	}
@@ -32,13 +24,11 @@ func filterOf(ctx context.Context, c *control.Client, words string) (f flowFilte
 	if err != nil {
 		return f, err
 	}
-	f = flowFilter{fromPort: r.SrcPort, toPort: r.DstPort, protos: map[string][]uint8{
-		"tcp": {frame.ProtoTCP}, "udp": {frame.ProtoUDP}, "icmp": {frame.ProtoICMP, frame.ProtoICMPv6},
-	}[r.Proto]}
-	if f.from, err = addressesOf(inv, r.From); err != nil {
+	f = vswitch.FlowFilter{Proto: r.Proto, SrcPort: r.SrcPort, DstPort: r.DstPort}
+	if f.From, err = addressesOf(inv, r.From); err != nil {
 		return f, err
 	}
-	f.to, err = addressesOf(inv, r.To)
+	f.To, err = addressesOf(inv, r.To)
 	return f, err
 }
 
@@ -60,10 +50,4 @@ func addressesOf(inv firewall.Inventory, name string) (all []netip.Addr, err err
 		err = control.Errorf(control.BadInput, "no guest %q with an address: %s", name, strings.Join(names, ", "))
 	}
 	return all, err
-}
-
-func (f flowFilter) fits(r firewall.FlowRecord) bool {
-	among := func(list []netip.Addr, a netip.Addr) bool { return len(list) == 0 || slices.Contains(list, a.Unmap()) }
-	return (f.protos == nil || slices.Contains(f.protos, r.Proto)) && among(f.from, r.Src.Addr()) && among(f.to, r.Dst.Addr()) &&
-		(f.fromPort == 0 || f.fromPort == r.Src.Port()) && (f.toPort == 0 || f.toPort == r.Dst.Port())
 }

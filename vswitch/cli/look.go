@@ -39,7 +39,7 @@ placement in which the engine asks no rule.`,
 			if err != nil {
 				return err
 			}
-			flows = slices.DeleteFunc(flows, func(f firewall.FlowRecord) bool { return !filter.fits(f) })
+			flows = slices.DeleteFunc(flows, func(f firewall.FlowRecord) bool { return !filter.Fits(f) })
 			slices.SortFunc(flows, func(a, b firewall.FlowRecord) int {
 				return cmp.Or(cmp.Compare(a.Proto, b.Proto), a.Src.Compare(b.Src), a.Dst.Compare(b.Dst))
 			})

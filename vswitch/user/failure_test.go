@@ -14,6 +14,18 @@ import (
 
 var visiting = []firewall.Placement{firewall.Slow, firewall.Tunnel, firewall.Inspect}
 
+// eachVisiting runs a test in a rig for each of them, side by side.
+func eachVisiting(t *testing.T, test func(t *testing.T, r *rig, p firewall.Placement)) {
+	for _, p := range visiting {
+		t.Run(p.String(), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.policy(referencePolicy)
+			test(t, r, p)
+		})
+	}
+}
+
 // becomes waits until the monitor says that the appliance is so, and that frames pass it by or do not.
 func (r *rig) becomes(state firewall.Failure, bypassed bool) {
 	r.t.Helper()
@@ -190,59 +202,49 @@ func TestStale(t *testing.T) {
 
 // TestStaleMoves changes the placement while the appliance stands still, and wakes it while its old way drains.
 func TestStaleMoves(t *testing.T) {
-	for _, in := range visiting {
-		t.Run(in.String(), func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t)
-			r.policy(referencePolicy)
-			r.place(in)
-			events, cancel := r.sw.Events()
-			defer cancel()
-			r.fw.stalled.Store(true)
-			r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 1000, dport: 5201}).build())
-			tells(t, events, []string{"hung, fails closed", "hung: it is handed nothing"})
-			moved := make(chan struct{})
-			go func() {
-				defer close(moved)
-				r.place(firewall.Fast)
-			}()
-			for deadline := time.Now().Add(patience); r.sw.Status().Placement != firewall.Fast; {
-				if time.Now().After(deadline) {
-					t.Fatal("not placed")
-				}
-				time.Sleep(time.Millisecond) // a poll with a deadline
+	eachVisiting(t, func(t *testing.T, r *rig, in firewall.Placement) {
+		r.place(in)
+		events, cancel := r.sw.Events()
+		defer cancel()
+		r.fw.stalled.Store(true)
+		r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 1000, dport: 5201}).build())
+		tells(t, events, []string{"hung, fails closed", "hung: it is handed nothing"})
+		moved := make(chan struct{})
+		go func() {
+			defer close(moved)
+			r.place(firewall.Fast)
+		}()
+		for deadline := time.Now().Add(patience); r.sw.Status().Placement != firewall.Fast; {
+			if time.Now().After(deadline) {
+				t.Fatal("not placed")
 			}
-			r.fw.stalled.Store(false)
-			<-moved
-			r.settled()
-			r.server.none("a frame from before", isProto(frame.ProtoUDP, 5201))
-		})
-	}
+			time.Sleep(time.Millisecond) // a poll with a deadline
+		}
+		r.fw.stalled.Store(false)
+		<-moved
+		r.settled()
+		r.server.none("a frame from before", isProto(frame.ProtoUDP, 5201))
+	})
 }
 
 // TestDrained leaves a placement while the appliance does nothing for longer than it is usually silent: what it was handed still arrives.
 func TestDrained(t *testing.T) {
-	for _, in := range visiting {
-		t.Run(in.String(), func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t)
-			r.policy(referencePolicy)
-			r.place(in)
-			r.becomes(firewall.Healthy, false)
-			const frames = 20
-			r.fw.stalled.Store(true)
-			for i := range uint16(frames) {
-				r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 1000 + i, dport: 5201}).build())
-			}
-			r.balanced()
-			awake := time.AfterFunc(700*time.Millisecond, func() { r.fw.stalled.Store(false) }) // less than what a change waits for
-			defer awake.Stop()
-			r.place(firewall.Fast)
-			for range frames {
-				r.server.next("frame from before", isProto(frame.ProtoUDP, 5201))
-			}
-		})
-	}
+	eachVisiting(t, func(t *testing.T, r *rig, in firewall.Placement) {
+		r.place(in)
+		r.becomes(firewall.Healthy, false)
+		const frames = 20
+		r.fw.stalled.Store(true)
+		for i := range uint16(frames) {
+			r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 1000 + i, dport: 5201}).build())
+		}
+		r.balanced()
+		awake := time.AfterFunc(700*time.Millisecond, func() { r.fw.stalled.Store(false) }) // less than what a change waits for
+		defer awake.Stop()
+		r.place(firewall.Fast)
+		for range frames {
+			r.server.next("frame from before", isProto(frame.ProtoUDP, 5201))
+		}
+	})
 }
 
 // TestToldOnce recovers an appliance while the switch is about to do so by itself.
@@ -397,24 +399,19 @@ func TestForgedProbes(t *testing.T) {
 
 // TestPlaceProves says that no placement is taken whose way does not lead through the appliance and back, and that the old one stays.
 func TestPlaceProves(t *testing.T) {
-	for _, to := range visiting {
-		t.Run(to.String(), func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t)
-			r.policy(referencePolicy)
-			r.place(firewall.Fast)
-			r.connect(1000)
-			r.fw.hung.Store(true)
-			if _, err := r.sw.Place(context.Background(), to, vswitch.PlaceOptions{}); err == nil || !strings.Contains(err.Error(), "gives back no probe") {
-				t.Errorf("placed: %v", err)
-			}
-			if st := r.sw.Status(); st.Placement != firewall.Fast || st.Changing {
-				t.Errorf("%+v", st)
-			}
-			r.says(1000, 2)
-			r.fw.hung.Store(false)
-			r.place(to)
-			r.says(1000, 3)
-		})
-	}
+	eachVisiting(t, func(t *testing.T, r *rig, to firewall.Placement) {
+		r.place(firewall.Fast)
+		r.connect(1000)
+		r.fw.hung.Store(true)
+		if _, err := r.sw.Place(context.Background(), to, vswitch.PlaceOptions{}); err == nil || !strings.Contains(err.Error(), "gives back no probe") {
+			t.Errorf("placed: %v", err)
+		}
+		if st := r.sw.Status(); st.Placement != firewall.Fast || st.Changing {
+			t.Errorf("%+v", st)
+		}
+		r.says(1000, 2)
+		r.fw.hung.Store(false)
+		r.place(to)
+		r.says(1000, 3)
+	})
 }

@@ -12,6 +12,20 @@ import (
 
 var everywhere = []firewall.Placement{firewall.Off, firewall.Fast, firewall.Slow, firewall.Tunnel, firewall.Push, firewall.Inspect}
 
+// pairs runs a test for each pair of two different placements, side by side.
+func pairs(t *testing.T, froms, tos []firewall.Placement, test func(t *testing.T, from, to firewall.Placement)) {
+	for _, from := range froms {
+		for _, to := range tos {
+			if from != to {
+				t.Run(from.String()+" to "+to.String(), func(t *testing.T) {
+					t.Parallel()
+					test(t, from, to)
+				})
+			}
+		}
+	}
+}
+
 func (r *rig) keep(to firewall.Placement) vswitch.Receipt {
 	r.t.Helper()
 	rec, err := r.sw.Place(context.Background(), to, vswitch.PlaceOptions{Handover: vswitch.Keep})
@@ -70,51 +84,43 @@ func (r *rig) notKept() {
 // TestKeep changes from each placement to each. The connection that was there stays on its way, another takes the new one, and once the
 // first has ended nothing is left of the old way.
 func TestKeep(t *testing.T) {
-	for _, from := range everywhere {
-		for _, to := range everywhere {
-			if from == to {
-				continue
-			}
-			t.Run(from.String()+" to "+to.String(), func(t *testing.T) {
-				t.Parallel()
-				r := newRig(t)
-				r.policy(referencePolicy)
-				r.place(from)
-				r.connect(1000)
-				r.connect(1001)
-				rec := r.keep(to)
-				if rec.FlowsKept != 2 || rec.FlowsCarried != 0 || rec.Lost+rec.Leaked+rec.Duplicated != 0 {
-					t.Errorf("%+v", rec)
-				}
-				if got := r.visits(func() { r.says(1000, 2) }); got != from.Visits() {
-					t.Errorf("the old connection meets the appliance: %v", got)
-				}
-				if got := r.visits(func() { r.connect(2000) }); got != to.Visits() {
-					t.Errorf("a new connection meets the appliance: %v", got)
-				}
-				if got := r.visits(func() { r.says(1000, 3) }); got != from.Visits() {
-					t.Errorf("later the old connection meets the appliance: %v", got)
-				}
-				r.tracesKept(from)
-				r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoTCP, sport: 3000, dport: deniedPort, flags: frame.TCPSyn}).build())
-				r.settled()
-				if to.Enforces() {
-					r.server.none("a denied frame", isProto(frame.ProtoTCP, deniedPort))
-				}
-				r.hangUp(1000)
-				if got := r.visits(func() { r.connect(1000) }); got != to.Visits() {
-					t.Errorf("the old connection, begun anew, meets the appliance: %v", got)
-				}
-				if got := r.visits(func() { r.says(1001, 2) }); got != from.Visits() {
-					t.Errorf("the other old connection meets the appliance: %v", got)
-				}
-				r.hangUp(1001)
-				r.notKept()
-				r.says(2000, 2)
-				r.settled()
-			})
+	pairs(t, everywhere, everywhere, func(t *testing.T, from, to firewall.Placement) {
+		r := newRig(t)
+		r.policy(referencePolicy)
+		r.place(from)
+		r.connect(1000)
+		r.connect(1001)
+		rec := r.keep(to)
+		if rec.FlowsKept != 2 || rec.FlowsCarried != 0 || rec.Lost+rec.Leaked+rec.Duplicated != 0 {
+			t.Errorf("%+v", rec)
 		}
-	}
+		if got := r.visits(func() { r.says(1000, 2) }); got != from.Visits() {
+			t.Errorf("the old connection meets the appliance: %v", got)
+		}
+		if got := r.visits(func() { r.connect(2000) }); got != to.Visits() {
+			t.Errorf("a new connection meets the appliance: %v", got)
+		}
+		if got := r.visits(func() { r.says(1000, 3) }); got != from.Visits() {
+			t.Errorf("later the old connection meets the appliance: %v", got)
+		}
+		r.tracesKept(from)
+		r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoTCP, sport: 3000, dport: deniedPort, flags: frame.TCPSyn}).build())
+		r.settled()
+		if to.Enforces() {
+			r.server.none("a denied frame", isProto(frame.ProtoTCP, deniedPort))
+		}
+		r.hangUp(1000)
+		if got := r.visits(func() { r.connect(1000) }); got != to.Visits() {
+			t.Errorf("the old connection, begun anew, meets the appliance: %v", got)
+		}
+		if got := r.visits(func() { r.says(1001, 2) }); got != from.Visits() {
+			t.Errorf("the other old connection meets the appliance: %v", got)
+		}
+		r.hangUp(1001)
+		r.notKept()
+		r.says(2000, 2)
+		r.settled()
+	})
 }
 
 // tracesKept asks for the way of the connection that is kept, and of a new one.
@@ -199,35 +205,27 @@ func TestKeepDenied(t *testing.T) {
 // TestKeepPolicy says that a new policy is for flows that are kept, too, wherever they are.
 func TestKeepPolicy(t *testing.T) {
 	const denies = "tcp-windows: liberal\nservices: {speed: {udp: 5201}}\ndefault: drop\nrules:\n  - {name: speed, from: client, to: server, service: speed, action: allow}\n"
-	for _, from := range everywhere {
-		for _, to := range everywhere[1:4] {
-			if from == to {
-				continue
+	pairs(t, everywhere, everywhere[1:4], func(t *testing.T, from, to firewall.Placement) {
+		r := newRig(t)
+		r.policy(referencePolicy)
+		r.place(from)
+		r.connect(1000)
+		r.keep(to)
+		r.policy(denies)
+		r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoTCP, sport: 1000, dport: 80, flags: frame.TCPAck, seq: 9999, ack: 1, payload: []byte("x")}).build())
+		r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 8, dport: 5201, payload: []byte("end")}).build())
+		r.server.next("end", func(k *frame.Key) bool {
+			if k.Seq == 9999 {
+				t.Errorf("%s to %s: a flow that the new policy denies lives on", from, to)
 			}
-			t.Run(from.String()+" to "+to.String(), func(t *testing.T) {
-				t.Parallel()
-				r := newRig(t)
-				r.policy(referencePolicy)
-				r.place(from)
-				r.connect(1000)
-				r.keep(to)
-				r.policy(denies)
-				r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoTCP, sport: 1000, dport: 80, flags: frame.TCPAck, seq: 9999, ack: 1, payload: []byte("x")}).build())
-				r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 8, dport: 5201, payload: []byte("end")}).build())
-				r.server.next("end", func(k *frame.Key) bool {
-					if k.Seq == 9999 {
-						t.Errorf("%s to %s: a flow that the new policy denies lives on", from, to)
-					}
-					return k.SrcPort == 8
-				})
-				r.notKept()
-				if r.fw.mu.Lock(); (from.Tracks() || to.Tracks()) && r.fw.policy != r.policyInForce() {
-					t.Error("the appliance has another policy")
-				}
-				r.fw.mu.Unlock()
-			})
+			return k.SrcPort == 8
+		})
+		r.notKept()
+		if r.fw.mu.Lock(); (from.Tracks() || to.Tracks()) && r.fw.policy != r.policyInForce() {
+			t.Error("the appliance has another policy")
 		}
-	}
+		r.fw.mu.Unlock()
+	})
 }
 
 // TestKeepFails lets the appliance go that flows were kept on: they go on by the new way.

@@ -159,10 +159,7 @@ func (r *rig) balanced() vswitch.Stats {
 	deadline := time.Now().Add(patience)
 	for {
 		s := r.sw.Stats()
-		var dropped, in uint64
-		for _, n := range s.Dropped {
-			dropped += n
-		}
+		var in uint64
 		for _, p := range s.Ports {
 			for _, g := range r.guests {
 				if p.ID == g.port.ID {
@@ -174,13 +171,29 @@ func (r *rig) balanced() vswitch.Stats {
 		for _, g := range r.guests {
 			sent += g.sent.Load()
 		}
-		if in == sent && s.In+s.Copies == s.Out+dropped {
+		if in == sent && balance(s) {
 			return s
 		}
 		if time.Now().After(deadline) {
 			r.t.Fatalf("sent %d, came in %d; in all: in %d + copies %d, out %d + dropped %v", sent, in, s.In, s.Copies, s.Out, s.Dropped)
 		}
 		time.Sleep(time.Millisecond) // a poll with a deadline
+	}
+}
+
+// balance says whether a switch's books do.
+func balance(s vswitch.Stats) bool {
+	var dropped uint64
+	for _, n := range s.Dropped {
+		dropped += n
+	}
+	return s.In+s.Copies == s.Out+dropped
+}
+
+func checkBooks(t *testing.T, s vswitch.Stats) {
+	t.Helper()
+	if !balance(s) {
+		t.Fatalf("in %d + copies %d, out %d + dropped %v", s.In, s.Copies, s.Out, s.Dropped)
 	}
 }
 
