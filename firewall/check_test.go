@@ -1,12 +1,64 @@
 package firewall
 
 import (
+	"encoding/binary"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"sluice/vnic/frame"
 )
+
+// What ends the chain of an IPv6 packet is the protocol that rules are asked about, whatever is behind it.
+func TestRulesSeeTheEndOfTheChain(t *testing.T) {
+	const head = "services: {web: {tcp: 80}, ends: {protocol: [ah, 135, 139, 140]}}\n"
+	allow := head + "default: drop\nrules:\n  - {name: r, service: %s, action: allow}\n"
+	deny := head + "default: allow\nrules:\n  - {name: r, service: %s, action: drop}\n"
+	for _, proto := range []uint8{51, 135, 139, 140} {
+		for _, v6 := range []bool{false, true} {
+			for text, want := range map[string]bool{
+				strings.Replace(allow, "%s", "web", 1): false, strings.Replace(allow, "%s", "ends", 1): true,
+				strings.Replace(deny, "%s", "web", 1): true, strings.Replace(deny, "%s", "ends", 1): false,
+			} {
+				w := newWorld(t, mustCompile(t, mustLoad(t, text), Fast))
+				if got := w.behind(proto, v6) == Pass; got != want {
+					t.Errorf("TCP 80 behind %d, IPv6 %v: passes %v, want %v under\n%s", proto, v6, got, want, text)
+				}
+			}
+		}
+	}
+}
+
+// behind says what becomes of a SYN to port 80 behind a header of a protocol that ends the chain.
+func (w *world) behind(proto uint8, v6 bool) Action {
+	from, to := "client", "server"
+	if v6 {
+		from, to = "client6", "server6"
+	}
+	plain, _ := parsePacket(from + " > " + to + " tcp 4000 80 S").frame(w.t)
+	at := map[bool]int{false: 34, true: 54}[v6]
+	header := []byte{frame.ProtoTCP, 0, 0, 0, 0, 0, 0, 0} // of 8 bytes, in every one of them
+	eth := slices.Concat(plain.Eth()[:at], header, plain.Eth()[at:])
+	if v6 {
+		eth[20] = proto
+		binary.BigEndian.PutUint16(eth[18:], uint16(len(eth)-54))
+	} else {
+		eth[23] = proto
+		binary.BigEndian.PutUint16(eth[16:], uint16(len(eth)-14))
+		frame.SetIPv4Checksum(eth[14:])
+	}
+	f := frame.From(eth)
+	var k frame.Key
+	if r := frame.Parse(f, &k); r != frame.ReasonNone {
+		w.t.Fatal(r)
+	}
+	w.cx.Eth = f.Eth()
+	if v := w.g.Check(&w.cx, Point{w.g.policy.PortOf(k.Src.IP()), FromGuest}, &k); v.Action != Pass {
+		return v.Action
+	}
+	return w.g.Check(&w.cx, Point{w.g.policy.PortOf(k.Dst.IP()), ToGuest}, &k).Action
+}
 
 // A session is packets in order, separated by ;, and after = what becomes of each.
 func TestSessions(t *testing.T) {

@@ -39,36 +39,15 @@ func fragmentID(cx *Context, pt Point, k *frame.Key) (packet uint64, ok bool) {
 	case k.Has(frame.KeyIPv4) && len(cx.Eth) >= int(k.L3)+6:
 		id.rest |= uint64(k.Proto)<<32 | uint64(binary.BigEndian.Uint16(cx.Eth[k.L3+4:]))
 	case k.Has(frame.KeyIPv6) && len(cx.Eth) >= int(k.L3)+40:
-		n, ok := fragmentHeader(cx.Eth[k.L3:])
+		at, ok := frame.FragmentHeader(cx.Eth[k.L3:])
 		if !ok {
 			return 0, false
 		}
-		id.rest |= uint64(n)
+		id.rest |= uint64(binary.BigEndian.Uint32(cx.Eth[int(k.L3)+at+4:]))
 	default:
 		return 0, false
 	}
 	return id.hash(), true
-}
-
-// fragmentHeader finds the identification in an IPv6 packet's fragment header.
-func fragmentHeader(b []byte) (identification uint32, ok bool) {
-	next, at := b[6], 40
-	for range 8 {
-		if len(b) < at+8 {
-			return 0, false
-		}
-		switch next {
-		case 0, 43, 60, 135, 139, 140: // as frame.Parse
-			next, at = b[at], at+8+int(b[at+1])*8
-		case 51:
-			next, at = b[at], at+8+int(b[at+1])*4
-		case 44:
-			return binary.BigEndian.Uint32(b[at+4:]), true
-		default:
-			return 0, false
-		}
-	}
-	return 0, false
 }
 
 // passed notes that a packet's first fragment has passed at a point.

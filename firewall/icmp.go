@@ -152,7 +152,7 @@ func insideError(eth []byte, k *frame.Key) (inner frame.Key, ok bool) {
 		inner.Src, inner.Dst = mapped(b[12:16]), mapped(b[16:20])
 	case k.Has(frame.KeyIPv6) && len(b) >= 40 && b[0]>>4 == 6:
 		inner.Src, inner.Dst = frame.Addr(b[8:24]), frame.Addr(b[24:40])
-		if inner.Proto, head, ok = innerHeader(b); !ok {
+		if inner.Proto, head, ok = frame.LastHeader(b); !ok {
 			return inner, false
 		}
 	default:
@@ -171,28 +171,6 @@ func insideError(eth []byte, k *frame.Key) (inner frame.Key, ok bool) {
 		inner.DstPort = inner.SrcPort
 	}
 	return inner, true
-}
-
-// innerHeader finds the last header of an IPv6 packet that may be cut off.
-func innerHeader(b []byte) (proto uint8, at int, ok bool) {
-	proto, at = b[6], 40
-	for range 8 {
-		switch proto {
-		case 0, 43, 60: // hop-by-hop, routing, destination options
-			if len(b) < at+8 {
-				return 0, 0, false
-			}
-			proto, at = b[at], at+8+int(b[at+1])*8
-		case 44: // fragment: only the first has ports
-			if len(b) < at+8 || binary.BigEndian.Uint16(b[at+2:])&^7 != 0 {
-				return 0, 0, false
-			}
-			proto, at = b[at], at+8
-		default:
-			return proto, at, true
-		}
-	}
-	return 0, 0, false
 }
 
 func mapped(b []byte) (a frame.Addr) {

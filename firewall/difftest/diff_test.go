@@ -98,8 +98,10 @@ func TestRootEngineEqualsNFT(t *testing.T) {
 //   - A later fragment alone between two guests that the policy excludes: the engine looks at nothing; a router waits for the rest.
 func reasoned(s sent, nft, engine outcome) bool {
 	const housekeeping = 130 // to 137, and 143
-	t := s.whole[54]
-	if s.rest != nil && s.whole[20] == frame.ProtoICMPv6 && (t >= housekeeping && t <= 137 || t == 143) {
+	var k frame.Key
+	frame.Parse(frame.From(s.whole), &k)
+	t := k.ICMPType
+	if s.rest != nil && k.Proto == frame.ProtoICMPv6 && (t >= housekeeping && t <= 137 || t == 143) {
 		return engine == dropped && nft != dropped
 	}
 	return s.alone() && s.excluded && engine == passed && nft == dropped
@@ -204,8 +206,14 @@ func isReject(eth []byte) bool {
 }
 
 // unanswered says whether a packet is one that nobody answers: a reset, or an ICMP error (RFC 1122 3.2.2, RFC 4443 2.4), for which Linux also
-// takes the types of ICMP that it does not know.
+// takes the types of ICMP that it does not know; and those of protocols whose checksum the kernel does not know, which it does not answer.
 func unanswered(eth []byte) bool {
+	var k frame.Key
+	frame.Parse(frame.From(eth), &k)
+	switch k.Proto {
+	case 51, 135, 139, 140: // ah, mobility, hip, shim6
+		return true
+	}
 	p := gopacket.NewPacket(eth, layers.LayerTypeEthernet, gopacket.NoCopy)
 	t, isTCP := p.Layer(layers.LayerTypeTCP).(*layers.TCP)
 	four, is4 := p.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4)

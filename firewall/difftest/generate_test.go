@@ -62,6 +62,8 @@ services:
   ping: {icmp: echo}
   icmp: {icmp: any}
   gre: {protocol: gre}
+  ends: {protocol: [ah, 135, 140]}
+  hip: {protocol: 139}
   mixed: [{tcp: any}, {protocol: [gre, esp]}]
 `)
 	if r.IntN(5) == 0 {
@@ -77,7 +79,7 @@ services:
 		fmt.Fprintf(&b, "  - {name: r%d, from: %s, to: %s, action: %s, direction: %s", i, pick(r, nouns...), pick(r, nouns...),
 			pick(r, "allow", "allow", "drop", "reject"), pick(r, "in", "out", "in-out", "in-out"))
 		if r.IntN(4) > 0 {
-			fmt.Fprintf(&b, ", service: %s", pick(r, "low", "range", "ping", "icmp", "gre", "mixed", "[low, ping]", "[range, gre]", "any"))
+			fmt.Fprintf(&b, ", service: %s", pick(r, "low", "range", "ping", "icmp", "gre", "ends", "[hip, low]", "mixed", "[low, ping]", "[range, gre]", "any"))
 		}
 		if i < stateless {
 			b.WriteString(", stateless: true")
@@ -231,8 +233,31 @@ func (g *generator) ip(src, dst netip.Addr, mark []byte) (ipLayer, []gopacket.Se
 	default:
 		l, proto = g.icmp(ip, src, dst, mark)
 	}
+	if src.Is6() && g.IntN(5) == 0 {
+		l, proto = g.chain(l, proto)
+	}
 	ip4.Protocol, ip6.NextHeader = proto, proto
 	return ip, l
+}
+
+// chain puts headers of IPv6 before what a packet carries: extension headers, or some that are none and end the chain.
+func (g *generator) chain(l []gopacket.SerializableLayer, proto layers.IPProtocol) ([]gopacket.SerializableLayer, layers.IPProtocol) {
+	kinds := []layers.IPProtocol{43, 60, 60, 0}
+	switch end := pick(g.Rand, layers.IPProtocol(6), 51, 135, 139, 140); end {
+	case 51: // conntrack looks behind it, nft does not: so what is there is of a kind that it tracks just the same
+		l, proto = append([]gopacket.SerializableLayer{gopacket.Payload(append([]byte{254, 4}, make([]byte, 22)...))}, l...), end
+	case 135, 139, 140:
+		l, proto = append([]gopacket.SerializableLayer{gopacket.Payload{byte(proto), 0, 1, 4, 0, 0, 0, 0}}, l...), end
+	}
+	for range g.IntN(3) {
+		kind := pick(g.Rand, kinds...)
+		h := gopacket.Payload{byte(proto), 0, 1, 4, 0, 0, 0, 0} // options: four bytes of padding
+		if kind == 43 {
+			h = gopacket.Payload{byte(proto), 0, 0, 0, 0, 0, 0, 0} // nothing left to visit
+		}
+		l, proto = append([]gopacket.SerializableLayer{h}, l...), kind
+	}
+	return l, proto
 }
 
 // icmp draws an ICMP message: echoes and their replies mostly, errors about packets that may have been sent, and others.

@@ -2,9 +2,6 @@ package frame
 
 import "encoding/binary"
 
-// maxExtensions bounds an IPv6 extension chain. RFC 8200 4.1 recommends an order of seven.
-const maxExtensions = 8
-
 // Parse reads a frame from a guest into k, and says ReasonNone or why the frame must be dropped. It believes nothing:
 // every length and offset is checked against the frame, and the virtio_net_hdr against what was read. Frames of other
 // EtherTypes pass, with only the Ethernet fields filled in. It does not allocate, and keeps nothing.
@@ -120,18 +117,13 @@ func badIPv6(src, dst *Addr) bool {
 func parseExtensions(ip []byte, k *Key) Reason {
 	at := 40
 	for range maxExtensions + 1 {
-		switch k.Proto {
-		case 0, 43, 60, 135, 139, 140: // hop-by-hop, routing, destination, mobility, HIP, Shim6 (IANA)
-			if at+8 > len(ip) {
-				return cut(k)
-			}
-			k.Proto, at = ip[at], at+8+int(ip[at+1])*8
-		case 51: // authentication header: length in words of 4 bytes, less 2 (RFC 4302)
-			if at+8 > len(ip) {
-				return cut(k)
-			}
-			k.Proto, at = ip[at], at+8+int(ip[at+1])*4
-		case 44: // fragment (RFC 8200 4.5)
+		next, behind, more, ok := skipExtension(ip, k.Proto, at)
+		switch {
+		case !ok:
+			return cut(k)
+		case more:
+			k.Proto, at = next, behind
+		case k.Proto == extFragment: // RFC 8200 4.5
 			if at+8 > len(ip) || k.Has(KeyFragment) {
 				return ReasonFragment
 			}
@@ -160,7 +152,8 @@ func fragment(k *Key, offset int) Reason {
 		return ReasonNone
 	}
 	k.Flags |= KeyLater
-	if k.Proto == ProtoTCP && offset < 60 {
+	extends := k.Has(KeyIPv6) && (k.Proto == extHopByHop || k.Proto == extRouting || k.Proto == extDestination)
+	if offset < 60 && (k.Proto == ProtoTCP || extends) { // behind an extension header there may be TCP
 		return ReasonFragment
 	}
 	return ReasonNone

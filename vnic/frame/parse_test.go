@@ -141,7 +141,7 @@ func TestParseReasons(t *testing.T) {
 		{"ipv6 chain of 9", raw(EtherIPv6, ip6(60, 9*8+20), extensions(9, ProtoTCP), tcp(5)), ReasonBadOffset, 0, 0},
 		{"ipv6 chain cut", raw(EtherIPv6, ip6(60, 7), zeros(7)), ReasonShort, 0, 0},
 		{"ipv6 option beyond the packet", raw(EtherIPv6, ip6(60, 8), with(extension(ProtoTCP), 1, 9)), ReasonShort, 0, 0},
-		{"ipv6 authentication header", raw(EtherIPv6, ip6(51, 44), with(append(extension(ProtoTCP), zeros(16)...), 1, 4), tcp(5)), ReasonNone, KeyL4, 0},
+		{"ipv6 later fragment over what an extension leads to", raw(EtherIPv6, ip6(44, 16), with(extension(60), 3, 8), zeros(8)), ReasonFragment, 0, 0},
 		{"ipv6 first fragment", raw(EtherIPv6, ip6(44, 28), with(extension(ProtoTCP), 3, 1), tcp(5)), ReasonNone, KeyFragment | KeyL4, KeyLater},
 		{"ipv6 first fragment without its header", raw(EtherIPv6, ip6(44, 16), with(extension(ProtoTCP), 3, 1), zeros(8)), ReasonFragment, 0, 0},
 		{"ipv6 first fragment cut in its chain", raw(EtherIPv6, ip6(44, 12), with(extension(60), 3, 1), zeros(4)), ReasonFragment, 0, 0},
@@ -168,6 +168,36 @@ func TestParseReasons(t *testing.T) {
 				t.Fatalf("flags %b, want %b and not %b", k.Flags, c.has, c.not)
 			}
 		})
+	}
+}
+
+// What is no extension header ends the chain, as it does for nftables: what is behind it is nobody's port.
+func TestChainEnds(t *testing.T) {
+	ah := with(append(extension(ProtoTCP), zeros(16)...), 1, 4)
+	for _, c := range []struct {
+		name  string
+		eth   []byte
+		proto uint8
+		l4    uint16
+	}{
+		{"ah", raw(EtherIPv6, ip6(51, 44), ah, tcp(5)), 51, 54},
+		{"ah cut", raw(EtherIPv6, ip6(51, 4), zeros(4)), 51, 54},
+		{"ah in ipv4", raw(EtherIPv4, ip4(51, 0, 44), ah, tcp(5)), 51, 34},
+		{"mobility", raw(EtherIPv6, ip6(135, 28), extension(ProtoTCP), tcp(5)), 135, 54},
+		{"hip", raw(EtherIPv6, ip6(139, 28), extension(ProtoTCP), tcp(5)), 139, 54},
+		{"shim6", raw(EtherIPv6, ip6(140, 28), extension(ProtoTCP), tcp(5)), 140, 54},
+		{"ah behind options", raw(EtherIPv6, ip6(0, 60), extension(60), extension(51), ah, tcp(5)), 51, 70},
+		{"hip behind a fragment header", raw(EtherIPv6, ip6(44, 36), with(extension(139), 3, 1), extension(ProtoTCP), tcp(5)), 139, 62},
+		{"nothing", raw(EtherIPv6, ip6(59, 20), tcp(5)), 59, 54},
+		{"tcp behind all others", raw(EtherIPv6, ip6(0, 52), extension(43), extension(60), extension(44), extension(ProtoTCP), tcp(5)), ProtoTCP, 86},
+	} {
+		var k Key
+		if r := Parse(From(c.eth), &k); r != ReasonNone || k.Proto != c.proto || k.L4 != c.l4 || k.Has(KeyL4) != (c.proto == ProtoTCP) {
+			t.Errorf("%s: %v, protocol %d at %d, flags %b; want %d at %d", c.name, r, k.Proto, k.L4, k.Flags, c.proto, c.l4)
+		}
+		if proto, at, ok := LastHeader(c.eth[MinLen:]); k.Has(KeyIPv6) && (!ok || proto != c.proto || uint16(at)+MinLen != c.l4) {
+			t.Errorf("%s: LastHeader says %d at %d, %v", c.name, proto, at, ok)
+		}
 	}
 }
 
