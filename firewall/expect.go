@@ -21,7 +21,7 @@ type Expectation struct {
 	Passed bool       `json:"passed"`
 }
 
-var expectationKeys = []string{"from", "to", "tcp", "udp", "icmp", "protocol", "expect", "rule"}
+var expectationKeys = []string{"from", "to", "tcp", "udp", "icmp", "icmpv4", "icmpv6", "protocol", "expect", "rule"}
 
 // Expect runs a file of expected verdicts against the policy: a list such as
 //
@@ -57,7 +57,7 @@ func (l *loader) expectations(n ast.Node) (out []Expectation) {
 			from = l.witnesses(e.value, "from")
 		case "to":
 			to = l.witnesses(e.value, "to")
-		case "tcp", "udp", "icmp", "protocol":
+		case "tcp", "udp", "icmp", "icmpv4", "icmpv6", "protocol":
 			services = append(services, l.servicePart(e)...)
 		case "expect":
 			expect = l.action(e.value, "expect")
@@ -146,11 +146,18 @@ func (t Tuple) String() string {
 	case frame.ProtoTCP, frame.ProtoUDP:
 		what = serviceName(t.Proto, t.Dst.Port())
 	case frame.ProtoICMP:
-		what = fmt.Sprintf("icmp type %d", t.ICMPType)
+		what = icmpName("icmp", t)
 	case frame.ProtoICMPv6:
-		what = fmt.Sprintf("icmpv6 type %d", t.ICMPType)
+		what = icmpName("icmpv6", t)
 	default:
 		what = serviceName(t.Proto, 0)
 	}
 	return fmt.Sprintf("%s from %s to %s", what, t.Src.Addr(), t.Dst.Addr())
+}
+
+func icmpName(family string, t Tuple) string {
+	if t.ICMPCode == 0 {
+		return fmt.Sprintf("%s type %d", family, t.ICMPType)
+	}
+	return fmt.Sprintf("%s type %d code %d", family, t.ICMPType, t.ICMPCode)
 }

@@ -66,3 +66,6 @@ func mustCompile(t testing.TB, p *Policy, pl Placement) *Program {
 }
 
 func addrPort(a frame.Addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(a.IP(), port) }
+
+// portless is an address, of either family, without a port.
+func portless(s string) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(s), 0) }

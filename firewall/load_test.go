@@ -18,8 +18,9 @@ func TestWhatToDo(t *testing.T) {
 		{rule + "web}", "add it to services under a name, for example web: {tcp: 80}"},
 		{rule + "23}", "add it to services under a name, for example telnet: {tcp: 23}"},
 		{"services: {b: {tcp: 1}, a: {tcp: 2}}\n" + rule + "web}", "for example web: {tcp: 80}; there are a, b"},
-		{"services: {a: {icmp: reply}}", "there are destination-unreachable, echo, echo-reply, packet-too-big, parameter-problem, redirect, time-exceeded, timestamp, timestamp-reply, and any"},
-		{"services: {a: {icmpv6: reply}}", "there are destination-unreachable, echo, echo-reply, packet-too-big, parameter-problem, redirect, time-exceeded, and any; or write a number from 0 to 255"},
+		{"services: {a: {icmp: reply}}", "timestamp-reply, and any; codes are address-unreachable, admin-prohibited, beyond-scope, fragmentation-needed, host-prohibited, host-unreachable, " +
+			"net-prohibited, net-unreachable, no-route, policy-fail, port-unreachable, protocol-unreachable, reassembly-timeout, reject-route, source-route-failed, ttl-exceeded"},
+		{"services: {a: {icmpv6: reply}}", "reject-route, ttl-exceeded; or write numbers from 0 to 255, as 3 or 3/1"},
 	} {
 		_, err := Load("p.yaml", []byte("default: drop\n"+c.text), lab)
 		var list ErrorList
@@ -64,6 +65,11 @@ func TestLoadErrors(t *testing.T) {
 		{head + "services: {web: {tcp: [80, 90-70]}}", "2:28", "\"90-70\" is no port"},
 		{head + "services: {web: {icmp: 8}}", "2:24", "different things"},
 		{head + "services: {web: {icmpv4: packet-too-big}}", "2:26", "has no type"},
+		{head + "services: {web: {icmpv4: 3/256}}", "2:26", "no ICMP type"},
+		{head + "services: {web: {icmpv4: 3/5-4}}", "2:26", "no ICMP type"},
+		{head + "services: {web: {icmpv4: echo/port-unreachable}}", "2:26", "no ICMP type"},
+		{head + "services: {web: {icmp: destination-unreachable/1}}", "2:24", "different things"},
+		{head + "services: {web: {icmpv6: protocol-unreachable}}", "2:26", "has no type"},
 		{head + "services: {web: {icmp: knock}}", "2:24", "no ICMP type"},
 		{head + "services: {web: {protocol: 256}}", "2:28", "no IP protocol"},
 		{head + "services: {web: {sctp: 80}}", "2:18", "no key \"sctp\""},

@@ -290,31 +290,67 @@ func protocolMatches(s svcSet) (out []protocolMatch) {
 		for lo == hi && j < len(s) && s[j].hi>>16 == uint32(lo) {
 			j++
 		}
-		text := fmt.Sprintf("meta l4proto %d-%d ", lo, hi)
+		texts := []string{fmt.Sprintf("meta l4proto %d-%d ", lo, hi)}
 		if lo == hi {
-			text = oneProtocol(lo, s[i:j])
+			texts = oneProtocol(lo, s[i:j])
 		}
-		out = append(out, protocolMatch{text, lo, hi})
+		for _, text := range texts {
+			out = append(out, protocolMatch{text, lo, hi})
+		}
 		i = j
 	}
 	return out
 }
 
-func oneProtocol(proto uint8, ranges svcSet) string {
-	if len(ranges) == 1 && ranges[0] == protoRange(proto) {
-		return fmt.Sprintf("meta l4proto %d ", proto)
+// oneProtocol writes what a service has of one protocol.
+func oneProtocol(proto uint8, ranges svcSet) []string {
+	switch {
+	case len(ranges) == 1 && ranges[0] == protoRange(proto):
+		return []string{fmt.Sprintf("meta l4proto %d ", proto)}
+	case proto == frame.ProtoTCP:
+		return []string{fmt.Sprintf("tcp dport { %s } ", nftRanges(ranges, 0))}
+	case proto == frame.ProtoUDP:
+		return []string{fmt.Sprintf("udp dport { %s } ", nftRanges(ranges, 0))}
+	case proto == frame.ProtoICMP:
+		return icmpMatches("icmp", ranges)
 	}
-	name, shift := "", 0
-	switch proto {
-	case frame.ProtoTCP:
-		name = "tcp dport"
-	case frame.ProtoUDP:
-		name = "udp dport"
-	case frame.ProtoICMP:
-		name, shift = "icmp type", 8 // policies name types, never codes
-	case frame.ProtoICMPv6:
-		name, shift = "icmpv6 type", 8
+	return icmpMatches("icmpv6", ranges)
+}
+
+// icmpMatches writes whole types in one match, and each type of which only some codes are meant in one of its own.
+func icmpMatches(name string, ranges svcSet) (out []string) {
+	var whole svcSet
+	var some []svcRange // of one type each
+	for _, r := range ranges {
+		for r.lo <= r.hi {
+			end := min(r.hi, r.lo|0xff)
+			switch {
+			case r.lo&0xff != 0 || end&0xff != 0xff:
+				some = append(some, svcRange{r.lo, end})
+			default:
+				end = max(end, (r.hi+1)&^0xff-1)
+				whole = append(whole, svcRange{r.lo, end})
+			}
+			r.lo = end + 1
+		}
 	}
+	if len(whole) > 0 {
+		out = append(out, fmt.Sprintf("%s type { %s } ", name, nftRanges(whole, 8)))
+	}
+	for i := 0; i < len(some); {
+		j := i
+		var codes svcSet
+		for ; j < len(some) && some[j].lo>>8 == some[i].lo>>8; j++ {
+			codes = append(codes, svcRange{some[j].lo & 0xff, some[j].hi & 0xff})
+		}
+		out = append(out, fmt.Sprintf("%s type %d %s code { %s } ", name, some[i].lo>>8&0xff, name, nftRanges(codes, 0)))
+		i = j
+	}
+	return out
+}
+
+// nftRanges writes the ranges of a service's lower half, without its last bits.
+func nftRanges(ranges svcSet, shift int) string {
 	parts := make([]string, len(ranges))
 	for i, r := range ranges {
 		lo, hi := r.lo&0xffff>>shift, r.hi&0xffff>>shift
@@ -323,5 +359,5 @@ func oneProtocol(proto uint8, ranges svcSet) string {
 			parts[i] = fmt.Sprint(lo)
 		}
 	}
-	return fmt.Sprintf("%s { %s } ", name, strings.Join(parts, ", "))
+	return strings.Join(parts, ", ")
 }

@@ -86,23 +86,12 @@ func (s svcSet) both(t svcSet) (out svcSet) {
 	return out
 }
 
-// icmpNames are the types that a policy may name, in ICMP and in ICMPv6; -1 where a family has none (IANA).
-var icmpNames = map[string][2]int{
-	"echo":                    {8, 128},
-	"echo-reply":              {0, 129},
-	"destination-unreachable": {3, 1},
-	"packet-too-big":          {-1, 2},
-	"time-exceeded":           {11, 3},
-	"parameter-problem":       {12, 4},
-	"redirect":                {5, 137},
-	"timestamp":               {13, -1},
-	"timestamp-reply":         {14, -1},
-}
-
-// protoNames are the protocols that a policy may name besides those with keys of their own.
+// protoNames are the protocols that a policy may name besides those with keys of their own (IANA, protocol numbers). Those of them that have
+// ports (sctp, dccp, udplite) are named as a whole.
 var protoNames = map[string]uint8{
-	"icmp": frame.ProtoICMP, "igmp": 2, "ipip": 4, "tcp": frame.ProtoTCP, "udp": frame.ProtoUDP, "ipv6": 41, "gre": 47, "esp": 50,
-	"ah": 51, "icmpv6": frame.ProtoICMPv6, "ospf": 89, "sctp": 132,
+	"icmp": frame.ProtoICMP, "igmp": 2, "ipip": 4, "tcp": frame.ProtoTCP, "udp": frame.ProtoUDP, "dccp": 33, "ipv6": 41, "rsvp": 46,
+	"gre": 47, "esp": 50, "ah": 51, "icmpv6": frame.ProtoICMPv6, "eigrp": 88, "ospf": 89, "pim": 103, "ipcomp": 108, "vrrp": 112,
+	"l2tp": 115, "sctp": 132, "udplite": 136,
 }
 
 // serviceName is how a flow's service is shown to people.
@@ -116,6 +105,16 @@ func serviceName(proto uint8, port uint16) string {
 		return "icmp echo"
 	case frame.ProtoICMPv6:
 		return "icmpv6 echo"
+	}
+	return protoName(proto)
+}
+
+// protoName is how a protocol is called: by its number where a policy has no name for it.
+func protoName(proto uint8) string {
+	for name, number := range protoNames {
+		if number == proto {
+			return name
+		}
 	}
 	return "protocol " + strconv.Itoa(int(proto))
 }

@@ -95,6 +95,7 @@ func TestRootEngineEqualsNFT(t *testing.T) {
 
 // reasoned is the list of differences that are meant.
 //   - Fragmented neighbour discovery and group membership, which no stack sends (RFC 6980): the engine drops them.
+//   - A reject of protocols of which the kernel knows no checksum (OSPF, VRRP, IGMP): only the engine answers.
 //   - A later fragment alone between two guests that the policy excludes: the engine looks at nothing; a router waits for the rest.
 func reasoned(s sent, nft, engine outcome) bool {
 	const housekeeping = 130 // to 137, and 143
@@ -103,6 +104,9 @@ func reasoned(s sent, nft, engine outcome) bool {
 	t := k.ICMPType
 	if s.rest != nil && k.Proto == frame.ProtoICMPv6 && (t >= housekeeping && t <= 137 || t == 143) {
 		return engine == dropped && nft != dropped
+	}
+	if k.Proto == 89 || k.Proto == 112 || k.Proto == 2 {
+		return engine == rejected && nft == dropped
 	}
 	return s.alone() && s.excluded && engine == passed && nft == dropped
 }

@@ -65,6 +65,8 @@ services:
   ends: {protocol: [ah, 135, 140]}
   hip: {protocol: 139}
   mixed: [{tcp: any}, {protocol: [gre, esp]}]
+  codes: {icmp: [host-unreachable, ttl-exceeded], icmpv4: [3/0, 8/1-3], icmpv6: 128/0}
+  routing: {protocol: [ospf, vrrp, igmp]}
 `)
 	if r.IntN(5) == 0 {
 		fmt.Fprintf(&b, "exclude: %s\n", pick(r, "client", "web", "[other, backup]"))
@@ -74,12 +76,15 @@ services:
 	}
 	fmt.Fprintf(&b, "default: %s\nrules:\n", pick(r, "allow", "drop", "reject"))
 	nouns := []string{"any", "client", "server", "other", "lan", "dmz", "web", "left", "odd", "deep", "none", "10.10.1.0/27", "0.0.0.0/0", `"::/0"`, "10.10.2.99", "[client, backup]"}
+	services := []string{
+		"low", "range", "ping", "icmp", "gre", "ends", "[hip, low]", "mixed", "codes", "routing", "[codes, low]", "[low, ping]", "[range, gre]", "any",
+	}
 	stateless := r.IntN(6) - 2 // so many rules, before all others
 	for i := range r.IntN(8) {
 		fmt.Fprintf(&b, "  - {name: r%d, from: %s, to: %s, action: %s, direction: %s", i, pick(r, nouns...), pick(r, nouns...),
 			pick(r, "allow", "allow", "drop", "reject"), pick(r, "in", "out", "in-out", "in-out"))
 		if r.IntN(4) > 0 {
-			fmt.Fprintf(&b, ", service: %s", pick(r, "low", "range", "ping", "icmp", "gre", "ends", "[hip, low]", "mixed", "[low, ping]", "[range, gre]", "any"))
+			fmt.Fprintf(&b, ", service: %s", pick(r, services...))
 		}
 		if i < stateless {
 			b.WriteString(", stateless: true")
@@ -228,7 +233,7 @@ func (g *generator) ip(src, dst netip.Addr, mark []byte) (ipLayer, []gopacket.Se
 		_ = u.SetNetworkLayerForChecksum(ip)
 		l, proto = []gopacket.SerializableLayer{u, gopacket.Payload(mark)}, layers.IPProtocolUDP
 	case 6:
-		proto = pick(g.Rand, layers.IPProtocolGRE, layers.IPProtocolESP) // of others the kernel wants a checksum before it answers
+		proto = pick(g.Rand, layers.IPProtocolGRE, layers.IPProtocolESP, layers.IPProtocolOSPF, layers.IPProtocolVRRP, layers.IPProtocolIGMP)
 		l = []gopacket.SerializableLayer{gopacket.Payload(append([]byte{0, 0, 0, 0, 0, 0, 0, 0}, mark...))}
 	default:
 		l, proto = g.icmp(ip, src, dst, mark)
@@ -265,6 +270,10 @@ func (g *generator) icmp(ip ipLayer, src, dst netip.Addr, mark []byte) ([]gopack
 	types := [][2]uint8{{8, 128}, {8, 128}, {0, 129}, {3, 1}, {11, 3}, {13, 139}, {14, 140}, {40, 200}, {9, 135}}
 	t := pick(g.Rand, types...)
 	body := append([]byte{}, mark...)
+	code := [2]uint8{}
+	if g.IntN(2) == 0 {
+		code = pick(g.Rand, [2]uint8{0, 4}, [2]uint8{1, 3}, [2]uint8{1, 0}) // not those of the router's own answers
+	}
 	id := g.port()
 	if t == [2]uint8{3, 1} || t == [2]uint8{11, 3} {
 		id = 0
@@ -278,10 +287,10 @@ func (g *generator) icmp(ip ipLayer, src, dst netip.Addr, mark []byte) ([]gopack
 		}
 	}
 	if src.Is4() {
-		c := &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(t[0], 0), Id: id}
+		c := &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(t[0], code[0]), Id: id}
 		return []gopacket.SerializableLayer{c, gopacket.Payload(body)}, layers.IPProtocolICMPv4
 	}
-	c := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(t[1], 0)}
+	c := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(t[1], code[1])}
 	_ = c.SetNetworkLayerForChecksum(ip)
 	body = append([]byte{byte(id >> 8), byte(id), 0, 0}, body...)
 	return []gopacket.SerializableLayer{c, gopacket.Payload(body)}, layers.IPProtocolICMPv6

@@ -27,9 +27,9 @@ log         true: each decision is an event   (false)
 The policy   says
 default      allow, drop or reject; must be there
 rules        the list of rules; or, before them, sections: [{name: base, rules: [...]}]
-services     NAME: {tcp: 80}, {udp: [53, 5000-5010]}, {icmp: echo}; or a list of such. icmp takes echo, echo-reply,
-             destination-unreachable, time-exceeded, parameter-problem, redirect, timestamp, timestamp-reply, packet-too-big
-             or any; icmpv4 and icmpv6 also numbers; protocol takes gre, esp, ... or a number
+services     NAME: {tcp: 80}, {udp: [53, 5000-5010]}, {icmp: echo}; or a list of such. icmp takes any, types (echo, echo-reply,
+             destination-unreachable, time-exceeded, ...) and codes (host-unreachable, ttl-exceeded, ...) by name; icmpv4 and icmpv6
+             also numbers, as 3 or 3/1; protocol takes gre, esp, ah, sctp, ospf, vrrp, igmp, ... or a number
 groups       NAME: [guests, segments, other groups, addresses, subnets]
 exclude      guests that the policy is not for
 timeouts     after how much silence a flow is forgotten, as in {udp-multiple: 10s}. udp-first: one packet so far, udp-single: several,

@@ -1,0 +1,155 @@
+package firewall
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"sluice/vnic/frame"
+)
+
+// icmpNames are the types that a policy may name, in ICMP and in ICMPv6; -1 where a family has none (IANA).
+var icmpNames = map[string][2]int{
+	"echo":                    {8, 128},
+	"echo-reply":              {0, 129},
+	"destination-unreachable": {3, 1},
+	"packet-too-big":          {-1, 2},
+	"time-exceeded":           {11, 3},
+	"parameter-problem":       {12, 4},
+	"redirect":                {5, 137},
+	"timestamp":               {13, -1},
+	"timestamp-reply":         {14, -1},
+}
+
+// icmpCodes are the codes that a policy may name, as type<<8 | code, in ICMP (RFC 792, RFC 1812 5.2.7.1) and in ICMPv6 (RFC 4443 3); -1 where
+// a family has none. Which of ICMPv6's is meant by a name of ICMP's is as in nftables' icmpx.
+var icmpCodes = map[string][2]int{
+	"net-unreachable":      {3<<8 | 0, 1<<8 | 0},
+	"host-unreachable":     {3<<8 | 1, 1<<8 | 3},
+	"protocol-unreachable": {3<<8 | 2, -1},
+	"port-unreachable":     {3<<8 | 3, 1<<8 | 4},
+	"fragmentation-needed": {3<<8 | 4, -1},
+	"source-route-failed":  {3<<8 | 5, -1},
+	"net-prohibited":       {3<<8 | 9, -1},
+	"host-prohibited":      {3<<8 | 10, -1},
+	"admin-prohibited":     {3<<8 | 13, 1<<8 | 1},
+	"no-route":             {-1, 1<<8 | 0},
+	"beyond-scope":         {-1, 1<<8 | 2},
+	"address-unreachable":  {-1, 1<<8 | 3},
+	"policy-fail":          {-1, 1<<8 | 5},
+	"reject-route":         {-1, 1<<8 | 6},
+	"ttl-exceeded":         {11<<8 | 0, 3<<8 | 0},
+	"reassembly-timeout":   {11<<8 | 1, 3<<8 | 1},
+}
+
+// icmpProtos are the two, in the order of icmpNames and icmpCodes.
+var icmpProtos = [2]uint8{frame.ProtoICMP, frame.ProtoICMPv6}
+
+// icmp reads what it says of ICMP, of ICMPv6, or of both: any, a type, or a code, or a list of them. icmp: echo stands for ICMP's and ICMPv6's.
+func (l *loader) icmp(n ast.Node, families ...int) svcSet {
+	var set svcSet
+	for m := range l.items(n, "the ICMP types") {
+		if w, ok := l.word(m, "an ICMP type"); ok {
+			set = append(set, l.icmpWord(m, w, families)...)
+		}
+	}
+	return set
+}
+
+// icmpWord reads one of them: echo, host-unreachable, destination-unreachable/port-unreachable; and where only one family is meant 3, 3/1
+// and 3/0-5.
+func (l *loader) icmpWord(n ast.Node, w string, families []int) (set svcSet) {
+	icmpType, code, hasCode := strings.Cut(w, "/")
+	for _, f := range families {
+		r, ok := icmpRange(f, icmpType, code, hasCode)
+		numbers := isNumber(icmpType) || hasCode && isNumber(code[:min(1, len(code))])
+		switch {
+		case ok && len(families) > 1 && numbers:
+			l.fail(n, "use icmpv4 or icmpv6 with a number, or icmp with a name", "%s means different things in ICMP and ICMPv6", w)
+			return nil
+		case ok:
+			set = append(set, r)
+		}
+	}
+	switch {
+	case len(set) > 0:
+	case len(families) == 1 && icmpKnown(1-families[0], w):
+		l.fail(n, "use the other of icmpv4 and icmpv6", "this ICMP has no type %q", w)
+	default:
+		l.fail(n, icmpFor(families), "%q is no ICMP type", w)
+	}
+	return set
+}
+
+func icmpKnown(family int, w string) bool {
+	icmpType, code, hasCode := strings.Cut(w, "/")
+	_, ok := icmpRange(family, icmpType, code, hasCode)
+	return ok
+}
+
+// icmpRange is what a word means in one family.
+func icmpRange(family int, icmpType, code string, hasCode bool) (r svcRange, ok bool) {
+	proto := icmpProtos[family]
+	number, err := strconv.ParseUint(icmpType, 10, 8)
+	names, isType := icmpNames[icmpType]
+	codes, isCode := icmpCodes[icmpType]
+	switch {
+	case icmpType == "any" && !hasCode:
+		return protoRange(proto), true
+	case isCode && !hasCode && codes[family] >= 0:
+		at := uint32(proto)<<16 | uint32(codes[family])
+		return svcRange{at, at}, true
+	case isType && names[family] >= 0:
+		number = uint64(names[family])
+	case err != nil:
+		return r, false
+	}
+	r = typeRange(proto, uint8(number))
+	if !hasCode {
+		return r, true
+	}
+	if codes, isCode := icmpCodes[code]; isCode {
+		at := uint32(proto)<<16 | uint32(max(0, codes[family]))
+		return svcRange{at, at}, codes[family]>>8 == int(number)
+	}
+	lo, hi, ok := numberRange(code, 8)
+	return svcRange{r.lo | uint32(lo), r.lo | uint32(hi)}, ok
+}
+
+// numberRange reads 5, or 5-8.
+func numberRange(w string, bits int) (lo, hi uint64, ok bool) {
+	from, to, isRange := strings.Cut(w, "-")
+	if !isRange {
+		to = from
+	}
+	lo, err1 := strconv.ParseUint(from, 10, bits)
+	hi, err2 := strconv.ParseUint(to, 10, bits)
+	return lo, hi, err1 == nil && err2 == nil && lo <= hi
+}
+
+func isNumber(w string) bool {
+	_, err := strconv.ParseUint(w, 10, 64)
+	return err == nil
+}
+
+// icmpFor says what may stand for an ICMP type.
+func icmpFor(families []int) string {
+	known := func(names map[string][2]int) string {
+		var out []string
+		for _, name := range sortedKeys(names) {
+			for _, f := range families {
+				if names[name][f] >= 0 {
+					out = append(out, name)
+					break
+				}
+			}
+		}
+		return strings.Join(out, ", ")
+	}
+	do := "types are " + known(icmpNames) + ", and any; codes are " + known(icmpCodes)
+	if len(families) == 1 {
+		do += "; or write numbers from 0 to 255, as 3 or 3/1"
+	}
+	return do
+}
