@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"slices"
@@ -19,11 +20,16 @@ import (
 	"sluice/labs/course"
 	"sluice/labs/demo"
 	"sluice/labs/guest/agent"
+	"sluice/labs/guest/confine"
 	"sluice/labs/probe"
 	"sluice/vswitch/cli"
 )
 
 func main() {
+	if err := confine.Descriptors(); err != nil { // first: nothing that is started may inherit what the shell has open
+		fmt.Fprintln(os.Stderr, "sluice:", err)
+		os.Exit(1)
+	}
 	if agent.IsInit() {
 		agent.Main() // the same binary is the init process of every guest
 	}

@@ -236,12 +236,20 @@ func list() ([]listed, error) {
 
 // runCommand is the lab process: how deploy calls this binary again.
 func runCommand() *cobra.Command {
-	return &cobra.Command{
+	var confined bool
+	cmd := &cobra.Command{
 		Use:    "run FOLDER",
 		Hidden: true,
 		Args:   cobra.ExactArgs(1),
-		RunE:   func(cmd *cobra.Command, args []string) error { return runLab(cmd.Context(), args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !confined {
+				return reported(startAfresh(args[0]))
+			}
+			return runLab(cmd.Context(), args[0])
+		},
 	}
+	cmd.Flags().BoolVar(&confined, labFlag, false, "this process has started afresh")
+	return cmd
 }
 
 // CompleteBuiltins completes the built-in labs by their names, or with their numbers for who begins with one; else folders.

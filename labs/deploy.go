@@ -15,6 +15,7 @@ import (
 
 	"sluice/firewall"
 	"sluice/labs/guest"
+	"sluice/labs/guest/confine"
 	"sluice/vswitch/control"
 )
 
@@ -25,6 +26,7 @@ func Deploy(ctx context.Context, ref string, o Options, progress func(string)) (
 	if err != nil {
 		return nil, err
 	}
+	defer confine.UsualUmask()()
 	dir, lock, err := claim(l.Name, progress)
 	if err != nil {
 		return nil, err
@@ -198,6 +200,10 @@ type labProcess struct {
 
 // startLab starts the lab process in a new namespace, a session of its own, with its log in the state folder.
 func startLab(dir string, lock *os.File) (*labProcess, error) {
+	dir, err := filepath.Abs(dir) // the lab process has another working folder
+	if err != nil {
+		return nil, fmt.Errorf("find the state folder: %w", err)
+	}
 	log, err := os.OpenFile(filepath.Join(dir, logFile), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the lab's log: %w", err)
@@ -214,6 +220,7 @@ func startLab(dir string, lock *os.File) (*labProcess, error) {
 	}
 	defer theirs.Close()
 	cmd := exec.Command("/proc/self/exe", "lab", "run", dir)
+	cmd.Env = confine.Environment()
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{fdLock - 3: lock, fdHostNS - 3: host, fdReports - 3: theirs}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -8,22 +8,26 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"sluice/vswitch/control"
 )
 
 // runLab is the lab process: it builds the lab that its state folder describes, serves it, and takes it down when ctx ends.
-// It was started in the lab's namespace, with the lock, the host's namespace and the reports' pipe as its files.
+// It was started in the lab's namespace, with the lock, the host's namespace and the reports' pipe as its files. Like all that is open
+// when main begins they are close-on-exec: a guest that inherited the lock would hold it after this process's death.
 func runLab(ctx context.Context, dir string) error {
-	for _, fd := range []int{fdLock, fdHostNS, fdReports} {
-		unix.CloseOnExec(fd) // a guest that inherits the lock would hold it after this process's death
-	}
 	pipe := os.NewFile(fdReports, "reports")
 	reports := newReporter(pipe)
 	err := serveLab(ctx, dir, reports, pipe.Close)
 	if err != nil {
 		reports.failed(err)
+	}
+	return err
+}
+
+// reported tells the parent of an error that keeps the lab process from its work.
+func reported(err error) error {
+	if err != nil {
+		newReporter(os.NewFile(fdReports, "reports")).failed(err)
 	}
 	return err
 }
@@ -39,7 +43,8 @@ func serveLab(ctx context.Context, dir string, reports *reporter, reported func(
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	w, err := newWorld(lab, d, dir, os.NewFile(fdHostNS, "host namespace"), stop)
+	hostNS := os.NewFile(fdHostNS, "host namespace")
+	w, err := newWorld(lab, d, dir, hostNS, stop)
 	if err != nil {
 		return err
 	}
@@ -47,6 +52,7 @@ func serveLab(ctx context.Context, dir string, reports *reporter, reported func(
 	if err := w.build(ctx, reports.progress); err != nil {
 		return err
 	}
+	hostNS.Close() // guests of kind host have their devices by now, and nothing else is done there
 	listener, err := control.Listen(dir)
 	if err != nil {
 		return err

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sluice/labs/guest/confine"
 )
 
 // Image is what guests boot: a kernel, an initramfs, and the same tree unpacked for namespace guests.
@@ -57,6 +59,7 @@ func (img *Image) hold() (*os.File, error) {
 // EnsureImage returns the image for these options from the cache, and makes it if it is not there. Two processes may call
 // at once: one makes, the other waits. What the machine lacks is an ErrMissing that names Debian's package.
 func EnsureImage(ctx context.Context, opts ImageOptions) (*Image, error) {
+	defer confine.UsualUmask()()
 	if err := opts.complete(); err != nil {
 		return nil, err
 	}

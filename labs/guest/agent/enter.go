@@ -4,13 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"sluice/labs/guest/confine"
 )
 
 // capabilities are what a namespace guest's root keeps: enough to be a network machine, too little to reach the host's
 // kernel, disks or clock.
-var capabilities = []int{
+var capabilities = confine.Capabilities{
 	unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER, unix.CAP_FSETID, unix.CAP_KILL, unix.CAP_SETGID, unix.CAP_SETUID,
 	unix.CAP_SETPCAP, unix.CAP_NET_BIND_SERVICE, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_SYS_CHROOT, unix.CAP_SETFCAP,
 }
@@ -27,11 +30,37 @@ func enter(hostname, root, image string) error {
 	if err := pivot(root); err != nil {
 		return fmt.Errorf("leave the host's tree: %w", err)
 	}
-	if err := dropCapabilities(); err != nil {
-		return fmt.Errorf("drop capabilities: %w", err)
+	if err := confineGuest(); err != nil {
+		return fmt.Errorf("give up rights: %w", err)
 	}
 	return os.NewSyscallError("exec", unix.Exec("/sbin/sluice", []string{"sluice", argAgent, stageInside}, os.Environ()))
 }
+
+// A guest may have as many processes as a class ever needs, and is ended before its lab is where memory is short.
+const (
+	guestProcesses = 4096
+	guestOOM       = 300
+)
+
+// confineGuest is for the thread that calls exec next: nothing after it has more.
+func confineGuest() error {
+	steps := []func() error{
+		confine.Start{Umask: 0o022, Processes: guestProcesses, OOM: guestOOM}.Apply,
+		capabilities.Keep,
+		capabilities.Have,
+		confine.Filter{Inside: true}.Load,
+		func() error { return confine.Pass(LineFD) },
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Rights are what a namespace guest's root keeps.
+func Rights() confine.Capabilities { return slices.Clone(capabilities) }
 
 func pivot(root string) error {
 	return errors.Join(
@@ -39,32 +68,4 @@ func pivot(root string) error {
 		unix.PivotRoot(".", "."), // the old root comes to lie on the new one
 		unix.Unmount(".", unix.MNT_DETACH),
 		os.Chdir("/"))
-}
-
-// dropCapabilities drops the rest from the bounding set of this thread, which calls exec next: nothing after it can have
-// them again. The caller is locked to its thread.
-func dropCapabilities() error {
-	keep := map[int]bool{}
-	var bits [2]uint32
-	for _, c := range capabilities {
-		keep[c] = true
-		bits[c/32] |= 1 << (c % 32)
-	}
-	for c := 0; ; c++ {
-		if has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(c), 0, 0, 0); err != nil || has < 0 {
-			break // the kernel's last one was before
-		}
-		if keep[c] {
-			continue
-		}
-		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0); err != nil {
-			return err
-		}
-	}
-	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	for i := range data {
-		data[i] = unix.CapUserData{Effective: bits[i], Permitted: bits[i]}
-	}
-	return unix.Capset(&head, &data[0])
 }

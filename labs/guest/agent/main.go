@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"sluice/labs/guest/confine"
 )
 
 // How Main is started, by os.Args: as /init by a QEMU guest's kernel, or by a namespace machine, first to close the
@@ -91,6 +93,9 @@ func runMachine() error {
 
 // runInside is the agent of a namespace guest. It ends with its host, and the whole guest with it.
 func runInside() error {
+	if err := confine.Secret(); err != nil { // its line to the host is not the guest's
+		return err
+	}
 	f := os.NewFile(LineFD, "line")
 	line, err := net.FileConn(f)
 	if err != nil {
