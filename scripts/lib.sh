@@ -2,10 +2,17 @@
 # shellcheck shell=bash
 set -euo pipefail
 
-top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+top=$(CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$top"
-export CGO_ENABLED=0
 PATH=$PATH:/usr/sbin:/sbin:/usr/local/go/bin
+
+# What the scripts do depends on this machine's programs only, not on its user's settings: a locale with a decimal comma,
+# a go.work above the clone, a clone that git takes for somebody else's, a mask that keeps what is built from others.
+export LC_ALL=C.UTF-8 CGO_ENABLED=0 GO111MODULE=on GOWORK=off
+unset GOOS GOARCH
+umask 022
+[ -n "${HOME:-}" ] || HOME=$(getent passwd "$(id -u)" | cut -d : -f 6)
+export HOME
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -46,10 +53,31 @@ need() {
 	[ ${#missing[@]} -eq 0 ] || install "${missing[@]}" || stop "missing: ${missing[*]}"
 }
 
+# older A B: version A is below version B.
+older() { [ "$1" != "$2" ] && [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
+
+# need_go: finds a Go that can build this, which is one of go.mod's version, or one from 1.21 on that may fetch that.
 need_go() {
+	local wanted have why
 	[ "$(id -u)" != 0 ] || need ca-certificates # for the module proxy
-	command -v go >/dev/null || stop "Go is missing: see https://go.dev/doc/install (the version is in go.mod)"
+	wanted=$(sed -n 's/^go //p' go.mod)
+	if ! have=$(go_version) || older "$have" "$wanted"; then
+		# A distribution's Go is often older than the one that was put beside it.
+		[ ! -x /usr/local/go/bin/go ] || PATH=/usr/local/go/bin:$PATH
+	fi
+	have=$(go_version) || stop "Go is missing: Go $wanted or later is needed, see https://go.dev/doc/install"
+	why="Go $wanted or later is needed, and $(command -v go) is $have: see https://go.dev/doc/install"
+	if older "$have" "$wanted"; then
+		! older "$have" 1.21 || stop "$why"
+		say "Go is $have; it has to fetch Go $wanted"
+	fi
+	go list -m >/dev/null || stop "$why"
+	GOFLAGS="$(go env GOFLAGS) -buildvcs=false" # git may not tell whose clone this is
+	export GOFLAGS
 }
+
+# go_version: of the Go that is installed, not of one that it would fetch.
+go_version() { (cd / && GOTOOLCHAIN=local go env GOVERSION 2>/dev/null) | sed -E 's/^(devel )?go//; s/[ -].*//' | grep .; }
 
 # What guests run on, and what goes into their image.
 # shellcheck disable=SC2034  # for those who source this
