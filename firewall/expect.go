@@ -140,7 +140,10 @@ func tuple(src, dst netip.Addr, service uint32) (t Tuple, ok bool) {
 }
 
 // String is the packet for people.
-func (t Tuple) String() string {
+func (t Tuple) String() string { return t.Between(t.Src.Addr().String(), t.Dst.Addr().String()) }
+
+// Between is String, with other names for the two ends.
+func (t Tuple) Between(from, to string) string {
 	what := ""
 	switch t.Proto {
 	case frame.ProtoTCP, frame.ProtoUDP:
@@ -152,7 +155,7 @@ func (t Tuple) String() string {
 	default:
 		what = serviceName(t.Proto, 0)
 	}
-	return fmt.Sprintf("%s from %s to %s", what, t.Src.Addr(), t.Dst.Addr())
+	return fmt.Sprintf("%s from %s to %s", what, from, to)
 }
 
 func icmpName(family string, t Tuple) string {

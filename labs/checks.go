@@ -30,6 +30,7 @@ func (l *labReader) kinds() map[string]func(ast.Node) check.Kind {
 		},
 		"answer": func(n ast.Node) check.Kind { return l.answer(n) },
 		"speed":  func(n ast.Node) check.Kind { return l.speed(n) },
+		"policy": func(n ast.Node) check.Kind { return l.policyAs(n) },
 		"run":    func(n ast.Node) check.Kind { return l.run(n) },
 	}
 }

@@ -6,11 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"regexp"
 	"strings"
 	"testing"
-
-	"github.com/goccy/go-yaml"
 
 	"sluice/labs"
 	"sluice/labs/check"
@@ -40,7 +37,7 @@ func courseLabs(t *testing.T, kind string, f func(*testing.T, *labs.Lab)) {
 
 func testCourse(t *testing.T, kind string) {
 	courseLabs(t, kind, func(t *testing.T, l *labs.Lab) {
-		wrongs := 0
+		wrongs, told := 0, 0
 		t.Run("unsolved", func(t *testing.T) { unsolvedFails(t, l, kind) })
 		for _, folder := range l.Overlays() {
 			switch {
@@ -52,6 +49,11 @@ func testCourse(t *testing.T, kind string) {
 				})
 			case strings.HasPrefix(folder, "wrong-"):
 				wrongs++
+				if want, _ := expectationOf(t, l, folder); byPolicy(want) {
+					if told++; told > 1 {
+						continue // TestWrongPolicies has looked at it, and one shows that what it says reaches the student
+					}
+				}
 				t.Run(folder, func(t *testing.T) { wrongIsRejected(t, l, kind, folder) })
 			}
 		}
@@ -72,25 +74,8 @@ func unsolvedFails(t *testing.T, l *labs.Lab, kind string) {
 	}
 }
 
-// expectation is expect.yaml of a wrong-*.
-type expectation struct {
-	Task   string `yaml:"task"`
-	Reason string `yaml:"reason"`
-}
-
 func wrongIsRejected(t *testing.T, l *labs.Lab, kind, folder string) {
-	text, err := fs.ReadFile(l.Files, folder+"/expect.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var want expectation
-	if err := yaml.UnmarshalWithOptions(text, &want, yaml.Strict()); err != nil || want.Task == "" || want.Reason == "" {
-		t.Fatalf("expect.yaml needs task and reason: %v", err)
-	}
-	reason, err := regexp.Compile(want.Reason)
-	if err != nil {
-		t.Fatal(err)
-	}
+	want, reason := expectationOf(t, l, folder)
 	r, printed := checkWith(t, l, kind, folder)
 	for _, x := range r.Results {
 		if x.Passed {
@@ -102,18 +87,6 @@ func wrongIsRejected(t *testing.T, l *labs.Lab, kind, folder string) {
 		return
 	}
 	t.Errorf("it passes:\n%s", printed)
-}
-
-// TestOldPolicy: the script of lab 12 compares with the policy that the lab begins with, of which it holds a copy.
-func TestOldPolicy(t *testing.T) {
-	l, err := labs.Load("live-migration")
-	if err != nil {
-		t.Fatal(err)
-	}
-	script, err := fs.ReadFile(l.Files, "same.sh")
-	if err != nil || !strings.Contains(string(script), "<<'END'\n"+string(l.Policy.Source)+"END\n") {
-		t.Errorf("same.sh has another policy: %v", err)
-	}
 }
 
 // TestRootPushedWork: a student's policy for the placement push is pushed from inside the appliance, which has the last word on it.

@@ -157,10 +157,10 @@ func LabNamedBy(folder string) (string, error) {
 	return r.lab.Name, r.err
 }
 
-// Overlays are the folders of the lab that are laid over it: the solution, what must not pass, and starts of tasks.
+// Overlays are the folders of the lab that are laid over it: the solution and other right ways, what must not pass, and starts of tasks.
 func (l *Lab) Overlays() []string {
 	var out []string
-	for _, pattern := range []string{"solution", "wrong-*", "start/*"} {
+	for _, pattern := range []string{"solution", "right-*", "wrong-*", "start/*"} {
 		found, err := fs.Glob(l.Files, pattern)
 		if err != nil {
 			panic(err) // the patterns are right

@@ -50,6 +50,7 @@ var places = []struct{ def, text string }{
 	{"counter", placeHead + "tasks:\n  - {id: t, check: [{counter: {%s}}]}\n"},
 	{"answer", placeHead + "tasks:\n  - {id: t, check: [{answer: {%s, name: x}}]}\n"},
 	{"speed", placeHead + "tasks:\n  - {id: t, check: [{speed: {%s, from: a, to: a}}]}\n"},
+	{"policy", placeHead + "tasks:\n  - {id: t, check: [{policy: {%s}}]}\n"},
 	{"run", placeHead + "tasks:\n  - {id: t, check: [{run: {%s, in: a, command: [x]}}]}\n"},
 	{"recorded", placeHead + "tasks:\n  - {id: t, check: [{answer: {name: x, recorded: {%s}}}]}\n"},
 }

@@ -41,7 +41,8 @@ type Hint struct {
 	Text  string
 }
 
-// Kind is what a check looks at: *Reach, *Seen, *Walk, *Flows, *Receipt, *Counter, *Answer, *Speed or *Run.
+// Kind is what a check looks at: *Reach, *Seen, *Walk, *Flows, *Receipt, *Counter, *Answer, *Speed,
+// *Policy or *Run.
 type Kind interface {
 	// String is the check in words.
 	String() string
@@ -76,6 +77,8 @@ type Lab interface {
 	Watched(ctx context.Context) (vswitch.Watched, error)
 	Stats(ctx context.Context) (vswitch.Stats, error)
 	Flows(ctx context.Context) ([]firewall.FlowRecord, error)
+	// InForce is the policy in force.
+	InForce(ctx context.Context) (*firewall.Policy, error)
 	Trace(ctx context.Context, r vswitch.TraceRequest) (vswitch.TraceResult, error)
 	// Placement is where the policy is enforced, and the receipts of the changes so far, oldest first.
 	Placement(ctx context.Context) (firewall.Placement, []vswitch.Receipt, error)

@@ -24,6 +24,7 @@ type fakeLab struct {
 	history   []vswitch.Receipt
 	epoch     uint64
 	flows     []firewall.FlowRecord
+	policy    *firewall.Policy
 	walk      vswitch.TraceResult
 	stats     vswitch.Stats
 	perTry    uint64 // frames that the port fw is handed in each attempt
@@ -119,6 +120,8 @@ func (l *fakeLab) Stats(context.Context) (vswitch.Stats, error) {
 }
 
 func (l *fakeLab) Flows(context.Context) ([]firewall.FlowRecord, error) { return l.flows, nil }
+
+func (l *fakeLab) InForce(context.Context) (*firewall.Policy, error) { return l.policy, l.sick }
 
 func (l *fakeLab) Trace(_ context.Context, r vswitch.TraceRequest) (vswitch.TraceResult, error) {
 	l.traced = append(l.traced, r)

@@ -106,6 +106,8 @@ func (t Task) Facts() []string {
 			}
 		case *Answer:
 			out = append(out, k.Name+"-missing", k.Name+"-wrong")
+		case *Policy:
+			out = append(out, tooWide, tooNarrow, otherNo)
 		}
 		if c.ID != "" {
 			out = append(out, c.ID+"-passed", c.ID+"-failed")

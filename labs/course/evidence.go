@@ -159,6 +159,8 @@ func (e *evidence) Flows(ctx context.Context) ([]firewall.FlowRecord, error) {
 	return out, err
 }
 
+func (e *evidence) InForce(ctx context.Context) (*firewall.Policy, error) { return e.lab.InForce(ctx) }
+
 func (e *evidence) Trace(ctx context.Context, r vswitch.TraceRequest) (vswitch.TraceResult, error) {
 	out, err := e.lab.Trace(ctx, r)
 	e.keep("walks", r, out, err)

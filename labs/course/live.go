@@ -78,6 +78,14 @@ func (v *live) Download(ctx context.Context, guest string, from probe.Target, du
 	return d, nil
 }
 
+func (v *live) InForce(ctx context.Context) (*firewall.Policy, error) {
+	p, err := v.Client.Policy(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return firewall.Load(p.File, []byte(p.Source), v.lab.Inventory())
+}
+
 func (v *live) Placement(ctx context.Context) (firewall.Placement, []vswitch.Receipt, error) {
 	info, err := v.Client.Placement(ctx)
 	return info.Placement, info.History, err
