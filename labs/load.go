@@ -198,11 +198,19 @@ func (l *Lab) needsAppliance() bool {
 	return l.Placement.NeedsAppliance()
 }
 
+// takenName is taken for names. Two may not differ by capitals alone: guests know each other by name, and names of hosts are alike
+// then (RFC 4343).
+func (l *labReader) takenName(n ast.Node, name string) {
+	l.takenAs(n, "the name", name, strings.ToLower(name))
+}
+
 // taken fails when a name or address was used before; else it remembers where it is.
-func (l *labReader) taken(n ast.Node, what, value string) {
+func (l *labReader) taken(n ast.Node, what, value string) { l.takenAs(n, what, value, value) }
+
+func (l *labReader) takenAs(n ast.Node, what, shown, value string) {
 	if first, ok := l.places[value]; ok {
 		p := first.GetToken().Position
-		l.fail(n, "%s %s is taken: it is at line %d, column %d already; choose another", what, value, p.Line, p.Column)
+		l.fail(n, "%s %s is taken: it is at line %d, column %d already; choose another", what, shown, p.Line, p.Column)
 		return
 	}
 	l.places[value] = n

@@ -140,12 +140,21 @@ func (r *reader) number(n ast.Node, what string, lo, hi int) int {
 	return v
 }
 
-// name reads a name that the user chose.
+// name reads a name that the user chose, of a lab or of what the course has.
 func (r *reader) name(n ast.Node, what string) string {
+	return r.named(n, what, nameLetters, "a-z, 0-9 and -")
+}
+
+// topologyName reads the name of a guest or of a segment. It may be as they stand on diagrams: R1, srv_1.
+func (r *reader) topologyName(n ast.Node, what string) string {
+	return r.named(n, what, nameLetters+"ABCDEFGHIJKLMNOPQRSTUVWXYZ_", "letters, 0-9, - and _")
+}
+
+func (r *reader) named(n ast.Node, what, letters, are string) string {
 	w := r.word(n, what)
 	if r.err == nil {
-		if fault := nameFault(w); fault != "" {
-			r.fail(n, "%s %q %s; use a-z, 0-9 and -, at most %d letters, beginning with a letter", what, w, fault, maxName)
+		if fault := nameFault(w, letters); fault != "" {
+			r.fail(n, "%s %q %s; use %s, at most %d of them, beginning with a letter", what, w, fault, are, maxName)
 		}
 	}
 	return w
@@ -166,9 +175,9 @@ func (r *reader) prefix(n ast.Node, what string, is6 bool) netip.Prefix {
 	w := r.word(n, what)
 	p, err := netip.ParsePrefix(w)
 	a := p.Addr()
-	lo, hi := 8, 30
+	lo, hi := 8, 31 // of a link with two ends, RFC 3021
 	if is6 {
-		lo, hi = 16, 126
+		lo, hi = 16, 127 // RFC 6164
 	}
 	switch {
 	case r.err != nil:
@@ -201,19 +210,22 @@ func example(is6 bool) netip.Prefix {
 // maxName is how long a name may be. It is no device name (those are numbered), but namespaces and hostnames use it.
 const maxName = 32
 
-// nameFault says what keeps a word from being a name; empty where nothing does.
-func nameFault(w string) string {
+// nameLetters are what every name may have. The name of a lab has no others: what it is called on the machine (onMachine) goes on with _.
+const nameLetters = "abcdefghijklmnopqrstuvwxyz0123456789-"
+
+// nameFault says what keeps a word from being a name of some letters; empty where nothing does.
+func nameFault(w, letters string) string {
 	switch {
 	case w == "":
 		return "is empty"
 	case len(w) > maxName:
 		return "is too long"
-	case w[0] < 'a' || w[0] > 'z':
-		return "does not begin with a-z"
+	case strings.ContainsFunc(w, func(c rune) bool { return !strings.ContainsRune(letters, c) }):
+		return "has a letter that names do not take"
+	case strings.ContainsRune("0123456789-_", rune(w[0])):
+		return "does not begin with a letter"
 	case w[len(w)-1] == '-':
 		return "ends with -"
-	case strings.ContainsFunc(w, func(c rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-", c) }):
-		return "has a letter that names do not take"
 	case w == "any":
 		return "is the policy's word for everybody"
 	}

@@ -25,8 +25,8 @@ func (l *labReader) segments(n ast.Node) {
 }
 
 func (l *labReader) segment(e entry) {
-	s := Segment{Name: l.name(e.key, "segment name"), MTU: 1500}
-	l.taken(e.key, "the name", s.Name)
+	s := Segment{Name: l.topologyName(e.key, "segment name"), MTU: 1500}
+	l.takenName(e.key, s.Name)
 	places := map[bool]ast.Node{false: e.key, true: e.key}
 	l.fields(e.value, "segment "+e.name, map[string]func(ast.Node){
 		"subnet":   func(v ast.Node) { s.Subnet = l.prefix(v, "the subnet", false); l.overlap(v, s.Subnet) },
@@ -53,6 +53,8 @@ func (l *labReader) gateway(n ast.Node, subnet netip.Prefix, written netip.Addr)
 		l.fail(n, "gateway %s, but the segment has no %s subnet; add one or remove the gateway", written, family(written.Is6()))
 	case !subnet.IsValid():
 		return netip.Addr{}
+	case !written.IsValid() && isLink(subnet):
+		written = subnet.Addr()
 	case !written.IsValid():
 		written = subnet.Addr().Next()
 	}
@@ -80,12 +82,16 @@ func (l *labReader) inside(n ast.Node, what string, a netip.Addr, p netip.Prefix
 	switch {
 	case !p.Contains(a):
 		l.fail(n, "%s %s is outside its segment's subnet %s; choose one inside", what, a, p)
+	case isLink(p):
 	case a == p.Addr():
 		l.fail(n, "%s %s is the subnet's own address; choose a higher one", what, a)
 	case a.Is4() && !p.Contains(a.Next()):
 		l.fail(n, "%s %s is the subnet's broadcast address; choose a lower one", what, a)
 	}
 }
+
+// isLink says whether a subnet has two addresses, both of which are somebody's: a /31 (RFC 3021) or a /127 (RFC 6164).
+func isLink(p netip.Prefix) bool { return p.Bits() == p.Addr().BitLen()-1 }
 
 func (l *labReader) guests(n ast.Node) {
 	list := l.entries(n, "guests")
@@ -100,8 +106,8 @@ func (l *labReader) guests(n ast.Node) {
 }
 
 func (l *labReader) guest(e entry) Guest {
-	g := Guest{Name: l.name(e.key, "guest name"), Kind: KindAuto, Memory: guest.DefaultMemoryMiB, CPUs: 1}
-	l.taken(e.key, "the name", g.Name)
+	g := Guest{Name: l.topologyName(e.key, "guest name"), Kind: KindAuto, Memory: guest.DefaultMemoryMiB, CPUs: 1}
+	l.takenName(e.key, g.Name)
 	what := "guest " + e.name
 	var card vnicNodes // of a guest with a single vNIC, written without a list
 	keys := l.machine(&g)
@@ -247,13 +253,13 @@ func (l *labReader) appliance(n ast.Node) {
 	g := Guest{Kind: KindAuto, Memory: guest.DefaultMemoryMiB, CPUs: 1}
 	keys := l.machine(&g)
 	var name ast.Node = n
-	keys["name"] = func(v ast.Node) { g.Name = l.name(v, "the appliance's name"); name = v }
+	keys["name"] = func(v ast.Node) { g.Name = l.topologyName(v, "the appliance's name"); name = v }
 	keys["kind"] = func(v ast.Node) { g.Kind = l.oneOf(v, "kind", KindAuto, KindQEMU, KindNetns) }
 	l.fields(n, "the appliance", keys)
 	if l.err == nil && g.Name == "" {
 		l.fail(n, "the appliance has no name; add name: fw")
 	}
-	l.taken(name, "the name", g.Name)
+	l.takenName(name, g.Name)
 	for i, s := range l.lab.Segments {
 		g.VNICs = append(g.VNICs, VNIC{Segment: i, Address: s.Gateway, Address6: s.Gateway6})
 	}
