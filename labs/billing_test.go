@@ -16,7 +16,7 @@ func TestRootBilling(t *testing.T) { testBilling(t, "netns") }
 func TestLabBilling(t *testing.T)  { testBilling(t, "qemu") }
 
 func testBilling(t *testing.T, kind string) {
-	needRoot(t)
+	sideBySide(t)
 	text, err := os.ReadFile("20-billing/README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -27,10 +27,10 @@ func testBilling(t *testing.T, kind string) {
 		t.Fatal(err)
 	}
 	name := uniqueLab(t, "billing")
-	t.Setenv("SLUICE_GUESTS", kind)
-	t.Setenv("SLUICE_NAME", name)
-	t.Setenv("SLUICE_LAB", name)
-	t.Setenv("PATH", filepath.Dir(path)+":"+os.Getenv("PATH"))
+	setenv(t, "SLUICE_GUESTS", kind)
+	setenv(t, "SLUICE_NAME", name)
+	setenv(t, "SLUICE_LAB", name)
+	setenv(t, "PATH", filepath.Dir(path)+":"+os.Getenv("PATH"))
 
 	placements, paid := []string{"slow"}, 0
 	for _, line := range commandsOf(optional) {
@@ -71,7 +71,9 @@ func testBilling(t *testing.T, kind string) {
 // mayBeRefused chooses a placement for which this machine's kernel may lack a part.
 func mayBeRefused(t *testing.T, line string) {
 	t.Helper()
-	out, err := exec.Command("sh", "-c", line).CombinedOutput()
+	cmd := exec.Command("sh", "-c", line)
+	cmd.Env = environ(t)
+	out, err := cmd.CombinedOutput()
 	if err != nil && !strings.Contains(string(out), "kernel") {
 		t.Errorf("%s: %v: %s", line, err, out)
 	}
@@ -81,7 +83,7 @@ func mayBeRefused(t *testing.T, line string) {
 func shell(t *testing.T, line string) string {
 	t.Helper()
 	cmd := exec.Command("timeout", "60", "sh", "-c", line)
-	cmd.Dir = "20-billing"
+	cmd.Dir, cmd.Env = "20-billing", environ(t)
 	var errs strings.Builder
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
@@ -95,7 +97,7 @@ func shell(t *testing.T, line string) string {
 func startShell(t *testing.T, line string) {
 	t.Helper()
 	cmd := exec.Command("sh", "-c", "exec "+line)
-	cmd.Dir = "20-billing"
+	cmd.Dir, cmd.Env = "20-billing", environ(t)
 	says, err := cmd.StderrPipe()
 	if err == nil {
 		err = cmd.Start()

@@ -25,7 +25,7 @@ import (
 const everyLab = "testdata/every"
 
 func TestRootGrade(t *testing.T) {
-	needRoot(t)
+	sideBySide(t)
 	where := filepath.Join(t.TempDir(), "evidence")
 	r := sluice(t, "", "lab", "grade", "testdata/class", "--of", everyLab, "--guests", "netns", "--evidence", where, "-o", "csv")
 	if r.code != 1 {
@@ -178,9 +178,9 @@ func commandsAreLogged(t *testing.T, where string) {
 
 // TestRootStudent is a session of a student: checks, hints, answers and resets in a lab that runs.
 func TestRootStudent(t *testing.T) {
-	needRoot(t)
+	sideBySide(t)
 	lab := uniqueLab(t, "student")
-	t.Setenv("SLUICE_LAB", lab)
+	setenv(t, "SLUICE_LAB", lab)
 	must(t, "lab", "deploy", everyLab, "--name", lab, "--guests", "netns", "--student", "ada")
 
 	first := checkJSON(t, 1)
@@ -287,9 +287,9 @@ func resets(t *testing.T) {
 // TestRootSubmit is the way of a student's work to a mark: answers on the command line, submit, and a grade that needs no more than the
 // folder. Here the lab has its built-in text.
 func TestRootSubmit(t *testing.T) {
-	needRoot(t)
+	sideBySide(t)
 	lab := uniqueLab(t, "submit")
-	t.Setenv("SLUICE_LAB", lab)
+	setenv(t, "SLUICE_LAB", lab)
 	const student = "ada lovelace"
 	must(t, "lab", "deploy", "meet-the-switch", "--name", lab, "--guests", "netns", "--student", student)
 	class := t.TempDir()
@@ -358,9 +358,9 @@ func submitRefuses(t *testing.T, work string) {
 // TestRootReset brings a lab back to its start from wherever a student has left it: the appliance is dead, stands still, hangs, or has the
 // policy in its hands. What a student sees then is what a lab shows that was just deployed.
 func TestRootReset(t *testing.T) {
-	needRoot(t)
+	sideBySide(t)
 	lab := uniqueLab(t, "reset")
-	t.Setenv("SLUICE_LAB", lab)
+	setenv(t, "SLUICE_LAB", lab)
 	must(t, "lab", "deploy", everyLab, "--name", lab, "--guests", "netns")
 	policy := filepath.Join(t.TempDir(), "policy.yaml")
 	if err := os.WriteFile(policy, []byte("default: reject\n"), 0o600); err != nil {
@@ -429,7 +429,7 @@ func keepsHistory(t *testing.T) {
 // signalGuest signals a namespace guest's processes, which nobody has asked the lab to do.
 func signalGuest(t *testing.T, lab, guest, signal string) {
 	t.Helper()
-	out, err := exec.Command("ip", "netns", "pids", "sluice-"+onMachine(lab)+"."+guest).Output()
+	out, err := exec.Command("ip", "netns", "pids", "sluice-"+onMachine(t, lab)+"."+guest).Output()
 	if err != nil || len(strings.Fields(string(out))) == 0 {
 		t.Fatalf("the processes of %s: %q, %v", guest, out, err)
 	}

@@ -23,6 +23,7 @@ func TestLabCourse(t *testing.T)  { testCourse(t, "qemu") }
 // take QEMU guests are all of them.
 func courseLabs(t *testing.T, kind string, f func(*testing.T, *labs.Lab)) {
 	needRoot(t)
+	t.Parallel()
 	for _, name := range labs.BuiltinNames() {
 		l, err := labs.Load(name)
 		if err != nil {
@@ -37,12 +38,14 @@ func courseLabs(t *testing.T, kind string, f func(*testing.T, *labs.Lab)) {
 
 func testCourse(t *testing.T, kind string) {
 	courseLabs(t, kind, func(t *testing.T, l *labs.Lab) {
+		t.Parallel()
 		wrongs, told := 0, 0
-		t.Run("unsolved", func(t *testing.T) { unsolvedFails(t, l, kind) })
+		t.Run("unsolved", func(t *testing.T) { sideBySide(t); unsolvedFails(t, l, kind) })
 		for _, folder := range l.Overlays() {
 			switch {
 			case folder == "solution":
 				t.Run(folder, func(t *testing.T) {
+					sideBySide(t)
 					if r, text := checkWith(t, l, kind, folder); !r.Passed {
 						t.Errorf("it does not pass:\n%s", text)
 					}
@@ -54,7 +57,7 @@ func testCourse(t *testing.T, kind string) {
 						continue // TestWrongPolicies has looked at it, and one shows that what it says reaches the student
 					}
 				}
-				t.Run(folder, func(t *testing.T) { wrongIsRejected(t, l, kind, folder) })
+				t.Run(folder, func(t *testing.T) { sideBySide(t); wrongIsRejected(t, l, kind, folder) })
 			}
 		}
 		if _, err := fs.Stat(l.Files, "solution"); err != nil || wrongs < 2 {
@@ -91,7 +94,7 @@ func wrongIsRejected(t *testing.T, l *labs.Lab, kind, folder string) {
 
 // TestRootPushedWork: a student's policy for the placement push is pushed from inside the appliance, which has the last word on it.
 func TestRootPushedWork(t *testing.T) {
-	needRoot(t)
+	sideBySide(t)
 	work := t.TempDir()
 	for name, text := range map[string]string{"lab.yaml": "placement: push\n", "policy.yaml": "default: drop # and\u200bnothing else\n"} {
 		if err := os.WriteFile(path.Join(work, name), []byte(text), 0o600); err != nil {

@@ -122,7 +122,9 @@ func commandWithin(t *testing.T, most time.Duration, args ...string) (*exec.Cmd,
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), most)
-	return exec.CommandContext(ctx, path, args...), cancel
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env = environ(t)
+	return cmd, cancel
 }
 
 // must runs the command and expects exit code 0.
@@ -385,7 +387,7 @@ func drain(r io.Reader) string {
 
 // TestRootGuestDies: a guest's death is an event of the lab, not its end.
 func TestRootGuestDies(t *testing.T) {
-	needRoot(t)
+	sideBySide(t)
 	name := uniqueLab(t, "dies")
 	must(t, "lab", "deploy", writeLab(t, name))
 	killGuest(t, name, "two")

@@ -178,7 +178,7 @@ func applianceNow(t *testing.T, lab string) string {
 // qemuOf finds a guest's QEMU by the name that it was given.
 func qemuOf(t *testing.T, lab, guest string) int {
 	t.Helper()
-	name := fmt.Sprintf("\x00-name\x00%s/%s\x00", onMachine(lab), guest)
+	name := fmt.Sprintf("\x00-name\x00%s/%s\x00", onMachine(t, lab), guest)
 	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)

@@ -209,7 +209,7 @@ func statsOf(t *testing.T, lab string) (s vswitch.Stats) {
 // devicesOf names the devices in a lab's namespace.
 func devicesOf(t *testing.T, lab string) string {
 	t.Helper()
-	out, err := exec.Command("ip", "netns", "exec", "sluice-"+onMachine(lab), "ls", "/sys/class/net").CombinedOutput()
+	out, err := exec.Command("ip", "netns", "exec", "sluice-"+onMachine(t, lab), "ls", "/sys/class/net").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

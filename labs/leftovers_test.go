@@ -1,6 +1,7 @@
 package labs_test
 
 import (
+	"bytes"
 	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
@@ -18,11 +19,11 @@ import (
 func leftovers(t *testing.T, lab string, spaces map[string]bool) []string {
 	t.Helper()
 	var out []string
-	state := filepath.Join(os.Getenv("SLUICE_STATE_DIR"), lab)
+	state := filepath.Join(stateDir(t), lab)
 	if exists(state) {
 		out = append(out, state)
 	}
-	names, err := filepath.Glob("/run/netns/sluice-" + onMachine(lab) + "*")
+	names, err := filepath.Glob("/run/netns/sluice-" + onMachine(t, lab) + "*")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +47,7 @@ func leftovers(t *testing.T, lab string, spaces map[string]bool) []string {
 		t.Fatal(err)
 	}
 	for _, l := range links {
-		if strings.HasPrefix(l.Name, fmt.Sprintf("sl%08x", crc32.ChecksumIEEE([]byte(onMachine(lab))))) {
+		if strings.HasPrefix(l.Name, fmt.Sprintf("sl%08x", crc32.ChecksumIEEE([]byte(onMachine(t, lab))))) {
 			out = append(out, "device "+l.Name)
 		}
 	}
@@ -63,14 +64,14 @@ func leftovers(t *testing.T, lab string, spaces map[string]bool) []string {
 }
 
 // onMachine is a lab's name with the mark of the tests' state root.
-func onMachine(lab string) string {
-	return fmt.Sprintf("%s_%08x", lab, crc32.ChecksumIEEE([]byte(os.Getenv("SLUICE_STATE_DIR"))))
+func onMachine(t *testing.T, lab string) string {
+	return fmt.Sprintf("%s_%08x", lab, crc32.ChecksumIEEE([]byte(stateDir(t))))
 }
 
 // spacesOf are the network namespaces of a lab, or of one of its guests, as /proc/PID/ns/net names them.
 func spacesOf(t *testing.T, lab string, guest ...string) map[string]bool {
 	t.Helper()
-	names, err := filepath.Glob("/run/netns/sluice-" + strings.Join(append([]string{onMachine(lab)}, guest...), ".") + "*")
+	names, err := filepath.Glob("/run/netns/sluice-" + strings.Join(append([]string{onMachine(t, lab)}, guest...), ".") + "*")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +132,9 @@ func uniqueLab(t *testing.T, what string) string {
 
 // TestRootDestroy: destroying leaves nothing, however the lab's process ended, and touches no other lab.
 func TestRootDestroy(t *testing.T) {
-	other := sharedLab(t, "netns")
+	sideBySide(t)
+	other := uniqueLab(t, "other")
+	must(t, "lab", "deploy", writeLab(t, other))
 	before := inspectLab(t, other)
 	for _, c := range []struct {
 		name string
@@ -167,19 +170,19 @@ func TestRootDestroy(t *testing.T) {
 
 // TestRootTwoRoots: labs of equal names under two state roots are two labs, and no command under one touches the other's.
 func TestRootTwoRoots(t *testing.T) {
-	needRoot(t)
+	sideBySide(t)
 	name := uniqueLab(t, "roots")
 	dir := writeLab(t, name)
 	must(t, "lab", "deploy", dir)
 	before := inspectLab(t, name)
 
-	ours := os.Getenv("SLUICE_STATE_DIR")
+	ours := stateDir(t)
 	other := filepath.Join(t.TempDir(), "state")
 	alias := filepath.Join(t.TempDir(), "alias")
 	if err := os.Symlink(other, alias); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("SLUICE_STATE_DIR", other)
+	setenv(t, "SLUICE_STATE_DIR", other)
 	if out := must(t, "lab", "ls"); strings.Contains(out, name) {
 		t.Errorf("the other root's lab is shown:\n%s", out)
 	}
@@ -188,12 +191,12 @@ func TestRootTwoRoots(t *testing.T) {
 	}
 	must(t, "lab", "deploy", "fast-vs-slow", "--guests", "netns", "--name", name)
 	spaces := spacesOf(t, name)
-	t.Setenv("SLUICE_STATE_DIR", alias)
+	setenv(t, "SLUICE_STATE_DIR", alias)
 	must(t, "lab", "destroy", "--all")
-	t.Setenv("SLUICE_STATE_DIR", other)
+	setenv(t, "SLUICE_STATE_DIR", other)
 	expectNothing(t, name, spaces)
 
-	t.Setenv("SLUICE_STATE_DIR", ours)
+	setenv(t, "SLUICE_STATE_DIR", ours)
 	if after := inspectLab(t, name); after.PID != before.PID || len(after.Guests) != len(before.Guests) || after.Guests[0].State != "ready" {
 		t.Errorf("it was %+v and is %+v", before, after)
 	}
@@ -238,7 +241,7 @@ func killGuest(t *testing.T, lab, guest string) {
 // TestRootHalfDeploy ends the deploying command at different moments: interrupted, it cleans up by itself; killed, destroy
 // does.
 func TestRootHalfDeploy(t *testing.T) {
-	needRoot(t)
+	sideBySide(t)
 	for _, c := range []struct {
 		sig syscall.Signal
 		at  string // a word of its progress
@@ -282,7 +285,7 @@ func TestRootHalfDeploy(t *testing.T) {
 
 // TestRootRandomKill kills the deploying command at random moments, then whatever runs of the lab: destroy removes it all.
 func TestRootRandomKill(t *testing.T) {
-	needRoot(t)
+	sideBySide(t)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -308,7 +311,7 @@ func TestRootRandomKill(t *testing.T) {
 
 // TestRootDiskFull deploys with a state folder that has no room.
 func TestRootDiskFull(t *testing.T) {
-	needRoot(t)
+	sideBySide(t)
 	name := uniqueLab(t, "full")
 	full := t.TempDir()
 	if err := syscall.Mount("tmpfs", full, "tmpfs", 0, "size=4k"); err != nil {
@@ -323,7 +326,7 @@ func TestRootDiskFull(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(full, "filler"), filler, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("SLUICE_STATE_DIR", full)
+	setenv(t, "SLUICE_STATE_DIR", full)
 	r := sluice(t, "", "lab", "deploy", writeLab(t, name))
 	if r.code != 3 || !strings.Contains(r.stderr, "no space left on device") {
 		t.Errorf("exit code %d: %s", r.code, r.stderr)
@@ -333,15 +336,23 @@ func TestRootDiskFull(t *testing.T) {
 
 // TestRootHostPort: this machine is on the lab's segment through a device of its own.
 func TestRootHostPort(t *testing.T) {
-	needRoot(t)
+	sideBySide(t)
 	name := uniqueLab(t, "host")
-	must(t, "lab", "deploy", writeLab(t, name))
-	conn, err := net.DialTimeout("tcp", "10.99.1.10:80", 10*time.Second)
+	file := filepath.Join(writeLab(t, name), "lab.yaml")
+	text, err := os.ReadFile(file)
+	if err == nil { // no other test's lab may be on the same addresses of this machine
+		err = os.WriteFile(file, bytes.ReplaceAll(text, []byte("10.99.1."), []byte("10.99.7.")), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	must(t, "lab", "deploy", filepath.Dir(file))
+	conn, err := net.DialTimeout("tcp", "10.99.7.10:80", 10*time.Second)
 	if err != nil {
 		t.Fatalf("reach a guest from the host: %v", err)
 	}
 	conn.Close()
-	if r := inGuest(t, name, "one", "", "ping", "-c1", "-W5", "10.99.1.30"); r.code != 0 {
+	if r := inGuest(t, name, "one", "", "ping", "-c1", "-W5", "10.99.7.30"); r.code != 0 {
 		t.Errorf("reach the host from a guest: exit code %d %s%s", r.code, r.stdout, r.stderr)
 	}
 }

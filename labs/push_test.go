@@ -183,7 +183,7 @@ func toAppliance(t *testing.T, lab string) (n uint64) {
 
 // TestRootPushApplianceDies: the appliance administers, and no more: when it dies, no flow is lost and the policy stays.
 func TestRootPushApplianceDies(t *testing.T) {
-	needRoot(t)
+	sideBySide(t)
 	lab := uniqueLab(t, "push")
 	must(t, "lab", "deploy", "fast-vs-slow", "--guests", "netns", "--placement", "push", "--name", lab)
 	if r := inGuest(t, lab, "fw", httpPolicy, "policy", "push", "-", "--force"); r.code != 0 {

@@ -36,20 +36,15 @@ func typeReadme(t *testing.T, l *labs.Lab, kind string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A state root of its own, so that the lab can have the name that the text calls it.
-	t.Setenv("SLUICE_STATE_DIR", filepath.Join(t.TempDir(), "state"))
-	t.Setenv("SLUICE_GUESTS", kind)
-	t.Setenv("PATH", filepath.Dir(path)+":"+os.Getenv("PATH"))
-	t.Chdir(t.TempDir())
-	t.Cleanup(func() {
-		if out, err := exec.Command(path, "lab", "destroy", "--all").CombinedOutput(); err != nil {
-			t.Errorf("destroy: %v\n%s", err, out)
-		}
-	})
+	sideBySide(t) // with a state folder of its own, so that the lab can have the name that the text calls it
+	setenv(t, "SLUICE_GUESTS", kind)
+	setenv(t, "PATH", filepath.Dir(path)+":"+os.Getenv("PATH"))
+	dir := t.TempDir()
+	t.Cleanup(func() { must(t, "lab", "destroy", "--all") })
 	lines := commandsOf(string(text))
 	for _, line := range lines {
-		layOut(t, l)
-		typeLine(t, fillAnswer(t, l, line))
+		layOut(t, l, filepath.Join(dir, "my-work"))
+		typeLine(t, dir, fillAnswer(t, l, line))
 	}
 	if len(lines) < 5 {
 		t.Errorf("only %d commands found", len(lines))
@@ -80,19 +75,19 @@ func commandsOf(text string) (out []string) {
 }
 
 // layOut puts the solution's files where a student works, as that student would write them: with values where the lab has parameters.
-func layOut(t *testing.T, l *labs.Lab) {
+func layOut(t *testing.T, l *labs.Lab, work string) {
 	t.Helper()
-	if err := os.RemoveAll("my-work"); err != nil {
+	if err := os.RemoveAll(work); err != nil {
 		t.Fatal(err)
 	}
 	solution, err := fs.Sub(l.Files, "solution")
 	if err == nil {
-		err = os.CopyFS("my-work", solution)
+		err = os.CopyFS(work, solution)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	files, globErr := filepath.Glob("my-work/*.yaml")
+	files, globErr := filepath.Glob(filepath.Join(work, "*.yaml"))
 	err = errors.Join(err, globErr)
 	for _, file := range files {
 		text, readErr := os.ReadFile(file)
@@ -126,7 +121,7 @@ func fillAnswer(t *testing.T, l *labs.Lab, line string) string {
 
 var exitCode = regexp.MustCompile(`#.*\bexit code (\d+)`)
 
-func typeLine(t *testing.T, line string) {
+func typeLine(t *testing.T, dir, line string) {
 	t.Helper()
 	want := 0
 	if m := exitCode.FindStringSubmatch(line); m != nil {
@@ -134,6 +129,7 @@ func typeLine(t *testing.T, line string) {
 	}
 	begun := time.Now()
 	cmd := exec.Command("timeout", strconv.Itoa(int(deadline.Seconds())), "sh", "-c", line)
+	cmd.Dir, cmd.Env = dir, environ(t)
 	out, _ := cmd.CombinedOutput() // its exit code is looked at
 	t.Logf("%6.2f s  %s", time.Since(begun).Seconds(), line)
 	if got := cmd.ProcessState.ExitCode(); got != want {
