@@ -223,5 +223,11 @@ func images(ctx context.Context, progress func(string)) []finding {
 	if k.OK, k.Detail = err == nil && accel == guest.KVM, why; !k.OK {
 		k.Do = "guests are emulated instead, which is slower: there is nothing to do"
 	}
-	return []finding{f, k}
+	u := finding{What: "user namespaces", OK: true, Detail: "root of a namespace guest is nobody on this machine (an appliance's is not)"}
+	if err := guest.TryUserSpaces(ctx, img); err != nil {
+		first, _, _ := strings.Cut(err.Error(), "\n")
+		u.OK, u.Detail = false, first
+		u.Do = "namespace guests are root of this machine then, with few capabilities; sysctl user.max_user_namespaces, or use QEMU guests"
+	}
+	return []finding{f, k, u}
 }

@@ -141,12 +141,20 @@ func testConfined(t *testing.T, m Machine) {
 		}
 		return
 	}
+	if got := namespaceOf(pids[0], "user"); got == namespaceOf(os.Getpid(), "user") || strings.HasPrefix(status["Uid"], "0 ") {
+		t.Errorf("a namespace guest is user %s of the host's user namespace", status["Uid"])
+	}
+	if status["Seccomp"] != "2" || status["NoNewPrivs"] != "1" {
+		t.Errorf("a namespace guest has seccomp %s, no_new_privs %s", status["Seccomp"], status["NoNewPrivs"])
+	}
 	if status["CapEff"] != status["CapBnd"] || status["CapInh"] != "0000000000000000" {
 		t.Errorf("a namespace guest has capabilities %s, bound %s", status["CapEff"], status["CapBnd"])
 	}
 	for _, forbidden := range []string{
 		"mount -t tmpfs none /mnt", "mknod /tmp/sda b 8 0", "date -s 2001-01-01; date +%Y | grep 2001", "touch /usr/x", "dmesg -c", "cat /host*",
 		"echo 0 > /proc/sys/kernel/panic", "echo h > /proc/sysrq-trigger", "insmod /lib/modules/*/kernel/net/bridge/bridge.ko", "nsenter -t 1 -m -p true",
+		"unshare -m true", "unshare -U true", "cat /proc/1/environ", "cat /proc/1/fd/3", "ls /proc/1/cwd/", "chmod 600 /dev/null", "head -c 1 /dev/mem",
+		"ip netns add x", "echo 1 > /proc/sys/vm/drop_caches", "cat /sys/kernel/debug/*", "ulimit -c unlimited && ulimit -c | grep unlimited",
 	} {
 		code, err := m.Agent().Exec(t.Context(), agent.Command{Args: []string{"sh", "-c", forbidden}})
 		if err != nil || code == 0 {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -13,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -52,7 +55,7 @@ func (n *namespace) nsPath() string { return filepath.Join(nsDir, NSName(n.spec.
 func (n *namespace) Boot(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, namespaceTimeout)
 	defer cancel()
-	if err := n.boot(ctx, cancel); err != nil {
+	if err := n.boot(ctx); err != nil {
 		err = fmt.Errorf("boot guest %s: %w", n.spec.Name, err)
 		n.ended(err)
 		return err
@@ -60,25 +63,75 @@ func (n *namespace) Boot(ctx context.Context) error {
 	return nil
 }
 
-func (n *namespace) boot(ctx context.Context, cancel func()) error {
-	root := filepath.Join(n.spec.Dir, "root")
-	if err := n.begin(root); err != nil {
+// boot tries a user namespace of the guest's own first. Where the machine does not give one, the guest is root of the host's, with few
+// capabilities. So is the appliance: its inspector's queue is longer than net.core.rmem_max, which the kernel grants to CAP_NET_ADMIN of
+// the host's user namespace only (SO_RCVBUFFORCE, socket(7)).
+func (n *namespace) boot(ctx context.Context) error {
+	if err := n.begin(n.spec.Dir); err != nil {
 		return err
 	}
+	if n.spec.Appliance || noUserSpaces.Load() {
+		return n.bootIn(ctx, false)
+	}
+	err := n.bootIn(ctx, true)
+	if err == nil || ctx.Err() != nil || errors.Is(err, errStopped) {
+		return err
+	}
+	n.gone = make(chan struct{})
+	if n.bootIn(ctx, false) != nil {
+		return err // it was not for the user namespace
+	}
+	slog.Warn("no user namespaces for guests on this machine", "guest", n.spec.Name, "error", err)
+	noUserSpaces.Store(true)
+	return nil
+}
+
+// noUserSpaces is set where a guest booted without a user namespace, but not with one.
+var noUserSpaces atomic.Bool
+
+// TryUserSpaces boots a guest in a user namespace and ends it, to learn whether this machine has them for guests.
+func TryUserSpaces(ctx context.Context, img *Image) (err error) {
+	dir, err := os.MkdirTemp("", "sluice-doctor-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	ctx, cancel := context.WithTimeout(ctx, namespaceTimeout)
+	defer cancel()
+	n := newNamespace(Spec{Lab: filepath.Base(dir), Name: "trial", Kind: NetNS, Dir: dir, Image: img})
+	if err := n.begin(dir); err != nil {
+		return err
+	}
+	if err := n.bootIn(ctx, true); err != nil {
+		n.ended(err)
+		return err
+	}
+	return n.Stop(ctx)
+}
+
+func (n *namespace) bootIn(ctx context.Context, userSpace bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	line, theirs, err := socketPair()
 	if err != nil {
 		return err
 	}
-	defer theirs.Close()
-	cmd, said := n.command(root, theirs)
+	files, err := n.files(theirs)
+	defer closeFiles(files)
+	if err != nil {
+		line.Close()
+		return err
+	}
+	cmd, said := n.command(files, userSpace)
 	if err := cmd.Start(); err != nil {
 		line.Close()
 		return fmt.Errorf("make namespaces: %w", err)
 	}
 	var exit error
+	gone := n.gone
 	go func() {
 		exit = cmd.Wait()
-		close(n.gone)
+		close(gone)
 		cancel() // nobody will answer
 	}()
 	err = n.running(cmd)
@@ -102,25 +155,61 @@ func (n *namespace) boot(ctx context.Context, cancel func()) error {
 	return nil
 }
 
+// files are what a guest's PID 1 inherits beside its standard streams: agent.LineFD, agent.TreeFD, and the program. The user of a guest
+// may not read the folders that the image lies in, so it gets what it needs in hand.
+func (n *namespace) files(line *os.File) (files []*os.File, err error) {
+	files = []*os.File{line}
+	tree, err := unix.OpenTree(unix.AT_FDCWD, n.spec.Image.Root, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return files, fmt.Errorf("mount the image: %w", err)
+	}
+	files = append(files, os.NewFile(uintptr(tree), "image"))
+	program, err := os.Open(filepath.Join(n.spec.Image.Root, agentPath))
+	if err != nil {
+		return files, fmt.Errorf("open the image: %w", err)
+	}
+	return append(files, program), nil
+}
+
 // command is this program as PID 1 of new namespaces. It is ended by the kernel when this process dies (its line breaks),
 // and everything in its PID namespace with it.
-func (n *namespace) command(root string, line *os.File) (*exec.Cmd, *tail) {
+func (n *namespace) command(files []*os.File, userSpace bool) (*exec.Cmd, *tail) {
 	said := &tail{}
-	args := agent.EnterArgs(n.spec.Name, root, n.spec.Image.Root)
 	cmd := &exec.Cmd{
-		Path:       filepath.Join(n.spec.Image.Root, agentPath),
-		Args:       args,
+		Path:       fmt.Sprintf("/proc/self/fd/%d", 2+len(files)),
+		Args:       agent.EnterArgs(n.spec.Name),
 		Env:        []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=xterm"},
 		Dir:        "/",
 		Stdout:     said,
 		Stderr:     said,
-		ExtraFiles: []*os.File{line}, // becomes agent.LineFD
+		ExtraFiles: files,
 		SysProcAttr: &syscall.SysProcAttr{
 			Setsid:     true,
 			Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWNET,
 		},
 	}
+	if userSpace {
+		ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: guestUIDs(n.spec.Lab, n.spec.Name), Size: guestUIDCount}}
+		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = ids, ids
+		cmd.SysProcAttr.GidMappingsEnableSetgroups = true
+		cmd.SysProcAttr.Credential = &syscall.Credential{Groups: []uint32{}} // root there, nobody here
+	}
 	return cmd, said
+}
+
+// The host's users that a namespace guest's users are: a range for each guest, behind QEMU's. Two guests that share one, by a rare chance,
+// still do not see each other.
+const (
+	guestUIDBase   = 0x52000000
+	guestUIDCount  = 1 << 16
+	guestUIDRanges = 1 << 13
+)
+
+func guestUIDs(lab, name string) int {
+	h := fnv.New32a()
+	fmt.Fprintf(h, "%s/%s", lab, name)
+	return guestUIDBase + int(h.Sum32()%guestUIDRanges)*guestUIDCount
 }
 
 // socketPair is a line between the host and an agent.
@@ -265,11 +354,7 @@ func (n *namespace) Stop(context.Context) error {
 		n.ended(nil)
 	}
 	<-n.done
-	err := os.Remove(filepath.Join(n.spec.Dir, "root"))
-	if errors.Is(err, os.ErrNotExist) {
-		err = nil
-	}
-	return errors.Join(removeNamespace(n.nsPath()), err)
+	return removeNamespace(n.nsPath())
 }
 
 // tail keeps the end of what is written to it.

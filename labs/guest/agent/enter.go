@@ -20,14 +20,14 @@ var capabilities = confine.Capabilities{
 
 // enter closes the doors behind a namespace guest: its tree is the image, and its rights are few. Then it starts the agent
 // in it, as a program that never had more.
-func enter(hostname, root, image string) error {
+func enter(hostname string) error {
 	if err := unix.Sethostname([]byte(hostname)); err != nil {
 		return fmt.Errorf("set the host name: %w", err)
 	}
-	if err := mountNamespace(root, image); err != nil {
+	if err := mountNamespace(guestRoot, TreeFD); err != nil {
 		return err
 	}
-	if err := pivot(root); err != nil {
+	if err := pivot(guestRoot); err != nil {
 		return fmt.Errorf("leave the host's tree: %w", err)
 	}
 	if err := confineGuest(); err != nil {
@@ -36,16 +36,16 @@ func enter(hostname, root, image string) error {
 	return os.NewSyscallError("exec", unix.Exec("/sbin/sluice", []string{"sluice", argAgent, stageInside}, os.Environ()))
 }
 
-// A guest may have as many processes as a class ever needs, and is ended before its lab is where memory is short.
-const (
-	guestProcesses = 4096
-	guestOOM       = 300
-)
+// guestProcesses is how many processes a guest may have at once: more than a class needs, fewer than the machine has room for.
+const guestProcesses = 4096
+
+// OOM says how gladly the kernel ends a guest's processes where memory is short: before the lab's, which is 0 (proc(5)).
+const OOM = 300
 
 // confineGuest is for the thread that calls exec next: nothing after it has more.
 func confineGuest() error {
 	steps := []func() error{
-		confine.Start{Umask: 0o022, Processes: guestProcesses, OOM: guestOOM}.Apply,
+		confine.Start{Umask: 0o022, Processes: guestProcesses, OOM: OOM}.Apply,
 		capabilities.Keep,
 		capabilities.Have,
 		confine.Filter{Inside: true}.Load,

@@ -21,21 +21,24 @@ import (
 // doors behind it and then, as a program that never had more rights, to serve.
 const (
 	argAgent    = "agent"
-	stageEnter  = "enter"  // ARGV0 agent enter HOSTNAME ROOT IMAGE
+	stageEnter  = "enter"  // ARGV0 agent enter HOSTNAME
 	stageInside = "inside" // ARGV0 agent inside
 	initPath    = "/init"
 )
 
-// LineFD is the file descriptor on which a namespace guest's agent has its line to the host.
-const LineFD = 3
+// What a namespace guest's PID 1 inherits beside its standard streams.
+const (
+	LineFD = 3 + iota // its line to the host
+	TreeFD            // the image as a mount that is attached nowhere, until it enters
+)
 
 // PortName is the name of the virtio-serial port on which a QEMU guest's agent has its line to the host.
 const PortName = "sluice.agent"
 
-// EnterArgs are the arguments of a program with the agent in it for a namespace guest: root is an empty folder of the
-// guest's own, image the unpacked image. It must be PID 1 of new PID, mount, UTS, IPC and network namespaces.
-func EnterArgs(hostname, root, image string) []string {
-	return []string{"sluice", argAgent, stageEnter, hostname, root, image}
+// EnterArgs are the arguments of a program with the agent in it for a namespace guest. It must be PID 1 of new PID, mount,
+// UTS, IPC and network namespaces, and root of a new user namespace where there is one.
+func EnterArgs(hostname string) []string {
+	return []string{"sluice", argAgent, stageEnter, hostname}
 }
 
 // IsInit says whether this process should be an agent: it is the init process of a guest. A program that may be put into
@@ -62,9 +65,9 @@ func run() error {
 	if os.Args[0] == initPath {
 		return runMachine()
 	}
-	if len(os.Args) == 6 && os.Args[2] == stageEnter {
+	if len(os.Args) == 4 && os.Args[2] == stageEnter {
 		runtime.LockOSThread() // capabilities are a thread's own
-		return enter(os.Args[3], os.Args[4], os.Args[5])
+		return enter(os.Args[3])
 	}
 	return runInside()
 }

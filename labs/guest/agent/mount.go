@@ -48,14 +48,24 @@ var deviceNodes = []struct {
 	major, minor uint32
 }{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}}
 
+// guestRoot is where a namespace guest's tree is put together. Every machine has the folder, nothing in it is needed meanwhile, and the
+// mount that hides it is the guest's own.
+const guestRoot = "/run"
+
 // mountNamespace makes a namespace guest's tree at root: the image, read-only, with folders of its own to write to.
-func mountNamespace(root, image string) error {
+func mountNamespace(root string, image int) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("keep mounts to ourselves: %w", err)
 	}
-	if err := unix.Mount(image, root, "", unix.MS_BIND, ""); err != nil {
+	if err := unix.MoveMount(image, "", unix.AT_FDCWD, root, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return fmt.Errorf("mount the image: %w", err)
 	}
+	unix.Close(image)
+	settings, err := os.OpenRoot(filepath.Join(root, "etc")) // before its copy comes to lie on it
+	if err != nil {
+		return fmt.Errorf("read the image: %w", err)
+	}
+	defer settings.Close()
 	const readOnly = unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV
 	if err := unix.Mount("", root, "", readOnly, ""); err != nil {
 		return fmt.Errorf("mount the image read-only: %w", err)
@@ -78,7 +88,7 @@ func mountNamespace(root, image string) error {
 	return errors.Join(
 		protectProc(filepath.Join(root, "proc")),
 		makeDevices(filepath.Join(root, "dev")),
-		os.CopyFS(filepath.Join(root, "etc"), os.DirFS(filepath.Join(image, "etc"))))
+		os.CopyFS(filepath.Join(root, "etc"), settings.FS()))
 }
 
 // What of /proc is the whole kernel's: root may write there by its number alone, without any capability. Of the sysctls
@@ -113,13 +123,25 @@ func protectProc(proc string) error {
 
 func makeDevices(dev string) error {
 	for _, d := range deviceNodes {
-		path := filepath.Join(dev, d.name)
-		if err := unix.Mknod(path, unix.S_IFCHR|0o666, int(unix.Mkdev(d.major, d.minor))); err != nil {
+		if err := makeDevice(filepath.Join(dev, d.name), d.name, int(unix.Mkdev(d.major, d.minor))); err != nil {
 			return fmt.Errorf("make /dev/%s: %w", d.name, err)
-		}
-		if err := os.Chmod(path, 0o666); err != nil {
-			return err
 		}
 	}
 	return os.Symlink("pts/ptmx", filepath.Join(dev, "ptmx"))
+}
+
+// makeDevice makes a device of the guest's own; or, as a user namespace makes none, it takes the host's, whose file is not the guest's
+// to change then.
+func makeDevice(path, name string, number int) error {
+	err := unix.Mknod(path, unix.S_IFCHR|0o666, number)
+	if err == nil {
+		return os.Chmod(path, 0o666)
+	}
+	if !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	if err := os.WriteFile(path, nil, 0o666); err != nil {
+		return err
+	}
+	return unix.Mount(filepath.Join("/dev", name), path, "", unix.MS_BIND, "")
 }
