@@ -44,8 +44,9 @@ const (
 )
 
 var (
-	broadcast = frame.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-	allNodes  = frame.Addr{0xff, 0x02, 15: 1}
+	broadcast  = frame.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	allNodes   = frame.Addr{0xff, 0x02, 15: 1}
+	allRouters = frame.Addr{0xff, 0x02, 15: 2}
 )
 
 // answer takes a frame of n bytes for the switch's own words. nil means that this batch has said enough.

@@ -19,10 +19,19 @@ import (
 // The outputs, which may include the switch's own answers, are valid until the next Decide; their frames until the
 // batch's End. The frame is changed in place where it is routed. A frame without an output is in the books as dropped.
 func (w *Walker) Decide(f *frame.Frame) []Output {
+	w.decide(f)
+	if w.freed != nil {
+		w.release()
+	}
+	return w.outputs
+}
+
+// decide is Decide of the frame itself, without what its arrival lets go on.
+func (w *Walker) decide(f *frame.Frame) {
 	w.outputs, w.tried, w.mark, w.from = w.outputs[:0], 0, noMark, w.port
-	sent := uint64(f.Len)
+	w.sent = uint64(f.Len)
 	w.tally.frames++
-	w.tally.bytes += sent
+	w.tally.bytes += w.sent
 	reason := frame.Parse(f, &w.key)
 	w.say("parse", func() string { return describe(&w.key) })
 	if reason == frame.ReasonNone {
@@ -30,24 +39,24 @@ func (w *Walker) Decide(f *frame.Frame) []Output {
 	}
 	if w.tried > 0 {
 		w.tally.copies += uint64(w.tried - 1)
-		if len(w.outputs) > 0 && w.plan.Ports[w.outputs[0].Port].Service {
+		if n := len(w.outputs); n > 0 && w.plan.Ports[w.outputs[n-1].Port].Service { // the switch's own words come first
 			w.tally.slow++ // once, in however many pieces it went
-			w.tally.slowBytes += sent
+			w.tally.slowBytes += w.sent
 		}
-		return w.outputs
+		return
 	}
-	switch reason {
-	case frame.ReasonNone:
+	if reason == frame.ReasonNone {
 		reason = frame.ReasonNoOutput
-	case frame.ReasonProbe: // nobody's frame: the books do not know it
-		w.tally.frames--
-		w.tally.bytes -= sent
-		return w.outputs
 	}
 	w.ended = reason
-	w.tally.drop(reason)
+	if reason == frame.ReasonProbe || w.waits { // nobody's frame: the books do not know it; or not yet (enter)
+		w.tally.frames--
+		w.tally.bytes -= w.sent
+		w.waits = false
+	} else {
+		w.tally.drop(reason)
+	}
 	w.log.unmark(w.mark)
-	return w.outputs
 }
 
 // walk is steps 1 to 5. A reason other than none means that the frame went nowhere.
@@ -147,10 +156,8 @@ func dropReason(v firewall.Verdict) frame.Reason {
 // forward finds the way of a frame that was let in.
 func (w *Walker) forward(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
 	seg := &w.plan.Segments[p.Segment]
-	if !p.Service {
-		if used := w.resolve(f, k, p, seg); used {
-			return w.atGateway()
-		}
+	if used := w.resolve(f, k, p, seg); used {
+		return w.atGateway()
 	}
 	switch {
 	case k.Has(frame.KeyGroup):

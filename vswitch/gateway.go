@@ -42,10 +42,8 @@ func (w *Walker) routeIP(f *frame.Frame, k *frame.Key, p *Port, seg *Segment) fr
 		w.complain(f, k, tooBig, uint32(out.MTU))
 		return w.because("route", frame.ReasonTooBig)
 	}
-	if !known {
-		if h.port, h.mac, known = w.neighbour(to, k.Dst); !known {
-			return w.unresolved(f, k, to)
-		}
+	if h, known = w.nextHop(to, k.Dst, h, known); !known {
+		return w.unresolved(f, k, to)
 	}
 	if h.port == p.ID {
 		return w.because("forward", frame.ReasonSamePort)
@@ -69,36 +67,6 @@ func packetLen(f *frame.Frame, k *frame.Key) int {
 		return int(k.Payload-k.L3) + int(f.Vnet().GSOSize())
 	}
 	return int(k.L3Len)
-}
-
-// neighbour finds who has an address that the plan does not know, and asks anew in good time.
-func (w *Walker) neighbour(seg frame.SegmentID, a frame.Addr) (frame.PortID, frame.MAC, bool) {
-	key := neighbourKey{seg, a}
-	e, stale := w.core.neighbours.lookup(key, w.cx.Now)
-	if e == nil {
-		return 0, frame.MAC{}, false
-	}
-	if stale && !w.dry {
-		if send, _ := w.core.neighbours.ask(key, w.cx.Now); send {
-			w.ask(seg, a)
-		}
-	}
-	return e.port, e.mac, true
-}
-
-// unresolved asks for a neighbour. The frame is dropped, not kept: its sender says it again, or does not care.
-func (w *Walker) unresolved(f *frame.Frame, k *frame.Key, seg frame.SegmentID) frame.Reason {
-	if w.dry {
-		return w.because("neighbour", frame.ReasonNoNeighbour)
-	}
-	send, unreachable := w.core.neighbours.ask(neighbourKey{seg, k.Dst}, w.cx.Now)
-	if send {
-		w.ask(seg, k.Dst)
-	}
-	if unreachable {
-		w.complain(f, k, noHost, 0)
-	}
-	return frame.ReasonNoNeighbour
 }
 
 // local answers what is addressed to the gateway itself: echo requests, and UDP as traceroute sends it.

@@ -4,6 +4,7 @@
 package vswitch
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"time"
 
@@ -66,6 +67,9 @@ type network struct {
 	flood    []frame.PortID // the guests' ports
 	gateway4 frame.Addr     // zero where the segment has no IPv4 gateway
 	gateway6 frame.Addr
+	// linkLocal is the gateway's own, as a kernel makes it of the MAC (RFC 4291 A); zero where the segment has no IPv6 gateway.
+	linkLocal frame.Addr
+	broadcast frame.Addr // of the IPv4 subnet; zero where it has none
 	// orphan says that the appliance should serve the gateway, but has no port here: nothing is routed, since what the
 	// switch routes in this placement nobody checks.
 	orphan bool
@@ -90,6 +94,12 @@ func (p *Plan) derive() {
 				p.net[i].gateway4 = frame.AddrFrom(a)
 			} else {
 				p.net[i].gateway6 = frame.AddrFrom(a)
+				p.net[i].linkLocal = frame.LinkLocal(s.GatewayMAC)
+			}
+		}
+		for _, prefix := range s.Prefixes {
+			if prefix.Addr().Is4() && prefix.Bits() < 31 { // RFC 3021: a link of two has none
+				p.net[i].broadcast = lastOf(prefix)
 			}
 		}
 	}
@@ -103,6 +113,18 @@ func (p *Plan) derive() {
 			p.hosts[frame.AddrFrom(a)] = host{port: q.ID, segment: q.Segment, mac: q.MAC}
 		}
 	}
+}
+
+// lastOf is the highest address of an IPv4 subnet.
+func lastOf(prefix netip.Prefix) frame.Addr {
+	b := prefix.Masked().Addr().As4()
+	binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])|uint32(1<<(32-prefix.Bits())-1))
+	return frame.AddrFrom(netip.AddrFrom4(b))
+}
+
+// aside says whether an address of a segment is nobody's: the subnet's broadcast address.
+func (p *Plan) aside(seg frame.SegmentID, a frame.Addr) bool {
+	return a == p.net[seg].broadcast && a != frame.Addr{}
 }
 
 // port finds a port; a hole or a number beyond the plan is nil.

@@ -191,6 +191,9 @@ func (c *change) prove(ctx context.Context) error {
 	if c.to.Visits() {
 		ways = s.ways(c.to, c.session)
 	}
+	if c.to == firewall.Slow {
+		s.introduce(ways)
+	}
 	n := &sounding{core: s.core, ways: ways, sent: make([][][probeLen]byte, len(ways))}
 	for !n.empty() || s.core.Now()-began < int64(watchBefore) {
 		if s.core.Now()-began > int64(proveAtMost) {

@@ -6,60 +6,160 @@ import (
 	"sluice/vnic/frame"
 )
 
-// resolve is the gateway's ARP and ND, the same in every placement. used means that the frame has served its purpose.
+// resolve is the gateway's ARP and ND, the same in every placement: it answers for its own addresses, believes what guests say of theirs, and
+// tells an appliance that asks for a guest. used means that the frame has served its purpose.
 func (w *Walker) resolve(f *frame.Frame, k *frame.Key, p *Port, seg *Segment) (used bool) {
 	switch {
 	case k.Has(frame.KeyARP):
-		return w.resolveARP(f, k, p, seg)
-	case k.Proto == frame.ProtoICMPv6 && k.Has(frame.KeyIPv6|frame.KeyL4) && k.TTL == ndTTL && k.PayloadLen >= 16:
-		if k.ICMPType == icmp6Ask || k.ICMPType == icmp6Answer {
-			return w.resolveND(f, k, p, seg)
+		if p.Service {
+			return k.ARPOp == 1 && w.vouch(k.Dst, k, p)
 		}
+		return w.resolveARP(f, k, p, seg)
+	case k.Proto == frame.ProtoICMPv6 && k.Has(frame.KeyIPv6|frame.KeyL4) && k.TTL == ndTTL && k.ICMPType >= icmp6Router && k.ICMPCode == 0:
+		m, ok := readND(f, k)
+		if p.Service {
+			return ok && k.ICMPType == icmp6Ask && w.vouch(m.target, k, p)
+		}
+		return ok && w.resolveND(&m, k, p, seg)
 	}
 	return false
 }
 
+// hears says whether a router would take a frame: it is for everybody, or for the gateway.
+func (w *Walker) hears(k *frame.Key, seg *Segment) bool {
+	return k.Has(frame.KeyGroup) || k.DstMAC == seg.GatewayMAC
+}
+
 func (w *Walker) resolveARP(f *frame.Frame, k *frame.Key, p *Port, seg *Segment) bool {
 	own := w.plan.net[p.Segment].gateway4
-	if frame.ARPSender(f, k) == k.SrcMAC {
-		w.meet(k.Src, k.SrcMAC, p)
+	if (k.ARPOp == 1 || k.ARPOp == 2) && w.hears(k, seg) {
+		w.meet(k.Src, frame.ARPSender(f, k), p, true)
 	}
 	if k.ARPOp != 1 || k.Dst != own || own == (frame.Addr{}) {
 		return false
 	}
-	if a := w.answer(frame.MinLen + 28); a != nil {
-		frame.PutEth(a.Eth(), k.SrcMAC, seg.GatewayMAC, frame.EtherARP)
-		frame.PutARP(a.Eth()[frame.MinLen:], 2, seg.GatewayMAC, own, frame.ARPSender(f, k), k.Src)
-		w.speak(a, p.ID)
-	}
+	w.answerARP(k, p, seg.GatewayMAC, frame.ARPSender(f, k))
 	return true
 }
 
-func (w *Walker) resolveND(f *frame.Frame, k *frame.Key, p *Port, seg *Segment) bool {
-	own := w.plan.net[p.Segment].gateway6
-	target := frame.Addr(f.Eth()[k.Payload : k.Payload+16])
-	if k.ICMPType == icmp6Answer {
-		w.meet(target, k.SrcMAC, p)
+// answerARP answers a question: k.Dst is at a MAC.
+func (w *Walker) answerARP(k *frame.Key, p *Port, at, asker frame.MAC) {
+	if a := w.answer(frame.MinLen + 28); a != nil {
+		frame.PutEth(a.Eth(), k.SrcMAC, at, frame.EtherARP)
+		frame.PutARP(a.Eth()[frame.MinLen:], 2, at, k.Dst, asker, k.Src)
+		w.speak(a, p.ID)
+	}
+}
+
+// ndMessage is what a message of neighbour discovery says (RFC 4861 4).
+type ndMessage struct {
+	target frame.Addr // of solicitations and advertisements
+	flags  uint8      // of advertisements
+	mac    frame.MAC  // the link-layer address option for its kind; zero where there is none
+}
+
+// The flags of an advertisement, and the options that name a MAC.
+const (
+	ndSolicited, ndOverride = 0x40, 0x20
+	ndSource, ndTarget      = 1, 2
+)
+
+// readND reads a message that is about neighbours; ok is false for others, and for what RFC 4861 7.1 does not let one believe.
+func readND(f *frame.Frame, k *frame.Key) (m ndMessage, ok bool) {
+	b := f.Eth()[k.L4 : int(k.Payload)+int(k.PayloadLen)]
+	if f.Vnet().Flags()&frame.VnetNeedsCsum == 0 && frame.L4Checksum(k.Src, k.Dst, frame.ProtoICMPv6, b) != 0 {
+		return m, false
+	}
+	at, option := 24, byte(ndSource)
+	switch k.ICMPType {
+	case icmp6Router:
+		at = 8
+	case icmp6Answer:
+		option = ndTarget
+	case icmp6Ask:
+	default:
+		return m, false
+	}
+	if len(b) < at {
+		return m, false
+	}
+	if m.flags = b[4]; at == 24 {
+		m.target = frame.Addr(b[8:24])
+	}
+	if isGroup(m.target) || k.ICMPType == icmp6Answer && isGroup(k.Dst) && m.flags&ndSolicited != 0 {
+		return m, false
+	}
+	for at < len(b) {
+		if at+8 > len(b) || b[at+1] == 0 {
+			return m, false
+		}
+		if b[at] == option {
+			m.mac = frame.MAC(b[at+2 : at+8])
+		}
+		at += int(b[at+1]) * 8
+	}
+	return m, true
+}
+
+func (w *Walker) resolveND(m *ndMessage, k *frame.Key, p *Port, seg *Segment) bool {
+	n := &w.plan.net[p.Segment]
+	ours := m.target != (frame.Addr{}) && (m.target == n.gateway6 || m.target == n.linkLocal)
+	mac, named := m.mac, m.mac != frame.MAC{}
+	if !named {
+		mac = k.SrcMAC
+	}
+	switch {
+	case !w.hears(k, seg):
+	case k.ICMPType == icmp6Answer:
+		w.meet(m.target, mac, p, named && m.flags&ndOverride != 0)
+	case k.ICMPType == icmp6Router || ours: // what is asked of others goes to their groups, which a router does not hear
+		w.meet(k.Src, mac, p, named)
+	}
+	if k.ICMPType != icmp6Ask || !ours {
 		return false
 	}
-	w.meet(k.Src, k.SrcMAC, p)
-	if target != own || own == (frame.Addr{}) {
-		return false
-	}
+	w.answerND(m.target, k, p, seg.GatewayMAC, 0x80) // a router
+	return true
+}
+
+// answerND answers a question: the target is at a MAC.
+func (w *Walker) answerND(target frame.Addr, k *frame.Key, p *Port, at frame.MAC, flags uint32) {
 	a := w.answer(frame.MinLen + 40 + 32)
 	if a == nil {
-		return true
+		return
 	}
-	// Router, solicited, override (RFC 4861 4.4). Whoever has no address yet is told with everybody else.
-	to, flags := k.Src, uint32(0xe0000000)
-	if unspecified(to) {
-		to, flags = allNodes, 0xa0000000
+	// Solicited, override (RFC 4861 4.4). Whoever has no address yet is told with everybody else.
+	to := k.Src
+	if flags |= ndSolicited | ndOverride; unspecified(to) {
+		to, flags = allNodes, flags&^ndSolicited
 	}
 	b := a.Eth()
-	frame.PutEth(b, k.SrcMAC, seg.GatewayMAC, frame.EtherIPv6)
-	frame.PutIPv6(b[frame.MinLen:], own, to, frame.ProtoICMPv6, ndTTL, 32)
-	putND(b[frame.MinLen+40:], icmp6Answer, flags, own, to, own, seg.GatewayMAC)
+	frame.PutEth(b, k.SrcMAC, at, frame.EtherIPv6)
+	frame.PutIPv6(b[frame.MinLen:], target, to, frame.ProtoICMPv6, ndTTL, 32)
+	putND(b[frame.MinLen+40:], icmp6Answer, flags<<24, target, to, target, at)
 	w.speak(a, p.ID)
+}
+
+// vouch answers the appliance's question for a guest from what the gateway knows, so that the two never differ. What may have changed the
+// guests are asked.
+func (w *Walker) vouch(a frame.Addr, k *frame.Key, p *Port) bool {
+	seg, h, known := w.plan.route(a)
+	if seg != p.Segment || unspecified(k.Src) || known && h.port == 0 {
+		return false
+	}
+	if e, stale := w.core.neighbours.lookup(neighbourKey{seg, a}, w.cx.Now); e != nil {
+		if stale {
+			return false
+		}
+		h.mac = e.mac()
+	} else if !known {
+		return false
+	}
+	if k.Has(frame.KeyARP) {
+		w.answerARP(k, p, h.mac, k.SrcMAC)
+	} else {
+		w.answerND(a, k, p, h.mac, 0)
+	}
 	return true
 }
 
@@ -68,23 +168,73 @@ func putND(m []byte, typ uint8, flags uint32, src, dst, target frame.Addr, mac f
 	m[0] = typ
 	binary.BigEndian.PutUint32(m[4:], flags)
 	copy(m[8:], target[:])
-	m[24], m[25] = 1, 1 // source link-layer address, in units of 8 bytes (RFC 4861 4.6.1)
+	m[24], m[25] = ndSource, 1 // in units of 8 bytes (RFC 4861 4.6.1)
 	if typ == icmp6Answer {
-		m[24] = 2 // target link-layer address
+		m[24] = ndTarget
 	}
 	copy(m[26:], mac[:])
 	binary.BigEndian.PutUint16(m[2:], frame.L4Checksum(src, dst, frame.ProtoICMPv6, m[:32]))
 }
 
-// meet notes who has an address of the segment, if nobody has it by the plan.
-func (w *Walker) meet(a frame.Addr, mac frame.MAC, p *Port) {
-	if w.dry || unspecified(a) {
+// meet notes who has an address of the segment: the latest who says so. SpoofGuard has dropped the claims that a guest may not make. The
+// gateway's own addresses, and its MAC, are nobody else's.
+func (w *Walker) meet(a frame.Addr, mac frame.MAC, p *Port, override bool) {
+	if w.dry || unspecified(a) || mac[0]&1 != 0 || mac == (frame.MAC{}) || mac == w.plan.Segments[p.Segment].GatewayMAC {
 		return
 	}
-	if seg, _, known := w.plan.route(a); known || seg != p.Segment {
+	seg, h, known := w.plan.route(a)
+	if seg != p.Segment || known && h.port == 0 || w.plan.aside(seg, a) {
 		return
 	}
-	w.core.neighbours.learn(neighbourKey{p.Segment, a}, mac, p.ID, w.cx.Now)
+	key, n := neighbourKey{seg, a}, w.core.neighbours
+	var changed bool
+	var freed []waiting
+	if known && h.port == p.ID && h.mac == mac {
+		changed, freed = n.giveBack(key)
+	} else {
+		changed, freed = n.learn(claim{key: key, mac: mac, port: p.ID, override: override, planned: known}, w.cx.Now)
+	}
+	w.freed = append(w.freed, freed...)
+	if changed {
+		w.announce(seg, a, mac)
+	}
+}
+
+// announce tells an appliance that routes where an address is now. It has the guests' addresses in its own table, and hears no broadcasts.
+func (w *Walker) announce(seg frame.SegmentID, a frame.Addr, mac frame.MAC) {
+	for p := w.plan; p != nil; p = p.kept {
+		port := p.Segments[seg].GatewayPort
+		if port == 0 {
+			continue
+		}
+		if f := w.answer(announcementLen(a)); f != nil {
+			putAnnouncement(f.Eth(), a, mac, p.Segments[seg].GatewayMAC)
+			w.speak(f, port)
+		}
+	}
+}
+
+func announcementLen(a frame.Addr) int {
+	if isIPv4(&a) {
+		return frame.MinLen + 28
+	}
+	return frame.MinLen + 40 + 16
+}
+
+// putAnnouncement writes what moves an address in a router's table: a gratuitous ARP request (RFC 5227 3), or a router solicitation with the
+// MAC as an option (RFC 4861 6.2.6), which holds whatever state the entry is in.
+func putAnnouncement(b []byte, a frame.Addr, mac, to frame.MAC) {
+	if isIPv4(&a) {
+		frame.PutEth(b, to, mac, frame.EtherARP)
+		frame.PutARP(b[frame.MinLen:], 1, mac, a, frame.MAC{}, a)
+		return
+	}
+	frame.PutEth(b, to, mac, frame.EtherIPv6)
+	frame.PutIPv6(b[frame.MinLen:], a, allRouters, frame.ProtoICMPv6, ndTTL, 16)
+	m := b[frame.MinLen+40:]
+	m[0], m[8], m[9] = icmp6Router, ndSource, 1
+	copy(m[10:], mac[:])
+	binary.BigEndian.PutUint16(m[2:], frame.L4Checksum(a, allRouters, frame.ProtoICMPv6, m[:16]))
 }
 
 // ask sends a question for a neighbour to every guest of a segment.

@@ -236,10 +236,8 @@ func (w *Walker) aim(k *frame.Key, p *Port) *Port {
 		out = w.core.fdb.lookup(seg, k.DstMAC, w.cx.Now)
 	case k.Flags&(frame.KeyIPv4|frame.KeyIPv6) != 0:
 		to, h, known := w.plan.route(k.Dst)
-		if !known {
-			if e, _ := w.core.neighbours.lookup(neighbourKey{to, k.Dst}, w.cx.Now); e != nil {
-				h.port = e.port
-			}
+		if to != 0 {
+			h, _ = w.nextHop(to, k.Dst, h, known)
 		}
 		out = h.port
 	}

@@ -289,9 +289,11 @@ func (s *Switch) expire() {
 	tick := time.NewTicker(expireEvery)
 	defer tick.Stop()
 	kept := s.core.Now()
+	own := s.core.NewWalker(0)
 	for {
 		select {
 		case <-tick.C:
+			s.settleNeighbours(own)
 			s.core.flows.Expire(s.core.Now())
 			s.endKeeping(&kept)
 		case <-s.closed:

@@ -75,59 +75,108 @@ func TestFDBLimit(t *testing.T) {
 	}
 }
 
-// TestNeighbourTable says whom the gateway believes.
+// TestNeighbourTable says whom the gateway believes: the latest, but for what does not hold against what is known.
 func TestNeighbourTable(t *testing.T) {
 	key := neighbourKey{1, frame.Addr{15: 9}}
 	n := newNeighbours()
-	n.learn(key, mac(1), 7, 0)
-	n.learn(key, mac(2), 8, neighbourAge)
-	if e, _ := n.lookup(key, 0); e == nil || e.mac != mac(1) {
-		t.Error("an address in use was taken over")
+	is := func(want frame.MAC, port frame.PortID, now int64, wantStale bool) {
+		t.Helper()
+		if e, stale := n.lookup(key, now); e == nil || e.mac() != want || e.port() != port || stale != wantStale {
+			t.Errorf("at %v: %+v, stale %v", time.Duration(now), e, stale)
+		}
 	}
-	if e, stale := n.lookup(key, neighbourFresh+1); e == nil || !stale {
-		t.Error("an old answer is not asked again")
+	for _, c := range []struct {
+		mac      byte
+		port     frame.PortID
+		override bool
+		changed  bool
+	}{{1, 7, false, true}, {1, 7, true, false}, {2, 8, true, true}, {3, 9, false, false}, {1, 8, true, true}} {
+		changed, _ := n.learn(claim{key: key, mac: mac(c.mac), port: c.port, override: c.override}, 0)
+		if changed != c.changed {
+			t.Errorf("%+v: changed %v", c, changed)
+		}
 	}
-	n.learn(key, mac(2), 8, neighbourAge+1)
-	if e, _ := n.lookup(key, neighbourAge+1); e == nil || e.mac != mac(2) {
-		t.Error("a forgotten address cannot be taken")
-	}
-	n.removePort(8)
-	if e, _ := n.lookup(key, neighbourAge+1); e != nil {
+	is(mac(1), 8, 0, false)
+	is(mac(1), 8, neighbourFresh+1, true)
+	n.learn(claim{key: key, mac: mac(3), port: 9}, neighbourFresh)
+	is(mac(1), 8, neighbourFresh, true) // what did not hold makes one ask
+	n.learn(claim{key: key, mac: mac(3), port: 9}, 2*neighbourAge+neighbourFresh)
+	is(mac(3), 9, 2*neighbourAge+neighbourFresh, false) // nobody has used the old one for long
+	n.removePort(9)
+	if e, _ := n.lookup(key, 0); e != nil {
 		t.Error("a removed port is remembered")
 	}
 	for i := range byte(100) {
-		n.learn(neighbourKey{1, frame.Addr{15: i}}, mac(3), 9, 0)
+		n.learn(claim{key: neighbourKey{1, frame.Addr{15: i}}, mac: mac(3), port: 9, override: true}, 0)
 	}
 	if got := len(*n.known.Load()); got != neighboursPerPort {
 		t.Errorf("one port made the gateway remember %d addresses", got)
 	}
+	n.learn(claim{key: key, mac: mac(4), port: 10, override: true, planned: true}, 0)
+	if changed, _ := n.giveBack(key); !changed || n.known.Load() == nil || (*n.known.Load())[key] != nil {
+		t.Error("not given back to whom the plan names")
+	}
 }
 
-// TestAsking says when the gateway asks, and when it gives up.
+// packetOf is one of so many bytes that waits.
+func packetOf(bytes int, from frame.PortID) *waiting {
+	return &waiting{frame: frame.New(bytes), from: from, came: from}
+}
+
+// TestAsking says when the gateway asks, what waits meanwhile, and when it gives up.
 func TestAsking(t *testing.T) {
 	n := newNeighbours()
 	key := neighbourKey{1, frame.Addr{15: 9}}
-	for _, c := range []struct {
-		at                int64
-		send, unreachable bool
-	}{
-		{0, true, false},
-		{second / 2, false, false},
-		{second, true, false},
-		{2 * second, true, false},
-		{2*second + 1, false, true},
-		{3 * second, true, true},
-		{100 * second, true, false},
-	} {
-		if send, unreachable := n.ask(key, c.at); send != c.send || unreachable != c.unreachable {
-			t.Errorf("at %v: asks %v, unreachable %v", time.Duration(c.at), send, unreachable)
+	for i := range 5 {
+		send, kept, givenUp := n.ask(key, 1, 0, packetOf(100+i, 1))
+		if send != (i == 0) || !kept || len(givenUp) != max(0, min(1, i-keptPerAddress+1)) {
+			t.Errorf("packet %d: asks %v, kept %v, given up %d", i, send, kept, len(givenUp))
 		}
 	}
-	for i := range 3 * maxAsked {
-		n.ask(neighbourKey{1, frame.Addr{14: byte(i >> 8), 15: byte(i)}}, 100*second)
+	for _, c := range []struct {
+		at            int64
+		again, failed int
+	}{{second / 2, 0, 0}, {second, 1, 0}, {second + 1, 0, 0}, {2 * second, 1, 0}, {3 * second, 0, keptPerAddress}, {4 * second, 0, 0}} {
+		again, failed := n.due(c.at, 10)
+		if len(again) != c.again || len(failed[key]) != c.failed {
+			t.Errorf("at %v: asks %d, gives up %d", time.Duration(c.at), len(again), len(failed[key]))
+		}
 	}
-	if len(n.asked) > maxAsked {
-		t.Errorf("%d questions are remembered", len(n.asked))
+	if n.bytes != 0 || len(n.share) != 0 || n.asking.Load() {
+		t.Errorf("left %d bytes, %d shares", n.bytes, len(n.share))
+	}
+	n.ask(key, 1, 5*second, packetOf(7, 1))
+	if _, freed := n.learn(claim{key: key, mac: mac(1), port: 2, override: true}, 5*second); len(freed) != 1 || freed[0].frame.Len != 7 {
+		t.Errorf("freed %v", freed)
+	}
+}
+
+// TestAskingIsBounded says that one guest that scans neither fills memory nor takes another's place.
+func TestAskingIsBounded(t *testing.T) {
+	n := newNeighbours()
+	for port := frame.PortID(1); port <= 100; port++ {
+		for i := range 4 * askedPerPort {
+			n.ask(neighbourKey{1, frame.Addr{13: byte(port), 14: byte(i >> 8), 15: byte(i)}}, port, 0, packetOf(60_000, port))
+		}
+	}
+	if len(n.asked) > maxAsked || n.bytes > keptInAll {
+		t.Errorf("%d questions and %d bytes are remembered", len(n.asked), n.bytes)
+	}
+	n = newNeighbours()
+	for i := range 4 * askedPerPort {
+		n.ask(neighbourKey{1, frame.Addr{14: byte(i >> 8), 15: byte(i)}}, 1, 0, packetOf(60_000, 1))
+	}
+	if s := n.share[1]; s.questions != askedPerPort || s.bytes > keptPerPort {
+		t.Errorf("one port has %+v", *s)
+	}
+	if send, kept, _ := n.ask(neighbourKey{2, frame.Addr{}}, 2, 0, packetOf(1000, 2)); !send || !kept {
+		t.Error("another guest has no room")
+	}
+	for now := second; n.asking.Load(); now += second {
+		n.due(now, 1000)
+	}
+	if n.bytes != 0 || len(n.share) != 0 {
+		t.Errorf("left %d bytes, %d shares", n.bytes, len(n.share))
 	}
 }
 

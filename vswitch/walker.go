@@ -55,6 +55,11 @@ type Walker struct {
 	cx   firewall.Context
 	key  frame.Key
 
+	sent      uint64    // bytes of the present frame, as it came
+	waits     bool      // the present frame waits for its neighbour
+	freed     []waiting // what the present frame has ended the waiting of
+	releasing bool
+
 	outputs []Output
 	tried   int // outputs that the frame had before the check points at their ports
 	answers [answerRoom]*frame.Frame

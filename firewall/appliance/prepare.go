@@ -16,7 +16,7 @@ import (
 	"sluice/firewall"
 )
 
-// Neighbour is a permanent entry of the neighbour table.
+// Neighbour is an entry of the neighbour table that is there from the beginning.
 type Neighbour struct {
 	NIC  string     `json:"nic"` // name of the vNIC: eth0
 	Addr netip.Addr `json:"addr"`
@@ -101,7 +101,8 @@ func disableIPv6(nic string) error {
 	return nil
 }
 
-// AddNeighbours adds permanent neighbours, in place of what is known of the same addresses.
+// AddNeighbours adds neighbours, in place of what is known of the same addresses. They are not permanent, because a guest's address may move to
+// another, and the switch then says so by ARP or ND; but no guest that makes the table full pushes them out (NTF_EXT_LEARNED).
 func AddNeighbours(all []Neighbour) error {
 	for _, n := range all {
 		if err := addNeighbour(n); err != nil {
@@ -120,10 +121,9 @@ func addNeighbour(n Neighbour) error {
 	if err != nil {
 		return err
 	}
-	return netlink.NeighSet(&netlink.Neigh{
-		LinkIndex:    l.Attrs().Index,
-		State:        netlink.NUD_PERMANENT,
-		IP:           n.Addr.AsSlice(),
-		HardwareAddr: mac,
-	})
+	entry := &netlink.Neigh{LinkIndex: l.Attrs().Index, State: netlink.NUD_PERMANENT, IP: n.Addr.AsSlice(), HardwareAddr: mac}
+	if n.NIC != firewall.SteerNIC { // where nobody asks and nothing moves
+		entry.State, entry.Flags = netlink.NUD_STALE, unix.NTF_EXT_LEARNED // used at once, and asked for again: the switch answers
+	}
+	return netlink.NeighSet(entry)
 }

@@ -43,7 +43,7 @@ type Spec struct {
 	Sysctls   map[string]string
 	Appliance bool // the firewall VM
 
-	Neighbours []appliance.Neighbour // permanent, for the appliance
+	Neighbours []appliance.Neighbour // of the appliance
 	MemoryMiB  int                   // QEMU; 0 means DefaultMemoryMiB
 	CPUs       int                   // QEMU; 0 means 1
 	Accel      Accel                 // QEMU; from ProbeAccel

@@ -58,3 +58,8 @@ func PutARP(b []byte, op uint16, sender MAC, senderIP Addr, target MAC, targetIP
 	copy(b[18:], target[:])
 	copy(b[24:], targetIP[12:])
 }
+
+// LinkLocal is the IPv6 link-local address that follows from a MAC (RFC 4291 appendix A).
+func LinkLocal(m MAC) Addr {
+	return Addr{0: 0xfe, 1: 0x80, 8: m[0] ^ 2, 9: m[1], 10: m[2], 11: 0xff, 12: 0xfe, 13: m[3], 14: m[4], 15: m[5]}
+}

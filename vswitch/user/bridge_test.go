@@ -79,7 +79,7 @@ func TestServicePorts(t *testing.T) {
 		t.Errorf("dropped %v", s.Dropped)
 	}
 	r.place(firewall.Slow)
-	r.fw.nics[1].WriteBatch([]*frame.Frame{arp(1, gatewayMAC, broadcast, frame.AddrFrom(lan4), r.client.addr(false))})
+	r.fw.nics[1].WriteBatch([]*frame.Frame{arp(1, gatewayMAC, broadcast, frame.AddrFrom(lan4), addr("10.10.1.99"))})
 	r.client.next("the appliance's question", func(k *frame.Key) bool { return k.Has(frame.KeyARP) && k.SrcMAC == gatewayMAC })
 }
 

@@ -29,6 +29,7 @@ type fakeAppliance struct {
 	sick     error // what every call says
 	forwards int
 	sessions map[uint8]firewall.SteerSpec
+	heard    *guest                      // what it is told of neighbours, where a test listens
 	judge    func(eth []byte) frame.Word // what the inspector says; nil passes everything
 	steer    vnic.NIC
 	returned func(*frame.Frame) // sees what is about to go back to the switch, outer headers and all, but for probes; may be nil
@@ -101,14 +102,50 @@ func (a *fakeAppliance) route(nic vnic.NIC) {
 				}
 				continue
 			}
+			if k.Has(frame.KeyARP) || k.Proto == frame.ProtoICMPv6 && k.ICMPType >= 133 {
+				a.hear(f, &k)
+				continue
+			}
 			if k.TTL <= 1 || !a.lets(&k) {
 				continue
 			}
+			a.mu.Lock()
+			to := a.macs[k.Dst]
+			a.mu.Unlock()
 			frame.DecTTL(f, &k)
-			frame.PutEth(f.Eth(), a.macs[k.Dst], gatewayMAC, k.EtherType)
+			frame.PutEth(f.Eth(), to, gatewayMAC, k.EtherType)
 			a.nics[a.segs[k.Dst]].WriteBatch([]*frame.Frame{f})
 		}
 	}
+}
+
+// hear takes what it is told of who has an address, as a kernel does for one that it knows.
+func (a *fakeAppliance) hear(f *frame.Frame, k *frame.Key) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, known := a.macs[k.Src]; known && (k.Has(frame.KeyARP) || k.ICMPType == 133) {
+		a.macs[k.Src] = k.SrcMAC
+	}
+	if a.heard != nil {
+		c := &frame.Frame{}
+		c.CopyFrom(f)
+		a.heard.got <- c
+	}
+}
+
+// hears begins to listen to what it is told of neighbours.
+func (r *rig) hears() *guest {
+	r.fw.mu.Lock()
+	defer r.fw.mu.Unlock()
+	r.fw.heard = &guest{t: r.t, port: vswitch.Port{Name: "fw"}, got: make(chan *frame.Frame, 1<<10)}
+	return r.fw.heard
+}
+
+// knows makes it have an address in its table.
+func (a *fakeAppliance) knows(x frame.Addr, seg frame.SegmentID, mac frame.MAC) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.macs[x], a.segs[x] = mac, seg
 }
 
 func (a *fakeAppliance) standStill() {

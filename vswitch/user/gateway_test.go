@@ -148,25 +148,66 @@ func TestEchoToGateway(t *testing.T) {
 	}
 }
 
-// TestNeighbours routes to a guest that the plan does not know: the gateway asks, learns and then delivers. Where nobody
-// answers, the sender is told.
+// TestNeighbours routes to a guest that the plan does not know: the gateway asks, keeps the packet, and delivers it once it has learnt.
 func TestNeighbours(t *testing.T) {
-	r := newRig(t)
-	stranger := frame.AddrFrom(dmz4)
-	stranger[15] = 99
-	p := r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 5, dport: 6})
-	p.dst = stranger
-	r.client.send(p.build())
-	q, k := r.server.next("question", func(k *frame.Key) bool { return k.Has(frame.KeyARP) && k.Dst == stranger })
-	if k.ARPOp != 1 || k.Src != frame.AddrFrom(dmz4) || frame.ARPSender(q, &k) != gatewayMAC || k.DstMAC != broadcast {
-		t.Errorf("asks %x", q.Eth())
+	for _, v6 := range []bool{false, true} {
+		for _, to := range []firewall.Placement{firewall.Fast, firewall.Tunnel} {
+			r := newRig(t)
+			r.policy("default: allow")
+			r.place(to)
+			stranger := r.server.addr(v6)
+			stranger[15] = 99
+			r.fw.knows(stranger, 2, frame.MAC{})
+			p := r.client.to(r.server, v6, packet{proto: frame.ProtoUDP, sport: 5, dport: 6})
+			p.dst = stranger
+			r.client.send(p.build())
+			r.server.next("question", asksFor(stranger))
+			if v6 {
+				r.server.send(advertise(r.server.port.MAC, gatewayMAC, stranger, addr("fd00:10:2::1"), 0x60))
+			} else {
+				r.server.send(arp(2, r.server.port.MAC, gatewayMAC, stranger, frame.AddrFrom(dmz4)))
+			}
+			if _, k := r.server.next("the first packet", isProto(frame.ProtoUDP, 6)); k.Dst != stranger || k.TTL != 63 {
+				t.Errorf("%s: %+v", to, k)
+			}
+			if d := r.balanced().Dropped; d["no-neighbour"] != 0 {
+				t.Errorf("%s: dropped %v", to, d)
+			}
+		}
 	}
-	r.server.send(arp(2, r.server.port.MAC, gatewayMAC, stranger, frame.AddrFrom(dmz4)))
-	r.balanced()
-	r.client.send(p.build())
-	r.server.next("packet for the stranger", func(k *frame.Key) bool { return k.Dst == stranger && k.Proto == frame.ProtoUDP })
-	if d := r.balanced().Dropped; d["no-neighbour"] != 1 || d["own-gateway"] != 1 {
-		t.Errorf("dropped %v", d)
+}
+
+// asksFor takes a question by ARP or ND.
+func asksFor(a frame.Addr) func(*frame.Key) bool {
+	group := addr("ff02::1:ff00:0")
+	copy(group[13:], a[13:])
+	return func(k *frame.Key) bool {
+		return k.Has(frame.KeyARP) && k.ARPOp == 1 && k.Dst == a || k.Proto == frame.ProtoICMPv6 && k.ICMPType == 135 && k.Dst == group
+	}
+}
+
+// TestNobodyThere says that who sends to an address that nobody has is told so, once it has been asked for in vain: the router does it for a
+// single packet, without another that reminds it.
+func TestNobodyThere(t *testing.T) {
+	for _, v6 := range []bool{false, true} {
+		r := newRig(t)
+		p := r.client.to(r.server, v6, packet{proto: frame.ProtoUDP, sport: 5, dport: 6, payload: []byte("hello")})
+		p.dst[15] = 99
+		typ, code, proto := uint8(3), uint8(1), uint8(frame.ProtoICMP)
+		if v6 {
+			typ, code, proto = 1, 3, frame.ProtoICMPv6
+		}
+		r.client.send(p.build())
+		for range 3 {
+			r.server.next("question", asksFor(p.dst))
+		}
+		f, k := r.client.next("host unreachable", func(k *frame.Key) bool { return k.Proto == proto && k.ICMPType == typ })
+		if k.ICMPCode != code || !checksumOK(f, &k) {
+			t.Errorf("%+v", k)
+		}
+		if d := r.balanced().Dropped; d["no-neighbour"] != 1 || len(d) != 1 {
+			t.Errorf("dropped %v", d)
+		}
 	}
 }
 

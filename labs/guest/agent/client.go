@@ -178,7 +178,7 @@ func (c *Client) Configure(ctx context.Context, cfg Config) error {
 	return c.call(ctx, callConfigure, cfg, nil)
 }
 
-// AddNeighbours adds permanent neighbours beside those that are there.
+// AddNeighbours adds neighbours beside those that are there.
 func (c *Client) AddNeighbours(ctx context.Context, n []appliance.Neighbour) error {
 	return c.call(ctx, callNeighbours, n, nil)
 }

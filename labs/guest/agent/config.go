@@ -15,7 +15,7 @@ type Config struct {
 	Services   []string              `json:"services,omitempty"`   // of ServiceNames
 	Sysctls    map[string]string     `json:"sysctls,omitempty"`    // by path under /proc/sys, dots or slashes
 	Appliance  bool                  `json:"appliance,omitempty"`  // forwards between its NICs, and takes nft and flows
-	Neighbours []appliance.Neighbour `json:"neighbours,omitempty"` // permanent
+	Neighbours []appliance.Neighbour `json:"neighbours,omitempty"` // of the appliance
 	Now        time.Time             `json:"now,omitzero"`         // the guest's clock is set to it, where it has one of its own
 }
 

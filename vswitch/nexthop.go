@@ -1,0 +1,172 @@
+package vswitch
+
+import (
+	"os"
+
+	"sluice/vnic"
+	"sluice/vnic/frame"
+)
+
+// nextHop is who has an address on a segment: by what ARP and ND have said, else by the plan. known is false where neither says.
+func (w *Walker) nextHop(seg frame.SegmentID, a frame.Addr, planned host, isPlanned bool) (h host, known bool) {
+	n := w.core.neighbours
+	if isPlanned && !n.claimed.Load() {
+		return planned, true
+	}
+	key := neighbourKey{seg, a}
+	e, stale := n.lookup(key, w.cx.Now)
+	if e == nil {
+		return planned, isPlanned
+	}
+	if stale && !w.dry {
+		if send, _, _ := n.ask(key, w.from, w.cx.Now, nil); send {
+			w.ask(seg, a)
+		}
+	}
+	return host{port: w.behind(seg, e.mac(), e.port()), segment: seg, mac: e.mac()}, true
+}
+
+// behind is the port of a MAC: where frames from it were seen last, else that of the guest whose it is by the plan, else the one that named it.
+func (w *Walker) behind(seg frame.SegmentID, m frame.MAC, named frame.PortID) frame.PortID {
+	if at := w.core.fdb.lookup(&w.plan.Segments[seg], m, w.cx.Now); at != 0 {
+		return at
+	}
+	if at, ok := w.plan.macs[fdbKey(seg, m)]; ok {
+		return at
+	}
+	return named
+}
+
+// unresolved asks for a neighbour, and keeps the packet until it answers, or has not.
+func (w *Walker) unresolved(f *frame.Frame, k *frame.Key, seg frame.SegmentID) frame.Reason {
+	if w.dry {
+		w.say("neighbour", func() string {
+			return "nobody is known to have " + k.Dst.IP().String() + ": it is asked for, and the packet waits"
+		})
+		return w.because("neighbour", frame.ReasonNoNeighbour)
+	}
+	var keep *waiting
+	if !w.releasing {
+		keep = &waiting{frame: &frame.Frame{}, bytes: w.sent, came: w.port, from: w.from, epoch: w.plan.Epoch}
+		keep.frame.CopyFrom(f)
+	}
+	send, kept, givenUp := w.core.neighbours.ask(neighbourKey{seg, k.Dst}, w.from, w.cx.Now, keep)
+	if send {
+		w.ask(seg, k.Dst)
+	}
+	w.waits = kept
+	for _, g := range givenUp {
+		w.plan.enter(g, frame.ReasonNoNeighbour, 0)
+	}
+	return frame.ReasonNoNeighbour
+}
+
+// enter puts a packet that has waited into the books: with the copies that went on of it, or why it went nowhere.
+func (p *Plan) enter(g waiting, r frame.Reason, tried int) {
+	c := p.countersOf(g.came)
+	if c == nil {
+		return
+	}
+	c.inFrames.Add(1)
+	c.inBytes.Add(g.bytes)
+	if tried == 0 {
+		c.dropped[r].Add(1)
+	} else {
+		c.copies.Add(uint64(tried - 1))
+	}
+}
+
+// release sends on what has waited for a neighbour that has just answered. What another plan let in is not sent by this one.
+func (w *Walker) release() {
+	freed := w.freed
+	w.freed, w.releasing = nil, true
+	for _, g := range freed {
+		w.tried, w.mark, w.from = 0, noMark, g.from
+		reason := frame.ReasonNoNeighbour
+		if p := w.plan.port(g.from); p != nil && g.epoch == w.plan.Epoch && frame.Parse(g.frame, &w.key) == frame.ReasonNone {
+			reason = w.routeIP(g.frame, &w.key, p, &w.plan.Segments[p.Segment])
+		}
+		w.plan.enter(g, reason, w.tried)
+	}
+	w.releasing = false
+}
+
+// giveUp answers what has waited for a neighbour that nobody is.
+func (w *Walker) giveUp(waited []waiting) {
+	for _, g := range waited {
+		w.from = g.from
+		if w.plan.port(g.from) != nil && g.epoch == w.plan.Epoch && frame.Parse(g.frame, &w.key) == frame.ReasonNone {
+			w.complain(g.frame, &w.key, noHost, 0)
+		}
+		w.plan.enter(g, frame.ReasonNoNeighbour, 0)
+	}
+}
+
+// atOnce bounds how many questions one round settles: each is one frame of a batch's answers.
+const atOnce = answerRoom / keptPerAddress
+
+// settleNeighbours asks again for those that have not answered, and gives up where nobody has. It is the switch that speaks, not a port's
+// goroutine: nothing in the loop waits.
+func (s *Switch) settleNeighbours(w *Walker) {
+	for {
+		again, failed := s.core.neighbours.due(s.core.Now(), atOnce)
+		if len(again)+len(failed) == 0 {
+			return
+		}
+		plan := s.plan.Load()
+		w.Begin(plan)
+		w.outputs = w.outputs[:0]
+		for _, k := range again {
+			if int(k.segment) < len(plan.Segments) {
+				w.ask(k.segment, k.addr)
+			}
+		}
+		for _, waited := range failed {
+			w.giveUp(waited)
+		}
+		s.speakFor(w)
+	}
+}
+
+// speakFor sends what a walker of the switch's own has to say.
+func (s *Switch) speakFor(w *Walker) {
+	for _, o := range w.outputs {
+		s.mu.Lock()
+		var nic vnic.NIC
+		if int(o.Port) < len(s.nics) {
+			nic = s.nics[o.Port]
+		}
+		s.mu.Unlock()
+		sent, err := 0, os.ErrClosed
+		if nic != nil {
+			sent, err = nic.WriteBatch([]*frame.Frame{o.Frame})
+		}
+		w.Sent(o.Port, []Output{o}, sent, err)
+	}
+	w.own.flush(w.plan.counters[0])
+}
+
+// introduce tells an appliance that begins to route where the guests' addresses are: some may have moved since it was told last. The probes
+// that follow by the same ways come back behind it.
+func (s *Switch) introduce(ways []way) {
+	plan, known := s.plan.Load(), *s.core.neighbours.known.Load()
+	for _, w := range ways {
+		var frames []*frame.Frame
+		put := func(a frame.Addr, mac frame.MAC) {
+			f := frame.New(announcementLen(a))
+			putAnnouncement(f.Eth(), a, mac, w.port.MAC)
+			frames = append(frames, f)
+		}
+		for a, h := range plan.hosts {
+			if h.segment == w.port.Segment && h.port != 0 && known[neighbourKey{h.segment, a}] == nil {
+				put(a, h.mac)
+			}
+		}
+		for k, e := range known {
+			if k.segment == w.port.Segment {
+				put(k.addr, e.mac())
+			}
+		}
+		_, _ = w.nic.WriteBatch(frames) // where one finds no room, the appliance asks
+	}
+}
