@@ -3,8 +3,7 @@ package firewall
 import (
 	"fmt"
 	"net/netip"
-
-	"github.com/goccy/go-yaml/ast"
+	"slices"
 
 	"sluice/firewall/document"
 	"sluice/vnic/frame"
@@ -23,6 +22,12 @@ type Expectation struct {
 
 var expectationKeys = []string{"from", "to", "tcp", "udp", "icmp", "icmpv4", "icmpv6", "protocol", "expect", "rule"}
 
+// The bounds of a file of tests.
+const (
+	maxTests    = 1 << 20 // bytes
+	maxVerdicts = 100_000
+)
+
 // Expect runs a file of expected verdicts against the policy: a list such as
 //
 //   - {from: client, to: server, tcp: 80, expect: allow, rule: web}
@@ -30,49 +35,52 @@ var expectationKeys = []string{"from", "to", "tcp", "udp", "icmp", "icmpv4", "ic
 //
 // A guest stands for each of its addresses; every pair of one family is tried. The error is an ErrorList, as Load's.
 func (p *Policy) Expect(file string, src []byte) ([]Expectation, error) {
-	l := &loader{reader: reader{file: file}, p: p}
-	root := l.parse(src)
+	l := &loader{Reader: document.NewReader(file, src), p: p}
+	root := l.Parse("test file", "write - {from: client, to: server, tcp: 80, expect: allow}", maxTests)
 	var out []Expectation
 	if root != nil {
-		for n := range l.items(root, "the tests") {
-			out = append(out, l.expectations(n)...)
+		for _, n := range l.Items(root, "the tests") {
+			if out = append(out, l.expectations(n)...); len(out) > maxVerdicts {
+				l.Fail(n, "try fewer addresses and ports in one file", "up to here, the tests ask for more than %d verdicts", maxVerdicts)
+				break
+			}
 		}
 	}
-	if len(l.errs) > 0 {
-		return nil, l.errs
+	if err := l.Err(); err != nil {
+		return nil, err
 	}
 	return out, nil
 }
 
-// expectations tries one entry of a test file.
-func (l *loader) expectations(n ast.Node) (out []Expectation) {
+// expectations tries one document.Entry of a test file.
+func (l *loader) expectations(n *document.Node) (out []Expectation) {
 	var from, to []netip.Addr
 	var services svcSet
 	var expect RuleAction
 	given, rule := map[string]bool{}, ""
-	for _, e := range l.entries(n, "a test") {
-		given[e.name] = true
-		switch e.name {
+	for _, e := range l.Entries(n, "a test") {
+		given[e.Name] = true
+		switch e.Name {
 		case "from":
-			from = l.witnesses(e.value, "from")
+			from = l.witnesses(e.Value, "from")
 		case "to":
-			to = l.witnesses(e.value, "to")
+			to = l.witnesses(e.Value, "to")
 		case "tcp", "udp", "icmp", "icmpv4", "icmpv6", "protocol":
 			services = append(services, l.servicePart(e)...)
 		case "expect":
-			expect = l.action(e.value, "expect")
+			expect = l.action(e.Value, "expect")
 		case "rule":
-			rule, _ = l.word(e.value, "rule")
+			rule, _ = l.Word(e.Value, "rule")
 		default:
-			l.unknown(e, "a test", expectationKeys...)
+			l.Unknown(e, "a test", expectationKeys...)
 		}
 	}
-	line, _ := document.Place(n)
+	line, _ := n.Place()
 	switch {
-	case !given["from"] || !given["to"] || !given["expect"] || len(services) == 0:
-		l.fail(n, "write for example {from: client, to: server, tcp: 80, expect: allow}", "a test needs from, to, a service and expect")
+	case !given["from"] || !given["to"] || !given["expect"] || !asks(given):
+		l.Fail(n, "write for example {from: client, to: server, tcp: 80, expect: allow}", "a test needs from, to, a service and expect")
 		return nil
-	case len(l.errs) > 0:
+	case l.Faulty():
 		return nil
 	}
 	for _, t := range tuples(from, to, services) {
@@ -82,14 +90,19 @@ func (l *loader) expectations(n ast.Node) (out []Expectation) {
 		out = append(out, x)
 	}
 	if len(out) == 0 {
-		l.fail(n, "name two ends that have IPv4, or IPv6, in common", "no packet fits this test")
+		l.Fail(n, "name two ends that have IPv4, or IPv6, in common", "no packet fits this test")
 	}
 	return out
 }
 
+// asks says whether a test names a service.
+func asks(given map[string]bool) bool {
+	return slices.ContainsFunc(serviceKeys, func(key string) bool { return given[key] })
+}
+
 // witnesses reads a guest's name or an address.
-func (l *loader) witnesses(n ast.Node, what string) []netip.Addr {
-	w, ok := l.word(n, what)
+func (l *loader) witnesses(n *document.Node, what string) []netip.Addr {
+	w, ok := l.Word(n, what)
 	if !ok {
 		return nil
 	}
@@ -104,7 +117,7 @@ func (l *loader) witnesses(n ast.Node, what string) []netip.Addr {
 	}
 	a, err := netip.ParseAddr(w)
 	if err != nil || a.Zone() != "" {
-		l.fail(n, "name a guest, or write an address", "%q is no guest and no address", w)
+		l.Fail(n, "name a guest, or write an address", "%q is no guest and no address", w)
 	}
 	return []netip.Addr{a}
 }

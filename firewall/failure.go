@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/goccy/go-yaml/ast"
+	"sluice/firewall/document"
 )
 
 // Failure is how the appliance fails a placement that needs it. They are told apart because they come and go differently.
@@ -53,28 +53,28 @@ func (p Placement) Bypassed() Placement {
 }
 
 // failure reads fail: open, or fail: {absent: closed, hung: open, ...}.
-func (l *loader) failure(n ast.Node) {
-	if m, isMap := n.(*ast.MappingNode); !isMap || m == nil {
+func (l *loader) failure(n *document.Node) {
+	if !n.Is(document.Map) {
 		open := l.open(n)
 		for f := Absent; f < failures; f++ {
 			l.p.FailOpen[f] = open
 		}
 		return
 	}
-	for _, e := range l.entries(n, "fail") {
-		i := slices.Index(failureNames[:], e.name)
+	for _, e := range l.Entries(n, "fail") {
+		i := slices.Index(failureNames[:], e.Name)
 		if i <= 0 {
-			l.unknown(e, "fail", failureNames[1:]...)
+			l.Unknown(e, "fail", failureNames[1:]...)
 			continue
 		}
-		l.p.FailOpen[i] = l.open(e.value)
+		l.p.FailOpen[i] = l.open(e.Value)
 	}
 }
 
-func (l *loader) open(n ast.Node) bool {
-	w, ok := l.word(n, "fail")
+func (l *loader) open(n *document.Node) bool {
+	w, ok := l.Word(n, "fail")
 	if ok && w != "open" && w != "closed" {
-		l.fail(n, "write open or closed", "fail cannot be %q", w)
+		l.Fail(n, "write open or closed", "fail cannot be %q", w)
 	}
 	return w == "open"
 }

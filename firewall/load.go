@@ -1,12 +1,11 @@
 package firewall
 
 import (
+	"maps"
 	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/goccy/go-yaml/ast"
 
 	"sluice/firewall/document"
 	"sluice/vnic/frame"
@@ -19,7 +18,7 @@ var names = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]{0,62}$`)
 type noun struct {
 	name      string
 	line, col int
-	value     ast.Node // while loading
+	value     *document.Node // while loading
 	used      bool
 	addrs     addrSet // groups
 	svc       svcSet  // services
@@ -34,14 +33,14 @@ const (
 
 // loader fills a Policy from a file.
 type loader struct {
-	reader
+	document.Reader
 	p        *Policy
 	inv      map[string]addrSet // guests and segments
 	vnics    map[string][]frame.PortID
 	groups   map[string]*noun
 	services map[string]*noun
 	rulesAt  map[string]int // the line of each rule
-	known    string         // see knownNouns
+	known    []string       // see meantNoun
 	copied   int            // see join
 }
 
@@ -49,7 +48,7 @@ type loader struct {
 const maxCopied = 4 << 20
 
 // join adds what a noun stands for to a list, of which it may be all.
-func join[S ~[]E, E any](l *loader, n ast.Node, list, more S) S {
+func join[S ~[]E, E any](l *loader, n *document.Node, list, more S) S {
 	if list == nil {
 		return slices.Clip(more)
 	}
@@ -62,35 +61,29 @@ func join[S ~[]E, E any](l *loader, n ast.Node, list, more S) S {
 	case l.copied <= maxCopied:
 		return append(list, more...)
 	case before <= maxCopied:
-		l.fail(n, "put fewer lists into other lists", "the lists of addresses and ports are too long, once those in them are written out: at most %d in all", maxCopied)
+		l.Fail(n, "put fewer lists into other lists", "the lists of addresses and ports are too long, once those in them are written out: at most %d in all", maxCopied)
 	}
 	return nil // the policy is refused
 }
 
+// MaxSource bounds a policy file, in bytes: one of 100,000 rules has about 10 MB.
+const MaxSource = 16 << 20
+
 // Load reads a policy. file is for messages only; every noun must be in inv. The error is an ErrorList: each error has
 // a line and a column, and says what to do.
 func Load(file string, src []byte, inv *Inventory) (*Policy, error) {
-	p, err := load(file, src, inv, true)
-	if err != nil && len(src) <= document.MaxWhole {
-		p, err = load(file, src, inv, false) // read as a whole, it is known better what is wrong
-	}
-	return p, err
-}
-
-func load(file string, src []byte, inv *Inventory, long bool) (*Policy, error) {
 	l := &loader{
-		reader: reader{file: file, long: long},
+		Reader: document.NewReader(file, src),
 		p:      &Policy{File: file, Source: slices.Clone(src), inv: inv, timeouts: &defaultTimeouts},
 		inv:    map[string]addrSet{"any": anyAddr}, vnics: map[string][]frame.PortID{},
 		groups: map[string]*noun{}, services: map[string]*noun{}, rulesAt: map[string]int{},
 	}
 	l.inventory()
-	if root := l.parse(src); root != nil {
+	if root := l.Parse("policy", "write at least default: drop", MaxSource); root != nil {
 		l.root(root)
 	}
-	if len(l.errs) > 0 {
-		slices.SortStableFunc(l.errs, func(a, b *Error) int { return a.Line - b.Line })
-		return nil, l.errs
+	if err := l.Err(); err != nil {
+		return nil, err
 	}
 	l.p.finish()
 	return l.p, nil
@@ -116,35 +109,36 @@ func (l *loader) inventory() {
 	}
 }
 
-func (l *loader) root(n ast.Node) {
-	later := map[string]ast.Node{} // what needs the groups and services
+func (l *loader) root(n *document.Node) {
+	later := map[string]*document.Node{} // what needs the groups and services
 	hasDefault := false
-	for _, e := range l.entries(n, "the policy") {
-		switch e.name {
+	for _, e := range l.Entries(n, "the policy") {
+		switch e.Name {
 		case "groups":
-			l.nouns(e.value, "group", l.groups)
+			l.nouns(e.Value, "group", l.groups)
 		case "services":
-			l.nouns(e.value, "service", l.services)
+			l.nouns(e.Value, "service", l.services)
 		case "default":
-			l.p.Default, hasDefault = l.action(e.value, "default"), true
+			l.p.Default, hasDefault = l.action(e.Value, "default"), true
 		case "midstream":
-			l.p.Midstream = l.yes(e.value, "midstream")
+			l.p.Midstream = l.yes(e.Value, "midstream")
 		case "tcp-windows":
-			l.p.Liberal = l.oneOf(e.value, "tcp-windows", "strict", "liberal") == "liberal"
+			w, _ := l.OneOf(e.Value, "tcp-windows", "strict", "liberal")
+			l.p.Liberal = w == "liberal"
 		case "timeouts":
-			l.timeouts(e.value)
+			l.timeouts(e.Value)
 		case "fail":
-			l.failure(e.value)
+			l.failure(e.Value)
 		case "limits":
-			l.limits(e.value)
+			l.limits(e.Value)
 		case "exclude", "sections", "rules":
-			later[e.name] = e.value
+			later[e.Name] = e.Value
 		default:
-			l.unknown(e, "the policy", policyKeys...)
+			l.Unknown(e, "the policy", policyKeys...)
 		}
 	}
 	if !hasDefault {
-		l.fail(n, "add default: drop", "the policy has no default")
+		l.Fail(n, "add default: drop", "the policy has no default")
 	}
 	l.resolveAll()
 	if n := later["exclude"]; n != nil {
@@ -153,7 +147,7 @@ func (l *loader) root(n ast.Node) {
 	if n := later["sections"]; n != nil {
 		l.sections(n)
 	}
-	if n := later["rules"]; n != nil && n.Type() != ast.NullType {
+	if n := later["rules"]; n != nil && !n.Is(document.Nothing) {
 		l.rules(n, "")
 	}
 }
@@ -163,18 +157,18 @@ var policyKeys = []string{
 }
 
 // nouns notes every group or service, before any of them is resolved: they may refer to each other in any order.
-func (l *loader) nouns(n ast.Node, kind string, into map[string]*noun) {
-	for _, e := range l.entries(n, kind+"s") {
+func (l *loader) nouns(n *document.Node, kind string, into map[string]*noun) {
+	for _, e := range l.Entries(n, kind+"s") {
 		switch {
-		case !names.MatchString(e.name):
-			l.fail(e.key, "use letters, digits, - _ and ., beginning with a letter", "%q cannot be the name of a %s", e.name, kind)
-		case e.name == "any":
-			l.fail(e.key, "choose another name", "any is a word of the policy's own")
-		case kind == "group" && l.inv[e.name] != nil:
-			l.fail(e.key, "choose another name", "%s is a guest or a segment already", e.name)
+		case !names.MatchString(e.Name):
+			l.Fail(e.Key, "use letters, digits, - _ and ., beginning with a letter", "%q cannot be the name of a %s", e.Name, kind)
+		case e.Name == "any":
+			l.Fail(e.Key, "choose another name", "any is a word of the policy's own")
+		case kind == "group" && l.inv[e.Name] != nil:
+			l.Fail(e.Key, "choose another name", "%s is a guest or a segment already", e.Name)
 		default:
-			line, col := document.Place(e.key)
-			into[e.name] = &noun{name: e.name, line: line, col: col, value: e.value}
+			line, col := e.Key.Place()
+			into[e.Name] = &noun{name: e.Name, line: line, col: col, value: e.Value}
 		}
 	}
 }
@@ -208,14 +202,14 @@ func (l *loader) group(g *noun) {
 	g.state = resolving
 	var set addrSet
 	members := 0
-	for m := range l.items(g.value, "group "+g.name) {
+	for _, m := range l.Items(g.value, "group "+g.name) {
 		members++
-		w, ok := l.word(m, "a member of group "+g.name)
+		w, ok := l.Word(m, "a member of group "+g.name)
 		if !ok {
 			continue
 		}
 		if inner := l.groups[w]; inner != nil && inner.state == resolving {
-			l.fail(m, "take one of them out of the other", "group %s contains itself through %s", g.name, w)
+			l.Fail(m, "take one of them out of the other", "group %s contains itself through %s", g.name, w)
 			continue
 		}
 		set = join(l, m, set, l.addrs(m, w))
@@ -226,7 +220,7 @@ func (l *loader) group(g *noun) {
 }
 
 // addrs resolves one noun for addresses: any, a guest, a segment, a group, an address or a CIDR.
-func (l *loader) addrs(n ast.Node, w string) addrSet {
+func (l *loader) addrs(n *document.Node, w string) addrSet {
 	if g := l.groups[w]; g != nil {
 		l.group(g)
 		g.used = true
@@ -237,7 +231,7 @@ func (l *loader) addrs(n ast.Node, w string) addrSet {
 	}
 	if a, err := netip.ParseAddr(w); err == nil {
 		if a.Zone() != "" || a.Is4In6() {
-			l.fail(n, "write a plain IPv4 or IPv6 address", "the address %s has a zone, or is IPv4 within IPv6", w)
+			l.Fail(n, "write a plain IPv4 or IPv6 address", "the address %s has a zone, or is IPv4 within IPv6", w)
 			return nil
 		}
 		return addrSet{oneAddr(a)}
@@ -245,40 +239,37 @@ func (l *loader) addrs(n ast.Node, w string) addrSet {
 	if p, err := netip.ParsePrefix(w); err == nil {
 		switch {
 		case p.Addr().Is4In6():
-			l.fail(n, "write it as IPv4", "the subnet %s is IPv4 within IPv6", w)
+			l.Fail(n, "write it as IPv4", "the subnet %s is IPv4 within IPv6", w)
 		case p.Masked() != p:
-			l.fail(n, "write "+p.Masked().String(), "the subnet %s has bits behind its length", w)
+			l.Fail(n, "write "+p.Masked().String(), "the subnet %s has bits behind its length", w)
 		}
 		return prefixSet(p)
 	}
-	l.fail(n, l.knownNouns(), "%q is no guest, segment, group, address or subnet", w)
+	l.Fail(n, l.meantNoun(w), "%q is no guest, segment, group, address or subnet", w)
 	return nil
 }
 
 // shownNouns is how many names an error lists.
 const shownNouns = 12
 
-// knownNouns says what could have been meant. It is worked out once: whoever writes the policy says how many words are unknown.
-func (l *loader) knownNouns() string {
-	if l.known != "" {
-		return l.known
+// meantNoun says what could have been meant. The names are listed once: whoever writes the policy says how many words are unknown.
+func (l *loader) meantNoun(w string) string {
+	if l.known == nil {
+		l.known = slices.Sorted(maps.Keys(l.inv))
+		l.known = append(l.known, slices.Sorted(maps.Keys(l.groups))...)
 	}
-	var words []string
-	for w := range l.inv {
-		words = append(words, w)
-	}
-	for w := range l.groups {
-		words = append(words, w)
-	}
-	slices.Sort(words)
-	if len(words) > shownNouns {
-		words = append(words[:shownNouns], "...")
-	}
-	l.known = "there are " + strings.Join(words, ", ")
-	return l.known
+	return l.Meant(w, "there are "+firstOf(l.known), l.known)
 }
 
-func (l *loader) action(n ast.Node, what string) RuleAction {
-	w := l.oneOf(n, what, "allow", "drop", "reject")
+// firstOf lists some names.
+func firstOf(names []string) string {
+	if len(names) > shownNouns {
+		return strings.Join(names[:shownNouns], ", ") + ", ..."
+	}
+	return strings.Join(names, ", ")
+}
+
+func (l *loader) action(n *document.Node, what string) RuleAction {
+	w, _ := l.OneOf(n, what, "allow", "drop", "reject")
 	return RuleAction(max(0, slices.Index(actionNames[:], w)))
 }

@@ -4,8 +4,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml/ast"
-
+	"sluice/firewall/document"
 	"sluice/vnic/frame"
 )
 
@@ -47,10 +46,10 @@ var icmpCodes = map[string][2]int{
 var icmpProtos = [2]uint8{frame.ProtoICMP, frame.ProtoICMPv6}
 
 // icmp reads what it says of ICMP, of ICMPv6, or of both: any, a type, or a code, or a list of them. icmp: echo stands for ICMP's and ICMPv6's.
-func (l *loader) icmp(n ast.Node, families ...int) svcSet {
+func (l *loader) icmp(n *document.Node, families ...int) svcSet {
 	var set svcSet
-	for m := range l.items(n, "the ICMP types") {
-		if w, ok := l.word(m, "an ICMP type"); ok {
+	for _, m := range l.Items(n, "the ICMP types") {
+		if w, ok := l.Word(m, "an ICMP type"); ok {
 			set = append(set, l.icmpWord(m, w, families)...)
 		}
 	}
@@ -59,14 +58,14 @@ func (l *loader) icmp(n ast.Node, families ...int) svcSet {
 
 // icmpWord reads one of them: echo, host-unreachable, destination-unreachable/port-unreachable; and where only one family is meant 3, 3/1
 // and 3/0-5.
-func (l *loader) icmpWord(n ast.Node, w string, families []int) (set svcSet) {
+func (l *loader) icmpWord(n *document.Node, w string, families []int) (set svcSet) {
 	icmpType, code, hasCode := strings.Cut(w, "/")
 	for _, f := range families {
 		r, ok := icmpRange(f, icmpType, code, hasCode)
 		numbers := isNumber(icmpType) || hasCode && isNumber(code[:min(1, len(code))])
 		switch {
 		case ok && len(families) > 1 && numbers:
-			l.fail(n, "use icmpv4 or icmpv6 with a number, or icmp with a name", "%s means different things in ICMP and ICMPv6", w)
+			l.Fail(n, "use icmpv4 or icmpv6 with a number, or icmp with a name", "%s means different things in ICMP and ICMPv6", w)
 			return nil
 		case ok:
 			set = append(set, r)
@@ -75,9 +74,9 @@ func (l *loader) icmpWord(n ast.Node, w string, families []int) (set svcSet) {
 	switch {
 	case len(set) > 0:
 	case len(families) == 1 && icmpKnown(1-families[0], w):
-		l.fail(n, "use the other of icmpv4 and icmpv6", "this ICMP has no type %q", w)
+		l.Fail(n, "use the other of icmpv4 and icmpv6", "this ICMP has no type %q", w)
 	default:
-		l.fail(n, icmpFor(families), "%q is no ICMP type", w)
+		l.Fail(n, icmpFor(families), "%q is no ICMP type", w)
 	}
 	return set
 }

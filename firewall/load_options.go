@@ -5,8 +5,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/goccy/go-yaml/ast"
-
+	"sluice/firewall/document"
 	"sluice/vnic/frame"
 )
 
@@ -30,18 +29,18 @@ const (
 )
 
 // timeouts reads {tcp-established: 1h, udp-single: 10s}.
-func (l *loader) timeouts(n ast.Node) {
+func (l *loader) timeouts(n *document.Node) {
 	t := defaultTimeouts
-	for _, e := range l.entries(n, "timeouts") {
-		which, known := timeoutNames[e.name]
+	for _, e := range l.Entries(n, "timeouts") {
+		which, known := timeoutNames[e.Name]
 		if !known {
-			l.unknown(e, "timeouts", sortedKeys(timeoutNames)...)
+			l.Unknown(e, "timeouts", sortedKeys(timeoutNames)...)
 			continue
 		}
-		w, ok := l.word(e.value, e.name)
+		w, ok := l.Word(e.Value, e.Name)
 		d, err := time.ParseDuration(w)
 		if ok && (err != nil || d < minTimeout || d > maxTimeout) {
-			l.fail(e.value, "write for example 30s, 2m or 12h; from 1s to 576h", "%q is no timeout", w)
+			l.Fail(e.Value, "write for example 30s, 2m or 12h; from 1s to 576h", "%q is no timeout", w)
 			continue
 		}
 		for _, s := range which {
@@ -52,31 +51,31 @@ func (l *loader) timeouts(n ast.Node) {
 }
 
 // limits reads {flows: 1000, new-per-second: 100}.
-func (l *loader) limits(n ast.Node) {
-	for _, e := range l.entries(n, "limits") {
-		switch e.name {
+func (l *loader) limits(n *document.Node) {
+	for _, e := range l.Entries(n, "limits") {
+		switch e.Name {
 		case "flows":
-			l.p.Limits.Flows = l.count(e.value, "flows", 1<<20)
+			l.p.Limits.Flows = l.count(e.Value, "flows", 1<<20)
 		case "new-per-second":
-			l.p.Limits.NewPerSecond = l.count(e.value, "new-per-second", 1<<20)
+			l.p.Limits.NewPerSecond = l.count(e.Value, "new-per-second", 1<<20)
 		default:
-			l.unknown(e, "limits", "flows", "new-per-second")
+			l.Unknown(e, "limits", "flows", "new-per-second")
 		}
 	}
 }
 
 // count reads a whole number from 1 on.
-func (l *loader) count(n ast.Node, what string, most int) int {
-	w, ok := l.word(n, what)
+func (l *loader) count(n *document.Node, what string, most int) int {
+	w, ok := l.Word(n, what)
 	v, err := strconv.Atoi(w)
 	if ok && (err != nil || v < 1 || v > most) {
-		l.fail(n, "write a whole number from 1 to "+strconv.Itoa(most), "%s cannot be %q", what, w)
+		l.Fail(n, "write a whole number from 1 to "+strconv.Itoa(most), "%s cannot be %q", what, w)
 	}
 	return v
 }
 
 // exclude reads the guests that the policy is not for.
-func (l *loader) exclude(n ast.Node) {
+func (l *loader) exclude(n *document.Node) {
 	var ports []frame.PortID
 	l.p.Exclude, ports = l.appliedTo(n)
 	for _, p := range ports {
@@ -88,33 +87,28 @@ func (l *loader) exclude(n ast.Node) {
 }
 
 // sections reads [{name: base, rules: [...]}, ...]: rules in named groups, which are for people only; their order is the order of all.
-func (l *loader) sections(n ast.Node) {
-	list, ok := l.list(n)
-	if !ok {
-		l.fail(n, "write it as a list, each section beginning with -", "sections must be a list")
-		return
-	}
+func (l *loader) sections(n *document.Node) {
 	seen := map[string]bool{}
-	for v := range list {
+	for _, v := range l.List(n, "sections") {
 		name := ""
-		var rules ast.Node
-		for _, e := range l.entries(v, "a section") {
-			switch e.name {
+		var rules *document.Node
+		for _, e := range l.Entries(v, "a section") {
+			switch e.Name {
 			case "name":
-				name, _ = l.word(e.value, "the section's name")
+				name, _ = l.Word(e.Value, "the section's name")
 			case "rules":
-				rules = e.value
+				rules = e.Value
 			default:
-				l.unknown(e, "a section", "name", "rules")
+				l.Unknown(e, "a section", "name", "rules")
 			}
 		}
 		switch {
 		case !names.MatchString(name):
-			l.fail(v, "add name: base; letters, digits, - _ and .", "the section has no proper name")
+			l.Fail(v, "add name: base; letters, digits, - _ and .", "the section has no proper name")
 		case seen[name]:
-			l.fail(v, "choose another name", "there is a section %s already", name)
+			l.Fail(v, "choose another name", "there is a section %s already", name)
 		case rules == nil:
-			l.fail(v, "add rules: [...]", "section %s has no rules", name)
+			l.Fail(v, "add rules: [...]", "section %s has no rules", name)
 		default:
 			seen[name] = true
 			l.rules(rules, name)
@@ -129,4 +123,10 @@ func sortedKeys[V any](m map[string]V) []string {
 	}
 	slices.Sort(keys)
 	return keys
+}
+
+// yes reads true or false.
+func (l *loader) yes(n *document.Node, what string) bool {
+	w, _ := l.OneOf(n, what, "true", "false")
+	return w == "true"
 }

@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml/ast"
-
 	"sluice/firewall/document"
 	"sluice/vnic/frame"
 )
@@ -16,73 +14,68 @@ import (
 var ruleKeys = []string{"name", "from", "to", "service", "direction", "applied-to", "action", "stateless", "log"}
 
 // rules reads a list of rules, of a section or of none.
-func (l *loader) rules(n ast.Node, section string) {
-	list, ok := l.list(n)
-	if !ok {
-		l.fail(n, "write it as a list, each rule beginning with -", "rules must be a list")
-		return
-	}
-	for v := range list {
+func (l *loader) rules(n *document.Node, section string) {
+	for _, v := range l.List(n, "rules") {
 		r := l.rule(v)
 		r.Section = section
 		switch before := len(l.p.Rules) - 1; {
 		case !r.Stateless || before < 0 || l.p.Rules[before].Stateless:
 		default:
-			l.fail(v, "move it before all rules that are not", "stateless rule %s comes after %s, which is not stateless", r.Name, l.p.Rules[before].Name)
+			l.Fail(v, "move it before all rules that are not", "stateless rule %s comes after %s, which is not stateless", r.Name, l.p.Rules[before].Name)
 		}
 		if first, taken := l.rulesAt[r.Name]; taken && r.Name != "" {
-			l.fail(v, "choose another name", "rule %s is already at line %d", r.Name, first)
+			l.Fail(v, "choose another name", "rule %s is already at line %d", r.Name, first)
 		}
 		l.rulesAt[r.Name] = r.Line
 		l.p.Rules = append(l.p.Rules, r)
 	}
 }
 
-func (l *loader) rule(n ast.Node) Rule {
+func (l *loader) rule(n *document.Node) Rule {
 	r := Rule{Direction: "in-out", from: anyAddr, to: anyAddr, svc: anyService, dirs: bothDirs}
-	r.Line, r.Col = document.Place(n)
+	r.Line, r.Col = n.Place()
 	hasAction := false
-	for _, e := range l.entries(n, "a rule") {
-		switch e.name {
+	for _, e := range l.Entries(n, "a rule") {
+		switch e.Name {
 		case "name":
-			r.Name, _ = l.word(e.value, "the rule's name")
+			r.Name, _ = l.Word(e.Value, "the rule's name")
 			if r.Name != "" && (!names.MatchString(r.Name) || r.Name == "default") {
-				l.fail(e.value, "use letters, digits, - _ and ., beginning with a letter; not default", "%q cannot be the name of a rule", r.Name)
+				l.Fail(e.Value, "use letters, digits, - _ and ., beginning with a letter; not default", "%q cannot be the name of a rule", r.Name)
 			}
 		case "from":
-			r.From, r.from = l.set(e.value, "from")
+			r.From, r.from = l.set(e.Value, "from")
 		case "to":
-			r.To, r.to = l.set(e.value, "to")
+			r.To, r.to = l.set(e.Value, "to")
 		case "service":
-			r.Service, r.svc = l.serviceSet(e.value)
+			r.Service, r.svc = l.serviceSet(e.Value)
 		case "direction":
-			r.Direction = l.oneOf(e.value, "direction", "in", "out", "in-out")
+			r.Direction, _ = l.OneOf(e.Value, "direction", "in", "out", "in-out")
 			r.dirs = dirsOf[r.Direction]
 		case "applied-to":
-			r.AppliedTo, r.ports = l.appliedTo(e.value)
+			r.AppliedTo, r.ports = l.appliedTo(e.Value)
 		case "action":
-			r.Action, hasAction = l.action(e.value, "action"), true
+			r.Action, hasAction = l.action(e.Value, "action"), true
 		case "stateless":
-			r.Stateless = l.yes(e.value, "stateless")
+			r.Stateless = l.yes(e.Value, "stateless")
 		case "log":
-			r.Log = l.yes(e.value, "log")
+			r.Log = l.yes(e.Value, "log")
 		default:
-			l.unknown(e, "a rule", ruleKeys...)
+			l.Unknown(e, "a rule", ruleKeys...)
 		}
 	}
 	if r.Name == "" {
-		l.fail(n, "add name: web", "the rule has no name")
+		l.Fail(n, "add name: web", "the rule has no name")
 	}
 	if !hasAction {
-		l.fail(n, "add action: allow", "the rule has no action")
+		l.Fail(n, "add action: allow", "the rule has no action")
 	}
 	return r
 }
 
 // set reads the nouns of from or to.
-func (l *loader) set(n ast.Node, what string) (written []string, set addrSet) {
-	for m := range l.items(n, what) {
-		if w, ok := l.word(m, what); ok {
+func (l *loader) set(n *document.Node, what string) (written []string, set addrSet) {
+	for _, m := range l.Items(n, what) {
+		if w, ok := l.Word(m, what); ok {
 			written = append(written, w)
 			set = join(l, m, set, l.addrs(m, w))
 		}
@@ -93,9 +86,9 @@ func (l *loader) set(n ast.Node, what string) (written []string, set addrSet) {
 	return written, set.normal()
 }
 
-func (l *loader) serviceSet(n ast.Node) (written []string, set svcSet) {
-	for m := range l.items(n, "service") {
-		w, ok := l.word(m, "service")
+func (l *loader) serviceSet(n *document.Node) (written []string, set svcSet) {
+	for _, m := range l.Items(n, "service") {
+		w, ok := l.Word(m, "service")
 		s := l.services[w]
 		switch {
 		case !ok:
@@ -103,7 +96,7 @@ func (l *loader) serviceSet(n ast.Node) (written []string, set svcSet) {
 		case w == "any":
 			set = join(l, m, set, anyService)
 		case s == nil:
-			l.fail(m, l.serviceFor(w), "there is no service %q", w)
+			l.Fail(m, l.serviceFor(w), "there is no service %q", w)
 		default:
 			s.used = true
 			set = join(l, m, set, s.svc)
@@ -128,16 +121,19 @@ func (l *loader) serviceFor(w string) string {
 	}
 	do := "add it to services under a name, for example " + example
 	if known := sortedKeys(l.services); len(known) > 0 {
-		do += "; there are " + strings.Join(known[:min(len(known), shownNouns)], ", ")
+		do += "; there are " + firstOf(known)
+		if s := document.Suggest(w, known); s != "" {
+			return "did you mean " + s + "? Else " + do
+		}
 	}
 	return do
 }
 
 // appliedTo reads the guests whose vNICs a rule is for.
-func (l *loader) appliedTo(n ast.Node) (written []string, ports []frame.PortID) {
+func (l *loader) appliedTo(n *document.Node) (written []string, ports []frame.PortID) {
 	ports = []frame.PortID{}
-	for m := range l.items(n, "applied-to") {
-		w, ok := l.word(m, "applied-to")
+	for _, m := range l.Items(n, "applied-to") {
+		w, ok := l.Word(m, "applied-to")
 		if !ok {
 			continue
 		}
@@ -151,7 +147,7 @@ func (l *loader) appliedTo(n ast.Node) (written []string, ports []frame.PortID) 
 		case l.inv[w] != nil && w != "any":
 			ports = append(ports, l.owners(l.inv[w])...)
 		default:
-			l.fail(m, "name guests, segments, or groups of them", "%q has no vNICs", w)
+			l.Fail(m, "name guests, segments, or groups of them", "%q has no vNICs", w)
 		}
 	}
 	return written, ports

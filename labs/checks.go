@@ -6,32 +6,31 @@ import (
 	"slices"
 	"time"
 
-	"github.com/goccy/go-yaml/ast"
-
 	"sluice/firewall"
+	"sluice/firewall/document"
 	"sluice/labs/check"
 	"sluice/vnic/frame"
 )
 
 // kinds read what a check looks at, by its key.
-func (l *labReader) kinds() map[string]func(ast.Node) check.Kind {
-	return map[string]func(ast.Node) check.Kind{
-		"reach":   func(n ast.Node) check.Kind { return l.reach(n) },
-		"seen":    func(n ast.Node) check.Kind { return l.seen(n) },
-		"walk":    func(n ast.Node) check.Kind { return l.walk(n) },
-		"flows":   func(n ast.Node) check.Kind { return l.flows(n) },
-		"receipt": func(n ast.Node) check.Kind { return l.receipt(n) },
-		"counter": func(n ast.Node) check.Kind {
+func (l *labReader) kinds() map[string]func(*document.Node) check.Kind {
+	return map[string]func(*document.Node) check.Kind{
+		"reach":   func(n *document.Node) check.Kind { return l.reach(n) },
+		"seen":    func(n *document.Node) check.Kind { return l.seen(n) },
+		"walk":    func(n *document.Node) check.Kind { return l.walk(n) },
+		"flows":   func(n *document.Node) check.Kind { return l.flows(n) },
+		"receipt": func(n *document.Node) check.Kind { return l.receipt(n) },
+		"counter": func(n *document.Node) check.Kind {
 			c := l.counter(n)
-			if l.err == nil && c.Is.Op == "" {
+			if !l.Failed() && c.Is.Op == "" {
 				l.fail(n, "counter needs is; as in {port: fw, count: out-frames, is: \"= 0\"}")
 			}
 			return c
 		},
-		"answer": func(n ast.Node) check.Kind { return l.answer(n) },
-		"speed":  func(n ast.Node) check.Kind { return l.speed(n) },
-		"policy": func(n ast.Node) check.Kind { return l.policyAs(n) },
-		"run":    func(n ast.Node) check.Kind { return l.run(n) },
+		"answer": func(n *document.Node) check.Kind { return l.answer(n) },
+		"speed":  func(n *document.Node) check.Kind { return l.speed(n) },
+		"policy": func(n *document.Node) check.Kind { return l.policyAs(n) },
+		"run":    func(n *document.Node) check.Kind { return l.run(n) },
 	}
 }
 
@@ -40,17 +39,17 @@ func (l *labReader) kinds() map[string]func(ast.Node) check.Kind {
 // guest reads the name of a guest that can be spoken to.
 // point reads an insertion point, or a port of the appliance with a direction.
 // portNames are guests and their vNICs: client, both/0.
-func (l *labReader) reach(n ast.Node) *check.Reach {
+func (l *labReader) reach(n *document.Node) *check.Reach {
 	r := &check.Reach{Within: 2 * time.Second}
 	keys := l.service(&r.Flow)
-	keys["family"] = func(v ast.Node) { r.Family = l.oneOf(v, "family", "ipv4", "ipv6") }
-	keys["expect"] = func(v ast.Node) { r.Expect = l.oneOf(v, "expect", check.Outcomes...) }
-	keys["within"] = func(v ast.Node) { r.Within = l.duration(v, "within", 100*time.Millisecond, 30*time.Second) }
-	var from ast.Node
-	keys["from"] = func(v ast.Node) { from = v; r.From = l.end(v, "from"); l.guestIn(v, "from") }
-	l.fields(n, "reach", keys)
+	keys["family"] = func(v *document.Node) { r.Family = l.oneOf(v, "family", "ipv4", "ipv6") }
+	keys["expect"] = func(v *document.Node) { r.Expect = l.oneOf(v, "expect", check.Outcomes...) }
+	keys["within"] = func(v *document.Node) { r.Within = l.duration(v, "within", 100*time.Millisecond, 30*time.Second) }
+	var from *document.Node
+	keys["from"] = func(v *document.Node) { from = v; r.From = l.end(v, "from"); l.guestIn(v, "from") }
+	l.Fields(n, "reach", keys)
 	switch {
-	case l.err != nil:
+	case l.Failed():
 	case r.Proto == "" || from == nil || r.To.Name == "" || r.Expect == "":
 		l.fail(n, "reach needs from, to, expect and one of tcp, udp, icmp; as in {from: client, to: server, tcp: 80, expect: open}")
 	case len(r.Targets()) == 0:
@@ -59,44 +58,44 @@ func (l *labReader) reach(n ast.Node) *check.Reach {
 	return r
 }
 
-func (l *labReader) seen(n ast.Node) *check.Seen {
+func (l *labReader) seen(n *document.Node) *check.Seen {
 	s := &check.Seen{}
 	keys := l.service(&s.Flow)
-	count := func(to **uint64, what string) func(ast.Node) {
-		return func(v ast.Node) { u := uint64(l.number(v, what, 0, 1_000_000_000)); *to = &u }
+	count := func(to **uint64, what string) func(*document.Node) {
+		return func(v *document.Node) { u := uint64(l.number(v, what, 0, 1_000_000_000)); *to = &u }
 	}
-	keys["at"] = func(v ast.Node) { s.At = l.point(v, "at") }
+	keys["at"] = func(v *document.Node) { s.At = l.point(v, "at") }
 	keys["min"], keys["max"] = count(&s.Min, "min"), count(&s.Max, "max")
-	l.fields(n, "seen", keys)
-	if l.err == nil && (s.At == "" || s.Min == nil && s.Max == nil) {
+	l.Fields(n, "seen", keys)
+	if !l.Failed() && (s.At == "" || s.Min == nil && s.Max == nil) {
 		l.fail(n, "seen needs at, and min or max; as in {at: client/from-guest, tcp: 23, min: 1}")
 	}
 	return s
 }
 
 // flow reads a flow as `sluice trace` does.
-func (l *labReader) walk(n ast.Node) *check.Walk {
+func (l *labReader) walk(n *document.Node) *check.Walk {
 	w := &check.Walk{}
 	family := ""
-	l.fields(n, "walk", map[string]func(ast.Node){
-		"flow":    func(v ast.Node) { w.Flow = l.flow(v) },
-		"family":  func(v ast.Node) { family = l.oneOf(v, "family", "ipv4", "ipv6") },
-		"verdict": func(v ast.Node) { w.Verdict = l.oneOf(v, "verdict", "pass", "drop", "reject", "answered") },
-		"by":      func(v ast.Node) { w.By = l.reason(v, "by") },
-		"rule":    func(v ast.Node) { w.Rule = l.bounded(v, "rule", maxWord) },
-		"at":      func(v ast.Node) { w.At = l.point(v, "at") },
-		"crosses": func(v ast.Node) { yes := l.oneOf(v, "crosses", "true", "false") == "true"; w.Crosses = &yes },
-		"reaches": func(v ast.Node) { w.Reaches = l.portList(v, "reaches") },
+	l.Fields(n, "walk", map[string]func(*document.Node){
+		"flow":    func(v *document.Node) { w.Flow = l.flow(v) },
+		"family":  func(v *document.Node) { family = l.oneOf(v, "family", "ipv4", "ipv6") },
+		"verdict": func(v *document.Node) { w.Verdict = l.oneOf(v, "verdict", "pass", "drop", "reject", "answered") },
+		"by":      func(v *document.Node) { w.By = l.reason(v, "by") },
+		"rule":    func(v *document.Node) { w.Rule = l.bounded(v, "rule", maxWord) },
+		"at":      func(v *document.Node) { w.At = l.point(v, "at") },
+		"crosses": func(v *document.Node) { yes := l.oneOf(v, "crosses", "true", "false") == "true"; w.Crosses = &yes },
+		"reaches": func(v *document.Node) { w.Reaches = l.portList(v, "reaches") },
 	})
 	w.IPv6 = family == "ipv6"
-	if l.err == nil && w.Proto == "" {
+	if !l.Failed() && w.Proto == "" {
 		l.fail(n, "walk needs a flow; as in {flow: tcp from client to server port 80, verdict: pass}")
 	}
 	return w
 }
 
 // reason reads why frames are dropped.
-func (l *labReader) reason(n ast.Node, what string) string {
+func (l *labReader) reason(n *document.Node, what string) string {
 	var known []string
 	for r := frame.ReasonNone + 1; int(r) < frame.Reasons; r++ {
 		known = append(known, r.String())
@@ -105,78 +104,82 @@ func (l *labReader) reason(n ast.Node, what string) string {
 }
 
 // condition reads what a number must be.
-func (l *labReader) condition(n ast.Node, what string) check.Condition {
+func (l *labReader) condition(n *document.Node, what string) check.Condition {
 	w := l.word(n, what)
 	c, err := check.ParseCondition(w)
-	if l.err == nil && err != nil {
+	if !l.Failed() && err != nil {
 		l.fail(n, "%s: %v", what, err)
 	}
 	return c
 }
 
-func (l *labReader) flows(n ast.Node) *check.Flows {
+func (l *labReader) flows(n *document.Node) *check.Flows {
 	f := &check.Flows{}
 	f.Is, _ = check.ParseCondition(">= 1")
-	l.fields(n, "flows", map[string]func(ast.Node){
-		"flow":  func(v ast.Node) { f.Flow = l.flow(v) },
-		"state": func(v ast.Node) { f.State = l.bounded(v, "state", maxWord) },
-		"rule":  func(v ast.Node) { f.Rule = l.bounded(v, "rule", maxWord) },
-		"is":    func(v ast.Node) { f.Is = l.condition(v, "is") },
+	l.Fields(n, "flows", map[string]func(*document.Node){
+		"flow":  func(v *document.Node) { f.Flow = l.flow(v) },
+		"state": func(v *document.Node) { f.State = l.bounded(v, "state", maxWord) },
+		"rule":  func(v *document.Node) { f.Rule = l.bounded(v, "rule", maxWord) },
+		"is":    func(v *document.Node) { f.Is = l.condition(v, "is") },
 	})
-	if l.err == nil && f.Proto == "" {
+	if !l.Failed() && f.Proto == "" {
 		l.fail(n, "flows needs a flow; as in {flow: tcp from client to server port 80, is: \">= 1\"}")
 	}
 	return f
 }
 
-func (l *labReader) receipt(n ast.Node) *check.Receipt {
+func (l *labReader) receipt(n *document.Node) *check.Receipt {
 	r := &check.Receipt{Changes: 1}
-	one := func(to **firewall.Placement) func(ast.Node) {
-		return func(v ast.Node) {
+	one := func(to **firewall.Placement) func(*document.Node) {
+		return func(v *document.Node) {
 			p := l.placements(v)
-			if l.err == nil && len(p) != 1 {
+			if !l.Failed() && len(p) != 1 {
 				l.fail(v, "write one placement")
 			}
-			if l.err == nil {
+			if !l.Failed() {
 				*to = &p[0]
 			}
 		}
 	}
-	keys := map[string]func(ast.Node){
+	keys := map[string]func(*document.Node){
 		"from":     one(&r.From),
 		"to":       one(&r.To),
-		"handover": func(v ast.Node) { r.Handover = l.oneOf(v, "handover", "carry", "keep", "cut") },
-		"changes":  func(v ast.Node) { r.Changes = l.number(v, "changes", 1, 20) },
-		"load":     func(v ast.Node) { f := l.flow(v); r.Load = &f },
+		"handover": func(v *document.Node) { r.Handover = l.oneOf(v, "handover", "carry", "keep", "cut") },
+		"changes":  func(v *document.Node) { r.Changes = l.number(v, "changes", 1, 20) },
+		"load":     func(v *document.Node) { f := l.flow(v); r.Load = &f },
 	}
 	for field := range check.ReceiptFields {
-		keys[field] = func(v ast.Node) { r.Is = append(r.Is, check.FieldCondition{Field: field, Is: l.condition(v, field)}) }
+		keys[field] = func(v *document.Node) {
+			r.Is = append(r.Is, check.FieldCondition{Field: field, Is: l.condition(v, field)})
+		}
 	}
-	l.fields(n, "receipt", keys)
-	if l.err == nil && r.Load != nil && (r.Load.Proto == "icmp" || !r.Load.From.Guest || !r.Load.To.Guest) {
+	l.Fields(n, "receipt", keys)
+	if !l.Failed() && r.Load != nil && (r.Load.Proto == "icmp" || !r.Load.From.Guest || !r.Load.To.Guest) {
 		l.fail(n, "the load of a receipt is tcp or udp from a guest to a guest")
 	}
-	if l.err == nil && r.Load != nil && r.Load.SrcPort != 0 {
+	if !l.Failed() && r.Load != nil && r.Load.SrcPort != 0 {
 		l.fail(n, "the load of a receipt takes a source port by itself; leave out port %d", r.Load.SrcPort)
 	}
 	return r
 }
 
-func (l *labReader) counter(n ast.Node) *check.Counter {
+func (l *labReader) counter(n *document.Node) *check.Counter {
 	c := &check.Counter{}
 	said := 0
-	which := func(read func(ast.Node)) func(ast.Node) { return func(v ast.Node) { said++; read(v) } }
-	var count ast.Node
-	l.fields(n, "counter", map[string]func(ast.Node){
-		"port":   which(func(v ast.Node) { c.Port = l.oneOf(v, "port", append(l.portNames(), "switch")...) }),
-		"rule":   which(func(v ast.Node) { c.Rule = l.bounded(v, "rule", maxWord) }),
-		"reason": which(func(v ast.Node) { c.Reason = l.reason(v, "reason") }),
-		"share":  which(func(v ast.Node) { c.Share = l.oneOf(v, "share", "fast", "slow") }),
-		"count":  func(v ast.Node) { count = v },
-		"change": func(v ast.Node) { c.Change = l.oneOf(v, "change", "true", "false") == "true" },
-		"is":     func(v ast.Node) { c.Is = l.condition(v, "is") },
+	which := func(read func(*document.Node)) func(*document.Node) {
+		return func(v *document.Node) { said++; read(v) }
+	}
+	var count *document.Node
+	l.Fields(n, "counter", map[string]func(*document.Node){
+		"port":   which(func(v *document.Node) { c.Port = l.oneOf(v, "port", append(l.portNames(), "switch")...) }),
+		"rule":   which(func(v *document.Node) { c.Rule = l.bounded(v, "rule", maxWord) }),
+		"reason": which(func(v *document.Node) { c.Reason = l.reason(v, "reason") }),
+		"share":  which(func(v *document.Node) { c.Share = l.oneOf(v, "share", "fast", "slow") }),
+		"count":  func(v *document.Node) { count = v },
+		"change": func(v *document.Node) { c.Change = l.oneOf(v, "change", "true", "false") == "true" },
+		"is":     func(v *document.Node) { c.Is = l.condition(v, "is") },
 	})
-	if l.err == nil && said != 1 {
+	if !l.Failed() && said != 1 {
 		l.fail(n, "counter needs one of port, rule, reason and share; as in {port: fw, count: out-frames, is: \"= 0\"}")
 	}
 	l.count(n, count, c)
@@ -184,9 +187,9 @@ func (l *labReader) counter(n ast.Node) *check.Counter {
 }
 
 // count reads which figure of a port, a rule or a side is meant.
-func (l *labReader) count(n, at ast.Node, c *check.Counter) {
+func (l *labReader) count(n, at *document.Node, c *check.Counter) {
 	switch {
-	case l.err != nil:
+	case l.Failed():
 	case at == nil && c.Rule != "":
 		c.Count = "frames"
 	case at == nil && c.Port != "":
@@ -209,27 +212,27 @@ func (l *labReader) count(n, at ast.Node, c *check.Counter) {
 	}
 }
 
-func (l *labReader) run(n ast.Node) *check.Run {
+func (l *labReader) run(n *document.Node) *check.Run {
 	r := &check.Run{Timeout: 10 * time.Second}
-	l.fields(n, "run", map[string]func(ast.Node){
-		"in":      func(v ast.Node) { r.In = l.guestIn(v, "in") },
-		"command": func(v ast.Node) { r.Command = l.words(v, "command", 64) },
-		"script":  func(v ast.Node) { r.Script = l.script(v) },
-		"exit":    func(v ast.Node) { r.Exit = l.number(v, "exit", 0, 255) },
-		"stdout":  func(v ast.Node) { r.Stdout = l.regex(v, "stdout") },
-		"timeout": func(v ast.Node) { r.Timeout = l.duration(v, "timeout", 100*time.Millisecond, maxWait) },
+	l.Fields(n, "run", map[string]func(*document.Node){
+		"in":      func(v *document.Node) { r.In = l.guestIn(v, "in") },
+		"command": func(v *document.Node) { r.Command = l.words(v, "command", 64) },
+		"script":  func(v *document.Node) { r.Script = l.script(v) },
+		"exit":    func(v *document.Node) { r.Exit = l.number(v, "exit", 0, 255) },
+		"stdout":  func(v *document.Node) { r.Stdout = l.regex(v, "stdout") },
+		"timeout": func(v *document.Node) { r.Timeout = l.duration(v, "timeout", 100*time.Millisecond, maxWait) },
 	})
-	if l.err == nil && ((r.Script == "") == (r.In == "") || (r.In == "") != (r.Command == nil)) {
+	if !l.Failed() && ((r.Script == "") == (r.In == "") || (r.In == "") != (r.Command == nil)) {
 		l.fail(n, "run needs in and command, or script; as in {in: client, command: [ip, route]}")
 	}
 	return r
 }
 
 // script reads the name of one of the lab's own files; a student's may not be run on this machine.
-func (l *labReader) script(n ast.Node) string {
+func (l *labReader) script(n *document.Node) string {
 	w := l.word(n, "script")
 	switch {
-	case l.err != nil:
+	case l.Failed():
 	case !validFile(w) || slices.Contains(l.lab.Theirs, w):
 		l.fail(n, "script %q is no file of the lab's own folder; a student's files are never run", w)
 	default:
@@ -243,10 +246,10 @@ func (l *labReader) script(n ast.Node) string {
 func validFile(name string) bool { return fs.ValidPath(name) && name != "." && len(name) <= 255 }
 
 // regex reads a regular expression of Go's, whose time is bounded by its text's length (RE2).
-func (l *labReader) regex(n ast.Node, what string) *regexp.Regexp {
+func (l *labReader) regex(n *document.Node, what string) *regexp.Regexp {
 	w := l.bounded(n, what, maxWord)
 	re, err := regexp.Compile(w)
-	if l.err == nil && err != nil {
+	if !l.Failed() && err != nil {
 		l.fail(n, "%s: %v", what, err)
 	}
 	return re

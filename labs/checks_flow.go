@@ -6,35 +6,37 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml/ast"
-
 	"sluice/firewall"
+	"sluice/firewall/document"
 	"sluice/labs/check"
 	"sluice/vswitch"
 )
 
-func (l *labReader) service(f *check.Flow) map[string]func(ast.Node) {
+func (l *labReader) service(f *check.Flow) map[string]func(*document.Node) {
 	said := false
-	proto := func(name string, port func(ast.Node)) func(ast.Node) {
-		return func(v ast.Node) {
+	proto := func(name string, port func(*document.Node)) func(*document.Node) {
+		return func(v *document.Node) {
 			l.once(v, said, "the protocol")
 			said, f.Proto = true, name
 			port(v)
 		}
 	}
-	port := func(v ast.Node) { f.Port = uint16(l.number(v, "port", 1, 65535)) }
-	return map[string]func(ast.Node){
+	port := func(v *document.Node) { f.Port = uint16(l.number(v, "port", 1, 65535)) }
+	return map[string]func(*document.Node){
 		"tcp":  proto("tcp", port),
 		"udp":  proto("udp", port),
-		"icmp": proto("icmp", func(v ast.Node) { l.oneOf(v, "icmp", "echo") }),
-		"from": func(v ast.Node) { f.From = l.end(v, "from") },
-		"to":   func(v ast.Node) { f.To = l.end(v, "to") },
+		"icmp": proto("icmp", func(v *document.Node) { l.oneOf(v, "icmp", "echo") }),
+		"from": func(v *document.Node) { f.From = l.end(v, "from") },
+		"to":   func(v *document.Node) { f.To = l.end(v, "to") },
 	}
 }
 
-func (l *labReader) end(n ast.Node, what string) check.End {
+func (l *labReader) end(n *document.Node, what string) check.End {
 	w := l.word(n, what)
-	if e, ok := l.endOf(w); ok || l.err != nil {
+	if l.unsure[w] {
+		l.Spoil()
+	}
+	if e, ok := l.endOf(w); ok || l.Failed() {
 		return e
 	}
 	l.fail(n, "%s is %q, which is no guest and no address; there are %s", what, w, strings.Join(l.guestNames(), ", "))
@@ -65,20 +67,20 @@ func (l *labReader) guestNames() (names []string) {
 	return names
 }
 
-func (l *labReader) guestIn(n ast.Node, what string) string {
+func (l *labReader) guestIn(n *document.Node, what string) string {
 	w := l.oneOf(n, what, l.guestNames()...)
 	for _, g := range l.lab.machines() {
-		if l.err == nil && g.Name == w && g.Kind == KindHost {
+		if !l.Failed() && g.Name == w && g.Kind == KindHost {
 			l.fail(n, "%s is a device of this machine; name a guest that runs commands", w)
 		}
 	}
 	return w
 }
 
-func (l *labReader) point(n ast.Node, what string) string {
+func (l *labReader) point(n *document.Node, what string) string {
 	w := l.word(n, what)
 	i := strings.LastIndexByte(w, '/')
-	if l.err == nil && (i < 0 || w[i:] != "/from-guest" && w[i:] != "/to-guest" || !slices.Contains(l.portNames(), w[:max(i, 0)])) {
+	if !l.Failed() && (i < 0 || w[i:] != "/from-guest" && w[i:] != "/to-guest" || !slices.Contains(l.portNames(), w[:max(i, 0)])) {
 		l.fail(n, "%s is %q, which is no insertion point; write one like %s/from-guest", what, w, l.portNames()[0])
 	}
 	return w
@@ -93,20 +95,20 @@ func (l *labReader) portNames() (names []string) {
 }
 
 // portList reads names of vNICs.
-func (l *labReader) portList(n ast.Node, what string) []string {
+func (l *labReader) portList(n *document.Node, what string) []string {
 	var known, out []string
 	for _, c := range l.lab.Cards() {
 		known = append(known, c.Name)
 	}
-	for _, v := range l.items(n, what) {
+	for _, v := range l.List(n, what) {
 		out = append(out, l.oneOf(v, what, known...))
 	}
 	return out
 }
 
-func (l *labReader) flow(n ast.Node) (f check.Flow) {
+func (l *labReader) flow(n *document.Node) (f check.Flow) {
 	w := l.bounded(n, "flow", maxWord)
-	if l.err != nil {
+	if l.Failed() {
 		return f
 	}
 	r, err := vswitch.ParseTrace(w)
@@ -128,33 +130,33 @@ func (l *labReader) flow(n ast.Node) (f check.Flow) {
 }
 
 // speed reads a comparison of downloads. Its condition is bounded: nobody shall write a check that fails on a busy machine.
-func (l *labReader) speed(n ast.Node) *check.Speed {
+func (l *labReader) speed(n *document.Node) *check.Speed {
 	s := &check.Speed{Of: firewall.Fast, Rounds: 3, Duration: 500 * time.Millisecond}
 	s.Proto = "tcp"
-	var to, in, is ast.Node
-	one := func(p *firewall.Placement) func(ast.Node) {
-		return func(v ast.Node) {
+	var to, in, is *document.Node
+	one := func(p *firewall.Placement) func(*document.Node) {
+		return func(v *document.Node) {
 			list := l.placements(v)
-			if l.err == nil && len(list) != 1 {
+			if !l.Failed() && len(list) != 1 {
 				l.fail(v, "write one placement")
 			}
-			if l.err == nil {
+			if !l.Failed() {
 				*p = list[0]
 			}
 		}
 	}
-	l.fields(n, "speed", map[string]func(ast.Node){
-		"from":      func(v ast.Node) { s.From = l.end(v, "from"); l.guestIn(v, "from") },
-		"to":        func(v ast.Node) { s.To, to = l.end(v, "to"), v },
-		"tcp":       func(v ast.Node) { s.Port = uint16(l.number(v, "tcp", 1, 65535)) },
-		"placement": func(v ast.Node) { in = v; one(&s.In)(v) },
+	l.Fields(n, "speed", map[string]func(*document.Node){
+		"from":      func(v *document.Node) { s.From = l.end(v, "from"); l.guestIn(v, "from") },
+		"to":        func(v *document.Node) { s.To, to = l.end(v, "to"), v },
+		"tcp":       func(v *document.Node) { s.Port = uint16(l.number(v, "tcp", 1, 65535)) },
+		"placement": func(v *document.Node) { in = v; one(&s.In)(v) },
 		"of":        one(&s.Of),
-		"rounds":    func(v ast.Node) { s.Rounds = l.number(v, "rounds", 3, 9) },
-		"for":       func(v ast.Node) { s.Duration = l.duration(v, "for", 100*time.Millisecond, 5*time.Second) },
-		"is":        func(v ast.Node) { s.Is, is = l.condition(v, "is"), v },
+		"rounds":    func(v *document.Node) { s.Rounds = l.number(v, "rounds", 3, 9) },
+		"for":       func(v *document.Node) { s.Duration = l.duration(v, "for", 100*time.Millisecond, 5*time.Second) },
+		"is":        func(v *document.Node) { s.Is, is = l.condition(v, "is"), v },
 	})
 	switch {
-	case l.err != nil:
+	case l.Failed():
 	case s.From.Name == "" || to == nil || s.Port == 0 || in == nil || is == nil:
 		l.fail(n, "speed needs from, to, tcp, placement and is; as in {from: client, to: server, tcp: 80, placement: inspect, is: \">= 1%%\"}")
 	case !slices.ContainsFunc(l.lab.Guests, func(g Guest) bool { return g.Name == s.To.Name && slices.Contains(g.Services, "http") }):

@@ -8,29 +8,28 @@ import (
 	"path"
 	"strings"
 
-	"github.com/goccy/go-yaml/ast"
-
 	"sluice/firewall"
+	"sluice/firewall/document"
 	"sluice/labs/check"
 )
 
 // policyAs reads a comparison with a policy that lies in the lab's folder. A student's file never takes its place: tasks are read before
 // work is laid over the lab.
-func (l *labReader) policyAs(n ast.Node) *check.Policy {
+func (l *labReader) policyAs(n *document.Node) *check.Policy {
 	c := &check.Policy{Guests: map[netip.Addr]string{}}
 	said := 0
-	wanted := func(how string) func(ast.Node) {
-		return func(v ast.Node) { said++; c.How, c.Wanted = how, l.wantedPolicy(v) }
+	wanted := func(how string) func(*document.Node) {
+		return func(v *document.Node) { said++; c.How, c.Wanted = how, l.wantedPolicy(v) }
 	}
-	l.fields(n, "policy", map[string]func(ast.Node){
+	l.Fields(n, "policy", map[string]func(*document.Node){
 		check.As:      wanted(check.As),
 		check.AtLeast: wanted(check.AtLeast),
 		check.AtMost:  wanted(check.AtMost),
-		"ignore":      func(v ast.Node) { c.But = l.leftFree(v) },
-		"fail":        func(v ast.Node) { l.oneOf(v, "fail", "same"); c.Fail = true },
-		"rules":       func(v ast.Node) { is := l.condition(v, "rules"); c.Rules = &is },
+		"ignore":      func(v *document.Node) { c.But = l.leftFree(v) },
+		"fail":        func(v *document.Node) { l.oneOf(v, "fail", "same"); c.Fail = true },
+		"rules":       func(v *document.Node) { is := l.condition(v, "rules"); c.Rules = &is },
 	})
-	if l.err == nil && said != 1 {
+	if !l.Failed() && said != 1 {
 		l.fail(n, "policy needs one of as, at-least and at-most; as in {as: solution/policy.yaml}")
 	}
 	for _, g := range l.lab.Guests {
@@ -44,12 +43,12 @@ func (l *labReader) policyAs(n ast.Node) *check.Policy {
 }
 
 // wantedPolicy reads the policy that another one is compared with.
-func (l *labReader) wantedPolicy(n ast.Node) *firewall.Policy {
+func (l *labReader) wantedPolicy(n *document.Node) *firewall.Policy {
 	name := l.word(n, "the wanted policy")
-	if l.err == nil && !validFile(name) {
+	if !l.Failed() && !validFile(name) {
 		l.fail(n, "the wanted policy %q lies outside of the lab's folder; give a file in it", name)
 	}
-	if l.err != nil {
+	if l.Failed() {
 		return nil
 	}
 	text, err := readBounded(l.lab.Files, name)
@@ -58,29 +57,27 @@ func (l *labReader) wantedPolicy(n ast.Node) *firewall.Policy {
 		return nil
 	}
 	shown := l.beside(name)
-	if text, err = fill(shown, text, l.lab.Params); err != nil {
-		l.err = err
-		return nil
-	}
+	text, err = fill(shown, text, l.lab.Params)
+	l.joinIn(err)
 	return l.loadPolicy(shown, text)
 }
 
 // leftFree reads which flows may be decided in any way: a policy whose rules match them.
-func (l *labReader) leftFree(n ast.Node) *firewall.Policy {
+func (l *labReader) leftFree(n *document.Node) *firewall.Policy {
 	var services, rules strings.Builder
-	for i, v := range l.items(n, "ignore") {
+	for i, v := range l.List(n, "ignore") {
 		keys := map[string]string{}
-		put := func(key string) func(ast.Node) {
-			return func(v ast.Node) {
+		put := func(key string) func(*document.Node) {
+			return func(v *document.Node) {
 				word, _ := json.Marshal(l.bounded(v, key, maxWord)) // JSON is YAML
 				keys[key] = string(word)
 			}
 		}
-		known := map[string]func(ast.Node){}
+		known := map[string]func(*document.Node){}
 		for _, key := range []string{"from", "to", "tcp", "udp", "icmp"} {
 			known[key] = put(key)
 		}
-		l.fields(v, "what is left free", known)
+		l.Fields(v, "what is left free", known)
 		rule, named := fmt.Sprintf("name: free%d, action: allow", i), []string{}
 		for _, key := range []string{"from", "to", "tcp", "udp", "icmp"} {
 			value, there := keys[key]
@@ -98,14 +95,14 @@ func (l *labReader) leftFree(n ast.Node) *firewall.Policy {
 		}
 		fmt.Fprintf(&rules, "  - {%s}\n", rule)
 	}
-	if l.err != nil || rules.Len() == 0 {
+	if l.Failed() || rules.Len() == 0 {
 		return nil
 	}
 	text := "default: drop\nrules:\n" + rules.String()
 	if services.Len() > 0 {
 		text = "services:\n" + services.String() + text
 	}
-	p, err := firewall.Load(path.Base(l.file), []byte(text), l.lab.Inventory())
+	p, err := firewall.Load(path.Base(l.File), []byte(text), l.lab.Inventory())
 	if err != nil {
 		l.fail(n, "ignore: %s", firstFault(err))
 	}

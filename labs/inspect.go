@@ -7,9 +7,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml/ast"
-
 	"sluice/firewall/appliance"
+	"sluice/firewall/document"
 	inspector "sluice/firewall/inspect"
 	"sluice/labs/guest"
 	"sluice/vswitch/control"
@@ -19,15 +18,15 @@ import (
 const maxBypass = 1 << 30
 
 // inspect reads what the appliance looks for.
-func (l *labReader) inspect(n ast.Node) {
-	l.fields(n, "inspect", map[string]func(ast.Node){
-		"signatures":   func(v ast.Node) { l.signatures = v },
-		"bypass-after": func(v ast.Node) { l.lab.Inspect.BypassAfter = l.size(v, "bypass-after", maxBypass) },
+func (l *labReader) inspect(n *document.Node) {
+	l.Fields(n, "inspect", map[string]func(*document.Node){
+		"signatures":   func(v *document.Node) { l.signatures = v },
+		"bypass-after": func(v *document.Node) { l.lab.Inspect.BypassAfter = l.size(v, "bypass-after", maxBypass) },
 	})
 }
 
 // size reads a number of bytes, as 4096, 64KiB or 1MiB.
-func (r *reader) size(n ast.Node, what string, most int) int {
+func (r *reader) size(n *document.Node, what string, most int) int {
 	w := r.word(n, what)
 	digits, unit := w, 1
 	for suffix, u := range map[string]int{"KiB": 1 << 10, "MiB": 1 << 20} {
@@ -36,7 +35,7 @@ func (r *reader) size(n ast.Node, what string, most int) int {
 		}
 	}
 	v, err := strconv.Atoi(digits)
-	if r.err == nil && (err != nil || v < 0 || v > most/unit) {
+	if !r.Failed() && (err != nil || v < 0 || v > most/unit) {
 		r.fail(n, "%s is %q; write a number of bytes up to %dMiB, such as 4096, 64KiB or 1MiB", what, w, most>>20)
 		return 0
 	}
@@ -44,31 +43,28 @@ func (r *reader) size(n ast.Node, what string, most int) int {
 }
 
 // readSignatures reads the signature file, which is sent to the appliance as it is.
-func (l *labReader) readSignatures() error {
+func (l *labReader) readSignatures() {
 	if l.signatures == nil {
-		return nil
+		return
 	}
 	name := l.word(l.signatures, "the signature file")
-	if l.err == nil && !fs.ValidPath(name) {
+	if !l.Failed() && !fs.ValidPath(name) {
 		l.fail(l.signatures, "the signature file %q lies outside of the lab's folder; give a file in it", name)
 	}
-	if l.err != nil {
-		return l.err
+	if l.Failed() {
+		return
 	}
 	text, err := readBounded(l.lab.Files, name)
 	if err != nil {
 		l.fail(l.signatures, "signature file %s cannot be read: %v", name, err)
-		return l.err
+		return
 	}
-	if text, err = fill(l.beside(name), text, l.lab.Params); err != nil {
-		l.err = err
-		return err
+	text, err = fill(l.beside(name), text, l.lab.Params)
+	if err == nil {
+		_, err = inspector.Load(l.beside(name), text)
 	}
-	if _, fault := inspector.Load(text); fault != nil {
-		return errorAt(l.beside(name), text, fault.Line, fault.Col, "%s; %s", fault.Msg, fault.Do)
-	}
+	l.joinIn(err)
 	l.lab.Inspect.Signatures = text
-	return nil
 }
 
 // instruct says to an appliance that is new what its inspector looks for.

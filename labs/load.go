@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/goccy/go-yaml/ast"
-
 	"sluice/firewall"
 	"sluice/firewall/document"
 	"sluice/vswitch"
@@ -93,32 +91,31 @@ func readBounded(files fs.FS, name string) ([]byte, error) {
 // parseLab makes a Lab of a file's text: first what each key says, then what they say together.
 func parseLab(files fs.FS, shown string, text []byte, w Work) (*Lab, error) {
 	l := &labReader{
-		reader: reader{file: shown, text: text},
+		reader: newReader(shown, text),
 		lab:    &Lab{Files: files, Placement: firewall.Fast, Handover: vswitch.Carry, Kind: KindAuto, File: shown},
-		places: map[string]ast.Node{},
+		places: map[string]*document.Node{}, unsure: map[string]bool{},
 	}
 	l.lab.Params = l.readParams(w.Student)
-	if l.err == nil {
-		l.text, l.err = fill(shown, text, l.lab.Params)
+	if l.Faulty() {
+		return nil, l.failure()
 	}
-	if l.err != nil {
-		return nil, l.err
+	text, err := fill(shown, text, l.lab.Params)
+	if err != nil {
+		return nil, err
 	}
-	if root := l.parse(); root != nil {
-		l.root(root)
+	l.reader = newReader(shown, text)
+	root := l.parse()
+	if root == nil {
+		return nil, l.failure()
 	}
-	if l.err != nil {
-		return nil, l.err
-	}
-	if w.Folder != "" {
+	if l.root(root); !l.Faulty() && w.Folder != "" {
 		if err := l.takeWork(w.Folder); err != nil {
 			return nil, err
 		}
 	}
-	if err := l.readPolicy(); err != nil {
-		return nil, err
-	}
-	if err := l.readSignatures(); err != nil {
+	l.Apart(l.readPolicy)
+	l.Apart(l.readSignatures)
+	if err := l.failure(); err != nil {
 		return nil, err
 	}
 	return l.lab, nil
@@ -126,68 +123,70 @@ func parseLab(files fs.FS, shown string, text []byte, w Work) (*Lab, error) {
 
 // labReader fills a Lab from a file.
 type labReader struct {
-	reader
+	*reader
 	lab    *Lab
-	places map[string]ast.Node // where each name, address and subnet was written, for messages about two of them
-	policy ast.Node
+	unsure map[string]bool           // segments and guests in which something is wrong: nothing is compared with them
+	places map[string]*document.Node // where each name, address and subnet was written, for messages about two of them
+	policy *document.Node
 	// signatures is the name of the signature file; nil where there is none
-	signatures ast.Node
+	signatures *document.Node
 	folder     string // of the student's work; empty where there is none
 }
 
-func (l *labReader) root(n ast.Node) {
-	var segments, guests, appliance, inspect, tasks ast.Node
-	l.fields(n, "the lab", map[string]func(ast.Node){
-		"params":    func(ast.Node) {}, // read before
-		"kind":      func(v ast.Node) { l.lab.Kind = l.oneOf(v, "kind", KindAuto, KindQEMU, KindNetns) },
-		"student":   func(v ast.Node) { l.theirs(v) },
-		"tasks":     func(v ast.Node) { tasks = v },
-		"name":      func(v ast.Node) { l.lab.Name = l.name(v, "the lab's name") },
-		"title":     func(v ast.Node) { l.lab.Title = l.word(v, "the title") },
-		"segments":  func(v ast.Node) { segments = v },
-		"guests":    func(v ast.Node) { guests = v },
-		"appliance": func(v ast.Node) { appliance = v },
-		"policy":    func(v ast.Node) { l.policy = v },
-		"placement": func(v ast.Node) { l.placement(v) },
-		"inspect":   func(v ast.Node) { inspect = v },
-		"handover":  func(v ast.Node) { l.handover(v) },
+func (l *labReader) root(n *document.Node) {
+	var name, segments, guests, appliance, inspect, tasks *document.Node
+	l.Fields(n, "the lab", map[string]func(*document.Node){
+		"params":    func(*document.Node) {}, // read before
+		"kind":      func(v *document.Node) { l.lab.Kind = l.oneOf(v, "kind", KindAuto, KindQEMU, KindNetns) },
+		"student":   func(v *document.Node) { l.theirs(v) },
+		"tasks":     func(v *document.Node) { tasks = v },
+		"name":      func(v *document.Node) { name = v; l.lab.Name = l.name(v, "the lab's name") },
+		"title":     func(v *document.Node) { l.lab.Title = l.word(v, "the title") },
+		"segments":  func(v *document.Node) { segments = v },
+		"guests":    func(v *document.Node) { guests = v },
+		"appliance": func(v *document.Node) { appliance = v },
+		"policy":    func(v *document.Node) { l.policy = v },
+		"placement": func(v *document.Node) { l.placement(v) },
+		"inspect":   func(v *document.Node) { inspect = v },
+		"handover":  func(v *document.Node) { l.handover(v) },
 	})
-	switch {
-	case l.err != nil:
+	misspelt := l.Failed() // then nothing is missing, probably
+	missing := func(n, part *document.Node, format string, args ...any) {
+		if part == nil && !misspelt {
+			l.Apart(func() { l.fail(n, format, args...) })
+		}
+	}
+	missing(n, name, "the lab has no name; add name: my-lab")
+	missing(n, segments, "the lab has no segments; add segments: {lan: {subnet: %s}}", example(false))
+	missing(n, l.policy, "the lab has no policy; add policy: policy.yaml")
+	missing(n, guests, "the lab has no guests; add guests: {client: {segment: lan, address: 10.10.1.10}}")
+	if segments == nil || guests == nil {
+		l.policy = nil // it could name nobody
 		return
-	case l.lab.Name == "":
-		l.fail(n, "the lab has no name; add name: my-lab")
-	case segments == nil:
-		l.fail(n, "the lab has no segments; add segments: {lan: {subnet: %s}}", example(false))
-	case guests == nil:
-		l.fail(n, "the lab has no guests; add guests: {client: {segment: lan, address: 10.10.1.10}}")
-	default:
-		l.segments(segments)
-		l.guests(guests)
-		if appliance != nil {
-			l.appliance(appliance)
-		}
-		if inspect != nil {
-			l.inspect(inspect)
-		}
-		if inspect != nil && l.lab.Appliance == nil {
-			l.fail(inspect, "inspect needs an appliance, which looks; add appliance: {name: fw}")
-		}
-		if l.lab.needsAppliance() && l.lab.Appliance == nil {
-			l.fail(n, "placement %s needs an appliance; add appliance: {name: fw}", l.lab.Placement)
-		}
-		if l.lab.Theirs == nil {
-			l.lab.Theirs = l.policyFile()
-		}
-		if tasks != nil && l.err == nil {
-			l.tasks(tasks)
-		}
+	}
+	l.Apart(func() { l.segments(segments) })
+	l.Apart(func() { l.guests(guests) })
+	if appliance != nil {
+		l.Apart(func() { l.appliance(appliance) })
+	}
+	if inspect != nil {
+		l.Apart(func() { l.inspect(inspect) })
+		missing(inspect, appliance, "inspect needs an appliance, which looks; add appliance: {name: fw}")
+	}
+	if l.lab.needsAppliance() {
+		missing(n, appliance, "placement %s needs an appliance; add appliance: {name: fw}", l.lab.Placement)
+	}
+	if l.lab.Theirs == nil {
+		l.Apart(func() { l.lab.Theirs = l.policyFile() })
+	}
+	if tasks != nil {
+		l.Apart(func() { l.tasks(tasks) })
 	}
 }
 
-func (l *labReader) placement(n ast.Node) {
+func (l *labReader) placement(n *document.Node) {
 	p, err := firewall.ParsePlacement(l.word(n, "the placement"))
-	if l.err == nil && err != nil {
+	if !l.Failed() && err != nil {
 		l.fail(n, "%v", err)
 	}
 	l.lab.Placement = p
@@ -200,17 +199,16 @@ func (l *Lab) needsAppliance() bool {
 
 // takenName is taken for names. Two may not differ by capitals alone: guests know each other by name, and names of hosts are alike
 // then (RFC 4343).
-func (l *labReader) takenName(n ast.Node, name string) {
+func (l *labReader) takenName(n *document.Node, name string) {
 	l.takenAs(n, "the name", name, strings.ToLower(name))
 }
 
 // taken fails when a name or address was used before; else it remembers where it is.
-func (l *labReader) taken(n ast.Node, what, value string) { l.takenAs(n, what, value, value) }
+func (l *labReader) taken(n *document.Node, what, value string) { l.takenAs(n, what, value, value) }
 
-func (l *labReader) takenAs(n ast.Node, what, shown, value string) {
+func (l *labReader) takenAs(n *document.Node, what, shown, value string) {
 	if first, ok := l.places[value]; ok {
-		p := first.GetToken().Position
-		l.fail(n, "%s %s is taken: it is at line %d, column %d already; choose another", what, shown, p.Line, p.Column)
+		l.fail(n, "%s %s is taken: it is at line %d, column %d already; choose another", what, shown, first.Line, first.Col)
 		return
 	}
 	l.places[value] = n
@@ -219,7 +217,7 @@ func (l *labReader) takenAs(n ast.Node, what, shown, value string) {
 // policyName is the file that the policy is in, relative to the lab's folder.
 func (l *labReader) policyName() string {
 	w := l.word(l.policy, "the policy")
-	if l.err == nil && !fs.ValidPath(w) {
+	if !l.Failed() && !fs.ValidPath(w) {
 		l.fail(l.policy, "the policy %q lies outside of the lab's folder; give a file in it", w)
 	}
 	return w
@@ -227,11 +225,11 @@ func (l *labReader) policyName() string {
 
 // policyFile is the policy's file as the student's, where it is a file of its own.
 func (l *labReader) policyFile() []string {
-	if _, word := document.Word(l.policy); !word || l.err != nil {
+	if !l.policy.Is(document.Word) {
 		return nil
 	}
 	return []string{l.policyName()}
 }
 
 // beside names another file of the lab as the user would type it.
-func (l *labReader) beside(name string) string { return path.Join(path.Dir(l.file), name) }
+func (l *labReader) beside(name string) string { return path.Join(path.Dir(l.File), name) }

@@ -271,21 +271,6 @@ func TestBuiltinLabs(t *testing.T) {
 	}
 }
 
-func TestSuggest(t *testing.T) {
-	for _, c := range []struct{ written, want string }{
-		{"segmnet", "segment"},
-		{"segments", "segment"},
-		{"adress", "address"},
-		{"colour", ""},
-		{"", ""},
-		{strings.Repeat("x", 100), ""},
-	} {
-		if got := suggest(c.written, []string{"address", "segment"}); got != c.want {
-			t.Errorf("suggest(%q) = %q, want %q", c.written, got, c.want)
-		}
-	}
-}
-
 // FuzzLoadLab: no file, however broken, may do more than be refused; and what is taken holds together.
 func FuzzLoadLab(f *testing.F) {
 	f.Add([]byte(good))

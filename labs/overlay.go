@@ -8,8 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml/ast"
-
+	"sluice/firewall/document"
 	"sluice/vswitch"
 	"sluice/vswitch/control"
 )
@@ -114,22 +113,22 @@ func (l *labReader) takeWork(folder string) error {
 // takePlacement reads where a student's lab file puts the firewall.
 func (l *labReader) takePlacement(file string, text []byte) error {
 	text = hole.ReplaceAll(text, []byte("0"))
-	r := &labReader{reader: reader{file: file, text: text}, lab: &Lab{Placement: l.lab.Placement, Handover: l.lab.Handover}}
+	r := &labReader{reader: newReader(file, text), lab: &Lab{Placement: l.lab.Placement, Handover: l.lab.Handover}}
 	if root := r.parse(); root != nil {
-		for _, e := range r.entries(root, "the lab") {
-			switch e.name {
+		for _, e := range r.Entries(root, "the lab") {
+			switch e.Name {
 			case "placement":
-				r.placement(e.value)
+				r.placement(e.Value)
 			case "handover":
-				r.handover(e.value)
+				r.handover(e.Value)
 			}
 		}
 	}
-	if r.err == nil && r.lab.needsAppliance() && l.lab.Appliance == nil {
+	if !r.Failed() && r.lab.needsAppliance() && l.lab.Appliance == nil {
 		return control.Errorf(control.BadInput, "%s: placement %s needs an appliance, and the lab has none", file, r.lab.Placement)
 	}
 	l.lab.Placement, l.lab.Handover = r.lab.Placement, r.lab.Handover
-	return r.err
+	return r.failure()
 }
 
 // LabNamedBy is the lab that a submission says it is of, by the name in its lab file; empty where it says none.
@@ -146,15 +145,15 @@ func LabNamedBy(folder string) (string, error) {
 	if err != nil {
 		return "", control.Errorf(control.BadInput, "read %s: %w", filepath.Join(folder, labFile), err)
 	}
-	r := &labReader{reader: reader{file: filepath.Join(folder, labFile), text: hole.ReplaceAll(text, []byte("0"))}, lab: &Lab{}}
+	r := &labReader{reader: newReader(filepath.Join(folder, labFile), hole.ReplaceAll(text, []byte("0"))), lab: &Lab{}}
 	if n := r.parse(); n != nil {
-		for _, e := range r.entries(n, "the lab") {
-			if e.name == "name" {
-				r.lab.Name = r.bounded(e.value, "the lab's name", maxWord)
+		for _, e := range r.Entries(n, "the lab") {
+			if e.Name == "name" {
+				r.lab.Name = r.bounded(e.Value, "the lab's name", maxWord)
 			}
 		}
 	}
-	return r.lab.Name, r.err
+	return r.lab.Name, r.failure()
 }
 
 // Overlays are the folders of the lab that are laid over it: the solution and other right ways, what must not pass, and starts of tasks.
@@ -170,7 +169,7 @@ func (l *Lab) Overlays() []string {
 	return out
 }
 
-func (l *labReader) handover(n ast.Node) {
+func (l *labReader) handover(n *document.Node) {
 	l.lab.Handover = vswitch.Handover(l.oneOf(n, "handover", "carry", "keep", "cut"))
 }
 
@@ -197,20 +196,19 @@ func (l *Lab) Answers() (map[string][]string, error) {
 
 // readAnswers reads a mapping of names to words, or lists of words.
 func readAnswers(file string, text []byte) (map[string][]string, error) {
-	r := &reader{file: file, text: text}
+	r := newReader(file, text)
 	out := map[string][]string{}
 	if root := r.parse(); root != nil {
-		for _, e := range r.entries(root, "the answers") {
-			r.once(e.key, out[e.name] != nil, "answer "+e.name)
-			if _, list := e.value.(*ast.SequenceNode); list {
-				out[e.name] = r.words(e.value, "answer "+e.name, maxAnswers)
+		for _, e := range r.Entries(root, "the answers") {
+			if e.Value.Is(document.List) {
+				out[e.Name] = r.words(e.Value, "answer "+e.Name, maxAnswers)
 			} else {
-				out[e.name] = []string{r.bounded(e.value, "answer "+e.name, maxAnswer)}
+				out[e.Name] = []string{r.bounded(e.Value, "answer "+e.Name, maxAnswer)}
 			}
 		}
 		if len(out) > maxAnswers {
 			r.fail(root, "%d answers; at most %d are taken", len(out), maxAnswers)
 		}
 	}
-	return out, r.err
+	return out, r.failure()
 }

@@ -1,158 +1,83 @@
 package labs
 
 import (
+	"fmt"
 	"net/netip"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/goccy/go-yaml/ast"
 
 	"sluice/firewall/document"
 )
 
-// reader walks the YAML of one file. It keeps the first error only: one clear error is worth more than ten that follow
-// from it. After an error every method returns zero values, so callers look at err once, at the end.
+// reader takes one file of a lab apart. Of what hangs together it tells the first error only, of which others may be
+// consequences: a key, a guest, a check. What stands for itself is read Apart.
 type reader struct {
-	file string
+	document.Reader
 	text []byte
-	err  error
+}
+
+func newReader(file string, text []byte) *reader {
+	return &reader{document.NewReader(file, text), text}
 }
 
 // parse gives the file's one document; nil after an error.
-func (r *reader) parse() ast.Node {
-	root, fault := document.Parse(r.text, "lab file", "see the schema for what a lab needs")
-	if fault != nil {
-		r.err = errorAt(r.file, r.text, fault.Line, fault.Col, "%s; %s", fault.Msg, fault.Do)
-		return nil
-	}
-	return root
+func (r *reader) parse() *document.Node {
+	return r.Parse("lab file", "see the schema for what a lab needs", maxFile)
 }
 
-// fail keeps an error at a node, unless there is one already.
-func (r *reader) fail(n ast.Node, format string, args ...any) {
-	if r.err != nil {
-		return
+// failure is what is wrong so far, as bad input.
+func (r *reader) failure() error {
+	if err := r.Err(); err != nil {
+		return badFile(err)
 	}
-	line, col := document.Place(n)
-	r.err = errorAt(r.file, r.text, line, col, format, args...)
+	return nil
 }
 
-// entry is one key of a mapping, with its value.
-type entry struct {
-	name       string
-	key, value ast.Node
-}
-
-// entries lists a mapping in the order of the file. what names it in errors.
-func (r *reader) entries(n ast.Node, what string) []entry {
-	pairs, ok := document.Pairs(n)
-	if !ok {
-		r.fail(n, "%s must be a mapping; write it as key: value", what)
-		return nil
+// fail notes an error, unless there is one in this part already. The format is "what is wrong; what to do".
+func (r *reader) fail(n *document.Node, format string, args ...any) {
+	if !r.Failed() {
+		msg, do, _ := strings.Cut(fmt.Sprintf(format, args...), "; ")
+		r.Fail(n, do, "%s", msg)
 	}
-	var out []entry
-	for _, v := range pairs {
-		name, ok := document.Name(v)
-		if !ok {
-			r.fail(v.Key, "anchors, merges and keys that are not plain words are not taken; write the key out")
-			return nil
-		}
-		out = append(out, entry{name, v.Key, v.Value})
-	}
-	return out
-}
-
-// fields reads a mapping whose keys are known: one function a key.
-func (r *reader) fields(n ast.Node, what string, known map[string]func(ast.Node)) {
-	seen := map[string]bool{}
-	for _, e := range r.entries(n, what) {
-		read := known[e.name]
-		switch {
-		case r.err != nil:
-			return
-		case read == nil:
-			r.unknown(e, what, known)
-		case seen[e.name]:
-			r.fail(e.key, "%s has %s twice; keep one", what, e.name)
-		default:
-			seen[e.name] = true
-			read(e.value)
-		}
-	}
-}
-
-func (r *reader) unknown(e entry, what string, known map[string]func(ast.Node)) {
-	words := make([]string, 0, len(known))
-	for k := range known {
-		words = append(words, k)
-	}
-	slices.Sort(words)
-	if s := suggest(e.name, words); s != "" {
-		r.fail(e.key, "%s has no key %q; did you mean %s?", what, e.name, s)
-		return
-	}
-	r.fail(e.key, "%s has no key %q; it takes %s", what, e.name, strings.Join(words, ", "))
-}
-
-// items lists a sequence; what names it in errors.
-func (r *reader) items(n ast.Node, what string) []ast.Node {
-	s, ok := n.(*ast.SequenceNode)
-	if !ok {
-		r.fail(n, "%s must be a list; write it as [one, two]", what)
-		return nil
-	}
-	return s.Values
 }
 
 // word reads a scalar as it was written.
-func (r *reader) word(n ast.Node, what string) string {
-	w, ok := document.Word(n)
-	if _, empty := n.(*ast.NullNode); empty {
-		r.fail(n, "%s is empty; write a value or remove the key", what)
-	} else if !ok {
-		r.fail(n, "%s must be one plain value; write it out, without lists, mappings or anchors", what)
-	}
+func (r *reader) word(n *document.Node, what string) string {
+	w, _ := r.Word(n, what)
 	return w
 }
 
 // oneOf reads a word out of a few.
-func (r *reader) oneOf(n ast.Node, what string, known ...string) string {
-	w := r.word(n, what)
-	if r.err == nil && !slices.Contains(known, w) {
-		hint := "it is one of " + strings.Join(known, ", ")
-		if s := suggest(w, known); s != "" {
-			hint = "did you mean " + s + "?"
-		}
-		r.fail(n, "no %s %q; %s", what, w, hint)
-	}
+func (r *reader) oneOf(n *document.Node, what string, known ...string) string {
+	w, _ := r.OneOf(n, what, known...)
 	return w
 }
 
 // number reads a whole number between two bounds, both allowed.
-func (r *reader) number(n ast.Node, what string, lo, hi int) int {
-	w := r.word(n, what)
-	v, err := strconv.Atoi(w)
-	if r.err == nil && (err != nil || v < lo || v > hi) {
-		r.fail(n, "%s is %q; it must be a whole number from %d to %d", what, w, lo, hi)
-	}
+func (r *reader) number(n *document.Node, what string, lo, hi int) int {
+	v, _ := r.Number(n, what, lo, hi)
 	return v
 }
 
+// duration reads a time between two bounds, both allowed.
+func (r *reader) duration(n *document.Node, what string, lo, hi time.Duration) time.Duration {
+	d, _ := r.Duration(n, what, lo, hi)
+	return d
+}
+
 // name reads a name that the user chose, of a lab or of what the course has.
-func (r *reader) name(n ast.Node, what string) string {
+func (r *reader) name(n *document.Node, what string) string {
 	return r.named(n, what, nameLetters, "a-z, 0-9 and -")
 }
 
 // topologyName reads the name of a guest or of a segment. It may be as they stand on diagrams: R1, srv_1.
-func (r *reader) topologyName(n ast.Node, what string) string {
+func (r *reader) topologyName(n *document.Node, what string) string {
 	return r.named(n, what, nameLetters+"ABCDEFGHIJKLMNOPQRSTUVWXYZ_", "letters, 0-9, - and _")
 }
 
-func (r *reader) named(n ast.Node, what, letters, are string) string {
+func (r *reader) named(n *document.Node, what, letters, are string) string {
 	w := r.word(n, what)
-	if r.err == nil {
+	if !r.Failed() {
 		if fault := nameFault(w, letters); fault != "" {
 			r.fail(n, "%s %q %s; use %s, at most %d of them, beginning with a letter", what, w, fault, are, maxName)
 		}
@@ -161,17 +86,17 @@ func (r *reader) named(n ast.Node, what, letters, are string) string {
 }
 
 // addr reads an IP address of one family.
-func (r *reader) addr(n ast.Node, what string, is6 bool) netip.Addr {
+func (r *reader) addr(n *document.Node, what string, is6 bool) netip.Addr {
 	w := r.word(n, what)
 	a, err := netip.ParseAddr(w)
-	if r.err == nil && (err != nil || a.Zone() != "" || a.Is4In6() || a.Is6() != is6) {
+	if !r.Failed() && (err != nil || a.Zone() != "" || a.Is4In6() || a.Is6() != is6) {
 		r.fail(n, "%s is %q, which is no %s address; write one like %s", what, w, family(is6), example(is6).Addr().Next())
 	}
 	return a
 }
 
 // prefix reads a subnet of one family that can be given to guests.
-func (r *reader) prefix(n ast.Node, what string, is6 bool) netip.Prefix {
+func (r *reader) prefix(n *document.Node, what string, is6 bool) netip.Prefix {
 	w := r.word(n, what)
 	p, err := netip.ParsePrefix(w)
 	a := p.Addr()
@@ -180,7 +105,7 @@ func (r *reader) prefix(n ast.Node, what string, is6 bool) netip.Prefix {
 		lo, hi = 16, 127 // RFC 6164
 	}
 	switch {
-	case r.err != nil:
+	case r.Failed():
 	case err != nil || a.Is4In6() || a.Is6() != is6:
 		r.fail(n, "%s is %q, which is no %s subnet; write one like %s", what, w, family(is6), example(is6))
 	case p.Masked() != p:
@@ -233,9 +158,9 @@ func nameFault(w, letters string) string {
 }
 
 // bounded reads a word of at most so many bytes.
-func (r *reader) bounded(n ast.Node, what string, most int) string {
+func (r *reader) bounded(n *document.Node, what string, most int) string {
 	w := r.word(n, what)
-	if r.err == nil && len(w) > most {
+	if !r.Failed() && len(w) > most {
 		r.fail(n, "%s has %d bytes; at most %d are taken", what, len(w), most)
 	}
 	return w
@@ -245,12 +170,12 @@ func (r *reader) bounded(n ast.Node, what string, most int) string {
 const maxWord = 1000
 
 // words reads a list of words; a single one may stand without brackets.
-func (r *reader) words(n ast.Node, what string, most int) []string {
-	if _, list := n.(*ast.SequenceNode); !list {
+func (r *reader) words(n *document.Node, what string, most int) []string {
+	if !n.Is(document.List) {
 		return []string{r.bounded(n, what, maxWord)}
 	}
 	var out []string
-	for _, v := range r.items(n, what) {
+	for _, v := range r.List(n, what) {
 		out = append(out, r.bounded(v, what, maxWord))
 	}
 	if len(out) > most {
@@ -260,18 +185,8 @@ func (r *reader) words(n ast.Node, what string, most int) []string {
 }
 
 // once fails where something was said before.
-func (r *reader) once(n ast.Node, before bool, what string) {
+func (r *reader) once(n *document.Node, before bool, what string) {
 	if before {
 		r.fail(n, "%s stands twice; keep one", what)
 	}
-}
-
-// duration reads a time between two bounds, both allowed.
-func (r *reader) duration(n ast.Node, what string, lo, hi time.Duration) time.Duration {
-	w := r.word(n, what)
-	d, err := time.ParseDuration(w)
-	if r.err == nil && (err != nil || d < lo || d > hi) {
-		r.fail(n, "%s is %q; it must be a time from %s to %s, like 2s", what, w, lo, hi)
-	}
-	return d
 }

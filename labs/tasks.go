@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml/ast"
-
 	"sluice/firewall"
 	"sluice/firewall/document"
 	"sluice/labs/check"
@@ -22,34 +20,30 @@ const (
 	maxWait   = 2 * time.Minute
 )
 
-func (l *labReader) tasks(n ast.Node) {
-	items := l.items(n, "tasks")
+func (l *labReader) tasks(n *document.Node) {
+	items := l.List(n, "tasks")
 	if len(items) > maxTasks {
 		l.fail(n, "%d tasks; at most %d are taken", len(items), maxTasks)
 	}
 	for _, v := range items {
-		t := l.task(v)
-		if l.err != nil {
-			return
-		}
-		l.lab.Tasks = append(l.lab.Tasks, t)
+		l.Apart(func() { l.lab.Tasks = append(l.lab.Tasks, l.task(v)) })
 	}
 }
 
-func (l *labReader) task(n ast.Node) (t check.Task) {
-	var id, checks, hints, needs ast.Node
-	l.fields(n, "a task", map[string]func(ast.Node){
-		"id":     func(v ast.Node) { t.ID, id = l.name(v, "the task's id"), v },
-		"title":  func(v ast.Node) { t.Title = l.bounded(v, "title", maxWord) },
-		"points": func(v ast.Node) { t.Points = l.number(v, "points", 0, 1000) },
-		"needs":  func(v ast.Node) { t.Needs, needs = l.words(v, "needs", maxTasks), v },
-		"check":  func(v ast.Node) { checks = v },
-		"hints":  func(v ast.Node) { hints = v },
-		"wait":   func(v ast.Node) { t.Wait = l.duration(v, "wait", 0, maxWait) },
-		"hold":   func(v ast.Node) { t.Hold = l.duration(v, "hold", 0, maxWait) },
+func (l *labReader) task(n *document.Node) (t check.Task) {
+	var id, checks, hints, needs *document.Node
+	l.Fields(n, "a task", map[string]func(*document.Node){
+		"id":     func(v *document.Node) { t.ID, id = l.name(v, "the task's id"), v },
+		"title":  func(v *document.Node) { t.Title = l.bounded(v, "title", maxWord) },
+		"points": func(v *document.Node) { t.Points = l.number(v, "points", 0, 1000) },
+		"needs":  func(v *document.Node) { t.Needs, needs = l.words(v, "needs", maxTasks), v },
+		"check":  func(v *document.Node) { checks = v },
+		"hints":  func(v *document.Node) { hints = v },
+		"wait":   func(v *document.Node) { t.Wait = l.duration(v, "wait", 0, maxWait) },
+		"hold":   func(v *document.Node) { t.Hold = l.duration(v, "hold", 0, maxWait) },
 	})
 	switch {
-	case l.err != nil:
+	case l.Failed():
 		return t
 	case id == nil:
 		l.fail(n, "a task has no id; add id: baseline")
@@ -63,13 +57,17 @@ func (l *labReader) task(n ast.Node) (t check.Task) {
 			l.fail(needs, "no task %q stands before this one; needs names earlier tasks", need)
 		}
 	}
-	for _, v := range l.items(checks, "check") {
-		t.Checks = append(t.Checks, l.check(v)...)
+	before := l.Faults()
+	for _, v := range l.List(checks, "check") {
+		l.Apart(func() { t.Checks = append(t.Checks, l.check(v)...) })
 		if len(t.Checks) > maxChecks {
 			l.fail(v, "task %s has more than %d checks; split it", t.ID, maxChecks)
 		}
 	}
-	if l.err == nil && len(t.Checks) == 0 {
+	if l.Faults() > before {
+		l.Spoil() // the checks tell what a hint may name
+	}
+	if !l.Failed() && len(t.Checks) == 0 {
 		l.fail(checks, "task %s checks nothing; add a check", t.ID)
 	}
 	if hints != nil {
@@ -78,22 +76,22 @@ func (l *labReader) task(n ast.Node) (t check.Task) {
 	return t
 }
 
-func (l *labReader) hints(n ast.Node, t *check.Task) {
-	items := l.items(n, "hints")
+func (l *labReader) hints(n *document.Node, t *check.Task) {
+	items := l.List(n, "hints")
 	if len(items) > maxHints {
 		l.fail(n, "%d hints; at most %d are taken", len(items), maxHints)
 	}
 	for _, v := range items {
 		var h check.Hint
-		var when ast.Node
-		l.fields(v, "a hint", map[string]func(ast.Node){
-			"when":  func(v ast.Node) { h.When, when = l.bounded(v, "when", maxWord), v },
-			"after": func(v ast.Node) { h.After = l.number(v, "after", 0, 100) },
-			"cost":  func(v ast.Node) { h.Cost = l.number(v, "cost", 0, 1000) },
-			"text":  func(v ast.Node) { h.Text = l.bounded(v, "text", maxText) },
+		var when *document.Node
+		l.Fields(v, "a hint", map[string]func(*document.Node){
+			"when":  func(v *document.Node) { h.When, when = l.bounded(v, "when", maxWord), v },
+			"after": func(v *document.Node) { h.After = l.number(v, "after", 0, 100) },
+			"cost":  func(v *document.Node) { h.Cost = l.number(v, "cost", 0, 1000) },
+			"text":  func(v *document.Node) { h.Text = l.bounded(v, "text", maxText) },
 		})
 		switch {
-		case l.err != nil:
+		case l.Failed():
 			return
 		case h.Text == "":
 			l.fail(v, "a hint says nothing; add text: ...")
@@ -105,25 +103,25 @@ func (l *labReader) hints(n ast.Node, t *check.Task) {
 }
 
 // check reads one check; one with several placements becomes as many.
-func (l *labReader) check(n ast.Node) (out []check.Check) {
+func (l *labReader) check(n *document.Node) (out []check.Check) {
 	var c check.Check
 	var where []firewall.Placement
-	var kinds []entry
+	var kinds []document.Entry
 	readers := l.kinds()
-	known := map[string]func(ast.Node){
-		"id":        func(v ast.Node) { c.ID = l.name(v, "the check's id") },
-		"placement": func(v ast.Node) { where = l.placements(v) },
+	known := map[string]func(*document.Node){
+		"id":        func(v *document.Node) { c.ID = l.name(v, "the check's id") },
+		"placement": func(v *document.Node) { where = l.placements(v) },
 	}
 	for kind, read := range readers {
-		known[kind] = func(v ast.Node) {
-			kinds = append(kinds, entry{name: kind, value: v})
-			if l.err == nil && len(kinds) == 1 {
+		known[kind] = func(v *document.Node) {
+			kinds = append(kinds, document.Entry{Name: kind, Value: v})
+			if !l.Failed() && len(kinds) == 1 {
 				c.Kind = read(v)
 			}
 		}
 	}
-	l.fields(n, "a check", known)
-	if l.err == nil && len(kinds) != 1 {
+	l.Fields(n, "a check", known)
+	if !l.Failed() && len(kinds) != 1 {
 		words := make([]string, 0, len(readers))
 		for kind := range readers {
 			words = append(words, kind)
@@ -131,10 +129,10 @@ func (l *labReader) check(n ast.Node) (out []check.Check) {
 		slices.Sort(words)
 		l.fail(n, "a check looks at one thing, this one at %d; write one of %s", len(kinds), strings.Join(words, ", "))
 	}
-	if l.err != nil {
+	if l.Failed() {
 		return nil
 	}
-	c.Line, _ = document.Place(n)
+	c.Line, _ = n.Place()
 	if _, own := c.Kind.(*check.Speed); own && where != nil {
 		l.fail(n, "speed says itself in which placements it is measured; remove the placement beside it")
 		return nil
@@ -146,7 +144,7 @@ func (l *labReader) check(n ast.Node) (out []check.Check) {
 		one := c
 		one.Placement = &p
 		if i > 0 {
-			one.Kind = readers[kinds[0].name](kinds[0].value) // what is watched for it is its own
+			one.Kind = readers[kinds[0].Name](kinds[0].Value) // what is watched for it is its own
 		}
 		out = append(out, one)
 	}
@@ -154,11 +152,11 @@ func (l *labReader) check(n ast.Node) (out []check.Check) {
 }
 
 // placements reads one placement or a list of them.
-func (l *labReader) placements(n ast.Node) (out []firewall.Placement) {
+func (l *labReader) placements(n *document.Node) (out []firewall.Placement) {
 	for _, w := range l.words(n, "placement", 8) {
 		p, err := firewall.ParsePlacement(w)
 		switch {
-		case l.err != nil:
+		case l.Failed():
 			return nil
 		case err != nil:
 			l.fail(n, "%v", err)
@@ -173,10 +171,10 @@ func (l *labReader) placements(n ast.Node) (out []firewall.Placement) {
 }
 
 // theirs reads which files of the lab are the student's.
-func (l *labReader) theirs(n ast.Node) {
+func (l *labReader) theirs(n *document.Node) {
 	l.lab.Theirs = l.words(n, "student", maxTheirs)
 	for _, name := range l.lab.Theirs {
-		if l.err == nil && (name == labFile || name == answersFile || !validFile(name)) {
+		if !l.Failed() && (name == labFile || name == answersFile || !validFile(name)) {
 			l.fail(n, "student names %q; name files in the lab's folder, beside %s and %s, which a student may always hand in", name, labFile, answersFile)
 		}
 	}

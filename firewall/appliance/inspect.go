@@ -43,9 +43,9 @@ func (s *portSet) join(other *portSet) {
 
 // Configure says what to look for from now on, or changes nothing.
 func (n *Inspection) Configure(c InspectConfig) error {
-	config, fault := inspect.Load([]byte(c.Signatures))
-	if fault != nil {
-		return fmt.Errorf("signatures, line %d, column %d: %s", fault.Line, fault.Col, fault.Msg)
+	config, err := inspect.Load("signatures", []byte(c.Signatures))
+	if err != nil {
+		return err
 	}
 	config.BypassAfter = c.BypassAfter
 	n.mu.Lock()

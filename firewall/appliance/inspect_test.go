@@ -129,7 +129,7 @@ func TestInspectionRefuses(t *testing.T) {
 		}
 	}
 	n := &Inspection{}
-	if err := n.Configure(InspectConfig{Signatures: "signatures: {}"}); err == nil || !strings.Contains(err.Error(), "line 1, column 13") {
+	if err := n.Configure(InspectConfig{Signatures: "signatures: {}"}); err == nil || !strings.Contains(err.Error(), ":1:13: ") {
 		t.Errorf("a bad signature file: %v", err)
 	}
 	if err := n.EndSteer(9); err != nil {

@@ -1,140 +1,158 @@
-// Package document reads one YAML document that somebody wrote by hand: bounded, so that no file can end the process, and
-// with the place of everything in it. What the document means, and how its faults are told, is its readers' business.
+// Package document reads one YAML document that somebody wrote by hand: in time and memory that grow with its size and no
+// faster, with the place of everything in it, and with what is wrong told so that its writer can mend it. What the document
+// means is its readers' business.
 package document
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
+	"go.yaml.in/yaml/v4"
+	"go.yaml.in/yaml/v4/plugin/loaderlimits"
 )
 
-// MaxNesting bounds how deep a document may nest by brackets, or within one line: the parser recurses.
+// MaxNesting bounds how deep a document may nest: its readers recurse.
 const MaxNesting = 32
 
-// Fault is why a document cannot be read.
-type Fault struct {
-	Line, Col int    // from 1
-	Msg       string // what is wrong
-	Do        string // what to do about it; may be empty
+// limits are the parser's own. Aliases cost nothing: nobody follows them.
+var limits = loaderlimits.New(loaderlimits.DepthValue(MaxNesting), loaderlimits.AliasNone())
+
+// Kind says what a node is.
+type Kind uint8
+
+// The kinds of node.
+const (
+	Nothing Kind = iota // a key without a value, ~, or null
+	Word                // one plain value, as it was written
+	List
+	Map
+	Other // what no reader takes: an anchor and what it names, an alias, whatever has a tag
+)
+
+// Node is one value of a document. A nil Node is what is not there: it is of no kind, and its place is the beginning.
+type Node struct {
+	Line, Col int // where it begins, from 1
+	Kind      Kind
+	Flow      bool   // in brackets, not in lines
+	name      bool   // a word that may be a key: quoted, or no number, no truth and no date
+	Text      string // of a Word
+	Items     []*Node
+	Pairs     []Pair
 }
 
-// Parse gives the one document in src, or a fault. what names it, least says what is the least that it needs. Keys that
-// stand twice are its reader's business.
-func Parse(src []byte, what, least string) (ast.Node, *Fault) {
-	if line := tooDeep(src); line > 0 {
-		return nil, deep(line, what)
-	}
-	if line := questions(src); line > 0 {
-		return nil, &Fault{line, 1, fmt.Sprintf("more than %d keys after question marks", MaxNesting), "write key: value"}
-	}
-	f, err := parser.ParseBytes(plainLines(src), 0, parser.AllowDuplicateMapKey())
-	switch {
-	case err != nil:
-		return nil, faultOf(err)
-	case len(f.Docs) == 0 || f.Docs[0].Body == nil:
-		return nil, &Fault{1, 1, "the " + what + " is empty", least}
-	case len(f.Docs) > 1:
-		line, col := Place(f.Docs[1].Body)
-		return nil, &Fault{line, col, "a second document; a " + what + " is one", "remove the line ---"}
-	}
-	return f.Docs[0].Body, nil
-}
+// Pair is one key of a mapping with its value, in the document's order. Keys that stand twice are the reader's business.
+type Pair struct{ Key, Value *Node }
 
-// plainLines ends lines as here: the parser counts some of the other kind twice.
-func plainLines(src []byte) []byte { return bytes.ReplaceAll(src, []byte("\r\n"), []byte("\n")) }
-
-func faultOf(err error) *Fault {
-	var at yaml.Error
-	if errors.As(err, &at) && at.GetToken() != nil {
-		p := at.GetToken().Position
-		return &Fault{p.Line, p.Column, "not YAML: " + at.GetMessage(), ""}
-	}
-	return &Fault{1, 1, "not YAML: " + err.Error(), ""}
-}
-
-func deep(line int, what string) *Fault {
-	return &Fault{line, 1, fmt.Sprintf("nests deeper than %d", MaxNesting), "a " + what + " never needs that"}
-}
-
-// tooDeep finds the line at which brackets, or the dashes and question marks of one line, nest too deep; 0 where none do.
-func tooDeep(src []byte) int {
-	brackets, number := 0, 0
-	for l := range bytes.Lines(src) {
-		number++
-		brackets += bytes.Count(l, []byte("[")) + bytes.Count(l, []byte("{"))
-		if brackets > MaxNesting || bytes.Count(l, []byte("- ")) > MaxNesting || bytes.Count(l, []byte("? ")) > MaxNesting {
-			return number
-		}
-		brackets = max(0, brackets-bytes.Count(l, []byte("]"))-bytes.Count(l, []byte("}")))
-	}
-	return 0
-}
-
-// questions finds the line with one key after a question mark too many; 0 where there is none. The parser takes a time for them that grows with
-// the square of their number, and a hundred times as much as for other keys.
-func questions(src []byte) int {
-	found, number := 0, 0
-	for l := range bytes.Lines(src) {
-		number++
-		if l = bytes.TrimLeft(l, " \t-"); len(l) > 0 && l[0] == '?' && (len(l) == 1 || bytes.IndexByte([]byte(" \t\r\n"), l[1]) >= 0) {
-			if found++; found > MaxNesting {
-				return number
-			}
-		}
-	}
-	return 0
-}
+// Is says whether a node is of a kind.
+func (n *Node) Is(k Kind) bool { return n != nil && n.Kind == k }
 
 // Place is where a node begins, from 1.
-func Place(n ast.Node) (line, col int) {
-	for {
-		switch m := n.(type) {
-		case nil:
-			return 1, 1
-		case *ast.MappingNode:
-			if !m.IsFlowStyle && len(m.Values) > 0 {
-				n = m.Values[0].Key // the node's own token is its first colon
-				continue
-			}
-		case *ast.MappingValueNode:
-			n = m.Key
-			continue
-		}
-		if t := n.GetToken(); t != nil && t.Position != nil {
-			return t.Position.Line, t.Position.Column
-		}
+func (n *Node) Place() (line, col int) {
+	if n == nil {
 		return 1, 1
 	}
+	return n.Line, n.Col
 }
 
-// Pairs lists a mapping in the document's order; ok is false for anything else. Name takes their keys apart.
-func Pairs(n ast.Node) (pairs []*ast.MappingValueNode, ok bool) {
-	switch m := n.(type) {
-	case *ast.MappingNode:
-		return m.Values, true
-	case *ast.MappingValueNode:
-		return []*ast.MappingValueNode{m}, true
-	}
-	return nil, false
-}
-
-// Name is a key that is a plain word; ok is false for anchors, merges and whatever else YAML takes for a key.
-func Name(p *ast.MappingValueNode) (name string, ok bool) {
-	if _, plain := p.Key.(*ast.StringNode); !plain {
+// Name is the pair's key where it is a plain word; ok is false for anchors, merges and whatever else YAML takes for a key.
+func (p Pair) Name() (name string, ok bool) {
+	if !p.Key.Is(Word) || !p.Key.name {
 		return "", false
 	}
-	return p.Key.GetToken().Value, true
+	return p.Key.Text, true
 }
 
-// Word is one plain value as it was written; ok is false for anything else, a value that is missing among it.
-func Word(n ast.Node) (word string, ok bool) {
-	switch n.(type) {
-	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
-		return n.GetToken().Value, true
+// fault is why a document cannot be read: where, what is wrong, and what to do about it.
+type fault struct {
+	line, col int // from 1
+	msg, do   string
+}
+
+// parse gives the one document in src, or a fault. what names it, least says what is the least that it needs.
+func parse(src []byte, what, least string) (*Node, *fault) {
+	src = bytes.TrimPrefix(src, []byte("\ufeff"))
+	src = bytes.ReplaceAll(src, []byte("\r\n"), []byte("\n"))
+	if f := letters(src); f != nil {
+		return nil, f
 	}
-	return "", false
+	in, err := yaml.NewLoader(bytes.NewReader(src), yaml.WithPlugin(limits))
+	if err != nil {
+		return nil, &fault{1, 1, err.Error(), ""}
+	}
+	var root, second yaml.Node
+	switch err := in.Load(&root); {
+	case errors.Is(err, io.EOF):
+		return nil, empty(what, least)
+	case err != nil:
+		return nil, faultOf(err, src, what)
+	}
+	switch err := in.Load(&second); {
+	case err == nil:
+		return nil, &fault{max(second.Line, 1), max(second.Column, 1), "a second document; a " + what + " is one", "remove the line ---"}
+	case !errors.Is(err, io.EOF):
+		return nil, faultOf(err, src, what)
+	}
+	n := nodeOf(root.Content[0])
+	if n.Kind == Nothing {
+		return nil, empty(what, least)
+	}
+	return n, nil
+}
+
+func empty(what, least string) *fault { return &fault{1, 1, "the " + what + " is empty", least} }
+
+// nodeOf takes over what the parser made. Depth is bounded by the parser.
+func nodeOf(y *yaml.Node) *Node {
+	n := &Node{Line: y.Line, Col: y.Column, Flow: y.Style&yaml.FlowStyle != 0}
+	switch {
+	case y.Kind == yaml.AliasNode || y.Anchor != "" || y.Style&yaml.TaggedStyle != 0:
+		n.Kind = Other
+	case y.Kind == yaml.SequenceNode:
+		n.Kind = List
+		n.Items = make([]*Node, len(y.Content))
+		for i, c := range y.Content {
+			n.Items[i] = nodeOf(c)
+		}
+	case y.Kind == yaml.MappingNode:
+		n.Kind = Map
+		n.Pairs = make([]Pair, len(y.Content)/2)
+		for i := range n.Pairs {
+			n.Pairs[i] = Pair{nodeOf(y.Content[2*i]), nodeOf(y.Content[2*i+1])}
+		}
+	case y.Tag == "!!null":
+		n.Kind = Nothing
+	default:
+		n.Kind, n.Text, n.name = Word, y.Value, y.Tag == "!!str"
+	}
+	return n
+}
+
+// letters finds what is no text, and the line breaks that only some programs take for such: places must mean to a reader
+// what they mean to an editor.
+func letters(src []byte) *fault {
+	if bytes.HasPrefix(src, []byte("\xff\xfe")) || bytes.HasPrefix(src, []byte("\xfe\xff")) {
+		return &fault{1, 1, "the file is UTF-16", "save it as UTF-8"}
+	}
+	line, begin := 1, 0
+	at := func(i int, msg, do string) *fault {
+		return &fault{line, len(bytes.Runes(src[begin:i])) + 1, msg, do}
+	}
+	for i, size := 0, 0; i < len(src); i += size {
+		var c rune
+		switch c, size = decode(src[i:]); {
+		case c == '\n':
+			line, begin = line+1, i+1
+		case c == '\r':
+			return at(i, "a carriage return within the line", "end lines with a newline")
+		case c == 0x85 || c == 0x2028 || c == 0x2029:
+			return at(i, fmt.Sprintf("U+%04X, which is a line break to YAML only", c), "end lines with a newline")
+		case c < 0:
+			return at(i, fmt.Sprintf("the byte %#02x, which is no UTF-8", src[i]), "save the file as UTF-8")
+		case c < ' ' && c != '\t' || c >= 0x7f && c < 0xa0 || c == 0xfeff || c == 0xfffe || c == 0xffff:
+			return at(i, fmt.Sprintf("the control character U+%04X", c), "remove it")
+		}
+	}
+	return nil
 }

@@ -114,7 +114,7 @@ func BenchmarkJudge(b *testing.B) {
 		{"200 strings", file.String()},
 		{"regex", "signatures: [{name: x, regex: 'user=[a-z]{1,30}&'}]"},
 	} {
-		config, fault := Load([]byte(c.file))
+		config, fault := Load("s.yaml", []byte(c.file))
 		if fault != nil {
 			b.Fatal(fault)
 		}

@@ -189,7 +189,7 @@ func TestNoWayPast(t *testing.T) { rapid.Check(t, noWayPast) }
 func FuzzNoWayPast(f *testing.F) { f.Fuzz(rapid.MakeFuzz(noWayPast)) }
 
 func noWayPast(t *rapid.T) {
-	config, _ := Load([]byte("anomalies: {flags: pass, after-fin: pass, retransmission: drop}\nsignatures: [{name: x, text: nothing}]"))
+	config, _ := Load("s.yaml", []byte("anomalies: {flags: pass, after-fin: pass, retransmission: drop}\nsignatures: [{name: x, text: nothing}]"))
 	config.signatures[0].word = rapid.SampledFrom([]frame.Word{frame.WordDrop, frame.WordReset, frame.WordQuarantine}).Draw(t, "word")
 	if rapid.Bool().Draw(t, "regex") {
 		config.behind = maxBehind // the window keeps a tail

@@ -3,10 +3,12 @@ package inspect
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
 
+	"sluice/firewall/document"
 	"sluice/vnic/frame"
 )
 
@@ -70,7 +72,7 @@ func FuzzJudge(f *testing.F) {
 	add(tcp(client, server, ackFlag, 10, 1, virus[:30]), tcp(client, server, ackFlag, 60, 1, virus[50:]), tcp(client, server, ackFlag, 30, 1, virus[20:60]))
 	add(tcp(end{client6, 1}, end{server6, 2}, ackFlag, 10, 1, []byte("user=bob&")), udp(end{client6, 1}, end{server6, 2}, virus))
 	add(ip(clientAddr, serverAddr, frame.ProtoICMP, append(make([]byte, 8), virus...)), ip(clientAddr, serverAddr, 47, virus))
-	config, fault := Load([]byte("signatures: [{name: x, regex: 'user=[a-z]+&', action: drop}, {name: y, text: virus, action: quarantine, port: 80}]"))
+	config, fault := Load("s.yaml", []byte("signatures: [{name: x, regex: 'user=[a-z]+&', action: drop}, {name: y, text: virus, action: quarantine, port: 80}]"))
 	if fault != nil {
 		f.Fatal(fault)
 	}
@@ -120,10 +122,11 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte("signatures: []"))
 	f.Add([]byte("? - - -\n: {[}"))
 	f.Fuzz(func(t *testing.T, src []byte) {
-		c, fault := Load(src)
+		c, fault := Load("s.yaml", src)
 		if fault != nil {
-			if fault.Line < 1 || fault.Col < 1 || fault.Msg == "" {
-				t.Fatalf("a fault without a place: %+v", fault)
+			var list document.Errors
+			if !errors.As(fault, &list) || list[0].Line < 1 || list[0].Col < 1 || list[0].Msg == "" {
+				t.Fatalf("a fault without a place: %v", fault)
 			}
 			return
 		}

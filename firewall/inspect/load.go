@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml/ast"
-
 	"sluice/firewall/document"
 	"sluice/vnic/frame"
 )
@@ -49,83 +47,44 @@ func begin() *Config {
 	return c
 }
 
-// Load reads a signature file; an empty one is Default. The fault is the first thing that is wrong in it.
-func Load(src []byte) (*Config, *document.Fault) {
+// Load reads a signature file; an empty one is Default. file is for messages only. The error is document.Errors.
+func Load(file string, src []byte) (*Config, error) {
 	if len(src) == 0 {
 		return Default(), nil
 	}
-	l := &loader{c: begin(), seen: map[string]int{"eicar": 0}}
-	if len(src) > MaxSource {
-		return nil, &document.Fault{Line: 1, Col: 1, Msg: fmt.Sprintf("the file has %d bytes", len(src)), Do: fmt.Sprintf("at most %d are taken", MaxSource)}
+	l := &loader{Reader: document.NewReader(file, src), c: begin(), seen: map[string]int{"eicar": 0}}
+	if root := l.Parse("signature file", "remove it: EICAR is looked for without one", MaxSource); root != nil {
+		l.Fields(root, "the file", map[string]func(*document.Node){"signatures": l.signatures, "anomalies": l.anomalies})
 	}
-	root, fault := document.Parse(src, "signature file", "remove it: EICAR is looked for without one")
-	if fault != nil {
-		return nil, fault
-	}
-	l.fields(root, "the file", map[string]func(ast.Node){"signatures": l.signatures, "anomalies": l.anomalies})
-	if l.fault != nil {
-		return nil, l.fault
+	if err := l.Err(); err != nil {
+		return nil, err
 	}
 	l.c.finish()
 	return l.c, nil
 }
 
-// loader fills a Config from a file. It keeps the first fault only; after one, everything else reads as nothing.
+// loader fills a Config from a file.
 type loader struct {
+	document.Reader
 	c       *Config
-	fault   *document.Fault
 	seen    map[string]int // line of each name
 	strings int            // bytes of all strings
 	regexes int
 }
 
-func (l *loader) fail(n ast.Node, do, format string, args ...any) {
-	if l.fault == nil {
-		line, col := document.Place(n)
-		l.fault = &document.Fault{Line: line, Col: max(col, 1), Msg: fmt.Sprintf(format, args...), Do: do}
+// fail notes an error, unless there is one in this part already, of which it may be a consequence.
+func (l *loader) fail(n *document.Node, do, format string, args ...any) {
+	if !l.Failed() {
+		l.Fail(n, do, format, args...)
 	}
 }
 
-// fields reads a mapping whose keys are known: one function a key.
-func (l *loader) fields(n ast.Node, what string, known map[string]func(ast.Node)) {
-	pairs, ok := document.Pairs(n)
-	if !ok {
-		l.fail(n, "write it as key: value", "%s must be a mapping", what)
-		return
-	}
-	seen := map[string]bool{}
-	for _, p := range pairs {
-		name, ok := document.Name(p)
-		switch {
-		case l.fault != nil:
-			return
-		case !ok:
-			l.fail(p.Key, "write a plain word", "%s has a key that is no plain word", what)
-		case known[name] == nil:
-			words := make([]string, 0, len(known))
-			for k := range known {
-				words = append(words, k)
-			}
-			slices.Sort(words)
-			l.fail(p.Key, "it takes "+strings.Join(words, ", "), "%s has no key %q", what, name)
-		case seen[name]:
-			l.fail(p.Key, "keep one of them", "%s has %s twice", what, name)
-		default:
-			seen[name] = true
-			known[name](p.Value)
-		}
-	}
-}
-
-func (l *loader) word(n ast.Node, what string) string {
-	w, ok := document.Word(n)
-	if !ok {
-		l.fail(n, "write a single word or number", "%s must be one plain value", what)
-	}
+func (l *loader) word(n *document.Node, what string) string {
+	w, _ := l.Word(n, what)
 	return w
 }
 
-func (l *loader) says(n ast.Node, what string, pass bool) frame.Word {
+func (l *loader) says(n *document.Node, what string, pass bool) frame.Word {
 	w := l.word(n, what)
 	word, known := wordNames[w]
 	do := "take one of drop, reset, quarantine"
@@ -138,46 +97,39 @@ func (l *loader) says(n ast.Node, what string, pass bool) frame.Word {
 	return word
 }
 
-func (l *loader) anomalies(n ast.Node) {
-	known := map[string]func(ast.Node){}
+func (l *loader) anomalies(n *document.Node) {
+	known := map[string]func(*document.Node){}
 	for a, k := range anomalyKinds {
-		known[k.name] = func(n ast.Node) { l.c.anomalies[a] = l.says(n, k.name, k.pass) }
+		known[k.name] = func(n *document.Node) { l.c.anomalies[a] = l.says(n, k.name, k.pass) }
 	}
-	l.fields(n, "anomalies", known)
+	l.Fields(n, "anomalies", known)
 }
 
-func (l *loader) signatures(n ast.Node) {
-	list, ok := n.(*ast.SequenceNode)
-	if !ok {
-		l.fail(n, "write it as - {name: ..., text: ...}", "signatures must be a list")
-		return
-	}
-	for _, m := range list.Values {
-		if len(l.c.signatures) > maxSignatures {
-			l.fail(m, fmt.Sprintf("at most %d are taken", maxSignatures), "too many signatures")
-		}
-		if l.fault != nil {
+func (l *loader) signatures(n *document.Node) {
+	for i, m := range l.List(n, "signatures") {
+		if i == maxSignatures {
+			l.Fail(m, fmt.Sprintf("at most %d are taken", maxSignatures), "too many signatures")
 			return
 		}
-		l.signature(m)
+		l.Apart(func() { l.signature(m) })
 	}
 }
 
 // signature reads one entry of the list.
-func (l *loader) signature(n ast.Node) {
+func (l *loader) signature(n *document.Node) {
 	s := signature{word: frame.WordReset}
-	var how, ports ast.Node
-	l.fields(n, "a signature", map[string]func(ast.Node){
-		"name":     func(v ast.Node) { s.name = l.name(v) },
-		"text":     func(v ast.Node) { how = l.one(how, v); s.bytes = []byte(l.word(v, "text")); l.length(v, s.bytes) },
-		"hex":      func(v ast.Node) { how = l.one(how, v); s.bytes = l.hex(v); l.length(v, s.bytes) },
-		"regex":    func(v ast.Node) { how = l.one(how, v); s.regex = l.regex(v) },
-		"action":   func(v ast.Node) { s.word = l.says(v, "action", false) },
-		"protocol": func(v ast.Node) { s.proto = l.protocol(v) },
-		"port":     func(v ast.Node) { ports = v; s.ports = l.ports(v) },
+	var how, ports *document.Node
+	l.Fields(n, "a signature", map[string]func(*document.Node){
+		"name":     func(v *document.Node) { s.name = l.name(v) },
+		"text":     func(v *document.Node) { how = l.one(how, v); s.bytes = []byte(l.word(v, "text")); l.length(v, s.bytes) },
+		"hex":      func(v *document.Node) { how = l.one(how, v); s.bytes = l.hex(v); l.length(v, s.bytes) },
+		"regex":    func(v *document.Node) { how = l.one(how, v); s.regex = l.regex(v) },
+		"action":   func(v *document.Node) { s.word = l.says(v, "action", false) },
+		"protocol": func(v *document.Node) { s.proto = l.protocol(v) },
+		"port":     func(v *document.Node) { ports = v; s.ports = l.ports(v) },
 	})
 	switch {
-	case l.fault != nil:
+	case l.Failed():
 	case s.name == "":
 		l.fail(n, "add name: my-signature", "a signature has no name")
 	case how == nil:
@@ -190,19 +142,19 @@ func (l *loader) signature(n ast.Node) {
 }
 
 // one fails where a signature looks for two things.
-func (l *loader) one(before, n ast.Node) ast.Node {
+func (l *loader) one(before, n *document.Node) *document.Node {
 	if before != nil {
 		l.fail(n, "write two signatures", "a signature is one of text, hex and regex")
 	}
 	return n
 }
 
-func (l *loader) name(n ast.Node) string {
+func (l *loader) name(n *document.Node) string {
 	w := l.word(n, "name")
-	line, _ := document.Place(n)
+	line, _ := n.Place()
 	first, taken := l.seen[w]
 	switch {
-	case l.fault != nil:
+	case l.Failed():
 	case !names.MatchString(w):
 		l.fail(n, "use letters, digits, - _ and ., beginning with a letter", "%q cannot be the name of a signature", w)
 	case taken && first == 0:
@@ -214,10 +166,10 @@ func (l *loader) name(n ast.Node) string {
 	return w
 }
 
-func (l *loader) length(n ast.Node, b []byte) {
+func (l *loader) length(n *document.Node, b []byte) {
 	l.strings += len(b)
 	switch {
-	case l.fault != nil:
+	case l.Failed():
 	case len(b) < minString || len(b) > maxString:
 		l.fail(n, fmt.Sprintf("write %d to %d", minString, maxString), "the signature has %d bytes", len(b))
 	case l.strings > maxStrings:
@@ -225,7 +177,7 @@ func (l *loader) length(n ast.Node, b []byte) {
 	}
 }
 
-func (l *loader) hex(n ast.Node) []byte {
+func (l *loader) hex(n *document.Node) []byte {
 	w := l.word(n, "hex")
 	b, err := hex.DecodeString(strings.ReplaceAll(w, " ", ""))
 	if err != nil {
@@ -234,11 +186,11 @@ func (l *loader) hex(n ast.Node) []byte {
 	return b
 }
 
-func (l *loader) regex(n ast.Node) *regexp.Regexp {
+func (l *loader) regex(n *document.Node) *regexp.Regexp {
 	w := l.word(n, "regex")
 	l.regexes++
 	switch {
-	case l.fault != nil:
+	case l.Failed():
 		return nil
 	case len(w) > maxRegex:
 		l.fail(n, fmt.Sprintf("at most %d are taken", maxRegex), "the regular expression has %d letters", len(w))
@@ -273,7 +225,7 @@ func anchored(r *syntax.Regexp) bool {
 	return slices.ContainsFunc(r.Sub, anchored)
 }
 
-func (l *loader) protocol(n ast.Node) uint8 {
+func (l *loader) protocol(n *document.Node) uint8 {
 	w := l.word(n, "protocol")
 	p := map[string]uint8{"tcp": frame.ProtoTCP, "udp": frame.ProtoUDP, "icmp": frame.ProtoICMP}[w]
 	if p == 0 {
@@ -283,11 +235,8 @@ func (l *loader) protocol(n ast.Node) uint8 {
 }
 
 // ports reads 80, 8000-8010, or a list of them.
-func (l *loader) ports(n ast.Node) (out []portRange) {
-	list := []ast.Node{n}
-	if s, ok := n.(*ast.SequenceNode); ok {
-		list = s.Values
-	}
+func (l *loader) ports(n *document.Node) (out []portRange) {
+	list := l.Items(n, "port")
 	if len(list) == 0 || len(list) > maxPorts {
 		l.fail(n, fmt.Sprintf("write 1 to %d", maxPorts), "port lists %d ports", len(list))
 	}

@@ -80,9 +80,9 @@ type rig struct {
 
 func newRig(t *testing.T, file string) *rig {
 	t.Helper()
-	c, fault := Load([]byte(file))
+	c, fault := Load("s.yaml", []byte(file))
 	if fault != nil {
-		t.Fatalf("%d:%d: %s", fault.Line, fault.Col, fault.Msg)
+		t.Fatal(fault)
 	}
 	return &rig{t, New(c, epoch), epoch}
 }

@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sluice/vswitch/cli"
 	"time"
-
-	"github.com/goccy/go-yaml"
 
 	"sluice/vswitch/control"
 )
@@ -111,7 +110,7 @@ func (r *Report) print(w io.Writer, format string) error {
 		e.SetIndent("", "  ")
 		return e.Encode(r)
 	case "yaml":
-		return yaml.NewEncoder(w, yaml.UseJSONMarshaler()).Encode(r)
+		return cli.WriteYAML(w, r)
 	case "md":
 		_, err := io.WriteString(w, r.markdown())
 		return err

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v4"
 	"golang.org/x/term"
 
 	"sluice/vswitch/control"
@@ -82,10 +82,35 @@ func (o *Output) encode(b *bytes.Buffer, v any) error {
 	if err := enc.Encode(v); err != nil || o.format == "json" {
 		return err
 	}
-	y, err := yaml.JSONToYAML(b.Bytes()) // by way of JSON, so that both have the same names
+	y, err := yamlOf(b.Bytes()) // by way of JSON, so that both have the same names
 	b.Reset()
 	b.Write(y)
 	return err
+}
+
+// WriteYAML writes a value with the names that it has in JSON.
+func WriteYAML(w io.Writer, v any) error {
+	return (&Output{out: w, format: "yaml"}).Print(v, nil)
+}
+
+// yamlOf writes JSON, which is YAML in brackets, as YAML in lines.
+func yamlOf(text []byte) ([]byte, error) {
+	var n yaml.Node
+	if err := yaml.Load(text, &n); err != nil {
+		return nil, err
+	}
+	inLines(&n)
+	return yaml.Dump(&n)
+}
+
+// inLines takes brackets and quotes away; the writer puts them where they are needed.
+func inLines(n *yaml.Node) {
+	if len(n.Content) > 0 || n.Kind == yaml.ScalarNode {
+		n.Style = 0
+	}
+	for _, c := range n.Content {
+		inLines(c)
+	}
 }
 
 // Line gives one of many answers that come one by one: a line of JSON, a YAML document, or what text says.
