@@ -24,16 +24,17 @@ var floors = map[string][]string{
 	"vswitch/user":             {"vswitch", "firewall", "vnic", "vnic/frame"},
 	"vswitch/control":          {"vswitch", "firewall/inspect", "firewall", "vnic/frame"},
 	"vswitch/cli":              {"vswitch/control", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},
+	"labs/boundlog":            {}, // log files of bounded size: the lab's own, and its guests' consoles
 	"labs/guest/confine":       {}, // what a process of a lab starts with and may do: the program, the lab process and guests share it
 	"labs/guest/agent":         {"labs/guest/confine", "firewall/appliance/admin", "firewall/appliance", "firewall/inspect", "firewall", "vnic/frame"},
-	"labs/guest":               {"labs/guest/agent", "labs/guest/confine", "firewall/appliance/admin", "firewall/appliance", "firewall", "vnic", "vnic/frame"},
+	"labs/guest":               {"labs/boundlog", "labs/guest/agent", "labs/guest/confine", "firewall/appliance/admin", "firewall/appliance", "firewall", "vnic", "vnic/frame"},
 	"labs/bench": {
 		"vswitch/user", "vswitch/cli", "vswitch/control", "vswitch", "firewall", "vnic", "vnic/frame",
 	},
 	"labs/probe": {"vnic/frame"}, // in a guest: what a check tries
 	"labs/check": {"labs/probe", "vswitch", "firewall", "vnic/frame"},
 	"labs": {
-		"labs/check", "labs/guest", "labs/guest/agent", "labs/guest/confine", "firewall/appliance/admin", "firewall/appliance", "firewall/inspect", "vswitch/user",
+		"labs/boundlog", "labs/check", "labs/guest", "labs/guest/agent", "labs/guest/confine", "firewall/appliance/admin", "firewall/appliance", "firewall/inspect", "vswitch/user",
 		"vswitch/control", "vswitch/cli", "vswitch", "firewall",
 		"firewall/document", "vnic", "vnic/frame",
 	},

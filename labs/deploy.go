@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/firewall"
+	"sluice/labs/boundlog"
 	"sluice/labs/guest"
 	"sluice/labs/guest/confine"
 	"sluice/vswitch/control"
@@ -253,11 +254,11 @@ func withLog(dir string, err error) error {
 	if !errors.Is(err, errDied) {
 		return err
 	}
-	b, readErr := os.ReadFile(filepath.Join(dir, logFile))
+	b, readErr := boundlog.Tail(filepath.Join(dir, logFile), maxLog)
 	if readErr != nil && !errors.Is(readErr, fs.ErrNotExist) {
 		return errors.Join(err, readErr)
 	}
-	return fmt.Errorf("%w; the end of its log:\n%s", err, b[max(0, len(b)-maxLog):])
+	return fmt.Errorf("%w; the end of its log:\n%s", err, b)
 }
 
 // classOf is the class of an error. That the machine lacks something is also known by guest's sentinel, or a full disk.

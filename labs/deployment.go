@@ -110,6 +110,7 @@ func (l *Lab) machines() []*Guest {
 const (
 	lockFile       = "lock"
 	logFile        = "lab.log"
+	eventsFile     = "events.log"
 	deploymentFile = "deployment.json"
 	guestsDir      = "guests"
 )

@@ -33,6 +33,11 @@ func reported(err error) error {
 }
 
 func serveLab(ctx context.Context, dir string, reports *reporter, reported func() error) (err error) {
+	logs, err := openLogs(dir)
+	if err != nil {
+		return err
+	}
+	defer logs.close()
 	d, err := readDeployment(dir)
 	if err != nil {
 		return fmt.Errorf("read the deployment: %w", err)
@@ -49,6 +54,7 @@ func serveLab(ctx context.Context, dir string, reports *reporter, reported func(
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
+	go logs.keepEvents(w.sw.Events())
 	if err := w.build(ctx, reports.progress); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sluice/labs/boundlog"
 	"sluice/labs/guest/agent"
 )
 
@@ -332,5 +333,30 @@ func TestLabBootFails(t *testing.T) {
 				t.Errorf("a namespace is left: %v", err)
 			}
 		})
+	}
+}
+
+// TestLabConsoleIsBounded has a QEMU guest write to its console more than is kept of that: the end of it is there, and the log within its
+// bound.
+func TestLabConsoleIsBounded(t *testing.T) {
+	dir := t.TempDir()
+	m := boot(t, Spec{Lab: "sl-guest-console", Name: "g", Kind: QEMU, Dir: dir, Image: testImage(t), Accel: TCG})
+	shell(t, m, "head -c 400000 /dev/zero >/dev/ttyS0; echo the end >/dev/ttyS0")
+	path := filepath.Join(dir, bootLog)
+	for deadline := time.Now().Add(time.Minute); ; {
+		end, err := boundlog.Tail(path, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(end), "the end") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the log ends with %q", end)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	if info, err := os.Stat(path); err != nil || info.Size() > logBytes {
+		t.Errorf("the log has %d bytes, %v; want at most %d", info.Size(), err, logBytes)
 	}
 }

@@ -30,31 +30,37 @@ const kernelArgs = "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off no_t
 
 // startQEMU starts a guest's QEMU. It opens no file by a path of ours: what it needs it inherits, because it runs as a user
 // that may read nothing.
-func startQEMU(s *Spec) (*exec.Cmd, error) {
+// What QEMU and the guest's serial line say comes by said, which ends with QEMU.
+func startQEMU(s *Spec) (cmd *exec.Cmd, said *os.File, err error) {
 	path, err := exec.LookPath(qemuProgram)
 	if err != nil {
-		return nil, fmt.Errorf("%w: apt-get install %s", ErrMissing, qemuPackage)
+		return nil, nil, fmt.Errorf("%w: apt-get install %s", ErrMissing, qemuPackage)
 	}
 	q := &qemu{user: credential(s)}
 	defer q.close()
-	if err := q.openLog(filepath.Join(s.Dir, bootLog)); err != nil {
-		return nil, noSpace(fmt.Errorf("open the boot log: %w", err))
+	if said, err = q.openLog(); err != nil {
+		return nil, nil, fmt.Errorf("make a pipe for the boot log: %w", err)
 	}
+	defer func() {
+		if err != nil {
+			said.Close()
+		}
+	}()
 	if err := q.arguments(s); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	cmd := exec.Command(path, q.args...)
+	cmd = exec.Command(path, q.args...)
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/bin:/bin"}
 	cmd.Stdout, cmd.Stderr = q.log, q.log
 	cmd.ExtraFiles = q.files
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: q.user}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start QEMU: %w", err)
+		return nil, nil, fmt.Errorf("start QEMU: %w", err)
 	}
 	// Where memory is short a guest ends before its lab does. That is a wish: a guest that has ended already is told of elsewhere.
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", cmd.Process.Pid), []byte(strconv.Itoa(agent.OOM)), 0)
-	return cmd, nil
+	return cmd, said, nil
 }
 
 // credential is the user that QEMU runs as; it is in the group that owns /dev/kvm only where it needs that.
@@ -164,17 +170,22 @@ func (q *qemu) addLines(dir string) error {
 	return nil
 }
 
-// openLog begins a new boot log. It is QEMU's, which opens it again for the serial line.
-func (q *qemu) openLog(path string) error {
-	log, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o600)
+// openLog makes the pipe by which QEMU says what there is to say: a guest may write to its console without end, so it writes no file. The
+// pipe's end is QEMU's own, which opens it again for the serial line.
+func (q *qemu) openLog() (said *os.File, err error) {
+	said, log, err := os.Pipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	q.log, q.owned = log, append(q.owned, log)
 	if q.user == nil {
-		return nil
+		return said, nil
 	}
-	return log.Chown(int(q.user.Uid), int(q.user.Gid))
+	if err := log.Chown(int(q.user.Uid), int(q.user.Gid)); err != nil {
+		said.Close()
+		return nil, err
+	}
+	return said, nil
 }
 
 // listenUnix makes a listening socket that only this user may connect to, in place of an old one.

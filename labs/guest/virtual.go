@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"sluice/labs/boundlog"
 	"sluice/labs/guest/agent"
 )
 
@@ -68,14 +69,21 @@ func closeTAPs(nics []NIC) {
 func (v *virtual) bootOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
 	defer cancel()
-	cmd, err := startQEMU(&v.spec)
+	cmd, said, err := startQEMU(&v.spec)
 	if err != nil {
+		return err
+	}
+	logged, err := v.keepLog(said)
+	if err != nil {
+		cmd.Process.Kill()
+		cmd.Wait()
 		return err
 	}
 	gone := make(chan struct{})
 	var exit error
 	go func() {
 		exit = cmd.Wait()
+		<-logged
 		close(gone)
 		cancel() // nobody will answer
 	}()
@@ -96,6 +104,31 @@ func (v *virtual) bootOnce(ctx context.Context) error {
 	}()
 	go v.keepAgent()
 	return nil
+}
+
+// logBytes is what is kept of what a guest says on its console, and QEMU of itself.
+const logBytes = 256 << 10
+
+// keepLog begins a new boot log, and keeps the end of what is said in it; logged is closed when all of it is there.
+func (v *virtual) keepLog(said *os.File) (logged <-chan struct{}, err error) {
+	path := filepath.Join(v.spec.Dir, bootLog)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		said.Close()
+		return nil, fmt.Errorf("begin the boot log: %w", err)
+	}
+	log, err := boundlog.Open(path, logBytes)
+	if err != nil {
+		said.Close()
+		return nil, noSpace(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		log.Fill(said)
+		log.Close()
+		said.Close()
+	}()
+	return done, nil
 }
 
 func (v *virtual) dialAgent(ctx context.Context) (*agent.Client, error) {
@@ -134,11 +167,11 @@ func (v *virtual) keepAgent() {
 
 // lastWords is the end of the boot log, for an error's text: a guest wrote it.
 func (v *virtual) lastWords() string {
-	b, err := os.ReadFile(filepath.Join(v.spec.Dir, bootLog))
+	b, err := boundlog.Tail(filepath.Join(v.spec.Dir, bootLog), 2048)
 	if err != nil {
 		return err.Error()
 	}
-	return lastLines(agent.Printable(string(b[max(0, len(b)-4096):])), 12)
+	return lastLines(agent.Printable(string(b)), 12)
 }
 
 func (v *virtual) PIDs() []int {
