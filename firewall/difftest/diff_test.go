@@ -80,7 +80,7 @@ func TestRootEngineEqualsNFT(t *testing.T) {
 				if got[i] != want && equal && !reasoned(s, got[i], want) {
 					equal = false
 					differences++
-					t.Errorf("policy %d:\n%s\n%s\n%s", done/session, text, related(history), history[len(history)-1])
+					t.Errorf("policy %d:\n%s\n%s\n%s\n%x", done/session, text, related(history), history[len(history)-1], s.eth)
 				}
 			}
 		}

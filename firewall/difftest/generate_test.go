@@ -159,7 +159,7 @@ func (g *generator) packet(number uint32) sent {
 	}
 	s.whole = serialize(append([]gopacket.SerializableLayer{eth, ip}, rest...))
 	s.eth = s.whole
-	if _, isTCP := rest[0].(*layers.TCP); isTCP {
+	if slices.ContainsFunc(rest, func(l gopacket.SerializableLayer) bool { return l.LayerType() == layers.LayerTypeTCP }) {
 		fragmented = false // how long such a segment is the engine does not know, so it checks no windows after it
 	}
 	if fragmented {
