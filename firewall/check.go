@@ -274,8 +274,11 @@ func (p *Program) begin(cx *Context, pt Point, k *frame.Key, s *shard, id *flowI
 	if k.Proto == frame.ProtoTCP {
 		start, mayBegin = p.beginTCP(k)
 	}
-	if !mayBegin {
+	switch {
+	case !mayBegin:
 		return p.refuse(cx, pt, frame.ReasonState, "no flow is known, and this may not begin one")
+	case !cx.partial && !frame.L4Holds(cx.Eth, k):
+		return p.refuse(cx, pt, frame.ReasonChecksum, "its checksum is wrong: it begins no flow")
 	}
 	v := Verdict{Action: Pass}
 	if p.enforce {

@@ -102,6 +102,9 @@ func (p *Policy) onLink(port frame.PortID, k *frame.Key) bool {
 // checkError judges an ICMP error by the packet inside it: it passes where a packet of that flow would pass that goes the same way as
 // the error, and where the error goes to whom the packet came from.
 func (p *Program) checkError(cx *Context, pt Point, k *frame.Key) Verdict {
+	if !cx.partial && !frame.L4Holds(cx.Eth, k) {
+		return p.refuse(cx, pt, frame.ReasonChecksum, "an ICMP error whose checksum is wrong")
+	}
 	inner, ok := insideError(cx.Eth, k)
 	if !ok || inner.Src != k.Dst {
 		return p.refuse(cx, pt, frame.ReasonState, "an ICMP error about no packet of whom it goes to")

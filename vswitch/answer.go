@@ -72,6 +72,9 @@ func (w *Walker) speak(f *frame.Frame, to frame.PortID) {
 // reject answers a frame as nft's "reject with tcp reset" and "reject with icmpx admin-prohibited" do
 // (net/ipv4/netfilter/nf_reject_ipv4.c).
 func (w *Walker) reject(f *frame.Frame, k *frame.Key) {
+	if !w.mayReject(f, k) {
+		return
+	}
 	if k.Proto == frame.ProtoTCP && k.Has(frame.KeyL4) {
 		w.reset(k)
 		return

@@ -106,6 +106,11 @@ func (w *Walker) admit(f *frame.Frame, k *frame.Key, p *Port) (firewall.Verdict,
 	}
 	v := w.check(f, k, p, firewall.FromGuest)
 	if v.Action != firewall.Pass && v.Action != firewall.Steer {
+		if ofPolicy(v) {
+			if reason := w.routerFirst(f, k, p); reason != frame.ReasonNone {
+				return v, reason
+			}
+		}
 		if v.Flags&firewall.VerdictReject != 0 {
 			w.reject(f, k)
 		}

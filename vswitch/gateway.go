@@ -25,23 +25,11 @@ func (w *Walker) routeIP(f *frame.Frame, k *frame.Key, p *Port, seg *Segment) fr
 		w.local(f, k)
 		return w.atGateway()
 	}
-	if isGroup(k.Dst) || linkLocal(k.Dst) || linkLocal(k.Src) || unspecified(k.Src) {
-		return w.because("route", frame.ReasonNoRoute) // these stay on their segment (RFC 4291 2.5.6, RFC 1812 5.3.7)
-	}
-	if to == 0 || len(w.plan.Segments[to].Gateways) == 0 { // none, or one that keeps to itself
-		w.complain(f, k, noRoute, 0)
-		return w.because("route", frame.ReasonNoRoute)
+	if r := w.obstacle(f, k, to); r != frame.ReasonNone {
+		return w.because("route", r)
 	}
 	out := &w.plan.Segments[to]
 	w.say("route", func() string { return k.Dst.IP().String() + " is on " + out.Name })
-	if k.TTL <= 1 {
-		w.complain(f, k, ttlExceeded, 0)
-		return w.because("route", frame.ReasonTTL)
-	}
-	if n := packetLen(f, k); out.MTU > 0 && n > out.MTU {
-		w.complain(f, k, tooBig, uint32(out.MTU))
-		return w.because("route", frame.ReasonTooBig)
-	}
 	if h, known = w.nextHop(to, k.Dst, h, known); !known {
 		return w.unresolved(f, k, to)
 	}
@@ -52,6 +40,26 @@ func (w *Walker) routeIP(f *frame.Frame, k *frame.Key, p *Port, seg *Segment) fr
 	frame.PutEth(f.Eth(), h.mac, out.GatewayMAC, k.EtherType)
 	w.say("forward", func() string { return macString(h.mac) + " is behind " + w.nameOf(h.port) })
 	w.deliver(f, k, h.port)
+	return frame.ReasonNone
+}
+
+// obstacle is why a packet cannot be forwarded to a segment, which is 0 where none has its destination; who sent it is told.
+func (w *Walker) obstacle(f *frame.Frame, k *frame.Key, to frame.SegmentID) frame.Reason {
+	if isGroup(k.Dst) || linkLocal(k.Dst) || linkLocal(k.Src) || unspecified(k.Src) || w.plan.directedBroadcast(k.Dst) {
+		return frame.ReasonNoRoute // these stay on their segment (RFC 4291 2.5.6, RFC 1812 5.3.7, RFC 2644)
+	}
+	if to == 0 || len(w.plan.Segments[to].Gateways) == 0 { // none, or one that keeps to itself
+		w.complain(f, k, noRoute, 0)
+		return frame.ReasonNoRoute
+	}
+	if k.TTL <= 1 {
+		w.complain(f, k, ttlExceeded, 0)
+		return frame.ReasonTTL
+	}
+	if mtu := w.plan.Segments[to].MTU; mtu > 0 && packetLen(f, k) > mtu {
+		w.complain(f, k, tooBig, uint32(mtu))
+		return frame.ReasonTooBig
+	}
 	return frame.ReasonNone
 }
 

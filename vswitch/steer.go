@@ -159,6 +159,9 @@ func (w *Walker) steer(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
 	if st.out == nil || st.port == 0 || p.ID > frame.MaxSteerPort {
 		return w.because("steer", frame.ReasonFailed)
 	}
+	if reason := w.routerFirst(f, k, p); reason != frame.ReasonNone {
+		return reason
+	}
 	if out := w.aim(k, p); out != nil && w.plan.Program.Enforces() && w.refused(f, k, out) {
 		return frame.ReasonNone
 	}

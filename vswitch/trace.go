@@ -138,6 +138,7 @@ func (t *tracer) build(r TraceRequest, src, dst end) *frame.Frame {
 	} else {
 		frame.PutIPv4(b[frame.MinLen:], src.addr, dst.addr, proto, ourTTL, l3+l4)
 	}
+	frame.SetL4Checksum(b[frame.MinLen+l3:], src.addr, dst.addr, proto)
 	return f
 }
 

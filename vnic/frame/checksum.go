@@ -55,6 +55,51 @@ func pseudo(src, dst Addr, proto uint8, length int) uint64 {
 	return sum(dst[:], sum(src[:], uint64(length)+uint64(proto)))
 }
 
+// headerHolds says whether the checksum of an IPv4 header, of 20 bytes or more, is right (RFC 1812 5.2.2). Every frame comes by here.
+func headerHolds(h []byte) bool {
+	s := uint64(binary.BigEndian.Uint32(h)) + uint64(binary.BigEndian.Uint32(h[4:])) + uint64(binary.BigEndian.Uint32(h[8:])) +
+		uint64(binary.BigEndian.Uint32(h[12:])) + uint64(binary.BigEndian.Uint32(h[16:]))
+	for h = h[20:]; len(h) >= 4; h = h[4:] {
+		s += uint64(binary.BigEndian.Uint32(h))
+	}
+	return fold(s) == 0
+}
+
+// L4Holds says whether the checksum of a packet's TCP, UDP, ICMP or ICMPv6 is right, as far as it can be known. eth is the frame that k was
+// parsed from. It says yes of what has no such checksum: a fragment, another protocol, UDP whose sender left it out (for IPv6, too: a router does
+// not ask), what the virtio_net_hdr speaks of (KeySummed), and what is not in eth. It sums up what the IP header says is there, as Linux's conntrack does.
+func L4Holds(eth []byte, k *Key) bool {
+	end := int(k.L3) + int(k.L3Len)
+	if k.Flags&(KeyL4|KeySummed|KeyFragment) != KeyL4 || len(eth) < end || int(k.L4)+8 > end {
+		return true
+	}
+	l4 := eth[k.L4:end]
+	switch {
+	case k.Proto == ProtoICMP:
+		return Checksum(l4) == 0
+	case k.Proto == ProtoUDP && l4[6]|l4[7] == 0:
+		return true
+	}
+	return L4Checksum(k.Src, k.Dst, k.Proto, l4) == 0
+}
+
+// SetL4Checksum writes the checksum of an L4 packet; of a protocol that has none that we know, nothing.
+func SetL4Checksum(l4 []byte, src, dst Addr, proto uint8) {
+	at := checksumOffset(proto)
+	if at < 0 {
+		return
+	}
+	l4[at], l4[at+1] = 0, 0
+	c := L4Checksum(src, dst, proto, l4)
+	if proto == ProtoICMP {
+		c = Checksum(l4)
+	}
+	if c == 0 && proto == ProtoUDP {
+		c = 0xffff // 0 says that there is none (RFC 768)
+	}
+	binary.BigEndian.PutUint16(l4[at:], c)
+}
+
 // SetIPv4Checksum writes the checksum of the IPv4 header that begins at ip and has its length field (IHL) filled in.
 func SetIPv4Checksum(ip []byte) {
 	h := ip[:int(ip[0]&15)*4]

@@ -24,6 +24,7 @@ const (
 	KeyL4                           // the L4 header is there and whole, and its fields are filled in
 	KeyGroup                        // the destination MAC is a group address
 	KeyGSO                          // more than one packet of L4 payload in one frame
+	KeySummed                       // the virtio_net_hdr says that there is no L4 checksum to look at: it is still to be made, or was verified
 )
 
 // EtherTypes (IEEE 802 numbers), IP protocols (IANA) and TCP flags (RFC 9293) that the project looks at.

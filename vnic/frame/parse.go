@@ -33,6 +33,9 @@ func Parse(f *Frame, k *Key) Reason {
 		return r
 	}
 	v := f.Vnet()
+	if v.Flags()&(VnetNeedsCsum|VnetDataValid) != 0 {
+		k.Flags |= KeySummed
+	}
 	if v.Plain() {
 		return ReasonNone
 	}
@@ -61,6 +64,12 @@ func parseIPv4(b []byte, k *Key) Reason {
 	}
 	if total > len(ip) {
 		return ReasonShort
+	}
+	if !headerHolds(ip[:head]) {
+		return ReasonChecksum
+	}
+	if head > 20 && !optionsIPv4(ip[20:head]) {
+		return ReasonOptions
 	}
 	k.Flags |= KeyIPv4
 	k.TOS, k.TTL, k.Proto = ip[1], ip[8], ip[9]
@@ -116,6 +125,13 @@ func badIPv6(src, dst *Addr) bool {
 // parseExtensions walks the chain of extension headers, and leaves Proto and L4 at what comes after.
 func parseExtensions(ip []byte, k *Key) Reason {
 	at := 40
+	if k.Proto == extHopByHop {
+		if _, end, _, ok := skipExtension(ip, k.Proto, at); !ok || end > len(ip) {
+			return ReasonShort
+		} else if !optionsHopByHop(ip[at:end]) {
+			return ReasonOptions
+		}
+	}
 	for range maxExtensions + 1 {
 		next, behind, more, ok := skipExtension(ip, k.Proto, at)
 		switch {

@@ -14,6 +14,8 @@ const (
 	ReasonBadVnet    // the virtio_net_hdr contradicts the frame
 	ReasonBadAddress // a source address that nobody can have: multicast, unspecified, loopback
 	ReasonFragment   // a fragment that is not taken
+	ReasonChecksum   // bad-checksum: of the IPv4 header; or of TCP, UDP or ICMP, where it would begin a flow
+	ReasonOptions    // ip-options: a source route, malformed options, or such as forbid that they be passed over
 
 	// What the switch says.
 	ReasonNoPort      // no such port, or it has gone
@@ -56,7 +58,7 @@ const Reasons = int(reasonCount)
 
 var reasonNames = [Reasons]string{
 	"none",
-	"short", "bad-offset", "bad-vnet", "bad-address", "fragment",
+	"short", "bad-offset", "bad-vnet", "bad-address", "fragment", "bad-checksum", "ip-options",
 	"no-port", "not-service", "not-steered", "probe", "replayed", "same-port", "no-output", "own-gateway", "ttl", "no-route", "no-neighbour",
 	"learn-limit", "reserved",
 	"rule", "reject", "default", "state-mismatch", "window", "state-limit", "spoofguard", "revoked", "inspected", "failed",

@@ -10,6 +10,10 @@ type Vnet [VnetLen]byte
 // needs the whole sum must finish it (VIRTIO_NET_HDR_F_NEEDS_CSUM, include/uapi/linux/virtio_net.h).
 const VnetNeedsCsum = 1
 
+// VnetDataValid in Flags says that the host's kernel knows the L4 checksum to be right (VIRTIO_NET_HDR_F_DATA_VALID). A guest cannot say it: the
+// kernel passes over the flag in what a guest sends.
+const VnetDataValid = 2
+
 // The values of GSOType (include/uapi/linux/virtio_net.h). GSOECN is a bit beside the TCP types.
 const (
 	GSONone  = 0

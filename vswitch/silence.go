@@ -1,0 +1,57 @@
+package vswitch
+
+import (
+	"sluice/firewall"
+	"sluice/vnic/frame"
+)
+
+// mayReject says whether a frame that a rule rejects is answered. Nobody answers what was for many, what came from no single host, a later
+// fragment, or what its checksum says is not what was sent (RFC 1122 3.2.2, RFC 1812 4.3.2.7; nf_reject_ipv4.c). Errors about errors, and
+// resets of resets, are kept back where they are made.
+func (w *Walker) mayReject(f *frame.Frame, k *frame.Key) bool {
+	if k.Flags&(frame.KeyGroup|frame.KeyLater) != 0 || isGroup(k.Dst) || unspecified(k.Src) || isGroup(k.Src) {
+		return false
+	}
+	return !w.plan.directedBroadcast(k.Dst) && !w.plan.directedBroadcast(k.Src) && frame.L4Holds(f.Eth(), k)
+}
+
+// directedBroadcast says whether an address is a segment's broadcast address.
+func (p *Plan) directedBroadcast(a frame.Addr) bool {
+	for i := range p.net {
+		if a == p.net[i].broadcast && a != (frame.Addr{}) {
+			return true
+		}
+	}
+	return false
+}
+
+// routerFirst does for a frame what a router does before its firewall is asked: Linux finds the way, looks at the TTL and compares the length
+// with the MTU in ip_forward, and only then calls the forward hook. So what could not have been forwarded anyway is answered as that, whatever
+// the policy says of it. It is asked where the policy has denied a frame, and before one is steered; elsewhere routeIP does it.
+func (w *Walker) routerFirst(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
+	seg := &w.plan.Segments[p.Segment]
+	switch {
+	case k.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0, k.Has(frame.KeyGroup), k.DstMAC != seg.GatewayMAC, len(seg.Gateways) == 0:
+		return frame.ReasonNone // not for the router
+	case seg.GatewayPort != 0, w.plan.net[p.Segment].orphan, neighbourTalk(k):
+		return frame.ReasonNone
+	}
+	to, h, known := w.plan.route(k.Dst)
+	if known && h.port == 0 {
+		return frame.ReasonNone // for the gateway itself
+	}
+	if r := w.obstacle(f, k, to); r != frame.ReasonNone {
+		return w.because("route", r)
+	}
+	return frame.ReasonNone
+}
+
+// ofPolicy says whether a verdict is one that a firewall's forward hook would give, so that a router has looked for the way before.
+func ofPolicy(v firewall.Verdict) bool {
+	switch v.Reason {
+	case frame.ReasonRule, frame.ReasonReject, frame.ReasonDefault, frame.ReasonState, frame.ReasonWindow, frame.ReasonFlows, frame.ReasonRevoked,
+		frame.ReasonChecksum, frame.ReasonInspected:
+		return true
+	}
+	return false
+}
