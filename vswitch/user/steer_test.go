@@ -154,7 +154,10 @@ func TestReturns(t *testing.T) {
 			f.Unwrap(&switchOuter, &frame.Ticket{})
 			f.Wrap(&farOuter, frame.NewVNI(1, portClient, true), nil, 1)
 		}, false, "not-steered", false},
-		{"from elsewhere", firewall.Tunnel, func(_ *rig, f *frame.Frame) { f.Eth()[frame.MinLen+12]++ }, false, "not-steered", false},
+		{"from elsewhere", firewall.Tunnel, func(_ *rig, f *frame.Frame) {
+			f.Eth()[frame.MinLen+12]++
+			frame.SetIPv4Checksum(f.Eth()[frame.MinLen:])
+		}, false, "not-steered", false},
 		{"with a virtio_net_hdr that lies", firewall.Inspect, func(_ *rig, f *frame.Frame) { f.Eth()[ticketAt+20] = frame.VnetNeedsCsum }, false, "bad-vnet", false},
 	} {
 		r := newRig(t)
