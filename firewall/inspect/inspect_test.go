@@ -161,6 +161,7 @@ func TestAnomalies(t *testing.T) {
 	cut.Len -= 2
 	later := seg(ackFlag, seq, "GET /")
 	later.Eth()[frame.MinLen+7] = 100
+	frame.SetIPv4Checksum(later.Eth()[frame.MinLen:])
 	for _, c := range []struct {
 		name string
 		f    *frame.Frame
