@@ -195,6 +195,9 @@ func (f tracked) record(ms uint32, p *Program, timeouts *[states]uint32) FlowRec
 		Bytes:   [2]uint64{f.bytes(0), f.bytes(1)},
 		Service: serviceName(f.proto(), id.bPort()),
 	}
+	if kind := f.kind(); kind != 0 {
+		r.ICMPType, r.ICMPCode = uint8(kind>>8), uint8(kind)
+	}
 	if f.proto() == frame.ProtoTCP {
 		for i := range r.TCP {
 			r.TCP[i] = tcpSide(f.options[i])

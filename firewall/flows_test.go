@@ -30,10 +30,10 @@ func TestExportImport(t *testing.T) {
 		t.Fatalf("exported %+v", recs)
 	}
 	to := newWorld(t, mustCompile(t, p, Fast))
-	if n := to.cx.Flows.Import(to.cx.Now, recs); n != 3 {
+	if n, _ := to.cx.Flows.Import(to.cx.Now, recs); n != 3 {
 		t.Errorf("imported %d", n)
 	}
-	if n := to.cx.Flows.Import(to.cx.Now, recs); n != 0 {
+	if n, _ := to.cx.Flows.Import(to.cx.Now, recs); n != 0 {
 		t.Errorf("imported %d again", n)
 	}
 	for _, s := range []string{"server > client tcp 80 4000 A", "server6 > client6 udp 5201 9", "server > client echo-reply 7"} {

@@ -66,7 +66,7 @@ func FuzzImport(f *testing.F) {
 		r.Src = addrPort(frame.Addr(in), binary.BigEndian.Uint16(in[32:]))
 		r.Dst = addrPort(frame.Addr(in[16:]), binary.BigEndian.Uint16(in[34:]))
 		table := NewFlows(FlowsConfig{Max: 4096})
-		if n := table.Import(1e15, []FlowRecord{r, r}); n != 1 {
+		if n, _ := table.Import(1e15, []FlowRecord{r, r}); n != 1 {
 			t.Fatalf("imported %d", n)
 		}
 		checkTable(t, table)

@@ -91,31 +91,37 @@ func (e tracked) goesOn(ms uint32, timeouts *[states]uint32, since Mark) bool {
 	return !e.expired(ms, timeouts) && !e.state.over() && (since == 0 || int8(e.changed-uint8(since)) >= 0)
 }
 
-// Import adds the flows that the table lacks, and says how many. They are evaluated by the program at their next frame.
-func (f *Flows) Import(now int64, recs []FlowRecord) (n int) {
+// Import adds the flows that the table lacks. It says how many it has added, and how many of the others it cannot hold. They are evaluated
+// by the program at their next frame.
+func (f *Flows) Import(now int64, recs []FlowRecord) (added, left int) {
 	ms, timeouts := milliseconds(now), f.timeouts()
 	for i := range recs {
-		if f.importOne(ms, &recs[i], timeouts) {
-			n++
+		switch isNew, ok := f.importOne(ms, &recs[i], timeouts); {
+		case !ok:
+			left++
+		case isNew:
+			added++
 		}
 	}
-	return n
+	return added, left
 }
 
-func (f *Flows) importOne(ms uint32, r *FlowRecord, timeouts *[states]uint32) bool {
+// importOne says whether the table has the flow then, and whether it is new to it.
+func (f *Flows) importOne(ms uint32, r *FlowRecord, timeouts *[states]uint32) (isNew, ok bool) {
 	src, dst := r.Src.Addr(), r.Dst.Addr()
 	if !src.IsValid() || !dst.IsValid() {
-		return false
+		return false, false
 	}
 	k := frame.Key{
 		Proto: r.Proto, Src: frame.AddrFrom(src), Dst: frame.AddrFrom(dst), SrcPort: r.Src.Port(), DstPort: r.Dst.Port(),
 	}
+	kind, code, asks := r.Request()
+	if !asks && !HasPorts(r.Proto) {
+		k.SrcPort, k.DstPort = 0, 0 // where the other table has more of them, here they are one flow
+	}
 	id, swapped := identify(&k)
-	switch r.Proto {
-	case frame.ProtoICMP:
-		id.ask(r.Src.Port(), icmpEcho, 0, swapped)
-	case frame.ProtoICMPv6:
-		id.ask(r.Src.Port(), icmp6Echo, 0, swapped)
+	if asks {
+		id.ask(r.Src.Port(), kind, code, swapped)
 	}
 	h := id.hash()
 	s := f.shard(h)
@@ -123,13 +129,13 @@ func (f *Flows) importOne(ms uint32, r *FlowRecord, timeouts *[states]uint32) bo
 	defer s.mu.Unlock()
 	if old := s.find(&id, h); old.flow != nil {
 		if !old.expired(ms, timeouts) {
-			return false
+			return false, true
 		}
 		f.remove(s, old)
 	}
 	e := f.insert(s, &id, h, 0, ms)
 	if e.flow == nil {
-		return false
+		return false, false
 	}
 	e.state = parseState(r)
 	// What the other table has left of the flow's time is kept, where it is less than a new flow would have.
@@ -151,7 +157,7 @@ func (f *Flows) importOne(ms uint32, r *FlowRecord, timeouts *[states]uint32) bo
 			e.flags |= flowAssured
 		}
 	}
-	return true
+	return true, true
 }
 
 // allows says whether the policy allows a flow's first packet along its whole way.

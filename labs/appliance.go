@@ -47,12 +47,20 @@ func (s slowSide) SetPolicy(ctx context.Context, nft string, _ uint64) error {
 	return a.ApplyNFT(ctx, nft)
 }
 
-func (s slowSide) PutFlows(ctx context.Context, f []firewall.FlowRecord) (int, error) {
+func (s slowSide) PutFlows(ctx context.Context, f []firewall.FlowRecord) (firewall.Carried, error) {
 	a, err := s.agent()
 	if err != nil {
-		return 0, err
+		return firewall.Carried{}, err
 	}
 	return a.PutFlows(ctx, f)
+}
+
+func (s slowSide) FlushFlows(ctx context.Context) error {
+	a, err := s.agent()
+	if err != nil {
+		return err
+	}
+	return a.FlushFlows(ctx)
 }
 
 func (s slowSide) Flows(ctx context.Context) ([]firewall.FlowRecord, error) {

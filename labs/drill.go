@@ -116,10 +116,10 @@ func (w *world) bringBack(ctx context.Context, r *resident) error {
 	if err := w.boot(ctx, r, func(what string) { slog.Info(what) }); err != nil {
 		return err
 	}
-	w.sw.SetAppliance(slowSide{r.machine(), w.desk})
 	if err := w.join(ctx, r); err != nil {
 		return err
 	}
+	w.sw.SetAppliance(slowSide{r.machine(), w.desk}) // with all its ports: from now on the switch may recover it by itself
 	if err := w.sw.Recover(ctx); err != nil {
 		return fmt.Errorf("give it the policy and the flows: %w", err)
 	}

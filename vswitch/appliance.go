@@ -15,12 +15,14 @@ type Appliance interface {
 	Ready(context.Context) error
 	// SetPolicy applies a whole nftables ruleset at once, or leaves the old one.
 	SetPolicy(ctx context.Context, nft string, generation uint64) error
-	// PutFlows makes conntrack know the flows, and says how many it now knows. A flow that is there already counts.
-	PutFlows(context.Context, []firewall.FlowRecord) (int, error)
+	// PutFlows makes conntrack know the flows, and says which it did not take. A flow that is there already is taken.
+	PutFlows(context.Context, []firewall.FlowRecord) (firewall.Carried, error)
 	// Flows is what conntrack knows.
 	Flows(context.Context) ([]firewall.FlowRecord, error)
 	// DeleteFlows makes conntrack forget flows, and says how many it knew.
 	DeleteFlows(context.Context, []firewall.FlowRecord) (int, error)
+	// FlushFlows makes conntrack forget all flows.
+	FlushFlows(context.Context) error
 	// Steer makes the appliance ready for the frames of a session. Called again for the same session with other ports, it makes what
 	// is missing; other sessions go on. errors.ErrUnsupported says that it lacks the parts.
 	Steer(context.Context, firewall.SteerSpec) error

@@ -13,6 +13,7 @@ type counters struct {
 	copies              atomic.Uint64
 	batches, wakes      atomic.Uint64 // that the port's goroutine has read, and before how many of them it had to wait
 	slow, slowBytes     atomic.Uint64 // of those in, what was sent to the appliance
+	unasked             atomic.Uint64 // of those in, what passed it by, because it had failed
 	dropped             [frame.Reasons]atomic.Uint64
 	down                atomic.Bool   // the NIC has failed
 	generation          atomic.Uint64 // of the policy that every frame of the port has met since the last change
@@ -26,6 +27,7 @@ type counters struct {
 type tally struct {
 	frames, bytes, copies uint64
 	slow, slowBytes       uint64
+	unasked               uint64
 	batches, wakes        uint64
 	dropped               [frame.Reasons]uint32
 	drops                 bool // whether dropped has anything
@@ -54,6 +56,10 @@ func (t *tally) flush(c *counters) {
 	if t.slow > 0 {
 		c.slow.Add(t.slow)
 		c.slowBytes.Add(t.slowBytes)
+	}
+	if t.unasked > 0 {
+		c.unasked.Add(t.unasked)
+		t.unasked = 0
 	}
 	if t.drops {
 		for r, n := range t.dropped {

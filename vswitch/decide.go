@@ -42,6 +42,8 @@ func (w *Walker) decide(f *frame.Frame) {
 		if n := len(w.outputs); n > 0 && w.plan.Ports[w.outputs[n-1].Port].Service { // the switch's own words come first
 			w.tally.slow++ // once, in however many pieces it went
 			w.tally.slowBytes += w.sent
+		} else if w.plan.Bypassed && n > 0 && w.wouldMeet(&w.key) {
+			w.tally.unasked++
 		}
 		return
 	}
@@ -57,6 +59,12 @@ func (w *Walker) decide(f *frame.Frame) {
 		w.tally.drop(reason)
 	}
 	w.log.unmark(w.mark)
+}
+
+// wouldMeet says whether a frame that was delivered would have met the appliance, had that not failed: in slow, what leaves its segment.
+func (w *Walker) wouldMeet(k *frame.Key) bool {
+	p := w.plan.port(w.port)
+	return p != nil && !p.Service && (w.plan.Placement != firewall.Slow || k.DstMAC == w.plan.Segments[p.Segment].GatewayMAC)
 }
 
 // walk is steps 1 to 5. A reason other than none means that the frame went nowhere.

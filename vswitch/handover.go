@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
+	"time"
 
 	"sluice/firewall"
 	"sluice/vnic/frame"
@@ -41,22 +41,36 @@ func (c *change) alive() int {
 // new since, and lets them go by the new plan.
 func (c *change) carryToAppliance(ctx context.Context) error {
 	s := c.s
-	limited, cancel := context.WithTimeout(ctx, carryAtMost)
+	limited, cancel := context.WithTimeout(ctx, c.carryAtMost())
 	defer cancel()
 	mark := s.core.flows.Mark()
 	flows := c.routed(s.core.flows.Export(s.core.Now(), c.program, 0))
-	if err := s.forgetOthers(limited, flows); err != nil {
+	knows, err := s.forgetOthers(limited, flows)
+	if err != nil {
 		return err
 	}
-	if err := s.putFlows(limited, flows); err != nil {
+	if err := c.putFlows(limited, flows, knows); err != nil {
 		return err
 	}
 	return c.held(ctx, func() error {
 		since := c.routed(s.core.flows.Export(s.core.Now(), c.program, mark))
-		c.carried = union(flows, since)
-		return s.putFlows(limited, since)
+		if err := c.putFlows(limited, since, knows); err != nil {
+			return err
+		}
+		c.carried, c.anew = 0, 0
+		for _, known := range knows {
+			if known {
+				c.carried++
+			} else {
+				c.anew++
+			}
+		}
+		return nil
 	})
 }
+
+// carryAtMost is how long the appliance may take for the flows. A recovery that has failed is given longer.
+func (c *change) carryAtMost() time.Duration { return max(carryAtMost, c.patience) }
 
 // held runs work while the engine holds every frame, then applies the new plan. Where that fails, the caller goes back to
 // the old one; the frames are let go in any case.
@@ -86,90 +100,125 @@ func (c *change) restore(ctx context.Context) error {
 }
 
 // carryFromAppliance reads the flows that only the appliance knows. The engine has tracked what it forwarded, so an
-// appliance that cannot be read any more costs nothing that it knew.
+// appliance that cannot be read any more, or takes its time, costs nothing that it knew.
 func (c *change) carryFromAppliance(ctx context.Context) {
 	s := c.s
-	if s.appliance == nil || s.lost || s.failure == firewall.Hung {
+	if !s.answers() {
 		return
 	}
-	limited, cancel := context.WithTimeout(ctx, carryAtMost)
+	limited, cancel := context.WithTimeout(ctx, leaveAtMost)
 	defer cancel()
 	flows, err := s.appliance.Flows(limited)
 	if err != nil {
 		s.log.Warn("read the appliance's flows; those that the engine has tracked go on", "err", err)
 		return
 	}
-	s.core.flows.Import(s.core.Now(), flows)
+	_, c.anew = s.core.flows.Import(s.core.Now(), flows)
 }
 
-// cut forgets every flow on both sides, while no frame moves.
+// answers says whether the appliance may be asked something that the switch could do without: one that has failed may never answer.
+func (s *Switch) answers() bool {
+	return !s.noMachine() && !s.lost && s.failure != firewall.Hung
+}
+
+// noMachine says whether there is no machine that could answer.
+func (s *Switch) noMachine() bool { return s.appliance == nil || s.appliance.Absent() }
+
+// cut forgets every flow, while no frame moves: the engine's, and where the appliance decides from now on, its own, too. One that is left is
+// asked nothing before the new plan is in force (see forgetLeft).
 func (c *change) cut(ctx context.Context) error {
 	s := c.s
 	limited, cancel := context.WithTimeout(ctx, carryAtMost)
 	defer cancel()
 	return c.held(ctx, func() error {
 		s.core.flows.Clear()
-		if s.appliance == nil || !c.from.Tracks() && !c.to.Tracks() && !c.was.tracks() {
+		if !c.to.Tracks() {
 			return nil
 		}
-		return s.forgetOthers(limited, nil)
+		return s.flush(limited)
 	})
 }
 
-// putFlows is Appliance.PutFlows for all of the flows or an error.
-func (s *Switch) putFlows(ctx context.Context, flows []firewall.FlowRecord) error {
-	if len(flows) == 0 {
-		return nil
-	}
-	n, err := s.appliance.PutFlows(ctx, flows)
-	if err == nil && n < len(flows) {
-		err = fmt.Errorf("it took %d", n)
-	}
-	if err != nil {
-		return fmt.Errorf("carry %d flows to the appliance: %w", len(flows), err)
+// flush makes the appliance forget every flow.
+func (s *Switch) flush(ctx context.Context) error {
+	if err := s.appliance.FlushFlows(ctx); err != nil {
+		return fmt.Errorf("remove all flows from the appliance: %w", err)
 	}
 	return nil
 }
 
-// union is how many different flows two lists have together.
-func union(a, b []firewall.FlowRecord) int {
-	all := map[flowKey]bool{}
-	for _, f := range a {
-		all[recordKey(f)] = true
+// forgetLeft lets an appliance that a cut has left forget its flows, once it is empty. That it cannot is no matter: before frames come to it
+// again, it is made to forget.
+func (c *change) forgetLeft(ctx context.Context) {
+	s := c.s
+	if c.handover != Cut || c.to.Tracks() || !c.from.Tracks() && !c.was.tracks() || c.failed || !s.answers() {
+		return
 	}
-	for _, f := range b {
-		all[recordKey(f)] = true
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveAtMost)
+	defer cancel()
+	if err := s.flush(ctx); err != nil {
+		s.log.Warn("the appliance that is left still knows flows", "err", err)
 	}
-	return len(all)
+}
+
+// putFlows makes the appliance know flows, and notes in knows which of them it has. Those that it does not take begin anew: a kind of flow of
+// which conntrack must know more than is known here. That it has no room is an error, unless the appliance recovers: then what it has
+// taken is better than nothing.
+func (c *change) putFlows(ctx context.Context, flows []firewall.FlowRecord, knows map[flowKey]bool) error {
+	if len(flows) == 0 {
+		return nil
+	}
+	done, err := c.s.appliance.PutFlows(ctx, flows)
+	switch {
+	case err != nil:
+		return fmt.Errorf("carry %d flows to the appliance: %w", len(flows), err)
+	case done.Full && c.patience == 0:
+		return fmt.Errorf("carry %d flows to the appliance: its table is full, and it did not take %d: %s; "+
+			"handover keep or cut does without", len(flows), len(done.Left), done.Why)
+	case len(done.Left) > 0:
+		c.s.log.Info("flows that the appliance does not take begin anew", "flows", len(done.Left), "why", done.Why)
+	}
+	for i, f := range flows {
+		left := len(done.Left) > 0 && done.Left[0] == i
+		if left {
+			done.Left = done.Left[1:]
+		}
+		key := recordKey(f)
+		knows[key] = knows[key] || !left
+	}
+	return nil
 }
 
 // forgetOthers makes the appliance forget every flow but these: what it knows from an earlier time in slow may have been
-// denied or ended since.
-func (s *Switch) forgetOthers(ctx context.Context, keep []firewall.FlowRecord) error {
+// denied or ended since. It says which of these it knows.
+func (s *Switch) forgetOthers(ctx context.Context, keep []firewall.FlowRecord) (knows map[flowKey]bool, err error) {
 	have, err := s.appliance.Flows(ctx)
 	if err != nil {
-		return fmt.Errorf("read the appliance's flows: %w", err)
+		return nil, fmt.Errorf("read the appliance's flows: %w", err)
 	}
 	kept := map[flowKey]bool{}
 	for _, f := range keep {
 		kept[recordKey(f)] = true
 	}
+	knows = map[flowKey]bool{}
 	var others []firewall.FlowRecord
 	for _, f := range have {
-		if !kept[recordKey(f)] {
+		if key := recordKey(f); kept[key] {
+			knows[key] = true
+		} else {
 			others = append(others, f)
 		}
 	}
 	if len(others) == 0 {
-		return nil
+		return knows, nil
 	}
 	if _, err := s.appliance.DeleteFlows(ctx, others); err != nil {
-		return fmt.Errorf("remove %d old flows from the appliance: %w", len(others), err)
+		return nil, fmt.Errorf("remove %d old flows from the appliance: %w", len(others), err)
 	}
-	return nil
+	return knows, nil
 }
 
-// routed leaves out flows within one segment, which the appliance never sees in slow.
+// routed leaves out what the appliance never sees in slow: flows within one segment, and those to a group or to nobody's address.
 func (c *change) routed(flows []firewall.FlowRecord) []firewall.FlowRecord {
 	if c.to != firewall.Slow {
 		return flows
@@ -179,31 +228,19 @@ func (c *change) routed(flows []firewall.FlowRecord) []firewall.FlowRecord {
 	for _, f := range flows {
 		from, _, _ := p.route(frame.AddrFrom(f.Src.Addr()))
 		to, _, _ := p.route(frame.AddrFrom(f.Dst.Addr()))
-		if from != to {
+		if from != to && to != 0 {
 			out = append(out, f)
 		}
 	}
 	return out
 }
 
+// recordKey tells recorded flows apart as the engine does: a conntrack may have ports or keys of protocols that have none here.
 func recordKey(f firewall.FlowRecord) flowKey {
-	return flowKey{
-		src: frame.AddrFrom(f.Src.Addr()), dst: frame.AddrFrom(f.Dst.Addr()),
-		sport: f.Src.Port(), dport: f.Dst.Port(), proto: f.Proto,
+	k := flowKey{src: frame.AddrFrom(f.Src.Addr()), dst: frame.AddrFrom(f.Dst.Addr()), proto: f.Proto}
+	kind, _, asks := f.Request()
+	if asks || firewall.HasPorts(f.Proto) {
+		k.sport, k.dport, k.icmp = f.Src.Port(), f.Dst.Port(), kind
 	}
-}
-
-// tupleOf is the first packet of a recorded flow, as rules see it.
-func tupleOf(f firewall.FlowRecord) firewall.Tuple {
-	t := firewall.Tuple{Proto: f.Proto, Src: f.Src, Dst: f.Dst}
-	switch f.Proto {
-	case frame.ProtoICMP:
-		t.ICMPType = icmpEcho
-	case frame.ProtoICMPv6:
-		t.ICMPType = icmp6Echo
-	default:
-		return t
-	}
-	t.Src, t.Dst = netip.AddrPortFrom(f.Src.Addr(), 0), netip.AddrPortFrom(f.Dst.Addr(), 0)
-	return t
+	return k
 }

@@ -104,7 +104,7 @@ func (c *change) keep(ctx context.Context) error {
 	if c.to.Tracks() && !c.from.Tracks() {
 		limited, cancel := context.WithTimeout(ctx, carryAtMost)
 		defer cancel()
-		if err := c.s.forgetOthers(limited, nil); err != nil {
+		if err := c.s.flush(limited); err != nil {
 			return err
 		}
 	}

@@ -19,9 +19,12 @@ const (
 	// staleAfter is how long the appliance may hang before what it was handed is too old to be delivered once it wakes. Shorter than that,
 	// it was only late: an emulated one on a busy machine may be silent for longer than silence.
 	staleAfter = 2 * time.Second
-	// recoverEvery is how often recovery from the appliance's loss is tried, and recoverAtMost how long one try may take.
-	recoverEvery  = 200 * time.Millisecond
-	recoverAtMost = 5 * time.Second
+	// recoverEvery is after how long recovery from the appliance's loss is tried again; from one time to the next twice as long, up to
+	// recoverSlowest. recoverAtMost is how long the first try may take, and recoverPatience any.
+	recoverEvery    = 200 * time.Millisecond
+	recoverSlowest  = 10 * time.Second
+	recoverAtMost   = 5 * time.Second
+	recoverPatience = 15 * time.Second
 )
 
 // monitor watches the appliance in the placements that need it. It runs in a goroutine of its own; what others read of it is in the
@@ -35,8 +38,9 @@ type monitor struct {
 	sleeper   Appliance // the one that hung last
 	round     uint16
 	settling  settling
-	full      uint64 // frames that found the queue full, as of the last tick
-	tried     time.Time
+	full      uint64        // frames that found the queue full, as of the last tick
+	tried     time.Time     // when recovery failed last
+	wait      time.Duration // for how long it is not tried again
 }
 
 // watch runs the monitor until the switch is closed.
@@ -79,10 +83,13 @@ func (m *monitor) tick() {
 		m.placement, m.start = placement, now // a change may hold frames, probes among them
 		m.full = m.queueFull(placement)
 	}
+	if was == firewall.Healthy && overload(m.state) { // a change of placement has ended it
+		m.settling.over = now
+	}
 	unknown := had.lost && !(had.stale && appliance == m.sleeper) // it knows nothing: no probe would come back
 	is := m.settling.settle(now, was, m.judge(now, placement, appliance, was, unknown), changing)
 	if is != m.state {
-		m.state, m.since = is, now
+		m.state, m.since, m.wait = is, now, 0
 	}
 	if is == firewall.Hung {
 		m.sleeper = appliance
@@ -96,7 +103,7 @@ func (m *monitor) tick() {
 		return
 	}
 	s.setFailure(was, is)
-	m.fallBack(is, m.wants(now, had))
+	m.fallBack(now, is, had)
 }
 
 // recovers says whether the appliance may take its place again. One that woke may be slow for good, once all that it was handed is too old.
@@ -108,8 +115,8 @@ func (m *monitor) recovers(now int64, had outlook) bool {
 // wants is what should be made of the appliance.
 func (m *monitor) wants(now int64, had outlook) outlook {
 	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
 	o := outlook{lost: had.lost, bypass: m.s.failsOpen(m.state), stale: had.stale}
-	m.s.mu.Unlock()
 	switch {
 	case m.state == firewall.Absent:
 		o.lost, o.stale = true, false
@@ -165,7 +172,7 @@ func (s *Switch) setFailure(was, f firewall.Failure) {
 		s.mu.Unlock()
 		return
 	}
-	s.failure = f
+	s.failure, s.unrecovered = f, ""
 	open, missed := s.failsOpen(f), s.placement.Visits()
 	s.mu.Unlock()
 	detail := f.String()
@@ -194,23 +201,24 @@ func (s *Switch) failsOpen(f firewall.Failure) bool {
 }
 
 // fallBack brings the plan to what a failure asks for. Where somebody else changes the switch, it waits for the next tick.
-func (m *monitor) fallBack(is firewall.Failure, o outlook) {
+func (m *monitor) fallBack(now int64, is firewall.Failure, had outlook) {
 	s := m.s
-	s.mu.Lock()
-	settled := o == s.outlook
-	s.mu.Unlock()
-	if settled || !s.tryAcquire() {
+	if m.wants(now, had) == had {
+		return
+	}
+	if !s.tryAcquire() {
 		return
 	}
 	defer s.release()
-	if s.failure == is { // else somebody has recovered it meanwhile
+	// What is wanted is asked again: somebody may have recovered it, or changed how it fails, meanwhile.
+	if o := m.wants(now, s.outlook); s.failure == is && o != s.outlook {
 		s.fallBack(o)
 	}
 }
 
-// recover tries to bring the placement back, now and then.
+// recover tries to bring the placement back, now and then: ever less often while that fails.
 func (m *monitor) recover() {
-	if time.Since(m.tried) < recoverEvery {
+	if time.Since(m.tried) < m.wait {
 		return
 	}
 	s := m.s
@@ -218,10 +226,13 @@ func (m *monitor) recover() {
 		return
 	}
 	defer s.release()
-	m.tried = time.Now()
-	if err := s.recover(context.Background()); err != nil {
-		s.log.Info("the appliance is there, but not ready", "err", err)
+	err := s.recover(context.Background(), min(recoverAtMost+m.wait, recoverPatience))
+	if err != nil {
+		m.wait = min(max(2*m.wait, recoverEvery), recoverSlowest)
+	} else {
+		m.wait = 0
 	}
+	m.tried = time.Now()
 	m.start = s.core.Now() // no probe was sent meanwhile
 }
 
@@ -232,7 +243,7 @@ func (s *Switch) Recover(ctx context.Context) error {
 		return err
 	}
 	defer s.release()
-	return s.recover(ctx)
+	return s.recover(ctx, recoverAtMost)
 }
 
 // fallBack puts a plan in force that does without the appliance: everything that would meet it is dropped, or passes it by.
@@ -267,27 +278,49 @@ func (s *Switch) fallBack(o outlook) {
 }
 
 // recover brings the placement back into force with an appliance that is healthy again: policy, sessions and flows first, then
-// frames. It is a change of placement from what was left of it. The caller has the token.
-func (s *Switch) recover(ctx context.Context) error {
+// frames. It is a change of placement from what was left of it. patience is how long it may take. The caller has the token.
+func (s *Switch) recover(ctx context.Context, patience time.Duration) error {
 	if !s.lost && !s.bypass {
 		return nil // somebody has done so already
 	}
-	ctx, cancel := context.WithTimeout(ctx, recoverAtMost)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	s.placing.Store(true)
 	defer s.placing.Store(false)
-	c := &change{s: s, from: s.effective(), to: s.placement, handover: Carry, was: s.kept, keeping: s.kept, recovering: true}
+	c := s.newChange(s.placement, Carry)
+	c.keeping, c.recovering, c.patience = s.kept, true, patience
 	r, err := c.run(ctx)
 	if err != nil {
+		s.notRecovered(err)
 		return fmt.Errorf("recover: %w", err)
 	}
 	s.remember(r)
 	s.mu.Lock()
 	s.failure = firewall.Healthy
 	s.mu.Unlock()
-	s.events.tell("appliance", fmt.Sprintf("ok: recovered, %d flows are known to it", r.FlowsCarried))
-	s.log.Warn("the appliance has recovered", "flows", r.FlowsCarried)
+	said := fmt.Sprintf("ok: recovered, %d flows are known to it", r.FlowsCarried)
+	if r.FlowsAnew > 0 {
+		said += fmt.Sprintf(", %d begin anew", r.FlowsAnew)
+	}
+	if r.Unasked > 0 {
+		said += fmt.Sprintf(", %d frames passed it by", r.Unasked)
+	}
+	s.events.tell("appliance", said)
+	s.log.Warn("the appliance has recovered", "flows", r.FlowsCarried, "begun_anew", r.FlowsAnew, "unasked", r.Unasked)
 	return nil
+}
+
+// notRecovered tells why a recovery has failed: once for each reason, since it is tried again and again.
+func (s *Switch) notRecovered(err error) {
+	s.mu.Lock()
+	told := s.unrecovered == err.Error()
+	s.unrecovered = err.Error()
+	s.mu.Unlock()
+	if told {
+		return
+	}
+	s.events.tell("appliance", fmt.Sprintf("not recovered: %v; it is tried again, at last every %.0f s", err, recoverSlowest.Seconds()))
+	s.log.Warn("the appliance is there, but its recovery has failed", "err", err)
 }
 
 // effective is the placement that frames see.

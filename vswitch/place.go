@@ -28,6 +28,8 @@ const (
 	// not hold frames for longer.
 	applianceAtMost = 10 * time.Second
 	carryAtMost     = 5 * time.Second
+	// leaveAtMost bounds what is asked of an appliance that is left: nothing depends on the answer.
+	leaveAtMost = time.Second
 )
 
 var errNoAppliance = errors.New("this lab has no appliance, which every placement but off and fast needs")
@@ -41,7 +43,8 @@ func (s *Switch) Place(ctx context.Context, to firewall.Placement, o PlaceOption
 	defer s.release()
 	s.placing.Store(true)
 	defer s.placing.Store(false)
-	c := &change{s: s, from: s.effective(), to: to, handover: cmp.Or(o.Handover, s.handover, Carry), was: s.kept, recovering: s.lost || s.bypass}
+	c := s.newChange(to, cmp.Or(o.Handover, s.handover, Carry))
+	c.fail = o.Fail
 	if c.handover == Keep && c.from == c.to {
 		c.handover = Carry // all is where it should be
 	}
@@ -50,18 +53,24 @@ func (s *Switch) Place(ctx context.Context, to firewall.Placement, o PlaceOption
 	}
 	r, err := c.run(ctx)
 	if err != nil {
-		s.events.tell("place-failed", fmt.Sprintf("%s to %s: %v", c.from, to, err))
+		s.events.tell("place-failed", fmt.Sprintf("%s to %s: %v", c.chosen, to, err))
 		return Receipt{}, fmt.Errorf("place %s: %w", to, err)
 	}
-	s.mu.Lock()
-	s.fail = o.Fail
-	s.mu.Unlock()
 	if !o.First {
 		s.remember(r)
 	}
-	s.events.tell("placed", fmt.Sprintf("%s to %s: gap %.1f ms, %d lost", c.from, to, r.GapMS, r.Lost))
-	s.log.Info("placed", "from", c.from, "to", to, "epoch", r.Epoch, "gap_ms", r.GapMS, "lost", r.Lost, "leaked", r.Leaked)
+	s.events.tell("placed", r.summary())
+	s.log.Info("placed", "from", r.From, "to", to, "bypassed", r.Bypassed, "epoch", r.Epoch, "gap_ms", r.GapMS, "lost", r.Lost,
+		"leaked", r.Leaked, "unasked", r.Unasked, "flows_begun_anew", r.FlowsAnew)
 	return r, nil
+}
+
+// newChange is a change from what is in force.
+func (s *Switch) newChange(to firewall.Placement, how Handover) *change {
+	return &change{
+		s: s, chosen: s.placement, bypassed: s.bypass, from: s.effective(), to: to, handover: how, was: s.kept,
+		recovering: s.lost || s.bypass, failed: s.failure != firewall.Healthy, fail: s.fail,
+	}
 }
 
 // remember puts a receipt into the history.
@@ -75,21 +84,28 @@ func (s *Switch) remember(r Receipt) {
 // change is one change of placement.
 type change struct {
 	s        *Switch
-	from, to firewall.Placement
+	chosen   firewall.Placement // what somebody asked for last
+	bypassed bool               // but frames pass its appliance by
+	from, to firewall.Placement // from is what frames see
 	handover Handover
+	fail     Fail
 	was      *keeping // the way of flows that an earlier change has kept
 	keeping  *keeping // and that of those that are kept under the new plan
 	kept     int      // flows on it
 	// recovering says that the appliance may know nothing of what it was told before.
 	recovering bool
-	program    *firewall.Program
-	ledger     *ledger
-	session    *session // that frames are steered in under the new plan; nil where it does not steer
-	ending     *session // of the old plan, if it is another
+	failed     bool // the appliance was not healthy before
+	// patience is how long the steps of a recovery may take; 0 where it is none, but what somebody asked for.
+	patience time.Duration
+	program  *firewall.Program
+	ledger   *ledger
+	session  *session // that frames are steered in under the new plan; nil where it does not steer
+	ending   *session // of the old plan, if it is another
 
 	window  window
 	began   books
 	carried int
+	anew    int // flows that are not carried
 }
 
 // run is a change from beginning to end. What fails before commit is taken back.
@@ -117,6 +133,7 @@ func (c *change) run(ctx context.Context) (Receipt, error) {
 		c.s.endAdministration(context.WithoutCancel(ctx))
 	}
 	c.drain(ctx)
+	c.forgetLeft(ctx)
 	if err := c.s.apply(context.WithoutCancel(ctx), c.s.newPlan(c.new)); err != nil {
 		return Receipt{}, err
 	}
@@ -192,7 +209,7 @@ func (c *change) prepare(ctx context.Context) (err error) {
 	if !c.to.NeedsAppliance() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, applianceAtMost)
+	ctx, cancel := context.WithTimeout(ctx, max(applianceAtMost, c.patience))
 	defer cancel()
 	if err := c.s.appliance.Ready(ctx); err != nil {
 		return fmt.Errorf("the appliance is not ready: %w", err)
@@ -311,12 +328,17 @@ func (c *change) activate(ctx context.Context) error {
 	return c.s.apply(ctx, p)
 }
 
-// commit makes the new placement the switch's own.
+// commit makes the new placement the switch's own. Its appliance is healthy: the way has just been proved. And one that is in no frame's way
+// has no state: when frames are to meet it again, it is looked at anew. Of a recovery the state is told at its end.
 func (c *change) commit() {
 	s := c.s
 	usage := s.usage()
 	s.mu.Lock()
-	s.placement, s.session, s.kept, s.outlook = c.to, c.session, c.keeping, outlook{}
+	s.placement, s.session, s.kept, s.outlook, s.fail = c.to, c.session, c.keeping, outlook{}, c.fail
+	if c.patience == 0 {
+		s.failure = firewall.Healthy
+	}
+	s.unrecovered = ""
 	s.placed = s.core.Now()
 	s.shareFrom = s.share(usage)
 	s.mu.Unlock()
@@ -349,7 +371,7 @@ func (c *change) drain(ctx context.Context) {
 		if now := c.fromAppliance(); now != last {
 			last, changed = now, time.Now()
 		}
-		answered := sounding.empty()
+		answered := sounding.empty() || c.s.noMachine()
 		empty := !c.drains() || answered && time.Since(changed) >= graceAppliance
 		if empty && time.Since(began) >= watchAfter+c.grace(c.to) {
 			return
@@ -388,16 +410,18 @@ func (c *change) receipt(took time.Duration) Receipt {
 	s := c.s
 	s.mu.Lock()
 	dropped := s.books().since(c.began)
+	unasked := s.unasked()
+	s.unaskedTold, unasked = unasked, unasked-min(unasked, s.unaskedTold)
 	s.mu.Unlock()
 	if f.denied > 0 {
 		dropped["appliance"] = uint64(f.denied)
 	}
 	return Receipt{
-		From: c.from, To: c.to, Handover: c.handover, Epoch: s.epoch,
+		From: c.chosen, Bypassed: c.bypassed, To: c.to, Handover: c.handover, Epoch: s.epoch, Unasked: unasked,
 		DurationMS: milliseconds(took), GapMS: milliseconds(time.Duration(f.gap)),
 		Observed: f.observed, Delivered: f.delivered,
 		Lost: f.lost, Duplicated: f.duplicated, Reordered: f.reordered, Leaked: f.leaked,
-		Drained: f.drained, FlowsCarried: c.carried, FlowsKept: c.kept, Dropped: dropped, Overflow: f.overflow,
+		Drained: f.drained, FlowsCarried: c.carried, FlowsAnew: c.anew, FlowsKept: c.kept, Dropped: dropped, Overflow: f.overflow,
 	}
 }
 

@@ -123,7 +123,7 @@ func (s *Switch) cutDenied(ctx context.Context, p *firewall.Policy) (int, error)
 	}
 	var denied []firewall.FlowRecord
 	for _, f := range flows {
-		if p.Evaluate(tupleOf(f)).Action != firewall.RuleAllow {
+		if p.Evaluate(f.First()).Action != firewall.RuleAllow {
 			denied = append(denied, f)
 		}
 	}

@@ -223,7 +223,7 @@ const soundEvery = 200 * time.Millisecond
 
 // sound begins with the old ways that a change drains; nil where there are none, or the appliance would not answer.
 func (c *change) sound() *sounding {
-	if !c.drains() || c.s.failure != firewall.Healthy {
+	if !c.drains() || c.failed || c.s.noMachine() {
 		return nil
 	}
 	n := &sounding{core: c.s.core}

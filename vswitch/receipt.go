@@ -1,6 +1,7 @@
 package vswitch
 
 import (
+	"fmt"
 	"time"
 
 	"sluice/firewall"
@@ -10,7 +11,8 @@ import (
 // Receipt is what one change of placement cost. It is measured: the engine logs each IP frame that enters and leaves
 // while the change runs, and the logs are joined afterwards. The JSON names are what scripts rely on.
 type Receipt struct {
-	From         firewall.Placement `json:"from"`
+	From         firewall.Placement `json:"from" doc:"What was chosen before"`
+	Bypassed     bool               `json:"bypassed" doc:"Its appliance had failed, and frames passed it by until this change"`
 	To           firewall.Placement `json:"to"`
 	Handover     Handover           `json:"handover"`
 	Epoch        uint64             `json:"epoch" doc:"Of the plan that stays"`
@@ -23,10 +25,32 @@ type Receipt struct {
 	Reordered    int                `json:"reordered" doc:"Delivered after a frame of the same flow that was sent later"`
 	Leaked       int                `json:"leaked" doc:"Delivered by an enforcing plan, but denied by the policy"`
 	Drained      int                `json:"drained" doc:"Frames that still came out of the appliance after the change"`
+	Unasked      uint64             `json:"unasked" doc:"Frames of guests that passed the appliance by, which had failed: all since the receipt before"`
 	FlowsCarried int                `json:"flows_carried"`
+	FlowsAnew    int                `json:"flows_begun_anew" doc:"Not carried, since the side that takes over cannot be told of them: their next frame begins them anew"`
 	FlowsKept    int                `json:"flows_kept" doc:"Flows that stay on the way on which they began"`
 	Dropped      map[string]uint64  `json:"dropped" doc:"Frames by reason, in the whole switch, while the change ran"`
 	Overflow     bool               `json:"overflow" doc:"More frames than the logs hold: only the first ones are counted"`
+}
+
+// summary is a receipt in one line.
+func (r *Receipt) summary() string {
+	said := fmt.Sprintf("%s to %s: gap %.1f ms, %d lost", chosen(r.From, r.Bypassed), r.To, r.GapMS, r.Lost)
+	if r.Unasked > 0 {
+		said += fmt.Sprintf(", %d passed unasked", r.Unasked)
+	}
+	if r.FlowsAnew > 0 {
+		said += fmt.Sprintf(", %d flows begin anew", r.FlowsAnew)
+	}
+	return said
+}
+
+// chosen names a placement, and says where its appliance is passed by.
+func chosen(p firewall.Placement, bypassed bool) string {
+	if bypassed {
+		return p.String() + " (passed by)"
+	}
+	return p.String()
 }
 
 // Handover says what becomes of the flows that run while the placement changes.
@@ -175,6 +199,8 @@ type Status struct {
 	// ApplianceState is how the appliance is, as probes show it: ok, absent, hung, backlogged or table-full; empty where the placement needs none.
 	ApplianceState string `json:"appliance_state"`
 	Bypassed       bool   `json:"bypassed"` // it has failed, and frames pass it by
+	// Unrecovered says why an appliance that answers again has not been given its place; empty where nothing keeps it from that.
+	Unrecovered string `json:"unrecovered,omitempty"`
 	// Kept says how many flows are on the way of another placement, because the last change has kept them; nil where none are.
 	Kept *KeptStatus `json:"kept,omitempty"`
 }

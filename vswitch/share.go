@@ -11,6 +11,7 @@ type Share struct {
 	Bytes     uint64  `json:"bytes"`
 	Slow      uint64  `json:"slow_frames" doc:"Of these, what was sent to the appliance"`
 	SlowBytes uint64  `json:"slow_bytes"`
+	Unasked   uint64  `json:"unasked_frames" doc:"Of the frames, what passed the appliance by, unasked, because it had failed"`
 	FastCPU   float64 `json:"fast_cpu_s" doc:"Seconds of CPU of the switch's process"`
 	SlowCPU   float64 `json:"slow_cpu_s" doc:"Seconds of CPU of the appliance"`
 	// SharedKernel says that the figures for CPU blur: the kernel's work for the appliance is charged to whose frame it was, mostly the
@@ -55,6 +56,17 @@ func (s *Switch) share(u Usage) Share {
 		n.Bytes += c.inBytes.Load()
 		n.Slow += slow
 		n.SlowBytes += slowBytes
+		n.Unasked += c.unasked.Load()
+	}
+	return n
+}
+
+// unasked counts the frames that have passed a failed appliance by, from the beginning. The caller has the mutex.
+func (s *Switch) unasked() (n uint64) {
+	for id, p := range s.ports {
+		if p.ID != 0 && !p.Service {
+			n += s.counters[id].unasked.Load()
+		}
 	}
 	return n
 }
@@ -65,6 +77,7 @@ func (n Share) since(old Share) Share {
 	n.Bytes -= min(n.Bytes, old.Bytes)
 	n.Slow -= min(n.Slow, old.Slow)
 	n.SlowBytes -= min(n.SlowBytes, old.SlowBytes)
+	n.Unasked -= min(n.Unasked, old.Unasked)
 	n.FastCPU -= min(n.FastCPU, old.FastCPU)
 	n.SlowCPU -= min(n.SlowCPU, old.SlowCPU)
 	return n

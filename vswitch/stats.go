@@ -160,7 +160,7 @@ func (s *Switch) Status() Status {
 		Appliance: s.appliance != nil, Flows: s.core.flows.Len(), Changing: s.placing.Load(),
 	}
 	if s.placement.NeedsAppliance() {
-		st.ApplianceState, st.Bypassed = s.failure.String(), s.bypass
+		st.ApplianceState, st.Bypassed, st.Unrecovered = s.failure.String(), s.bypass, s.unrecovered
 	}
 	if s.kept != nil {
 		st.Kept = &KeptStatus{Placement: s.kept.placement, Flows: s.core.flows.KeptLen()}

@@ -55,33 +55,35 @@ type Switch struct {
 	changing chan struct{} // holds a token while nobody changes the switch
 
 	// What follows is changed only by who has the token; the mutex is for readers.
-	mu         sync.Mutex
-	engine     Datapath
-	appliance  Appliance
-	segments   []Segment
-	ports      []Port
-	nics       []vnic.NIC // by PortID
-	counters   []*counters
-	gone       books // of ports that were removed
-	policy     *firewall.Policy
-	since      time.Time // when the policy was put in force
-	generation uint64
-	sent       uint64 // generation of the policy that the appliance has taken
-	placement  firewall.Placement
-	epoch      uint64
-	history    []Receipt
-	shareFrom  Share // what was counted when the placement changed last
-	meter      func() Usage
-	outer      frame.Outer
-	session    *session         // nil where the placement does not steer
-	kept       *keeping         // the way of flows that the last change has kept; nil where there are none
-	sessions   uint8            // number of the last one
-	failure    firewall.Failure // of the appliance, as the monitor sees it
-	placed     int64            // monotonic ns: since when frames have had their present way
-	fail       Fail             // instead of what the policy says of failures; empty is the policy's
-	outlook                     // what is made of an appliance that has failed
-	placing    atomic.Bool
-	lastLedger *ledger // its memory serves again
+	mu          sync.Mutex
+	engine      Datapath
+	appliance   Appliance
+	segments    []Segment
+	ports       []Port
+	nics        []vnic.NIC // by PortID
+	counters    []*counters
+	gone        books // of ports that were removed
+	policy      *firewall.Policy
+	since       time.Time // when the policy was put in force
+	generation  uint64
+	sent        uint64 // generation of the policy that the appliance has taken
+	placement   firewall.Placement
+	epoch       uint64
+	history     []Receipt
+	shareFrom   Share // what was counted when the placement changed last
+	meter       func() Usage
+	outer       frame.Outer
+	session     *session         // nil where the placement does not steer
+	kept        *keeping         // the way of flows that the last change has kept; nil where there are none
+	sessions    uint8            // number of the last one
+	failure     firewall.Failure // of the appliance, as the monitor sees it
+	placed      int64            // monotonic ns: since when frames have had their present way
+	fail        Fail             // instead of what the policy says of failures; empty is the policy's
+	outlook                      // what is made of an appliance that has failed
+	unrecovered string           // why its recovery failed last; empty where it did not
+	unaskedTold uint64           // of the frames that passed it by, those that receipts have told of
+	placing     atomic.Bool
+	lastLedger  *ledger // its memory serves again
 
 	closed   chan struct{}
 	closing  sync.Once

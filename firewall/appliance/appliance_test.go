@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -65,17 +66,38 @@ var carried = []firewall.FlowRecord{
 	record(17, "10.0.1.1:1000", "10.0.2.1:53", "replied", true),
 	record(17, "10.0.1.1:1001", "10.0.2.1:53", "unreplied", false),
 	record(17, "[fd00::1]:1000", "[fd00::2]:53", "replied", true),
-	record(1, "10.0.1.1:77", "10.0.2.1:77", "replied", true),
-	record(1, "10.0.1.1:78", "10.0.2.1:78", "unreplied", false),
-	record(58, "[fd00::1]:77", "[fd00::2]:77", "replied", true),
+	asking(record(1, "10.0.1.1:77", "10.0.2.1:77", "replied", true), 8),
+	asking(record(1, "10.0.1.1:78", "10.0.2.1:78", "unreplied", false), 8),
+	asking(record(1, "10.0.1.1:78", "10.0.2.1:78", "replied", true), 13), // a timestamp with the same identifier
+	asking(record(58, "[fd00::1]:77", "[fd00::2]:77", "replied", true), 128),
+	asking(record(58, "[fd00::1]:77", "[fd00::2]:77", "replied", true), 139), // node information
+	record(2, "10.0.1.1:0", "239.7.7.7:0", "unreplied", false),               // IGMP
+	record(47, "10.0.1.1:0", "10.0.2.1:0", "replied", true),                  // GRE
+	record(50, "10.0.1.1:0", "10.0.2.1:0", "replied", true),                  // ESP
+	record(51, "[fd00::1]:0", "[fd00::2]:0", "unreplied", false),             // AH
+	record(89, "10.0.1.1:0", "224.0.0.5:0", "unreplied", false),              // OSPF
+	record(89, "[fe80::1]:0", "[ff02::5]:0", "unreplied", false),
+	record(112, "10.0.1.1:0", "224.0.0.18:0", "unreplied", false), // VRRP
+}
+
+// asking is a record of an ICMP request of a type.
+func asking(r firewall.FlowRecord, kind uint8) firewall.FlowRecord {
+	r.ICMPType = kind
+	return r
+}
+
+// put has a conntrack take flows, all of them.
+func put(t *testing.T, a *Appliance, flows ...firewall.FlowRecord) {
+	t.Helper()
+	if c, err := a.PutFlows(flows); err != nil || len(c.Left) > 0 {
+		t.Fatalf("put %d flows: %+v, %v; want all of them there", len(flows), c, err)
+	}
 }
 
 // TestRootFlowsAreCarried puts every sort of flow into a real conntrack and reads it back as it was.
 func TestRootFlowsAreCarried(t *testing.T) {
 	a := inside(t)
-	if n, err := a.PutFlows(carried); err != nil || n != len(carried) {
-		t.Fatalf("put %d flows, %v; want %d", n, err, len(carried))
-	}
+	put(t, a, carried...)
 	got := flowsByName(t, a)
 	for _, want := range carried {
 		name := nameOf(want)
@@ -116,8 +138,8 @@ func TestRootCarriedFlowsAreTrusted(t *testing.T) {
 		t.Fatalf("%d entries, %v", len(entries), err)
 	}
 	for _, e := range entries {
-		r, _ := toRecord(&e)
-		lives := r.State == "established" || r.State == "fin-wait" || r.State == "time-wait" || r.Proto == 17 && r.Replied
+		r := toRecord(&e)
+		lives := r.State == "established" || r.State == "fin-wait" || r.State == "time-wait" || r.Proto > 6 && r.Proto != 58 && r.Replied
 		if e.Status.Assured() != lives {
 			t.Errorf("%s, %s: assured %v", nameOf(r), r.State, e.Status.Assured())
 		}
@@ -129,7 +151,9 @@ func TestRootCarriedFlowsAreTrusted(t *testing.T) {
 	}
 }
 
-func nameOf(f firewall.FlowRecord) string { return fmt.Sprintf("%d %s %s", f.Proto, f.Src, f.Dst) }
+func nameOf(f firewall.FlowRecord) string {
+	return fmt.Sprintf("%d/%d %s %s", f.Proto, f.ICMPType, f.Src, f.Dst)
+}
 
 func flowsByName(t *testing.T, a *Appliance) map[string]firewall.FlowRecord {
 	t.Helper()
@@ -158,9 +182,7 @@ func TestRootPutAgain(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			a := inside(t)
 			for _, f := range []firewall.FlowRecord{c.first, c.second} {
-				if n, err := a.PutFlows([]firewall.FlowRecord{f}); err != nil || n != 1 {
-					t.Fatalf("put %d, %v", n, err)
-				}
+				put(t, a, f)
 			}
 			got := flowsByName(t, a)
 			if f := got[nameOf(c.second)]; len(got) != 1 || f.State != c.state {
@@ -170,20 +192,48 @@ func TestRootPutAgain(t *testing.T) {
 	}
 }
 
+// TestRootWhatCannotBeCarried: what conntrack does not take is named, and keeps nothing else from being taken.
 func TestRootWhatCannotBeCarried(t *testing.T) {
 	a := inside(t)
-	for _, c := range []struct {
-		name string
-		flow firewall.FlowRecord
-	}{
-		{"another protocol", record(47, "10.0.1.1:0", "10.0.2.1:0", "", false)},
-		{"two families", record(6, "10.0.1.1:1", "[fd00::2]:80", "established", true)},
-		{"no addresses", firewall.FlowRecord{Proto: 6}},
-		{"ICMP of the other family", record(1, "[fd00::1]:1", "[fd00::2]:1", "replied", true)},
-	} {
-		if n, err := a.PutFlows([]firewall.FlowRecord{c.flow}); err == nil || n != 0 {
-			t.Errorf("%s: put %d, %v; want an error", c.name, n, err)
+	flows := []firewall.FlowRecord{
+		record(6, "10.0.1.1:1", "10.0.2.1:80", "established", true),
+		record(6, "10.0.1.1:1", "[fd00::2]:80", "established", true), // two families
+		{Proto: 6}, // no addresses
+		record(1, "[fd00::1]:1", "[fd00::2]:1", "replied", true), // ICMP of the other family
+		record(132, "10.0.1.1:0", "10.0.2.1:0", "replied", true), // SCTP, of which it must know the tags
+		asking(record(1, "10.0.1.1:1", "10.0.2.1:1", "replied", true), 99),
+		record(17, "10.0.1.1:1", "10.0.2.1:80", "replied", true),
+	}
+	c, err := a.PutFlows(flows)
+	if err != nil || !slices.Equal(c.Left, []int{1, 2, 3, 4, 5}) || c.Full || !strings.Contains(c.Why, "two kinds") {
+		t.Errorf("put: %+v, %v; want all but those from 1 to 5, and why", c, err)
+	}
+	if got := flowsByName(t, a); len(got) != 2 {
+		t.Errorf("%d flows in conntrack, want 2: %v", len(got), got)
+	}
+}
+
+// TestRootEveryProtocol: a flow of each IP protocol is taken or named as left; what was taken is read back, and goes when it is told to.
+func TestRootEveryProtocol(t *testing.T) {
+	a := inside(t)
+	var flows []firewall.FlowRecord
+	for proto := range 256 {
+		for _, ends := range [][2]string{{"10.0.1.1:0", "10.0.2.1:0"}, {"[fd00::1]:0", "[fd00::2]:0"}} {
+			f := record(uint8(proto), ends[0], ends[1], "replied", true)
+			f.ICMPType, _, _ = f.Request()
+			flows = append(flows, f)
 		}
+	}
+	c, err := a.PutFlows(flows)
+	if err != nil || c.Full || len(c.Left) > 8 { // ICMP of the other family, and SCTP, UDP-Lite and DCCP where the kernel knows them
+		t.Fatalf("put: %+v, %v", c, err)
+	}
+	got := flowsByName(t, a)
+	if len(got) != len(flows)-len(c.Left) {
+		t.Errorf("%d flows in conntrack, %d were not taken, of %d", len(got), len(c.Left), len(flows))
+	}
+	if n, err := a.DeleteFlows(slices.Collect(maps.Values(got))); err != nil || n != len(got) {
+		t.Errorf("deleted %d, %v; want %d", n, err, len(got))
 	}
 }
 
@@ -194,9 +244,7 @@ func TestRootManyFlows(t *testing.T) {
 	for i := range 3*batchSize + 1 {
 		flows = append(flows, record(6, fmt.Sprintf("10.0.1.1:%d", 1000+i), "10.0.2.1:80", "established", true))
 	}
-	if n, err := a.PutFlows(flows); err != nil || n != len(flows) {
-		t.Fatalf("put %d, %v; want %d", n, err, len(flows))
-	}
+	put(t, a, flows...)
 	half := len(flows) / 2
 	if n, err := a.DeleteFlows(flows[:half]); err != nil || n != half {
 		t.Errorf("deleted %d, %v; want %d", n, err, half)

@@ -181,8 +181,21 @@ func appendTuple(b []byte, t *conntrack.Tuple) []byte {
 		case unix.IPPROTO_ICMPV6:
 			return appendEcho(b, ctaICMPv6ID, p)
 		}
+		if !hasPorts(p) {
+			return b
+		}
 		return attr16(attr16(b, ctaProtoSrcPort, p.SourcePort), ctaProtoDst, p.DestinationPort)
 	})
+}
+
+// hasPorts says whether a tuple is written with ports, or GRE's keys. A kernel that tells flows of another protocol apart by more than
+// addresses refuses an entry without: it would fit no packet. One that does not takes the entry.
+func hasPorts(p *conntrack.ProtoTuple) bool {
+	switch p.Protocol {
+	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_GRE:
+		return true
+	}
+	return p.SourcePort|p.DestinationPort != 0
 }
 
 func appendEcho(b []byte, id uint16, p *conntrack.ProtoTuple) []byte {

@@ -59,15 +59,10 @@ func tcpSides(t *conntrack.ProtoInfoTCP) (sides [2]firewall.TCPSide) {
 }
 
 // The ICMP types of an echo (RFC 792, RFC 4443).
-const (
-	echoRequest4, echoReply4 = 8, 0
-	echoRequest6, echoReply6 = 128, 129
-)
+const echoRequest4, echoRequest6 = 8, 128
 
 // minTimeout, in seconds, is for flows that are carried in their last moment: conntrack takes no entry without a time.
 const minTimeout = 1
-
-var errNotCarried = errors.New("only TCP, UDP and ICMP echo can be carried")
 
 // toEntry makes of a flow what conntrack would hold had it seen the flow itself.
 func toEntry(r *firewall.FlowRecord) (conntrack.Flow, error) {
@@ -80,6 +75,7 @@ func toEntry(r *firewall.FlowRecord) (conntrack.Flow, error) {
 		status |= conntrack.StatusSeenReply
 	}
 	f := conntrack.NewFlow(r.Proto, status, src, dst, r.Src.Port(), r.Dst.Port(), uint32(max(r.Timeout, minTimeout)), 0)
+	kind, code, asks := r.Request()
 	switch {
 	case r.Proto == unix.IPPROTO_TCP:
 		state := tcpState(r)
@@ -87,16 +83,12 @@ func toEntry(r *firewall.FlowRecord) (conntrack.Flow, error) {
 		if r.Replied && state >= tcpEstablished {
 			f.Status |= conntrack.StatusAssured // or a full table would throw it out first
 		}
-	case r.Proto == unix.IPPROTO_UDP:
-		if r.Replied {
-			f.Status |= conntrack.StatusAssured
-		}
-	case r.Proto == unix.IPPROTO_ICMP && src.Is4():
-		setEcho(&f, r.Src.Port(), echoRequest4, echoReply4)
-	case r.Proto == unix.IPPROTO_ICMPV6 && src.Is6():
-		setEcho(&f, r.Src.Port(), echoRequest6, echoReply6)
-	default:
-		return conntrack.Flow{}, fmt.Errorf("protocol %d: %w", r.Proto, errNotCarried)
+	case asks:
+		return f, setRequest(&f, r.Src.Port(), kind, code)
+	case r.Proto == unix.IPPROTO_ICMP || r.Proto == unix.IPPROTO_ICMPV6:
+		return f, errors.New("ICMP of the other family, of which conntrack keeps nothing")
+	case r.Replied:
+		f.Status |= conntrack.StatusAssured
 	}
 	return f, nil
 }
@@ -113,37 +105,43 @@ func tcpState(r *firewall.FlowRecord) uint8 {
 	}
 }
 
-func setEcho(f *conntrack.Flow, id uint16, request, reply uint8) {
-	proto := f.TupleOrig.Proto.Protocol
-	f.TupleOrig.Proto = conntrack.ProtoTuple{Protocol: proto, ICMPID: id, ICMPType: request}
-	f.TupleReply.Proto = conntrack.ProtoTuple{Protocol: proto, ICMPID: id, ICMPType: reply}
+// replies are the types that answer the requests that conntrack keeps (RFC 792, RFC 950, RFC 4443, RFC 4620).
+var replies = map[uint8]map[uint8]uint8{
+	unix.IPPROTO_ICMP:   {echoRequest4: 0, 13: 14, 15: 16, 17: 18},
+	unix.IPPROTO_ICMPV6: {echoRequest6: 129, 139: 140},
 }
 
-// toRecord is the way back; ok is false for what cannot be carried.
-func toRecord(f *conntrack.Flow) (r firewall.FlowRecord, ok bool) {
+func setRequest(f *conntrack.Flow, id uint16, kind, code uint8) error {
+	proto := f.TupleOrig.Proto.Protocol
+	answer, known := replies[proto][kind]
+	if !known {
+		return fmt.Errorf("ICMP type %d asks nothing", kind)
+	}
+	f.TupleOrig.Proto = conntrack.ProtoTuple{Protocol: proto, ICMPID: id, ICMPType: kind, ICMPCode: code}
+	f.TupleReply.Proto = conntrack.ProtoTuple{Protocol: proto, ICMPID: id, ICMPType: answer, ICMPCode: code}
+	return nil
+}
+
+// toRecord is the way back.
+func toRecord(f *conntrack.Flow) firewall.FlowRecord {
 	t := &f.TupleOrig
 	srcPort, dstPort := t.Proto.SourcePort, t.Proto.DestinationPort
-	switch t.Proto.Protocol {
-	case unix.IPPROTO_TCP, unix.IPPROTO_UDP:
-	case unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6:
-		if t.Proto.ICMPType != echoRequest4 && t.Proto.ICMPType != echoRequest6 {
-			return r, false
-		}
+	if p := t.Proto.Protocol; p == unix.IPPROTO_ICMP || p == unix.IPPROTO_ICMPV6 {
 		srcPort, dstPort = t.Proto.ICMPID, t.Proto.ICMPID
-	default:
-		return r, false
 	}
 	return firewall.FlowRecord{
-		Proto:   t.Proto.Protocol,
-		Src:     netip.AddrPortFrom(t.IP.SourceAddress, srcPort),
-		Dst:     netip.AddrPortFrom(t.IP.DestinationAddress, dstPort),
-		State:   stateName(f),
-		Replied: f.Status.SeenReply(),
-		Timeout: int(f.Timeout),
-		Frames:  [2]uint64{f.CountersOrig.Packets, f.CountersReply.Packets},
-		Bytes:   [2]uint64{f.CountersOrig.Bytes, f.CountersReply.Bytes},
-		TCP:     tcpSides(f.ProtoInfo.TCP),
-	}, true
+		Proto:    t.Proto.Protocol,
+		Src:      netip.AddrPortFrom(t.IP.SourceAddress, srcPort),
+		Dst:      netip.AddrPortFrom(t.IP.DestinationAddress, dstPort),
+		ICMPType: t.Proto.ICMPType,
+		ICMPCode: t.Proto.ICMPCode,
+		State:    stateName(f),
+		Replied:  f.Status.SeenReply(),
+		Timeout:  int(f.Timeout),
+		Frames:   [2]uint64{f.CountersOrig.Packets, f.CountersReply.Packets},
+		Bytes:    [2]uint64{f.CountersOrig.Bytes, f.CountersReply.Bytes},
+		TCP:      tcpSides(f.ProtoInfo.TCP),
+	}
 }
 
 func stateName(f *conntrack.Flow) string {

@@ -22,7 +22,7 @@ func (a *Appliance) conn() (*conntrack.Conn, error) {
 	return a.flows, nil
 }
 
-// Flows reads the flows that conntrack holds, of the protocols that a FlowRecord can carry. The switch's probes are none.
+// Flows reads the flows that conntrack holds. The switch's probes are none.
 func (a *Appliance) Flows() ([]firewall.FlowRecord, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -36,58 +36,71 @@ func (a *Appliance) Flows() ([]firewall.FlowRecord, error) {
 	}
 	flows := make([]firewall.FlowRecord, 0, len(entries))
 	for i := range entries {
-		if f, ok := toRecord(&entries[i]); ok && len(flows) < MaxFlows && !firewall.SteerNet.Contains(f.Dst.Addr()) {
+		if f := toRecord(&entries[i]); len(flows) < MaxFlows && !firewall.SteerNet.Contains(f.Dst.Addr()) {
 			flows = append(flows, f)
 		}
 	}
 	return flows, nil
 }
 
-// PutFlows makes an entry for each flow, or refreshes the one that is there, and says how many of them conntrack holds
-// now. A flow that no entry can be made of is an error, and so is a full table; the others are there all the same.
-func (a *Appliance) PutFlows(flows []firewall.FlowRecord) (int, error) {
-	// EBUSY: the entry is there and has seen more than we know of, an answer for instance.
-	return a.write(putEntry, flows, func(err error) (held, fine bool) {
-		busy := errors.Is(err, unix.EBUSY)
-		return busy, busy
-	})
-}
-
-// DeleteFlows removes flows and says how many were there.
-func (a *Appliance) DeleteFlows(flows []firewall.FlowRecord) (int, error) {
-	return a.write(deleteEntry, flows, func(err error) (known, fine bool) {
-		return false, errors.Is(err, unix.ENOENT)
-	})
-}
-
-// write does one thing with every flow and counts those with which it was done. judge says of a refusal whether it counts
-// as done all the same, and whether it is no error.
-func (a *Appliance) write(v ctVerb, flows []firewall.FlowRecord, judge func(error) (counts, fine bool)) (int, error) {
-	if len(flows) > MaxFlows {
-		return 0, fmt.Errorf("%d flows are more than %d", len(flows), MaxFlows)
+// PutFlows makes an entry for each flow, or refreshes the one that is there, and says which of them conntrack did not take: those of a
+// protocol of which it needs to know more than a FlowRecord holds (SCTP's tags), and those for which it has no room. The others are there.
+func (a *Appliance) PutFlows(flows []firewall.FlowRecord) (c firewall.Carried, err error) {
+	said, err := a.write(putEntry, flows)
+	if err != nil {
+		return c, err
 	}
-	entries := make([]conntrack.Flow, len(flows))
-	for i := range flows {
-		var err error
-		if entries[i], err = toEntry(&flows[i]); err != nil {
-			return 0, refused(&flows[i], err)
-		}
-	}
-	said, err := a.send(v, entries)
-	done := 0
 	for i, e := range said {
-		counts, fine := e == nil, e == nil
-		if e != nil {
-			counts, fine = judge(e)
+		if e == nil || errors.Is(e, unix.EBUSY) { // EBUSY: the entry is there and has seen more than we know of, an answer for instance
+			continue
 		}
-		if counts {
-			done++
+		if len(c.Left) == 0 {
+			c.Why = refused(&flows[i], e).Error()
 		}
-		if !fine && err == nil {
+		c.Left = append(c.Left, i)
+		c.Full = c.Full || errors.Is(e, unix.ENOMEM) // nf_conntrack_alloc, where there are nf_conntrack_max
+	}
+	return c, nil
+}
+
+// DeleteFlows removes flows and says how many were there. One that cannot be removed is an error; the others are gone all the same.
+func (a *Appliance) DeleteFlows(flows []firewall.FlowRecord) (n int, err error) {
+	said, err := a.write(deleteEntry, flows)
+	for i, e := range said {
+		switch {
+		case e == nil:
+			n++
+		case !errors.Is(e, unix.ENOENT) && err == nil:
 			err = refused(&flows[i], e)
 		}
 	}
-	return done, err
+	return n, err
+}
+
+// write does one thing with every flow, and gives for each what was said of it. An error means that nothing is known of any.
+func (a *Appliance) write(v ctVerb, flows []firewall.FlowRecord) ([]error, error) {
+	if len(flows) > MaxFlows {
+		return nil, fmt.Errorf("%d flows are more than %d", len(flows), MaxFlows)
+	}
+	said := make([]error, len(flows))
+	var entries []conntrack.Flow
+	var places []int
+	for i := range flows {
+		e, err := toEntry(&flows[i])
+		if err != nil {
+			said[i] = err
+			continue
+		}
+		entries, places = append(entries, e), append(places, i)
+	}
+	answers, err := a.send(v, entries)
+	if err != nil {
+		return nil, err
+	}
+	for i, e := range answers {
+		said[places[i]] = e
+	}
+	return said, nil
 }
 
 // send gives entries to the kernel. A socket that failed may hold answers to what is over, so it is not used again.

@@ -259,11 +259,18 @@ func (a *fakeAppliance) Ready(context.Context) error { return nil }
 
 func (a *fakeAppliance) SetPolicy(context.Context, string, uint64) error { return nil }
 
-func (a *fakeAppliance) PutFlows(_ context.Context, recs []firewall.FlowRecord) (int, error) {
+func (a *fakeAppliance) PutFlows(_ context.Context, recs []firewall.FlowRecord) (firewall.Carried, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.flows = append(a.flows, recs...)
-	return len(recs), nil
+	return firewall.Carried{}, nil
+}
+
+func (a *fakeAppliance) FlushFlows(context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.flows = nil
+	return nil
 }
 
 func (a *fakeAppliance) Flows(context.Context) ([]firewall.FlowRecord, error) {

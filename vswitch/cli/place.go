@@ -105,7 +105,7 @@ func showPlacement(cmd *cobra.Command, o *Output, c *control.Client, history boo
 
 // writeReceipt writes a receipt as a class reads it: a word, a figure, and what it means.
 func writeReceipt(w io.Writer, o *Output, r vswitch.Receipt) {
-	change := o.Paint(Bold, fmt.Sprintf("%s -> %s", r.From, r.To))
+	change := o.Paint(Bold, fmt.Sprintf("%s -> %s", from(r), r.To))
 	fmt.Fprintf(w, "%s, epoch %d, handover %s, %s ms\n", change, r.Epoch, r.Handover, decimals(r.DurationMS, 1))
 	g := NewGrid("", ">", "")
 	g.Row("gap", decimals(r.GapMS, 2), "ms, the longest wait of a flow that had frames waiting")
@@ -114,7 +114,13 @@ func writeReceipt(w io.Writer, o *Output, r vswitch.Receipt) {
 	g.Row("reordered", r.Reordered, "")
 	g.Row("leaked", r.Leaked, "denied by the policy, and delivered all the same")
 	g.Row("drained", r.Drained, "came out of the appliance after the change")
+	if r.Bypassed || r.Unasked > 0 {
+		g.Row("unasked", r.Unasked, "passed the appliance by, which had failed, since the receipt before")
+	}
 	g.Row("flows carried", r.FlowsCarried, "")
+	if r.FlowsAnew > 0 {
+		g.Row("begun anew", r.FlowsAnew, "flows that the side that takes over cannot be told of")
+	}
 	if r.Handover == vswitch.Keep {
 		g.Row("flows kept", r.FlowsKept, "stay on their old way until they end")
 	}
@@ -125,16 +131,24 @@ func writeReceipt(w io.Writer, o *Output, r vswitch.Receipt) {
 	}
 }
 
+// from is what was chosen before a change, with a word where frames passed its appliance by.
+func from(r vswitch.Receipt) string {
+	if r.Bypassed {
+		return r.From.String() + " (passed by)"
+	}
+	return r.From.String()
+}
+
 func writeHistory(w io.Writer, receipts []vswitch.Receipt) {
 	if len(receipts) == 0 {
 		fmt.Fprintln(w, "The placement has not been changed yet.")
 		return
 	}
 	g := NewGrid(">EPOCH", "FROM", "TO", "HANDOVER", ">GAP ms", ">LOST", ">DUPLICATED", ">REORDERED", ">LEAKED",
-		">DRAINED", ">FLOWS CARRIED", "DROPPED")
+		">DRAINED", ">UNASKED", ">FLOWS CARRIED", ">ANEW", "DROPPED")
 	for _, r := range receipts {
-		g.Row(r.Epoch, r.From, r.To, r.Handover, decimals(r.GapMS, 2), r.Lost, r.Duplicated, r.Reordered, r.Leaked,
-			r.Drained, r.FlowsCarried, byReason(r.Dropped))
+		g.Row(r.Epoch, from(r), r.To, r.Handover, decimals(r.GapMS, 2), r.Lost, r.Duplicated, r.Reordered, r.Leaked,
+			r.Drained, r.Unasked, r.FlowsCarried, r.FlowsAnew, byReason(r.Dropped))
 	}
 	g.Write(w, "")
 }

@@ -28,6 +28,7 @@ type fakeAppliance struct {
 	flows    map[fakeFlow]bool
 	sick     error // what every call says
 	forwards int
+	calls    int // how often it was asked whether it is ready, or about flows
 	sessions map[uint8]firewall.SteerSpec
 	heard    *guest                      // what it is told of neighbours, where a test listens
 	judge    func(eth []byte) frame.Word // what the inspector says; nil passes everything
@@ -35,10 +36,13 @@ type fakeAppliance struct {
 	returned func(*frame.Frame) // sees what is about to go back to the switch, outer headers and all, but for probes; may be nil
 	edition  *firewall.Edition  // on its desk
 
-	failPut atomic.Bool // PutFlows says errFull
+	failPut atomic.Bool                    // PutFlows says errFull
+	takes   func(firewall.FlowRecord) bool // which flows it can be told of; nil is all
+	full    bool                           // those that it does not take find no room
 
 	absent, hung, tableFull atomic.Bool
 	stalled                 atomic.Bool  // it stands still: what comes in waits in its queues
+	mute                    atomic.Bool  // who asks it something gets no answer
 	delay                   atomic.Int64 // ns: how late it is
 	onPut                   func()       // called by PutFlows, after it has done its work
 }
@@ -184,11 +188,19 @@ func (a *fakeAppliance) fail(err error) {
 	a.sick = err
 }
 
-func (a *fakeAppliance) Ready(context.Context) error {
+// answer is what every call begins with: where the appliance is mute, it waits until nobody does so any more.
+func (a *fakeAppliance) answer(ctx context.Context) error {
+	if a.mute.Load() {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.calls++
 	return a.sick
 }
+
+func (a *fakeAppliance) Ready(ctx context.Context) error { return a.answer(ctx) }
 
 func (a *fakeAppliance) SetPolicy(_ context.Context, nft string, _ uint64) error {
 	a.mu.Lock()
@@ -205,25 +217,43 @@ func (a *fakeAppliance) SetPolicy(_ context.Context, nft string, _ uint64) error
 	return a.sick
 }
 
-func (a *fakeAppliance) PutFlows(_ context.Context, recs []firewall.FlowRecord) (int, error) {
+func (a *fakeAppliance) PutFlows(_ context.Context, recs []firewall.FlowRecord) (c firewall.Carried, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.sick != nil {
-		return 0, a.sick
+		return c, a.sick
 	}
 	if a.failPut.Load() {
-		return 0, errFull
+		return c, errFull
 	}
-	for _, r := range recs {
+	for i, r := range recs {
+		if a.takes != nil && !a.takes(r) {
+			c.Left, c.Why = append(c.Left, i), "not taken"
+			continue
+		}
 		a.flows[fakeFlow{r.Proto, r.Src, r.Dst}] = true
 	}
+	c.Full = a.full && len(c.Left) > 0
 	if a.onPut != nil {
 		a.onPut()
 	}
-	return len(recs), nil
+	return c, nil
 }
 
-func (a *fakeAppliance) Flows(context.Context) (recs []firewall.FlowRecord, err error) {
+func (a *fakeAppliance) FlushFlows(ctx context.Context) error {
+	if err := a.answer(ctx); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	clear(a.flows)
+	return nil
+}
+
+func (a *fakeAppliance) Flows(ctx context.Context) (recs []firewall.FlowRecord, err error) {
+	if err := a.answer(ctx); err != nil {
+		return nil, err
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for f := range a.flows {

@@ -210,21 +210,39 @@ func (c *Client) Flows(ctx context.Context) ([]firewall.FlowRecord, error) {
 	return all, err
 }
 
-// PutFlows makes or refreshes entries in the appliance's conntrack and says how many are there now.
-func (c *Client) PutFlows(ctx context.Context, f []firewall.FlowRecord) (int, error) {
-	return c.countFlows(ctx, callPutFlows, f)
+// PutFlows makes or refreshes entries in the appliance's conntrack and says which it did not take.
+func (c *Client) PutFlows(ctx context.Context, f []firewall.FlowRecord) (all firewall.Carried, err error) {
+	done := 0
+	err = inBatches(f, func(some []firewall.FlowRecord) error {
+		var one firewall.Carried
+		if err := c.call(ctx, callPutFlows, packFlows(some), into(&one)); err != nil {
+			return err
+		}
+		last := -1
+		for _, i := range one.Left { // what a guest says is ascending, and of this batch, or not believed
+			if i <= last || i >= len(some) {
+				return fmt.Errorf("%s: %w: it speaks of flow %d of %d", callPutFlows, errBadFlow, i, len(some))
+			}
+			all.Left, last = append(all.Left, done+i), i
+		}
+		if all.Full = all.Full || one.Full; all.Why == "" {
+			all.Why = printable(one.Why, maxFlowWhy)
+		}
+		done += len(some)
+		return nil
+	})
+	return all, err
 }
+
+// maxFlowWhy is how much is kept of why a flow was not taken.
+const maxFlowWhy = 256
 
 // DeleteFlows removes entries from the appliance's conntrack and says how many were there.
 func (c *Client) DeleteFlows(ctx context.Context, f []firewall.FlowRecord) (int, error) {
-	return c.countFlows(ctx, callDeleteFlows, f)
-}
-
-func (c *Client) countFlows(ctx context.Context, name string, f []firewall.FlowRecord) (int, error) {
 	total := 0
 	err := inBatches(f, func(some []firewall.FlowRecord) error {
 		var n int
-		if err := c.call(ctx, name, packFlows(some), into(&n)); err != nil {
+		if err := c.call(ctx, callDeleteFlows, packFlows(some), into(&n)); err != nil {
 			return err
 		}
 		total += max(0, min(n, len(some)))

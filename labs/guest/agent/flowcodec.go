@@ -14,9 +14,9 @@ import (
 // big-endian:
 //
 //	proto 1, replied 1, source 16, port 2, destination 16, port 2, timeout 4,
-//	frames 8 8, bytes 8 8, TCP's options 1 1, length of state 1, state
+//	frames 8 8, bytes 8 8, TCP's options 1 1, ICMP's type and code 1 1, length of state 1, state
 const (
-	flowFixed    = 1 + 1 + 16 + 2 + 16 + 2 + 4 + 4*8 + 2 + 1
+	flowFixed    = 1 + 1 + 16 + 2 + 16 + 2 + 4 + 4*8 + 2 + 2 + 1
 	maxFlowState = 32
 )
 
@@ -49,7 +49,7 @@ func packFlow(b []byte, f *firewall.FlowRecord) []byte {
 	for _, n := range []uint64{f.Frames[0], f.Frames[1], f.Bytes[0], f.Bytes[1]} {
 		b = binary.BigEndian.AppendUint64(b, n)
 	}
-	b = append(b, packSide(f.TCP[0]), packSide(f.TCP[1]))
+	b = append(b, packSide(f.TCP[0]), packSide(f.TCP[1]), f.ICMPType, f.ICMPCode)
 	state := f.State[:min(len(f.State), maxFlowState)]
 	return append(append(b, byte(len(state))), state...)
 }
@@ -81,6 +81,7 @@ func unpackFlow(b []byte) (f firewall.FlowRecord, rest []byte, err error) {
 	f.Frames = [2]uint64{binary.BigEndian.Uint64(b[42:]), binary.BigEndian.Uint64(b[50:])}
 	f.Bytes = [2]uint64{binary.BigEndian.Uint64(b[58:]), binary.BigEndian.Uint64(b[66:])}
 	f.TCP = [2]firewall.TCPSide{unpackSide(b[74]), unpackSide(b[75])}
+	f.ICMPType, f.ICMPCode = b[76], b[77]
 	f.State = printable(string(b[flowFixed:flowFixed+state]), maxFlowState)
 	return f, b[flowFixed+state:], nil
 }

@@ -128,9 +128,9 @@ func (g *guest) do(req request, send func(any) error) error {
 	case callFlows:
 		return g.sendFlows(send)
 	case callPutFlows:
-		return countFlows(req.Body, send, g.appliance.PutFlows)
+		return withFlows(req.Body, send, g.appliance.PutFlows)
 	case callDeleteFlows:
-		return countFlows(req.Body, send, g.appliance.DeleteFlows)
+		return withFlows(req.Body, send, g.appliance.DeleteFlows)
 	case callFlushFlows:
 		return g.appliance.FlushFlows()
 	case callStats:
@@ -184,18 +184,18 @@ func (g *guest) sendFlows(send func(any) error) error {
 	return inBatches(flows, func(some []firewall.FlowRecord) error { return send(packFlows(some)) })
 }
 
-// countFlows does something with the flows of a request and answers with its count.
-func countFlows(body json.RawMessage, send func(any) error, do func([]firewall.FlowRecord) (int, error)) error {
+// withFlows does something with the flows of a request and answers with what came of it.
+func withFlows[T any](body json.RawMessage, send func(any) error, do func([]firewall.FlowRecord) (T, error)) error {
 	return with(body, func(packed []byte) error {
 		flows, err := unpackFlows(packed)
 		if err != nil {
 			return err
 		}
-		n, err := do(flows)
+		result, err := do(flows)
 		if err != nil {
 			return err
 		}
-		return send(n)
+		return send(result)
 	})
 }
 
