@@ -28,7 +28,7 @@ func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
 	}
 	id, swapped := identify(k)
 	mayBegin := true
-	if k.Proto == frame.ProtoICMP || k.Proto == frame.ProtoICMPv6 {
+	if hasOwnWay(k.Proto) {
 		var v Verdict
 		var done bool
 		if v, mayBegin, done = p.checkICMP(cx, pt, k, &id, swapped); done {

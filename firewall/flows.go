@@ -26,7 +26,8 @@ type Flows struct {
 	judged  judged
 	kept    kept
 
-	fragments fragments
+	fragments  fragments
+	linkLocals linkLocals
 }
 
 const shardCount = 64

@@ -8,7 +8,7 @@ import (
 
 // guarded is a program, in which nothing is enforced, over the reference lab with the client's vNIC guarded.
 func guarded(t *testing.T) *Program {
-	inv := &Inventory{Segments: lab.Segments, Guests: append([]InvGuest{}, lab.Guests...)}
+	inv := &Inventory{Segments: withGateways(), Guests: append([]InvGuest{}, lab.Guests...)}
 	v := inv.Guests[0].VNICs[0]
 	v.Guarded = true
 	inv.Guests[0].VNICs = []InvVNIC{v}
@@ -29,7 +29,7 @@ func TestGuardOfPackets(t *testing.T) {
 		{"other > server udp 1 2", false},
 		{"other6 > server6 tcp 1 2 S", false},
 		{"10.10.1.12 > server udp 1 2", false},
-		{"fe80::5 > server6 udp 1 2", true},
+		{"fe80::5 > server6 udp 1 2", true}, // the first that it was seen with
 		{"other > server proto 47", false},
 	} {
 		w := newWorld(t, guarded(t))
@@ -57,18 +57,32 @@ func TestGuardOfARP(t *testing.T) {
 	own, others := frame.AddrFrom(guestAddr("client")), frame.AddrFrom(guestAddr("other"))
 	for _, c := range []struct {
 		name   string
+		op     uint16
 		sender frame.MAC
 		ip     frame.Addr
+		target frame.Addr
 		pass   bool
 	}{
-		{"own", mac, own, true},
-		{"probe", mac, unspecifiedIPv4, true},
-		{"another's address", mac, others, false},
-		{"another's MAC", otherMAC, own, false},
+		{"own", 1, mac, own, others, true},
+		{"own answer", 2, mac, own, others, true},
+		{"announcement", 1, mac, own, own, true},
+		{"probe of its own", 1, mac, unspecifiedIPv4, own, true},
+		{"probe of nobody's", 1, mac, unspecifiedIPv4, frame.AddrFrom(guestAddr("10.10.1.77")), true},
+		{"probe of another's", 1, mac, unspecifiedIPv4, others, false},
+		{"probe of the gateway's", 1, mac, unspecifiedIPv4, frame.AddrFrom(guestAddr("10.10.1.1")), false},
+		{"answer from nobody", 2, mac, unspecifiedIPv4, own, false},
+		{"another's address", 1, mac, others, own, false},
+		{"another's address, announced", 2, mac, others, others, false},
+		{"the gateway's address", 1, mac, frame.AddrFrom(guestAddr("10.10.1.1")), own, false},
+		{"another's MAC", 1, otherMAC, own, others, false},
+		{"InARP", 8, mac, own, others, true},
+		{"InARP of another", 9, mac, others, own, false},
+		{"reverse ARP as ARP", 3, mac, own, own, false},
+		{"an operation that nobody knows", 25, mac, own, own, false},
 	} {
 		f := frame.New(frame.MinLen + 28)
 		frame.PutEth(f.Eth(), frame.MAC{255, 255, 255, 255, 255, 255}, mac, frame.EtherARP)
-		frame.PutARP(f.Eth()[frame.MinLen:], 1, c.sender, c.ip, frame.MAC{}, others)
+		frame.PutARP(f.Eth()[frame.MinLen:], c.op, c.sender, c.ip, frame.MAC{}, c.target)
 		var k frame.Key
 		if r := frame.Parse(f, &k); r != frame.ReasonNone {
 			t.Fatal(c.name, r)

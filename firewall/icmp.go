@@ -58,8 +58,12 @@ func icmpKindOf(k *frame.Key) (kind icmpKind, request uint8) {
 // checkICMP judges ICMP and ICMPv6 messages that the flow table does not know; done says so. For others it completes the flow's
 // identity, and says whether they may begin one.
 func (p *Program) checkICMP(cx *Context, pt Point, k *frame.Key, id *flowID, swapped bool) (v Verdict, mayBegin, done bool) {
+	if isMembership(k) {
+		cx.tell("igmp", "group membership on the segment is housekeeping: no rule is asked")
+		return Verdict{Action: Pass}, false, true
+	}
 	if !k.Has(frame.KeyL4) {
-		return v, true, false // one family's ICMP in the other: a protocol like any that we do not know
+		return v, true, false // IGMP that goes further, or one family's ICMP in the other: a protocol like any that we do not know
 	}
 	kind, request := icmpKindOf(k)
 	switch kind {
@@ -78,7 +82,7 @@ func (p *Program) checkICMP(cx *Context, pt Point, k *frame.Key, id *flowID, swa
 // them IPv6 does not work. What is sent further than they ever need is asked of the rules like any other packet, but is no flow.
 func (p *Program) checkHousekeeping(cx *Context, pt Point, k *frame.Key) Verdict {
 	isND := k.ICMPType >= 133 && k.ICMPType <= 137
-	hops := uint8(1) // RFC 2710 3
+	hops := uint8(onLinkHops)
 	if isND {
 		hops = 255 // RFC 4861 7.1: it cannot have crossed a router
 	}

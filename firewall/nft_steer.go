@@ -58,6 +58,7 @@ func (w *nftWriter) steered() {
 	w.line("\t\tether type != { ip, ip6 } counter %s comment \"default\"", other)
 	w.line("\t\ticmpv6 type 133-137 ip6 hoplimit 255 jump housekeeping")
 	w.line("\t\ticmpv6 type { 130-132, 143 } ip6 hoplimit 1 jump housekeeping")
+	w.line("\t\tip protocol igmp ip ttl 1 ip daddr 224.0.0.0/4 accept")
 	w.known()
 	w.line("\t\tjump from-guest")
 	for _, s := range w.p.inv.Segments {

@@ -92,6 +92,7 @@ func TestNFTOfSteeredFrames(t *testing.T) {
 			ether type != { ip, ip6 } counter drop comment "default"
 			icmpv6 type 133-137 ip6 hoplimit 255 jump housekeeping
 			icmpv6 type { 130-132, 143 } ip6 hoplimit 1 jump housekeeping
+			ip protocol igmp ip ttl 1 ip daddr 224.0.0.0/4 accept
 			ct state established,related accept
 			ct state invalid counter drop comment "state-mismatch"
 			ct state new meta l4proto tcp tcp flags & (fin|syn|rst|ack) != syn counter drop comment "state-mismatch"

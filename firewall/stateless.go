@@ -23,6 +23,9 @@ func newStateless(rules []Rule) *classifier {
 
 // isStateless says whether a stateless rule is about a packet. Neighbour discovery and group membership are not packets that anybody tracks.
 func (p *Program) isStateless(k *frame.Key) bool {
+	if isMembership(k) {
+		return false
+	}
 	if k.Proto == frame.ProtoICMPv6 && k.Has(frame.KeyL4) {
 		if kind, _ := icmpKindOf(k); kind == icmpHousekeeping {
 			return false
