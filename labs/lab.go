@@ -29,6 +29,7 @@ type Lab struct {
 	Kind      string             // of guests that leave it open, where deploy does not say: KindQEMU where the lesson needs it
 	Params    map[string]string  // as drawn for the student
 	Theirs    []string           // files that a student may hand in, beside answers
+	Handout   []string           // files that a student begins with, beside those of Theirs and the README
 	Inspect   Inspect
 	Tasks     []check.Task
 	Ref       string // what it was loaded by: a name, or the path of a folder

@@ -139,6 +139,7 @@ func (l *labReader) root(n *document.Node) {
 		"params":    func(*document.Node) {}, // read before
 		"kind":      func(v *document.Node) { l.lab.Kind = l.oneOf(v, "kind", KindAuto, KindQEMU, KindNetns) },
 		"student":   func(v *document.Node) { l.theirs(v) },
+		"handout":   func(v *document.Node) { l.lab.Handout = l.words(v, "handout", maxTheirs) },
 		"tasks":     func(v *document.Node) { tasks = v },
 		"name":      func(v *document.Node) { name = v; l.lab.Name = l.name(v, "the lab's name") },
 		"title":     func(v *document.Node) { l.lab.Title = l.word(v, "the title") },
@@ -187,9 +188,17 @@ func (l *labReader) root(n *document.Node) {
 func (l *labReader) placement(n *document.Node) {
 	p, err := firewall.ParsePlacement(l.word(n, "the placement"))
 	if !l.Failed() && err != nil {
-		l.fail(n, "%v", err)
+		l.fail(n, "%v; %s", err, didYouMean(l.word(n, "the placement")))
 	}
 	l.lab.Placement = p
+}
+
+// didYouMean is the remedy for a placement that there is not.
+func didYouMean(written string) string {
+	if s := document.Suggest(written, []string{"off", "fast", "slow", "tunnel", "push", "inspect"}); s != "" {
+		return "did you mean " + s + "?"
+	}
+	return ""
 }
 
 // needsAppliance says whether the lab's placement is one that an appliance serves.

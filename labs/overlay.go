@@ -4,11 +4,13 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"sluice/firewall/document"
+	"sluice/labs/check"
 	"sluice/vswitch"
 	"sluice/vswitch/control"
 )
@@ -97,6 +99,9 @@ func (l *labReader) takeWork(folder string) error {
 		return err
 	}
 	theirs := slices.Concat(l.lab.Theirs, []string{answersFile, labFile})
+	if err := misnamed(folder, student, theirs); err != nil {
+		return err
+	}
 	if !slices.ContainsFunc(theirs, func(name string) bool { _, err := fs.Stat(student, name); return err == nil }) {
 		return control.Errorf(control.BadInput, "%s holds none of a student's files: %s", folder, strings.Join(theirs, ", "))
 	}
@@ -110,17 +115,50 @@ func (l *labReader) takeWork(folder string) error {
 	return nil
 }
 
+// misnamed looks for a file that was meant to be one of the student's, and would be passed over in silence: policy.yml, anwsers.yaml.
+func misnamed(folder string, student fs.FS, theirs []string) error {
+	here, err := fs.ReadDir(student, ".")
+	if err != nil {
+		return control.Errorf(control.BadInput, "open submission: %w", err)
+	}
+	for _, e := range here {
+		name := e.Name()
+		if slices.Contains(theirs, name) {
+			continue
+		}
+		for _, meant := range theirs {
+			if _, err := fs.Stat(student, meant); errors.Is(err, fs.ErrNotExist) && nearlyNamed(name, meant) {
+				return control.Errorf(control.BadInput, "%s has %s, which nobody reads, and no %s: rename it", folder, name, meant)
+			}
+		}
+	}
+	return nil
+}
+
+// nearlyNamed says whether a file was probably meant to have another name: capitals, a letter, or what stands behind the dot.
+func nearlyNamed(name, meant string) bool {
+	ext := path.Ext(name)
+	if !slices.Contains([]string{"", ".yaml", ".yml", ".txt"}, strings.ToLower(ext)) {
+		return false
+	}
+	const short = 4 // letters: such a name is like many others
+	is, was := strings.ToLower(strings.TrimSuffix(name, ext)), strings.TrimSuffix(meant, path.Ext(meant))
+	return is == was || len(was) >= short && document.Suggest(is, []string{was}) != ""
+}
+
 // takePlacement reads where a student's lab file puts the firewall.
 func (l *labReader) takePlacement(file string, text []byte) error {
 	text = hole.ReplaceAll(text, []byte("0"))
 	r := &labReader{reader: newReader(file, text), lab: &Lab{Placement: l.lab.Placement, Handover: l.lab.Handover}}
 	if root := r.parse(); root != nil {
 		for _, e := range r.Entries(root, "the lab") {
-			switch e.Name {
-			case "placement":
+			switch {
+			case e.Name == "placement":
 				r.placement(e.Value)
-			case "handover":
+			case e.Name == "handover":
 				r.handover(e.Value)
+			case !slices.Contains(labKeys, e.Name):
+				r.Unknown(e, "a submission's lab file", "placement", "handover", "name")
 			}
 		}
 	}
@@ -130,6 +168,9 @@ func (l *labReader) takePlacement(file string, text []byte) error {
 	l.lab.Placement, l.lab.Handover = r.lab.Placement, r.lab.Handover
 	return r.failure()
 }
+
+// labKeys are those of a lab file. A student may hand in a whole one; all but the placement and the handover are passed over.
+var labKeys = []string{"name", "title", "params", "kind", "student", "handout", "tasks", "segments", "guests", "appliance", "policy", "placement", "inspect", "handover"}
 
 // LabNamedBy is the lab that a submission says it is of, by the name in its lab file; empty where it says none.
 func LabNamedBy(folder string) (string, error) {
@@ -191,15 +232,30 @@ func (l *Lab) Answers() (map[string][]string, error) {
 	if text, err = l.Fill(answersFile, text); err != nil {
 		return nil, err
 	}
-	return readAnswers(answersFile, text)
+	return readAnswers(answersFile, text, l.AnswerNames())
 }
 
-// readAnswers reads a mapping of names to words, or lists of words.
-func readAnswers(file string, text []byte) (map[string][]string, error) {
+// AnswerNames are the answers that the lab's tasks ask for.
+func (l *Lab) AnswerNames() (names []string) {
+	for _, t := range l.Tasks {
+		for _, c := range t.Checks {
+			if a, ok := c.Kind.(*check.Answer); ok && !slices.Contains(names, a.Name) {
+				names = append(names, a.Name)
+			}
+		}
+	}
+	return names
+}
+
+// readAnswers reads a mapping of names to words, or lists of words. A name that no task asks for is a mistake: nobody would look at it.
+func readAnswers(file string, text []byte, known []string) (map[string][]string, error) {
 	r := newReader(file, text)
 	out := map[string][]string{}
 	if root := r.parse(); root != nil {
 		for _, e := range r.Entries(root, "the answers") {
+			if !slices.Contains(known, e.Name) {
+				r.Fail(e.Key, r.Meant(e.Name, "there are "+strings.Join(known, ", "), known), "no task asks for an answer %q", e.Name)
+			}
 			if e.Value.Is(document.List) {
 				out[e.Name] = r.words(e.Value, "answer "+e.Name, maxAnswers)
 			} else {

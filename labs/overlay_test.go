@@ -59,6 +59,12 @@ func TestOverlay(t *testing.T) {
 		{"out of the lab", "../..", "holds none of a student's files", true},
 		{"an unknown parameter", handIn(t, map[string]string{"policy.yaml": "default: ${prot}\n"}), `policy.yaml:1:10: there is no param "prot"`, true},
 		{"a bad placement", handIn(t, map[string]string{"lab.yaml": "placement: sideways\n"}), `lab.yaml:1:12: no placement "sideways"`, true},
+		{"a placement with a typo", handIn(t, map[string]string{"lab.yaml": "placement: fats\n"}), "did you mean fast?", true},
+		{"a key with a typo", handIn(t, map[string]string{"lab.yaml": "placment: fast\n"}), `lab.yaml:1:1: a submission's lab file has no key "placment"`, true},
+		{"a key with a typo, with what to do", handIn(t, map[string]string{"lab.yaml": "placment: fast\n"}), "did you mean placement?", true},
+		{"a file with a typo", handIn(t, map[string]string{"policy.yml": "default: drop\n"}), "has policy.yml, which nobody reads, and no policy.yaml: rename it", true},
+		{"a file in capitals", handIn(t, map[string]string{"Answers.yaml": "a: b\n", "policy.yaml": "default: drop\n"}), "has Answers.yaml, which nobody reads", true},
+		{"a file that is like two", handIn(t, map[string]string{"policy.test.yaml": "[]\n", "old.yaml": "", "policy.yaml": "default: reject\n"}), "default: reject", false},
 	} {
 		l, err := loadFrom(courseFiles(), "lab.yaml", Work{Folder: c.folder}.resolve(courseFiles()))
 		switch {
@@ -115,11 +121,12 @@ func TestAnswers(t *testing.T) {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 	for text, want := range map[string]string{
-		"a: {b: c}": "1:4: answer a must be one plain value", "a: b\na: c": "2:1: answer a stands twice", "[x]": "must be a mapping",
+		"frames-wbe: 3": `1:1: no task asks for an answer "frames-wbe"`, "aa: 3": "did you mean a?",
+		"a: {b: c}": "1:4: answer a must be one plain value", "a: b\na: c": "2:1: the answers has a twice", "[x]": "must be a mapping",
 		"a: " + strings.Repeat("x", maxAnswer+1): "at most 1000 are taken", "a:": "answer a is empty",
-		strings.Repeat("a: b\n", 3): "stands twice",
+		strings.Repeat("a: b\n", 3): "the answers has a twice",
 	} {
-		if _, err := readAnswers("answers.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := readAnswers("answers.yaml", []byte(text), []string{"a"}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.20q: %v, want %q", text, err, want)
 		}
 	}
@@ -131,7 +138,7 @@ func FuzzAnswers(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		answers, err := readAnswers("answers.yaml", text)
+		answers, err := readAnswers("answers.yaml", text, []string{"a", "d"})
 		if err != nil && control.ClassOf(err) != control.BadInput {
 			t.Errorf("class %d: %v", control.ClassOf(err), err)
 		}

@@ -159,7 +159,7 @@ func (l *labReader) placements(n *document.Node) (out []firewall.Placement) {
 		case l.Failed():
 			return nil
 		case err != nil:
-			l.fail(n, "%v", err)
+			l.fail(n, "%v; %s", err, didYouMean(w))
 		case slices.Contains(out, p):
 			l.fail(n, "placement %s stands twice; keep one", p)
 		case p != firewall.Off && p != firewall.Fast && l.lab.Appliance == nil:

@@ -37,7 +37,7 @@ func answerCommand() *cobra.Command {
 			}
 			defer s.close()
 			name, words := args[0], args[1:]
-			if known := answerNames(s.lab); !slices.Contains(known, name) || !answerName.MatchString(name) {
+			if known := s.lab.AnswerNames(); !slices.Contains(known, name) || !answerName.MatchString(name) {
 				return control.Errorf(control.BadInput, "no task of lab %s asks for an answer %q: %v", s.lab.Name, name, known)
 			}
 			for _, w := range words {
@@ -53,18 +53,6 @@ func answerCommand() *cobra.Command {
 			return s.progress.save()
 		},
 	}
-}
-
-// answerNames are the answers that a lab's tasks ask for.
-func answerNames(l *labs.Lab) (names []string) {
-	for _, t := range l.Tasks {
-		for _, c := range t.Checks {
-			if a, ok := c.Kind.(*check.Answer); ok && !slices.Contains(names, a.Name) {
-				names = append(names, a.Name)
-			}
-		}
-	}
-	return names
 }
 
 func hintCommand() *cobra.Command {
