@@ -153,7 +153,7 @@ func benchmarkRules(b *testing.B, packets int) {
 			i := 0
 			for b.Loop() {
 				k := &keys[i%packets]
-				p.decide(Point{1, FromGuest}, &k.Src, &k.Dst, serviceNumber(k.Proto, k.DstPort, 0, 0))
+				p.decide(Point{1, FromGuest}, &k.Src, &k.Dst, serviceNumber(k.Proto, k.DstPort, 0, 0), moreOfKey(k))
 				i++
 			}
 		})

@@ -15,16 +15,34 @@ type builder struct {
 	src, dst interned
 	scopes   map[string]uint32
 	scopeOf  []scope
-	cells    map[[3]uint32][]uint32 // rules in order
+	rules    []Rule
+	extra    []rulePart             // entries from len(rules) on: the parts of rules that have conditions
+	conds    []condition            // by number, from 1
+	cells    map[[3]uint32][]uint32 // entries, in the rules' order: a rule's index, or one in extra
 	order    [][3]uint32            // the cells, in the order of their first rule: the same policy, the same program
 	few      uint32                 // see fewCells
 	many     uint32                 // see manyRanges
 }
 
+// rulePart is a part of a rule.
+type rulePart struct {
+	rule uint32
+	svc  svcSet
+}
+
+// entry gives the rule that an entry is of, and its services.
+func (b *builder) entry(e uint32) (uint32, svcSet) {
+	if int(e) < len(b.rules) {
+		return e, b.rules[e].svc
+	}
+	p := &b.extra[int(e)-len(b.rules)]
+	return p.rule, p.svc
+}
+
 type scope struct {
 	dirs  uint8
 	ports []frame.PortID
-	first uint32
+	cond  uint32
 }
 
 // interned numbers equal address sets once, from 1.
@@ -62,13 +80,14 @@ func (in *interned) number(s addrSet, rule uint32) uint32 {
 func newClassifier(rules []Rule, few, many uint32) *classifier {
 	b := &builder{
 		c: &classifier{}, src: newInterned(), dst: newInterned(), few: few, many: many,
-		scopes: map[string]uint32{}, cells: make(map[[3]uint32][]uint32, len(rules)),
+		scopes: map[string]uint32{}, rules: rules, cells: make(map[[3]uint32][]uint32, len(rules)),
 	}
 	for i := range rules {
 		b.add(&rules[i], uint32(i))
 	}
 	b.buildScopes()
-	b.buildCells(rules)
+	b.buildCells()
+	b.c.conditions = newConditions(b.conds)
 	return b.c
 }
 
@@ -76,17 +95,44 @@ func (b *builder) add(r *Rule, i uint32) {
 	if len(r.from) == 0 || len(r.to) == 0 || len(r.svc) == 0 || r.ports != nil && len(r.ports) == 0 {
 		return // an empty group matches nothing
 	}
-	k := [3]uint32{b.scope(r, i), b.src.number(r.from, i), b.dst.number(r.to, i)}
+	if r.parts == nil {
+		b.put(r, i, i, 0)
+		return
+	}
+	for _, p := range r.parts {
+		b.extra = append(b.extra, rulePart{i, p.svc})
+		b.put(r, i, uint32(len(b.rules)+len(b.extra)-1), b.condition(&p.condition))
+	}
+}
+
+// condition numbers a condition; 0 is none.
+func (b *builder) condition(c *condition) uint32 {
+	if c.isNone() {
+		return 0
+	}
+	k := c.key()
+	i := slices.IndexFunc(b.conds, func(o condition) bool { return o.key() == k })
+	if i < 0 {
+		i = len(b.conds)
+		b.conds = append(b.conds, *c)
+	}
+	return uint32(i + 1)
+}
+
+// put puts an entry of rule i into its cell.
+func (b *builder) put(r *Rule, i, entry, cond uint32) {
+	k := [3]uint32{b.scope(r, cond), b.src.number(r.from, i), b.dst.number(r.to, i)}
 	if b.cells[k] == nil {
 		b.order = append(b.order, k)
 		b.src.count[k[1]-1]++
 		b.dst.count[k[2]-1]++
 	}
-	b.cells[k] = append(b.cells[k], i)
+	b.cells[k] = append(b.cells[k], entry)
 }
 
-func (b *builder) scope(r *Rule, i uint32) uint32 {
-	k := []byte{r.dirs, 0}
+// scope numbers where a rule is asked, and under which condition.
+func (b *builder) scope(r *Rule, cond uint32) uint32 {
+	k := []byte{r.dirs, 0, byte(cond)}
 	if r.ports != nil {
 		k[1] = 1
 	}
@@ -95,8 +141,8 @@ func (b *builder) scope(r *Rule, i uint32) uint32 {
 	}
 	n, ok := b.scopes[string(k)]
 	if !ok {
-		b.scopeOf = append(b.scopeOf, scope{r.dirs, r.ports, i})
-		n = uint32(len(b.scopeOf))
+		b.scopeOf = append(b.scopeOf, scope{r.dirs, r.ports, cond})
+		n = uint32(len(b.scopeOf)) | cond<<scopeBits
 		b.scopes[string(k)] = n
 	}
 	return n
@@ -115,7 +161,7 @@ func (b *builder) buildScopes() {
 			l := scopeList{start: uint32(len(b.c.scopeSets))}
 			for i, s := range b.scopeOf {
 				if s.dirs&(1<<dir) != 0 && (s.ports == nil || slices.Contains(s.ports, port)) {
-					b.c.scopeSets = append(b.c.scopeSets, uint32(i+1))
+					b.c.scopeSets = append(b.c.scopeSets, uint32(i+1)|s.cond<<scopeBits)
 				}
 			}
 			l.end = uint32(len(b.c.scopeSets))
@@ -126,11 +172,11 @@ func (b *builder) buildScopes() {
 }
 
 // buildCells decides every cell, gives each to a set that has few, or to the table, and builds both sides.
-func (b *builder) buildCells(rules []Rule) {
+func (b *builder) buildCells() {
 	src, dst := newSetInfos(&b.src), newSetInfos(&b.dst)
 	var table []tableCell
 	for _, k := range b.order {
-		l := b.decided(rules, k)
+		l := b.decided(k)
 		s, d := &src[k[1]-1], &dst[k[2]-1]
 		switch {
 		case b.src.count[s.set-1] <= b.few:
@@ -170,15 +216,16 @@ func (b *builder) buildTable(cells []tableCell) {
 }
 
 // decided makes the cell of some rules; whose it is comes later.
-func (b *builder) decided(rules []Rule, k [3]uint32) cell {
+func (b *builder) decided(k [3]uint32) cell {
 	list := b.cells[k]
-	l := cell{scope: k[0], first: list[0]}
-	if svc := rules[list[0]].svc; len(list) == 1 && len(svc) == 1 {
+	first, svc := b.entry(list[0])
+	l := cell{scope: k[0], first: first}
+	if len(list) == 1 && len(svc) == 1 {
 		l.lo, l.hi = svc[0].lo, svc[0].hi
 		return l
 	}
 	l.lo = uint32(len(b.c.ranges)) | severalBit
-	b.paint(rules, list)
+	b.paint(list)
 	l.hi = uint32(len(b.c.ranges))
 	if start := l.lo &^ severalBit; l.hi-start >= b.many {
 		l.hi = b.buildSteps(start, l.hi)
@@ -203,10 +250,11 @@ func (b *builder) buildSteps(start, end uint32) uint32 {
 }
 
 // paint decides the whole line of services for the rules of one cell: each paints what no earlier one has painted.
-func (b *builder) paint(rules []Rule, list []uint32) {
+func (b *builder) paint(list []uint32) {
 	cuts := []uint32{0}
-	for _, i := range list {
-		for _, r := range rules[i].svc {
+	for _, e := range list {
+		_, svc := b.entry(e)
+		for _, r := range svc {
 			cuts = append(cuts, r.lo, r.hi+1)
 		}
 	}
@@ -218,8 +266,9 @@ func (b *builder) paint(rules []Rule, list []uint32) {
 		painted[i], next[i] = noRule, i
 	}
 	next[len(cuts)] = len(cuts)
-	for _, rule := range list {
-		for _, r := range rules[rule].svc {
+	for _, e := range list {
+		rule, svc := b.entry(e)
+		for _, r := range svc {
 			at, _ := slices.BinarySearch(cuts, r.lo)
 			end, _ := slices.BinarySearch(cuts, r.hi+1)
 			for at = unpainted(next, at); at < end; at = unpainted(next, at) {

@@ -228,7 +228,10 @@ func (p *Program) misfit(cx *Context, pt Point, k *frame.Key, s *shard, e tracke
 // began the flow sees it.
 func (p *Program) again(cx *Context, at Point, k *frame.Key, s *shard, e tracked, flags VerdictFlag) Verdict {
 	first := e.flowID.first(e.swapped())
-	v := p.evaluate(cx, at, &first.src, &first.dst, first.service, k.L3Len)
+	if at.Dir == ToGuest && flags&VerdictReply == 0 && k.Proto == e.proto() && e.frames[0] <= 1 && e.frames[1] == 0 {
+		first.more = moreOfKey(k) // this is the flow's first packet itself
+	}
+	v := p.evaluate(cx, at, &first.src, &first.dst, first.service, first.more, k.L3Len)
 	v.Flags |= flags
 	if v.Action == Pass {
 		if e.stamp != p.stamp {
@@ -283,7 +286,7 @@ func (p *Program) begin(cx *Context, pt Point, k *frame.Key, s *shard, id *flowI
 	v := Verdict{Action: Pass}
 	if p.enforce {
 		service := serviceNumber(k.Proto, k.DstPort, k.ICMPType, k.ICMPCode)
-		if v = p.evaluate(cx, pt, &k.Src, &k.Dst, service, k.L3Len); v.Action != Pass {
+		if v = p.evaluate(cx, pt, &k.Src, &k.Dst, service, moreOfKey(k), k.L3Len); v.Action != Pass {
 			return v
 		}
 	} else {

@@ -24,6 +24,8 @@ type classifier struct {
 	table     []tableCell
 	ranges    []decided
 	steps     []uint32 // of cells with many ranges: their end; the last range that begins before each piece of TCP's ports, and of UDP's
+	// conditions are the scopes': a packet is only in those whose condition holds. nil where no rule has one.
+	conditions *conditions
 }
 
 // noRule is greater than every rule's index, so that the lowest wins.
@@ -75,7 +77,7 @@ func (s *side) cellsOf(m *member) []cell {
 // cell is the rules of one (scope, source set, destination set).
 type cell struct {
 	other uint32 // the set on the other side
-	scope uint32 // from 1
+	scope uint32 // from 1; above scopeBits the number of its condition, 0 for none
 	first uint32 // the lowest rule in it
 	// Where one rule has one range of services, which is nearly always, lo and hi are that; else, with severalBit, they say
 	// what part of ranges is the cell's; where those are many, hi is, with severalBit too, an index in steps.
@@ -90,6 +92,7 @@ const (
 	manyRanges = 16 // from how many ranges on a cell has steps
 	stepBits   = 10 // a piece of the ports
 	stepsEach  = 1 << (16 - stepBits)
+	scopeBits  = 26
 )
 
 // tableCell is an entry of a hash table with open addressing, whose length is a power of two. src is 0 where it is empty.
@@ -109,8 +112,12 @@ func cellHash(scope, src, dst uint32) uint32 {
 
 func maskBit(set uint32) uint32 { return 1 << (set * 0x9e3779b1 >> 27) }
 
-// find gives the index of the first rule that matches at a point, or noRule.
-func (c *classifier) find(pt Point, src, dst *frame.Addr, service uint32) uint32 {
+// find gives the index of the first rule that matches at a point, or noRule. more is what conditions look at (moreOf).
+func (c *classifier) find(pt Point, src, dst *frame.Addr, service, more uint32) uint32 {
+	holds := uint64(1)
+	if c.conditions != nil {
+		holds = c.conditions.holding(more)
+	}
 	s, d := &c.src.nodes[c.src.lookup(src)], &c.dst.nodes[c.dst.lookup(dst)]
 	scopes := c.at(pt)
 	best := uint32(noRule)
@@ -119,16 +126,16 @@ func (c *classifier) find(pt Point, src, dst *frame.Addr, service uint32) uint32
 			switch m := &n.sets[i]; {
 			case m.first >= best || m.mask&d.in == 0:
 			case m.few():
-				best = c.findListed(c.src.cellsOf(m), &c.dst, d, scopes, service, best)
+				best = c.findListed(c.src.cellsOf(m), &c.dst, d, scopes, holds, service, best)
 			default:
-				best = c.findInTable(m, d, scopes, service, best)
+				best = c.findInTable(m, d, scopes, holds, service, best)
 			}
 		}
 	}
 	for n := d; n.least < best && n.reach&s.in != 0; n = &c.dst.nodes[n.next] {
 		for i := range n.sets {
 			if m := &n.sets[i]; m.first < best && m.mask&s.in != 0 && m.few() {
-				best = c.findListed(c.dst.cellsOf(m), &c.src, s, scopes, service, best)
+				best = c.findListed(c.dst.cellsOf(m), &c.src, s, scopes, holds, service, best)
 			}
 		}
 	}
@@ -136,13 +143,13 @@ func (c *classifier) find(pt Point, src, dst *frame.Addr, service uint32) uint32
 }
 
 // findListed asks those cells of one set that lead to a set that the other address is in.
-func (c *classifier) findListed(cells []cell, other *side, list *node, scopes []uint32, service, best uint32) uint32 {
+func (c *classifier) findListed(cells []cell, other *side, list *node, scopes []uint32, holds uint64, service, best uint32) uint32 {
 	for i := range cells {
 		l := &cells[i]
 		if l.first >= best {
 			break
 		}
-		if list.in&maskBit(l.other) != 0 && other.has(list, l.other) && slices.Contains(scopes, l.scope) {
+		if list.in&maskBit(l.other) != 0 && other.has(list, l.other) && holds>>(l.scope>>scopeBits)&1 != 0 && slices.Contains(scopes, l.scope) {
 			best = min(best, c.decide(l, service))
 		}
 	}
@@ -160,7 +167,7 @@ func (s *side) has(n *node, set uint32) bool {
 }
 
 // findInTable asks the table for the cells of a source set with each destination set that has many.
-func (c *classifier) findInTable(s *member, n *node, scopes []uint32, service, best uint32) uint32 {
+func (c *classifier) findInTable(s *member, n *node, scopes []uint32, holds uint64, service, best uint32) uint32 {
 	for ; n.least < best; n = &c.dst.nodes[n.next] {
 		for i := range n.sets {
 			d := &n.sets[i]
@@ -168,6 +175,9 @@ func (c *classifier) findInTable(s *member, n *node, scopes []uint32, service, b
 				continue
 			}
 			for _, scope := range scopes {
+				if holds>>(scope>>scopeBits)&1 == 0 {
+					continue
+				}
 				if l := c.cell(scope, s.set, d.set); l != nil && l.first < best {
 					best = min(best, c.decide(l, service))
 				}

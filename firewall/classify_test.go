@@ -11,14 +11,14 @@ import (
 )
 
 // linear is what the classifier must equal: the first rule that matches, by looking at each.
-func linear(rules []Rule, pt Point, src, dst frame.Addr, service uint32) uint32 {
+func linear(rules []Rule, pt Point, src, dst frame.Addr, service, more uint32) uint32 {
 	for i := range rules {
 		r := &rules[i]
 		on := r.ports == nil
 		for _, p := range r.ports {
 			on = on || p == pt.Port
 		}
-		if on && r.dirs&(1<<pt.Dir) != 0 && r.from.contains(src) && r.to.contains(dst) && r.svc.contains(service) {
+		if on && r.dirs&(1<<pt.Dir) != 0 && r.from.contains(src) && r.to.contains(dst) && r.matches(service, more) {
 			return uint32(i)
 		}
 	}
@@ -75,10 +75,45 @@ func ruleGen() *rapid.Generator[Rule] {
 			}
 			r.svc = r.svc.normal()
 		}
+		if rapid.IntRange(0, 2).Draw(t, "conditional") == 0 {
+			r.parts = partsGen().Draw(t, "parts")
+			r.svc = nil
+			for _, p := range r.parts {
+				r.svc = append(r.svc, p.svc...)
+			}
+			r.svc = r.svc.normal()
+		}
 		if rapid.IntRange(0, 3).Draw(t, "scoped") == 0 {
 			r.ports = rapid.SliceOfNDistinct(rapid.SampledFrom([]frame.PortID{1, 2, 3, 4}), 0, 3, rapid.ID).Draw(t, "ports")
 		}
 		return r
+	})
+}
+
+// morePorts are source ports at which conditions begin and end.
+var morePorts = []uint32{0, 1, 1023, 1024, 0xffff}
+
+func partsGen() *rapid.Generator[[]part] {
+	return rapid.Custom(func(t *rapid.T) (out []part) {
+		for range rapid.IntRange(1, 2).Draw(t, "parts") {
+			var p part
+			for range rapid.IntRange(1, 3).Draw(t, "ranges") {
+				a, b := serviceGen().Draw(t, "a"), serviceGen().Draw(t, "b")
+				p.svc = append(p.svc, svcRange{min(a, b), max(a, b)})
+			}
+			p.svc = p.svc.normal()
+			for range rapid.IntRange(0, 2).Draw(t, "from") {
+				a, b := rapid.SampledFrom(morePorts).Draw(t, "a"), rapid.SampledFrom(morePorts).Draw(t, "b")
+				p.from = append(p.from, svcRange{min(a, b), max(a, b)})
+			}
+			if p.from != nil {
+				p.from = p.from.normal()
+			}
+			p.mask = rapid.SampledFrom([]uint8{0, 0, 2, 0x12, 0x3f, 0xff}).Draw(t, "mask")
+			p.flags = p.mask & rapid.SampledFrom([]uint8{0, 2, 0x10, 0x12, 0xff}).Draw(t, "flags")
+			out = append(out, p)
+		}
+		return out
 	})
 }
 
@@ -90,8 +125,9 @@ func TestClassifierEqualsLinear(t *testing.T) {
 			pt := Point{frame.PortID(rapid.IntRange(0, 5).Draw(t, "port")), Dir(rapid.IntRange(0, 1).Draw(t, "dir"))}
 			src, dst := frame.AddrFrom(addrGen().Draw(t, "src")), frame.AddrFrom(addrGen().Draw(t, "dst"))
 			service := serviceGen().Draw(t, "service")
-			if got, want := c.find(pt, &src, &dst, service), linear(rules, pt, src, dst, service); got != want {
-				t.Fatalf("%v %v > %v service %#x: rule %d, linear says %d", pt, src.IP(), dst.IP(), service, int32(got), int32(want))
+			more := rapid.SampledFrom(morePorts).Draw(t, "port")<<8 | uint32(rapid.SampledFrom([]uint8{0, 2, 0x10, 0x12, 0x18, 0x29, 0xc2}).Draw(t, "flags"))
+			if got, want := c.find(pt, &src, &dst, service, more), linear(rules, pt, src, dst, service, more); got != want {
+				t.Fatalf("%v %v > %v service %#x %#x: rule %d, linear says %d", pt, src.IP(), dst.IP(), service, more, int32(got), int32(want))
 			}
 		}
 	})

@@ -58,6 +58,21 @@ type differ struct {
 type outcome struct {
 	a, b         RuleAction
 	aRule, bRule uint32
+	kind         uint8 // where both decide by their default, which says nothing of what it is about: TCP, UDP, ICMP or others
+}
+
+func outcomeOf(a, b Decision, t *Tuple) outcome {
+	o := outcome{a.Action, b.Action, a.Rule, b.Rule, 0}
+	if a.Rule != 0 || b.Rule != 0 {
+		return o
+	}
+	switch t.Proto {
+	case frame.ProtoTCP, frame.ProtoUDP, frame.ProtoICMP:
+		o.kind = t.Proto
+	case frame.ProtoICMPv6:
+		o.kind = frame.ProtoICMP
+	}
+	return o
 }
 
 // boxes are the rules outside of which both policies decide the same.
@@ -151,7 +166,9 @@ func (d *differ) box(r *Rule) {
 func (d *differ) pair(r *Rule, near []*Rule, src, dst *endClass) {
 	match := src.both(dst)
 	d.left -= 1 + min(len(src.rules), len(dst.rules))
-	starts := serviceStarts(r.svc, near, match)
+	starts := serviceStarts(r, near, match)
+	packets := samplesOf(append(matching(near, match), r)...)
+	from, to, _ := src.apart(dst)
 	first, _ := slices.BinarySearch(starts, protoRange(frame.ProtoTCP).lo) // the best examples are TCP's
 	for n := range starts {
 		i := (first + n) % len(starts)
@@ -162,8 +179,11 @@ func (d *differ) pair(r *Rule, near []*Rule, src, dst *endClass) {
 		if i+1 < len(starts) {
 			end = starts[i+1]
 		}
-		if t, ok := witness(src.addr, dst.addr, starts[i], end); ok {
-			d.compare(src.port, dst.port, t)
+		if t, ok := witness(from, to, starts[i], end); ok {
+			packets.each(t, func(t Tuple) bool {
+				d.compare(src.port, dst.port, t)
+				return d.left >= 0
+			})
 		}
 	}
 }
@@ -176,7 +196,7 @@ func (d *differ) compare(from, to frame.PortID, t Tuple) {
 	if a.Action == b.Action {
 		return
 	}
-	k := outcome{a.Action, b.Action, a.Rule, b.Rule}
+	k := outcomeOf(a, b, &t)
 	i, known := d.found[k]
 	if !known {
 		i = len(d.out)
@@ -195,6 +215,9 @@ func (t Tuple) toItself() bool { return t.Src.Addr() == t.Dst.Addr() }
 
 // along is Evaluate between two vNICs, whoever has the addresses.
 func (p *Policy) along(from, to frame.PortID, t Tuple) Decision {
+	if !p.asks(&t) {
+		return Decision{Point: Point{from, FromGuest}} // it may begin no flow
+	}
 	if d := p.EvaluateAt(Point{from, FromGuest}, t); d.Action != RuleAllow {
 		return d
 	}
@@ -203,7 +226,7 @@ func (p *Policy) along(from, to frame.PortID, t Tuple) Decision {
 
 // serviceStarts cuts the line of services where a rule begins or ends to match, and between the protocols whose flows look
 // different.
-func serviceStarts(within svcSet, near []*Rule, match []uint32) []uint32 {
+func serviceStarts(within *Rule, near []*Rule, match []uint32) []uint32 {
 	cuts := make([]uint32, 0, 16)
 	for _, proto := range []uint8{frame.ProtoICMP, frame.ProtoTCP, frame.ProtoUDP, frame.ProtoICMPv6} {
 		r := protoRange(proto)
@@ -214,9 +237,15 @@ func serviceStarts(within svcSet, near []*Rule, match []uint32) []uint32 {
 			cuts = append(cuts, r.lo, r.hi+1)
 		}
 	}
-	add(within)
+	addAll := func(r *Rule) {
+		add(r.svc)
+		for i := range r.parts {
+			add(r.parts[i].svc)
+		}
+	}
+	addAll(within)
 	for _, i := range match {
-		add(near[i].svc)
+		addAll(near[i])
 	}
 	slices.Sort(cuts)
 	cuts = slices.Compact(cuts)
@@ -224,6 +253,15 @@ func serviceStarts(within svcSet, near []*Rule, match []uint32) []uint32 {
 		cuts = cuts[:len(cuts)-1]
 	}
 	return cuts
+}
+
+func matching(near []*Rule, match []uint32) (out []*Rule) {
+	for _, i := range match {
+		if near[i].parts != nil {
+			out = append(out, near[i])
+		}
+	}
+	return out
 }
 
 // witness is a flow of the services from at to before end; ok is false where there is none between these addresses.

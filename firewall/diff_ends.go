@@ -10,6 +10,7 @@ import (
 // endClass is addresses at one end of a flow that no rule tells apart, at one vNIC.
 type endClass struct {
 	addr  frame.Addr   // one of them
+	other frame.Addr   // another one, or the same
 	port  frame.PortID // 0 is no vNIC
 	rules []uint32     // those that match it, in order, as indices of a list
 	has   []uint64     // the same, a bit for each
@@ -26,6 +27,28 @@ func (e *endClass) both(o *endClass) (match []uint32) {
 		}
 	}
 	return match
+}
+
+// apart gives addresses of two classes that are not the same; ok is false where there are none, and they are.
+func (e *endClass) apart(o *endClass) (from, to frame.Addr, ok bool) {
+	switch from, to = e.addr, o.addr; {
+	case from != to:
+	case o.other != o.addr:
+		to = o.other
+	case e.other != e.addr:
+		from = e.other
+	default:
+		return from, to, false
+	}
+	return from, to, true
+}
+
+// other gives another address of a range; the same where it is the only one.
+func (r addrRange) other(a frame.Addr) frame.Addr {
+	if a == r.hi {
+		return r.lo
+	}
+	return r.hi
 }
 
 func (e *endClass) poor() (n int) {
@@ -68,8 +91,14 @@ func (d *differ) ends(within addrSet, rules []*Rule, of func(*Rule) addrSet) []e
 			byKey[string(key)] = c
 			classes = append(classes, endClass{port: owner, rules: s.rules, has: bitsOf(s.rules, len(rules))})
 		}
-		if !known || how < rank[c] {
-			classes[c].addr, rank[c] = example, how
+		e := &classes[c]
+		switch {
+		case !known:
+			e.addr, e.other, rank[c] = example, s.other(example), how
+		case how < rank[c]:
+			e.other, e.addr, rank[c] = e.addr, example, how
+		case e.other == e.addr:
+			e.other = example
 		}
 	}
 	return d.everywhere(classes)

@@ -58,9 +58,7 @@ func ruleKeysOf(sets *interned, rules []Rule) []string {
 		for _, p := range r.ports {
 			k = binary.BigEndian.AppendUint16(k, uint16(p))
 		}
-		for _, s := range r.svc {
-			k = binary.BigEndian.AppendUint64(k, uint64(s.lo)<<32|uint64(s.hi))
-		}
+		k = appendParts(k, r)
 		keys[i] = string(k)
 	}
 	return keys

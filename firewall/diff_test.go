@@ -34,7 +34,10 @@ func TestDiff(t *testing.T) {
 		{"one port of a range", rules(high), strings.Replace(rules(high), "8000-8010", "8000-8009", 1), []string{"allow u, drop default: udp/8010 from 10.10.1.10 to 10.10.1.11"}},
 		{"another vNIC", rules("{name: w, service: web, applied-to: client, action: allow}"), rules("{name: w, service: web, applied-to: [client, server], action: allow}"),
 			[]string{"drop default, allow w: tcp/80 from 10.10.1.10 to 10.10.2.10"}},
-		{"an excluded vNIC", rules(), "exclude: [client, server]\n" + rules(), []string{"drop default, allow default: tcp/1 from 10.10.1.10 to 10.10.2.10"}},
+		{"an excluded vNIC", rules(), "exclude: [client, server]\n" + rules(), []string{
+			"drop default, allow default: tcp/1 from 10.10.1.10 to 10.10.2.10", "drop default, allow default: protocol 7 from 10.10.1.10 to 10.10.2.10",
+			"drop default, allow default: udp/1 from 10.10.1.10 to 10.10.2.10", "drop default, allow default: icmp type 0 from 10.10.1.10 to 10.10.2.10",
+		}},
 	} {
 		a, b := mustLoad(t, test.a), mustLoad(t, test.b)
 		c := Diff(a, b)
@@ -59,9 +62,9 @@ func TestDiffStops(t *testing.T) {
 // drawPolicy makes a policy out of few words, so that rules overlap.
 func drawPolicy(t *rapid.T, label string) string {
 	ends := rapid.SampledFrom([]string{"any", "client", "server", "lan", "dmz", "10.10.1.10/31", "10.10.2.128/25", "fd00:10:1::/64", "0.0.0.0/0", "2001:db8::5", "[client, server]"})
-	services := rapid.SampledFrom([]string{"any", "web", "low", "ping", "all-tcp", "[web, ping]", "gre"})
+	services := rapid.SampledFrom([]string{"any", "web", "low", "ping", "all-tcp", "[web, ping]", "gre", "from", "acks", "[from, gre]"})
 	var b strings.Builder
-	b.WriteString("services: {web: {tcp: 80}, low: {tcp: 1-80, udp: 53}, ping: {icmp: echo}, all-tcp: {tcp: any}, gre: {protocol: gre}}\n")
+	b.WriteString("services: {web: {tcp: 80}, low: {tcp: 1-80, udp: 53}, ping: {icmp: echo}, all-tcp: {tcp: any}, gre: {protocol: gre}, from: [{tcp: 80, from-port: 1-1023}, {udp: 53, from-port: 53}], acks: {tcp: 1-80, flags: [ack/ack, \"syn/fin,syn,rst,ack\"]}}\n")
 	fmt.Fprintf(&b, "default: %s\n", rapid.SampledFrom([]string{"drop", "drop", "drop", "allow"}).Draw(t, label+" default"))
 	b.WriteString("rules:\n")
 	for i := range rapid.IntRange(0, 5).Draw(t, label+" rules") {
@@ -102,7 +105,13 @@ func universe(p *Policy, fn func(from, to frame.PortID, t Tuple)) {
 				t.Src, t.Dst = netip.AddrPortFrom(src, 0), netip.AddrPortFrom(dst, ports[i])
 				for _, from := range at(src) {
 					for _, to := range at(dst) {
-						fn(from, to, t)
+						if t.Proto != 6 && t.Proto != 17 {
+							fn(from, to, t)
+							continue
+						}
+						for _, port := range []uint16{1, 53, 1024} {
+							fn(from, to, t.with(port, frame.TCPSyn))
+						}
 					}
 				}
 			}
@@ -143,11 +152,11 @@ func TestDiffIsExact(t *testing.T) {
 		universe(a, func(from, to frame.PortID, f Tuple) {
 			x, y := a.along(from, to, f), b.along(from, to, f)
 			if x.Action != y.Action {
-				want[outcome{x.Action, y.Action, x.Rule, y.Rule}] = fmt.Sprint(from, to, f)
+				want[outcomeOf(x, y, &f)] = fmt.Sprint(from, to, f)
 			}
 		})
 		for _, d := range Diff(a, b).Differences {
-			k := outcome{d.A.Action, d.B.Action, d.A.Rule, d.B.Rule}
+			k := outcomeOf(d.A, d.B, &d.Witness)
 			if _, there := want[k]; !there {
 				t.Errorf("%v: no flow of the universe differs so; witness %v", k, d.Witness)
 			}

@@ -16,6 +16,16 @@ type Tuple struct {
 	Src, Dst netip.AddrPort // ports are 0 where the protocol has none
 	ICMPType uint8          // ICMP and ICMPv6 only
 	ICMPCode uint8
+	TCPFlags uint8 // what is set beside SYN, or instead of it where NoSYN; flows begin with SYN alone
+	NoSYN    bool
+}
+
+// flags are TCP's flags of a packet.
+func (t *Tuple) flags() uint8 {
+	if t.Proto != frame.ProtoTCP || t.NoSYN {
+		return t.TCPFlags
+	}
+	return t.TCPFlags | frame.TCPSyn
 }
 
 // Decision is what the policy says of a flow, and where.
@@ -40,16 +50,16 @@ func (p *Policy) Evaluate(t Tuple) Decision {
 func (p *Policy) EvaluateAt(at Point, t Tuple) Decision {
 	src, dst := frame.AddrFrom(t.Src.Addr()), frame.AddrFrom(t.Dst.Addr())
 	service := serviceNumber(t.Proto, t.Dst.Port(), t.ICMPType, t.ICMPCode)
-	action, rule := p.decide(at, &src, &dst, service)
+	action, rule := p.decide(at, &src, &dst, service, moreOf(t.Src.Port(), t.flags()))
 	return Decision{action, rule, at}
 }
 
 // decide gives the action, and 1 + the index of the rule that says so; 0 is the default.
-func (p *Policy) decide(at Point, src, dst *frame.Addr, service uint32) (RuleAction, uint32) {
+func (p *Policy) decide(at Point, src, dst *frame.Addr, service, more uint32) (RuleAction, uint32) {
 	if p.excludes(at.Port) {
 		return RuleAllow, 0
 	}
-	i := p.classes.find(at, src, dst, service)
+	i := p.classes.find(at, src, dst, service, more)
 	if i == noRule {
 		return p.Default, 0
 	}
@@ -120,10 +130,7 @@ func (p *Policy) hash() uint64 {
 		b = append(b, byte(r.Action), r.dirs, boolByte(r.Log), boolByte(r.Stateless), boolByte(r.ports == nil))
 		b = binary.BigEndian.AppendUint32(b, number(r.from))
 		b = binary.BigEndian.AppendUint32(b, number(r.to))
-		b = binary.AppendUvarint(b, uint64(len(r.svc)))
-		for _, s := range r.svc {
-			b = binary.BigEndian.AppendUint64(b, uint64(s.lo)<<32|uint64(s.hi))
-		}
+		b = appendParts(b, r)
 		b = binary.AppendUvarint(b, uint64(len(r.ports)))
 		for _, port := range r.ports {
 			b = binary.BigEndian.AppendUint16(b, uint16(port))

@@ -161,6 +161,12 @@ func (t Tuple) Between(from, to string) string {
 	switch t.Proto {
 	case frame.ProtoTCP, frame.ProtoUDP:
 		what = serviceName(t.Proto, t.Dst.Port())
+		if t.NoSYN || t.TCPFlags != 0 {
+			what += " with flags " + flagsText(t.flags())
+		}
+		if t.Src.Port() != 0 {
+			return fmt.Sprintf("%s from %s port %d to %s", what, t.Src.Addr(), t.Src.Port(), t.Dst.Addr())
+		}
 	case frame.ProtoICMP:
 		what = icmpName("icmp", t)
 	case frame.ProtoICMPv6:

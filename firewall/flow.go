@@ -151,6 +151,7 @@ func (id *flowID) hash() uint64 {
 type firstPacket struct {
 	src, dst frame.Addr
 	service  uint32
+	more     uint32 // its source port, and that it was a SYN: what else it was is not remembered
 }
 
 // first gives the first packet of a flow whose beginner is end b where swapped.
@@ -163,6 +164,7 @@ func (id flowID) first(swapped bool) (p firstPacket) {
 	binary.BigEndian.PutUint64(p.dst[:], id.bHigh)
 	binary.BigEndian.PutUint64(p.dst[8:], id.bLow)
 	p.service = serviceNumber(id.proto(), id.bPort(), uint8(id.kind()>>8), uint8(id.kind()))
+	p.more = moreOf(id.aPort(), frame.TCPSyn)
 	return p
 }
 

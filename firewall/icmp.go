@@ -91,7 +91,7 @@ func (p *Program) checkHousekeeping(cx *Context, pt Point, k *frame.Key) Verdict
 		return Verdict{Action: Pass}
 	}
 	service := serviceNumber(k.Proto, 0, k.ICMPType, k.ICMPCode)
-	return p.evaluate(cx, pt, &k.Src, &k.Dst, service, k.L3Len)
+	return p.evaluate(cx, pt, &k.Src, &k.Dst, service, 0, k.L3Len)
 }
 
 // onLink says whether a packet's destination is on the port's own segment.

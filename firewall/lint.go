@@ -76,6 +76,7 @@ func (r *Rule) empty() bool {
 type linter struct {
 	p      *Policy
 	differ *differ // knows the ends that a flow can have
+	guests addrSet // the addresses that guests have; any where there are none
 	index  [3]overlaps
 }
 
@@ -83,6 +84,12 @@ func newLinter(p *Policy, steps int) *linter {
 	l := &linter{p: p, differ: &differ{a: p, b: p, left: steps}}
 	l.differ.applied()
 	l.differ.samples()
+	for a := range p.owners {
+		l.guests = append(l.guests, oneAddr(a))
+	}
+	if l.guests = l.guests.normal(); len(l.guests) == 0 {
+		l.guests = anyAddr
+	}
 	for i := range p.Rules {
 		if r := &p.Rules[i]; !r.empty() {
 			l.index[0].add(r.from, uint32(i))
@@ -127,7 +134,7 @@ func (l *linter) rule(i uint32) []Finding {
 		if (e.Action == RuleAllow) == (r.Action == RuleAllow) || r.covers(e) {
 			continue
 		}
-		if f := l.corner(e, r); l.decides(j, f) {
+		if f := l.cornerWithin(e, r, l.guests); l.decides(j, f) {
 			return l.about(r, e, f, LintContradictory, "rule %s (%s) overlaps with %s (%s) at line %d, and only their order decides", r.Name, r.Action, e.Name, e.Action, e.Line)
 		}
 	}
@@ -146,7 +153,7 @@ func (l *linter) about(r, before *Rule, f flowAt, kind, format string, args ...a
 
 // covers says whether a rule matches all that another one matches.
 func (r *Rule) covers(o *Rule) bool {
-	return r.dirs&o.dirs == o.dirs && portsCover(r, o) && r.svc.covers(o.svc) && r.from.covers(o.from) && r.to.covers(o.to)
+	return r.dirs&o.dirs == o.dirs && portsCover(r, o) && r.coversServices(o) && r.from.covers(o.from) && r.to.covers(o.to)
 }
 
 func portsCover(e, r *Rule) bool {

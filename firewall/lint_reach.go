@@ -62,8 +62,14 @@ func (l *linter) reached(i uint32, before []uint32) bool {
 
 func (l *linter) reachedBetween(i uint32, near []*Rule, src, dst *endClass) bool {
 	r := &l.p.Rules[i]
-	starts := serviceStarts(r.svc, near, src.both(dst))
-	l.differ.left -= len(starts)
+	from, to, ok := src.apart(dst)
+	if !ok {
+		return false // what an address sends to itself meets no switch
+	}
+	match := src.both(dst)
+	starts := serviceStarts(r, near, match)
+	packets := samplesOf(append(matching(near, match), r)...)
+	l.differ.left -= len(starts) * packets.count()
 	for n, at := range starts {
 		end := uint32(lastService + 1)
 		if n+1 < len(starts) {
@@ -72,7 +78,8 @@ func (l *linter) reachedBetween(i uint32, near []*Rule, src, dst *endClass) bool
 		if !r.svc.contains(at) {
 			continue
 		}
-		if t, ok := witness(src.addr, dst.addr, at, end); ok && l.decides(i, flowAt{t, src.port, dst.port}) {
+		t, ok := witness(from, to, at, end)
+		if ok && !packets.each(t, func(t Tuple) bool { return !l.decides(i, flowAt{t, src.port, dst.port}) }) {
 			return true
 		}
 	}
@@ -87,13 +94,13 @@ type flowAt struct {
 
 // decides says whether a rule is the first that matches a flow, at one of its points.
 func (l *linter) decides(i uint32, f flowAt) bool {
-	if !f.Src.IsValid() {
+	if !f.Src.IsValid() || !l.p.asks(&f.Tuple) {
 		return false
 	}
 	src, dst := frame.AddrFrom(f.Src.Addr()), frame.AddrFrom(f.Dst.Addr())
 	service := serviceNumber(f.Proto, f.Dst.Port(), f.ICMPType, f.ICMPCode)
 	for _, at := range []Point{{f.from, FromGuest}, {f.to, ToGuest}} {
-		if l.p.classes.find(at, &src, &dst, service) == i {
+		if l.p.classes.find(at, &src, &dst, service, moreOf(f.Src.Port(), f.flags())) == i {
 			return true
 		}
 	}
@@ -101,16 +108,35 @@ func (l *linter) decides(i uint32, f flowAt) bool {
 }
 
 // corner is a flow that two rules match; the zero flow where there is none.
-func (l *linter) corner(a, b *Rule) flowAt {
-	svc := a.svc.both(b.svc)
-	from, to := a.from.both(b.from), a.to.both(b.to)
+func (l *linter) corner(a, b *Rule) flowAt { return l.cornerWithin(a, b, anyAddr) }
+
+// cornerWithin is one between two addresses of a set.
+func (l *linter) cornerWithin(a, b *Rule, within addrSet) flowAt {
+	from, to := a.from.both(b.from).both(within), a.to.both(b.to).both(within)
+	for _, p := range a.all() {
+		for _, q := range b.all() {
+			both, ok := p.both(&q.condition)
+			svc := p.svc.both(q.svc)
+			if !ok || len(svc) == 0 {
+				continue
+			}
+			if f := l.between(from, to, svc, &both); f.Src.IsValid() {
+				f.from, f.to = l.port(a, b, f.Src.Addr()), l.port(a, b, f.Dst.Addr())
+				return f
+			}
+		}
+	}
+	return flowAt{}
+}
+
+// between is a flow between two sets of addresses; the zero flow where there is none.
+func (l *linter) between(from, to addrSet, svc svcSet, c *condition) flowAt {
 	for _, family := range []addrSet{{allIPv4}, allIPv6} {
 		dsts := to.both(family)
 		for _, src := range from.both(family) {
 			for _, dst := range dsts {
 				for _, s := range svc {
-					if f, ok := l.flow(src, dst, s); ok {
-						f.from, f.to = l.port(a, b, f.Src.Addr()), l.port(a, b, f.Dst.Addr())
+					if f, ok := l.flow(src, dst, s, c); ok {
 						return f
 					}
 				}
@@ -120,10 +146,20 @@ func (l *linter) corner(a, b *Rule) flowAt {
 	return flowAt{}
 }
 
-// flow takes an example out of ranges of one family.
-func (l *linter) flow(src, dst addrRange, s svcRange) (f flowAt, ok bool) {
+// flow takes an example out of ranges of one family. Its ends are two addresses: what one sends to itself meets no switch.
+func (l *linter) flow(src, dst addrRange, s svcRange, c *condition) (f flowAt, ok bool) {
 	from, _ := l.differ.example(src)
 	to, _ := l.differ.example(dst)
+	if from == to {
+		switch {
+		case dst.lo != dst.hi:
+			to = dst.other(to)
+		case src.lo != src.hi:
+			from = src.other(from)
+		default:
+			return f, false
+		}
+	}
 	at := s.lo
 	if web := serviceNumber(frame.ProtoTCP, 80, 0, 0); s.lo <= web && web <= s.hi {
 		at = web
@@ -132,7 +168,10 @@ func (l *linter) flow(src, dst addrRange, s svcRange) (f flowAt, ok bool) {
 		if at > s.hi {
 			continue
 		}
-		if f.Tuple, ok = witness(from, to, at, s.hi+1); ok {
+		if f.Tuple, ok = witness(from, to, at, s.hi+1); !ok {
+			continue
+		}
+		if f.Tuple, ok = c.example(l.p, f.Tuple); ok {
 			return f, true
 		}
 	}

@@ -23,7 +23,7 @@ func TestLint(t *testing.T) {
 		{"- {name: a, from: 10.0.0.0/25, action: drop}\n- {name: b, from: 10.0.0.129/32, action: drop}\n- {name: c, from: 10.0.0.0/24, action: drop}", nil},
 		{"- {name: a, service: web, direction: out, action: drop}\n- {name: b, service: web, direction: in, action: drop}\n- {name: c, service: web, action: drop}",
 			[]string{"unreachable 7 b tcp/80"}},
-		{"- {name: a, from: lan, to: any, action: drop}\n- {name: b, from: any, to: server, action: allow}", []string{"contradictory 6 a tcp/80 from 10.10.1.200 to 10.10.2.10"}},
+		{"- {name: a, from: lan, to: any, action: drop}\n- {name: b, from: any, to: server, action: allow}", []string{"contradictory 6 a tcp/80 from 10.10.1.10 to 10.10.2.10"}},
 		{"- {name: a, from: lan, to: any, action: drop}\n- {name: b, from: any, to: server, action: reject}", nil},
 		{"- {name: a, from: client, action: drop}\n- {name: b, from: lan, action: allow}", nil}, // an exception
 		{"- {name: z, from: lan, to: server, action: drop}\n- {name: a, from: lan, to: any, action: drop}\n- {name: b, from: any, to: server, action: allow}",
@@ -82,7 +82,7 @@ func never(p *Policy, rule uint32, addrs []frame.Addr, services []uint32) bool {
 		for _, dst := range addrs {
 			for _, service := range services {
 				t, ok := witness(src, dst, service, service+1)
-				if !ok || isIPv4(&src) != isIPv4(&dst) {
+				if !ok || isIPv4(&src) != isIPv4(&dst) || src == dst {
 					continue
 				}
 				for dir, end := range []frame.Addr{src, dst} {
@@ -92,8 +92,10 @@ func never(p *Policy, rule uint32, addrs []frame.Addr, services []uint32) bool {
 					}
 					for _, port := range ports {
 						n := serviceNumber(t.Proto, t.Dst.Port(), t.ICMPType, t.ICMPCode)
-						if linear(p.Rules, Point{port, Dir(dir)}, src, dst, n) == rule {
-							return false
+						for _, more := range mores(p, t) {
+							if linear(p.Rules, Point{port, Dir(dir)}, src, dst, n, more) == rule {
+								return false
+							}
 						}
 					}
 				}
@@ -101,6 +103,21 @@ func never(p *Policy, rule uint32, addrs []frame.Addr, services []uint32) bool {
 		}
 	}
 	return true
+}
+
+// mores are the source ports and flags of packets that rules can be asked about.
+func mores(p *Policy, t Tuple) (out []uint32) {
+	if t.Proto != frame.ProtoTCP && t.Proto != frame.ProtoUDP || !slices.ContainsFunc(p.Rules, func(r Rule) bool { return r.parts != nil }) {
+		return []uint32{moreOf(0, frame.TCPSyn)}
+	}
+	for _, port := range []uint32{0, 1, 2, 1023, 1024, 1025, 0xffff} {
+		for _, flags := range []uint8{2, 0xea} {
+			if one := t.with(uint16(port), flags); p.asks(&one) {
+				out = append(out, moreOf(uint16(port), flags))
+			}
+		}
+	}
+	return out
 }
 
 func everyPort(p *Policy) (ports []frame.PortID) {
@@ -126,12 +143,26 @@ func TestLintEqualsTrying(t *testing.T) {
 		for i := range rules {
 			rules[i].Name = fmt.Sprint(i)
 			rules[i].ports = slices.DeleteFunc(rules[i].ports, func(p frame.PortID) bool { return p > other })
-			if !rules[i].svc.isAny() {
+			if rules[i].parts != nil {
+				rules[i].svc = nil
+			}
+			for n := range rules[i].parts {
+				part := &rules[i].parts[n]
+				part.svc = svcSet{rapid.SampledFrom([]svcRange{protoRange(6), portRange(6, 1, 80), portRange(6, 80, 80), portRange(17, 53, 53)}).Draw(t, "service")}
+				if part.svc[0].lo>>16 != 6 {
+					part.mask, part.flags = 0, 0
+				}
+				rules[i].svc = append(rules[i].svc, part.svc...)
+				services = append(services, part.svc[0].lo, part.svc[0].hi+1)
+			}
+			if rules[i].parts != nil {
+				rules[i].svc = rules[i].svc.normal()
+			} else if !rules[i].svc.isAny() {
 				rules[i].svc = rapid.SliceOfN(rapid.SampledFrom(partServices), 1, 3).Draw(t, "services")
 				rules[i].svc = rules[i].svc.normal()
 			}
 			for _, r := range slices.Concat(rules[i].from, rules[i].to) {
-				addrs = append(addrs, r.lo, after(r.hi))
+				addrs = append(addrs, r.lo, after(r.lo), after(r.hi), after(after(r.hi)))
 			}
 			for _, r := range rules[i].svc {
 				services = append(services, r.lo, r.hi+1)

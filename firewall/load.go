@@ -21,8 +21,8 @@ type noun struct {
 	value     *document.Node // while loading
 	used      bool
 	addrs     addrSet // groups
-	svc       svcSet  // services
-	state     uint8   // groups: not yet, being, or already resolved
+	svc       services
+	state     uint8 // groups: not yet, being, or already resolved
 }
 
 const (
@@ -42,6 +42,8 @@ type loader struct {
 	rulesAt  map[string]int // the line of each rule
 	known    []string       // see meantNoun
 	copied   int            // see join
+	// conditions are those of the policy's services, each once.
+	conditions []condition
 }
 
 // maxCopied bounds how many addresses, subnets and ports are copied out of lists into other lists: 128 MB. A list that stands alone is not copied.

@@ -47,7 +47,7 @@ func (l *loader) rule(n *document.Node) Rule {
 		case "to":
 			r.To, r.to = l.set(e.Value, "to")
 		case "service":
-			r.Service, r.svc = l.serviceSet(e.Value)
+			l.serviceSet(e.Value, &r)
 		case "direction":
 			r.Direction, _ = l.OneOf(e.Value, "direction", "in", "out", "in-out")
 			r.dirs = dirsOf[r.Direction]
@@ -86,7 +86,9 @@ func (l *loader) set(n *document.Node, what string) (written []string, set addrS
 	return written, set.normal()
 }
 
-func (l *loader) serviceSet(n *document.Node) (written []string, set svcSet) {
+// serviceSet reads the services of a rule.
+func (l *loader) serviceSet(n *document.Node, r *Rule) {
+	var all services
 	for _, m := range l.Items(n, "service") {
 		w, ok := l.Word(m, "service")
 		s := l.services[w]
@@ -94,19 +96,19 @@ func (l *loader) serviceSet(n *document.Node) (written []string, set svcSet) {
 		case !ok:
 			continue
 		case w == "any":
-			set = join(l, m, set, anyService)
+			all.join(l, m, &services{plain: anyService})
 		case s == nil:
 			l.Fail(m, l.serviceFor(w), "there is no service %q", w)
 		default:
 			s.used = true
-			set = join(l, m, set, s.svc)
+			all.join(l, m, &s.svc)
 		}
-		written = append(written, w)
+		r.Service = append(r.Service, w)
 	}
-	if len(written) == 1 {
-		return written, set // resolved sets are normal already
+	if len(r.Service) != 1 { // resolved sets are normal already
+		all.normal()
 	}
-	return written, set.normal()
+	all.give(l, n, r)
 }
 
 // serviceFor says how the policy comes to a service that it lacks: one that somebody calls tcp/23 needs a name.

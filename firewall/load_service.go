@@ -8,20 +8,41 @@ import (
 	"sluice/vnic/frame"
 )
 
-var serviceKeys = []string{"tcp", "udp", "icmp", "icmpv4", "icmpv6", "protocol"}
+var serviceKeys = []string{"tcp", "udp", "icmp", "icmpv4", "icmpv6", "protocol", "from-port", "flags"}
 
 // service resolves a service: a mapping such as {tcp: [80, 8000-8010]}, or a list of them.
-func (l *loader) service(n *document.Node) svcSet {
-	var set svcSet
+func (l *loader) service(n *document.Node) services {
+	var all services
 	for _, m := range l.Items(n, "a service") {
-		for _, e := range l.Entries(m, "a service") {
+		set, from, flags := l.serviceItem(m)
+		one := l.under(m, set, from, flags)
+		all.plain = append(all.plain, one.plain...)
+		one.plain = nil
+		all.join(l, m, &one)
+	}
+	if len(all.plain) == 0 && len(all.under) == 0 && !l.Faulty() {
+		l.Fail(n, "write for example {tcp: 80}", "the service says nothing")
+	}
+	all.normal()
+	return all
+}
+
+// serviceItem reads one mapping of a service: what is spoken, and where conditions on it stand.
+func (l *loader) serviceItem(n *document.Node) (set svcSet, from, flags *document.Entry) {
+	for _, e := range l.Entries(n, "a service") {
+		switch e.Name {
+		case "from-port":
+			from = &e
+		case "flags":
+			flags = &e
+		default:
 			set = append(set, l.servicePart(e)...)
 		}
 	}
-	if len(set) == 0 && !l.Faulty() {
-		l.Fail(n, "write for example {tcp: 80}", "the service says nothing")
+	if from != nil || flags != nil {
+		set = set.normal()
 	}
-	return set.normal()
+	return set, from, flags
 }
 
 func (l *loader) servicePart(e document.Entry) svcSet {
@@ -38,6 +59,10 @@ func (l *loader) servicePart(e document.Entry) svcSet {
 		return l.icmp(e.Value, 1)
 	case "protocol":
 		return l.protocols(e.Value)
+	}
+	if _, is := flagNames[e.Name]; is {
+		l.Fail(e.Key, "put quotes around the flags, or write | between them: flags: syn/syn|ack", "a service has no key %q", e.Name)
+		return nil
 	}
 	if _, is := protoNames[e.Name]; is {
 		l.Fail(e.Key, "write {protocol: "+e.Name+"}: of its packets no ports are looked at", "a service has no key %q", e.Name)

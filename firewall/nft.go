@@ -26,7 +26,7 @@ func (p *Policy) NFT(o NFTOptions) (string, error) {
 	// What a ruleset cannot say, but the kernel must do: the appliance's business (appliance.Settings).
 	w.line("define tcp_be_liberal = %d", boolByte(p.Liberal))
 	w.line("define tcp_loose = %d", boolByte(p.Midstream))
-	w.table("inet", func() { w.stateless("raw") }, w.forward, w.input, w.untracked)
+	w.table("inet", func() { w.stateless("raw") }, w.answers, w.forward, w.input, w.untracked)
 	if o.Bridge {
 		w.table("bridge", func() { w.stateless("-300") }, w.steered, w.unsteered)
 	}
@@ -111,6 +111,18 @@ func (w *nftWriter) stateless(before string) {
 	w.line("\t}")
 }
 
+// answers keeps conntrack away from the resets that answer stateless packets: it would take one for a segment of a flow that it knows between the
+// same ends. Those that answer tracked packets belong to them already.
+func (w *nftWriter) answers() {
+	if w.p.stateless == nil {
+		return
+	}
+	w.line(`	chain answers {
+		type filter hook output priority raw; policy accept;
+		tcp flags & (rst) == rst notrack
+	}`)
+}
+
 // excluded is the addresses of the vNICs that the policy is not for.
 func (w *nftWriter) excluded() (s addrSet) {
 	for _, g := range w.p.inv.Guests {
@@ -171,9 +183,11 @@ func (w *nftWriter) rule(r *Rule, dir Dir, write func(match string, rejects []st
 		if !ok1 || !ok2 || !ok3 {
 			continue
 		}
-		for _, m := range protocolMatches(r.svc) {
-			if anywhere || !m.only(family.other) {
-				write(on+src+dst+m.text, m.rejects())
+		for _, p := range r.all() {
+			for _, m := range protocolMatches(p.svc) {
+				if anywhere || !m.only(family.other) {
+					write(on+src+dst+m.text+p.nft(m.lo), m.rejects())
+				}
 			}
 		}
 		if anywhere {
@@ -253,6 +267,25 @@ func (f nftFamily) match(field string, s addrSet) (text string, ok bool) {
 		return fmt.Sprintf("%s %s %s ", f.name, field, parts[0]), true
 	}
 	return fmt.Sprintf("%s %s { %s } ", f.name, field, strings.Join(parts, ", ")), true
+}
+
+// nft writes a condition on packets of TCP or UDP.
+func (c *condition) nft(proto uint8) (text string) {
+	if c.from != nil {
+		name := "udp"
+		if proto == frame.ProtoTCP {
+			name = "tcp"
+		}
+		text = fmt.Sprintf("%s sport { %s } ", name, nftRanges(c.from, 0))
+	}
+	switch {
+	case c.mask == 0:
+	case c.flags == 0:
+		text += fmt.Sprintf("tcp flags & (%s) == 0x0 ", flagsText(c.mask))
+	default:
+		text += fmt.Sprintf("tcp flags & (%s) == %s ", flagsText(c.mask), flagsText(c.flags))
+	}
+	return text
 }
 
 // protocolMatch is a service, or the part of it that is of one protocol, as nft writes it.

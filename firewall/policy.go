@@ -83,7 +83,8 @@ type Rule struct {
 	Col       int        `json:"col"`
 
 	from, to addrSet
-	svc      svcSet
+	svc      svcSet         // of all parts
+	parts    []part         // nil where no service has a condition
 	dirs     uint8          // a bit for each Dir
 	ports    []frame.PortID // sorted; nil is every port
 }

@@ -129,8 +129,8 @@ func (p *Policy) ruleName(rule uint32) string {
 }
 
 // evaluate asks the rules about a flow's first frame at a point, counts, and gives the verdict.
-func (p *Program) evaluate(cx *Context, at Point, src, dst *frame.Addr, service, length uint32) Verdict {
-	action, rule := p.policy.decide(at, src, dst, service)
+func (p *Program) evaluate(cx *Context, at Point, src, dst *frame.Addr, service, more, length uint32) Verdict {
+	action, rule := p.policy.decide(at, src, dst, service, more)
 	v := Verdict{Rule: rule}
 	if rule > 0 && p.policy.Rules[rule-1].Log {
 		v.Flags |= VerdictLog

@@ -32,7 +32,7 @@ func (p *Program) isStateless(k *frame.Key) bool {
 		}
 	}
 	service := serviceNumber(k.Proto, k.DstPort, k.ICMPType, k.ICMPCode)
-	return p.stateless.find(Point{}, &k.Src, &k.Dst, service) != noRule
+	return p.stateless.find(Point{}, &k.Src, &k.Dst, service, moreOfKey(k)) != noRule
 }
 
 // checkStateless asks the rules about one packet.
@@ -44,7 +44,7 @@ func (p *Program) checkStateless(cx *Context, pt Point, k *frame.Key) Verdict {
 	}
 	service := serviceNumber(k.Proto, k.DstPort, k.ICMPType, k.ICMPCode)
 	cx.stateless = true
-	v := p.evaluate(cx, pt, &k.Src, &k.Dst, service, k.L3Len)
+	v := p.evaluate(cx, pt, &k.Src, &k.Dst, service, moreOfKey(k), k.L3Len)
 	cx.stateless = false
 	return v
 }

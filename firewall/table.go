@@ -164,7 +164,7 @@ func (f *Flows) importOne(ms uint32, r *FlowRecord, timeouts *[states]uint32) (i
 func (p *Policy) allows(e tracked) bool {
 	first := e.flowID.first(e.swapped())
 	for dir, a := range []netip.Addr{first.src.IP(), first.dst.IP()} {
-		if action, _ := p.decide(Point{p.PortOf(a), Dir(dir)}, &first.src, &first.dst, first.service); action != RuleAllow {
+		if action, _ := p.decide(Point{p.PortOf(a), Dir(dir)}, &first.src, &first.dst, first.service, first.more); action != RuleAllow {
 			return false
 		}
 	}

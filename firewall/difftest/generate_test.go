@@ -67,6 +67,9 @@ services:
   mixed: [{tcp: any}, {protocol: [gre, esp]}]
   codes: {icmp: [host-unreachable, ttl-exceeded], icmpv4: [3/0, 8/1-3], icmpv6: 128/0}
   routing: {protocol: [ospf, vrrp, igmp]}
+  from: [{tcp: 80-82, from-port: [80, 82-1000]}, {udp: any, from-port: 81}, {protocol: gre}]
+  begins: {tcp: any, flags: syn/syn|ack}
+  odd-flags: {tcp: any, from-port: 80-81, flags: [none/all, "psh,ack/psh,ack", fin, rst/rst|ack]}
 `)
 	if r.IntN(5) == 0 {
 		fmt.Fprintf(&b, "exclude: %s\n", pick(r, "client", "web", "[other, backup]"))
@@ -77,7 +80,7 @@ services:
 	fmt.Fprintf(&b, "default: %s\nrules:\n", pick(r, "allow", "drop", "reject"))
 	nouns := []string{"any", "client", "server", "other", "lan", "dmz", "web", "left", "odd", "deep", "none", "10.10.1.0/27", "0.0.0.0/0", `"::/0"`, "10.10.2.99", "[client, backup]"}
 	services := []string{
-		"low", "range", "ping", "icmp", "gre", "ends", "[hip, low]", "mixed", "codes", "routing", "[codes, low]", "[low, ping]", "[range, gre]", "any",
+		"low", "range", "ping", "icmp", "gre", "ends", "[hip, low]", "mixed", "codes", "routing", "[codes, low]", "from", "begins", "odd-flags", "[from, odd-flags]", "[begins, ping]", "[low, ping]", "[range, gre]", "any",
 	}
 	stateless := r.IntN(6) - 2 // so many rules, before all others
 	for i := range r.IntN(8) {
