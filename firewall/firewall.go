@@ -116,9 +116,10 @@ type Verdict struct {
 
 // Context is what Check needs and what does not change within a batch.
 type Context struct {
-	Now   int64  // monotonic time in ns
-	Flows *Flows // the state; may not be nil
-	Dry   bool   // look, but change nothing: for Trace
+	Now   int64        // monotonic time in ns
+	Flows *Flows       // the state; may not be nil
+	Dry   bool         // look, but change nothing: for Trace
+	From  frame.PortID // of the vNIC that has sent the frame: whose share of what is remembered of fragments it takes
 	// Eth is the frame that the key was parsed from, for the little that a key does not hold: the packet inside an ICMP
 	// error, and the identification of a fragment. Where it is nil, such frames fit no flow.
 	Eth []byte

@@ -9,78 +9,148 @@ import (
 
 // fragments remembers at which insertion points the first fragment of a packet has passed, so that the later ones, which have no ports,
 // may follow. It is stricter than a reassembly: a fragment that overtakes the first is dropped. What could overwrite a header that was
-// judged is dropped by frame.Parse before. Each port has a bounded part of it, so that none can push out another's.
+// judged is dropped by frame.Parse before. A packet is forgotten once all of its bytes have passed. Each vNIC has a part of its own, for the
+// packets that it sends, wherever they are judged: so that no guest can push out another's.
 type fragments struct {
-	mu    sync.Mutex
-	slots [fragmentParts][fragmentSlots]fragmentSlot
+	mu    sync.RWMutex
+	parts map[frame.PortID]*fragmentPart
 }
 
 const (
-	fragmentParts = 128
-	fragmentSlots = 32
+	// A part has sets, of which a packet's hash chooses one: 64 unfinished packets of one vNIC, which meet two points each, fill an eighth of
+	// it. It is 24 KiB, and only a vNIC that sends fragments has one.
+	fragmentSets = 64
+	fragmentWays = 16
 	// fragmentTime is how long the rest of a packet may take: as in Linux (net.ipv4.ipfrag_time).
 	fragmentTime = 30 * second
 )
 
-// fragmentSlot holds a hash of 64 bits with secret seeds in place of the packet's addresses: a collision is as likely as guessing it.
-type fragmentSlot struct {
-	packet uint64
-	until  uint32 // ms
-	used   bool
+type fragmentPart struct {
+	mu    sync.Mutex
+	slots [fragmentSets][fragmentWays]fragmentSlot
 }
 
-// fragmentID finds what all fragments of a packet have in common.
-func fragmentID(cx *Context, pt Point, k *frame.Key) (packet uint64, ok bool) {
+// fragmentSlot is a packet at a point. It holds a hash of 64 bits with secret seeds in place of the packet's addresses: a collision is as
+// likely as guessing it.
+type fragmentSlot struct {
+	packet uint64 // 0 is none
+	until  uint32 // ms
+	seen   uint32 // bytes of the packet's payload that have passed
+	whole  uint32 // how many it has: the last fragment says; 0 is not known
+}
+
+// fragmentPiece is what a fragment says of itself.
+type fragmentPiece struct {
+	packet uint64 // what all fragments of its packet have in common at a point
+	offset uint32 // bytes
+	length uint32
+	last   bool
+}
+
+// pieceOf reads a fragment; ok is false where it cannot be read.
+func pieceOf(cx *Context, pt Point, k *frame.Key) (p fragmentPiece, ok bool) {
 	var id flowID
 	id.aHigh, id.aLow = words(&k.Src)
 	id.bHigh, id.bLow = words(&k.Dst)
 	id.rest = uint64(pt.Port)<<48 | uint64(pt.Dir)<<40
-	switch {
-	case k.Has(frame.KeyIPv4) && len(cx.Eth) >= int(k.L3)+6:
-		id.rest |= uint64(k.Proto)<<32 | uint64(binary.BigEndian.Uint16(cx.Eth[k.L3+4:]))
-	case k.Has(frame.KeyIPv6) && len(cx.Eth) >= int(k.L3)+40:
-		at, ok := frame.FragmentHeader(cx.Eth[k.L3:])
-		if !ok {
-			return 0, false
-		}
-		id.rest |= uint64(binary.BigEndian.Uint32(cx.Eth[int(k.L3)+at+4:]))
-	default:
-		return 0, false
+	end := int(k.L3) + int(k.L3Len)
+	if len(cx.Eth) < end {
+		return p, false
 	}
-	return id.hash(), true
+	ip := cx.Eth[k.L3:end]
+	switch {
+	case k.Has(frame.KeyIPv4) && len(ip) >= 20:
+		id.rest |= uint64(k.Proto)<<32 | uint64(binary.BigEndian.Uint16(ip[4:]))
+		field, head := binary.BigEndian.Uint16(ip[6:]), int(ip[0]&15)*4
+		p = fragmentPiece{offset: uint32(field&0x1fff) * 8, length: uint32(max(0, len(ip)-head)), last: field&0x2000 == 0}
+	case k.Has(frame.KeyIPv6) && len(ip) >= 40:
+		at, found := frame.FragmentHeader(ip)
+		if !found {
+			return p, false
+		}
+		id.rest |= uint64(binary.BigEndian.Uint32(ip[at+4:]))
+		field := binary.BigEndian.Uint16(ip[at+2:])
+		p = fragmentPiece{offset: uint32(field &^ 7), length: uint32(len(ip) - at - 8), last: field&1 == 0}
+	default:
+		return p, false
+	}
+	p.packet = id.hash() | 1
+	return p, true
 }
 
-// passed notes that a packet's first fragment has passed at a point.
-func (f *fragments) passed(packet uint64, port frame.PortID, ms uint32) {
+// part is that of the vNIC which a frame came from.
+func (f *fragments) part(sender frame.PortID, make bool) *fragmentPart {
+	f.mu.RLock()
+	p := f.parts[sender]
+	f.mu.RUnlock()
+	if p != nil || !make {
+		return p
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	part := &f.slots[port%fragmentParts]
-	slot := &part[packet%fragmentSlots]
-	for i := range part {
-		if s := &part[i]; !s.used || int32(ms-s.until) > 0 {
+	if f.parts == nil {
+		f.parts = map[frame.PortID]*fragmentPart{}
+	}
+	if f.parts[sender] == nil {
+		f.parts[sender] = &fragmentPart{}
+	}
+	return f.parts[sender]
+}
+
+func (s *fragmentSlot) alive(ms uint32) bool { return s.packet != 0 && int32(ms-s.until) <= 0 }
+
+// passed notes that a packet's first fragment has passed at a point. Where its set is full, the one that came first goes.
+func (f *fragments) passed(p *fragmentPiece, sender frame.PortID, ms uint32) {
+	part := f.part(sender, true)
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	set := &part.slots[p.packet>>1%fragmentSets]
+	slot := &set[0]
+	for i := range set {
+		s := &set[i]
+		if s.packet == p.packet || !s.alive(ms) {
 			slot = s
 			break
 		}
+		if int32(s.until-slot.until) < 0 {
+			slot = s
+		}
 	}
-	*slot = fragmentSlot{packet, ms + fragmentTime, true}
+	*slot = fragmentSlot{packet: p.packet, until: ms + fragmentTime, seen: p.length}
 }
 
-// has says whether a packet's first fragment has passed.
-func (f *fragments) has(packet uint64, port frame.PortID, ms uint32) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	part := &f.slots[port%fragmentParts]
-	for i := range part {
-		if s := &part[i]; s.used && s.packet == packet && int32(ms-s.until) <= 0 {
+// follows says whether a packet's first fragment has passed, and notes that another does.
+func (f *fragments) follows(p *fragmentPiece, sender frame.PortID, ms uint32, dry bool) bool {
+	part := f.part(sender, false)
+	if part == nil {
+		return false
+	}
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	set := &part.slots[p.packet>>1%fragmentSets]
+	for i := range set {
+		s := &set[i]
+		if s.packet != p.packet || !s.alive(ms) {
+			continue
+		}
+		if dry {
 			return true
 		}
+		s.seen += p.length
+		if p.last {
+			s.whole = p.offset + p.length
+		}
+		if s.whole != 0 && s.seen >= s.whole { // all of it, or some of it twice
+			*s = fragmentSlot{}
+		}
+		return true
 	}
 	return false
 }
 
 // checkLater judges a fragment that is not the first.
 func (p *Program) checkLater(cx *Context, pt Point, k *frame.Key) Verdict {
-	if packet, ok := fragmentID(cx, pt, k); ok && cx.Flows.fragments.has(packet, pt.Port, milliseconds(cx.Now)) {
+	if part, ok := pieceOf(cx, pt, k); ok && cx.Flows.fragments.follows(&part, cx.From, milliseconds(cx.Now), cx.Dry) {
 		cx.tell("fragment", "the packet's first fragment has passed here")
 		return Verdict{Action: Pass, Flags: VerdictKnown}
 	}
@@ -100,8 +170,8 @@ func (p *Program) checkFirst(cx *Context, pt Point, k *frame.Key) Verdict {
 	v := p.Check(cx, pt, &whole)
 	cx.partial = false
 	if v.Action != Drop && p.enforce && !cx.Dry {
-		if packet, ok := fragmentID(cx, pt, k); ok {
-			cx.Flows.fragments.passed(packet, pt.Port, milliseconds(cx.Now))
+		if part, ok := pieceOf(cx, pt, k); ok && !part.last {
+			cx.Flows.fragments.passed(&part, cx.From, milliseconds(cx.Now))
 		}
 	}
 	return v

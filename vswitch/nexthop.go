@@ -81,14 +81,14 @@ func (w *Walker) release() {
 	freed := w.freed
 	w.freed, w.releasing = nil, true
 	for _, g := range freed {
-		w.tried, w.mark, w.from = 0, noMark, g.from
+		w.tried, w.mark, w.from, w.cx.From = 0, noMark, g.from, g.from
 		reason := frame.ReasonNoNeighbour
 		if p := w.plan.port(g.from); p != nil && g.epoch == w.plan.Epoch && frame.Parse(g.frame, &w.key) == frame.ReasonNone {
 			reason = w.routeIP(g.frame, &w.key, p, &w.plan.Segments[p.Segment])
 		}
 		w.plan.enter(g, reason, w.tried)
 	}
-	w.releasing = false
+	w.releasing, w.cx.From = false, w.port
 }
 
 // giveUp answers what has waited for a neighbour that nobody is.

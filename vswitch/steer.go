@@ -291,8 +291,9 @@ func (w *Walker) returned(f *frame.Frame, k *frame.Key) frame.Reason {
 	if whole.kept != nil && whole.kept.steering.out == s {
 		w.plan = whole.kept
 	}
+	w.cx.From = p.ID
 	reason := w.goOn(f, k, p, vni, has)
-	w.plan = whole
+	w.plan, w.cx.From = whole, w.port
 	return reason
 }
 
@@ -336,7 +337,7 @@ func (w *Walker) heed(word frame.Word, k *frame.Key, p *Port) frame.Reason {
 
 // resume walks on with a frame that one port's guest sent and the appliance has let go on, for Trace.
 func (w *Walker) resume(f *frame.Frame, from frame.PortID) []Output {
-	w.outputs, w.tried, w.mark, w.from = w.outputs[:0], 0, noMark, from
+	w.outputs, w.tried, w.mark, w.from, w.cx.From = w.outputs[:0], 0, noMark, from, from
 	if reason := frame.Parse(f, &w.key); reason != frame.ReasonNone {
 		w.ended = reason
 	} else if reason = w.forward(f, &w.key, w.plan.port(from)); reason != frame.ReasonNone {

@@ -96,7 +96,7 @@ func (c *Core) NewWalker(port frame.PortID) *Walker {
 // Begin starts a batch: everything until End walks by this plan.
 func (w *Walker) Begin(p *Plan) {
 	w.plan = p
-	w.cx.Now = w.core.clock()
+	w.cx.Now, w.cx.From = w.core.clock(), w.port
 	w.said, w.spared = 0, 0
 	w.log = p.ledger.logOf(w.port)
 	if w.watch = nil; !w.dry {
