@@ -71,20 +71,28 @@ func (d *handDesk) push(t *testing.T, source string, base uint64) {
 
 const handWait = 10 * time.Second // a limit, not a measure
 
-// playAgent greets the host as an agent does, and hands on each desk that it opens; whatever else it asks goes well.
-func playAgent(line net.Conn, desks chan<- *handDesk) error {
+// greetAsAgent is an agent's part before a session.
+func greetAsAgent(line net.Conn) (*bufio.Reader, error) {
 	r := bufio.NewReader(line)
 	for {
 		s, err := r.ReadString('\n')
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if strings.HasPrefix(s, "sluice-hello") {
 			fmt.Fprintf(line, "\n%s", strings.Replace(s, "hello", "ready", 1))
 		}
 		if strings.HasPrefix(s, "sluice-go") {
-			break
+			return r, nil
 		}
+	}
+}
+
+// playAgent greets the host as an agent does, and hands on each desk that it opens; whatever else it asks goes well.
+func playAgent(line net.Conn, desks chan<- *handDesk) error {
+	r, err := greetAsAgent(line)
+	if err != nil {
+		return err
 	}
 	c := yamux.DefaultConfig()
 	c.LogOutput = io.Discard

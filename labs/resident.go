@@ -1,6 +1,7 @@
 package labs
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"sync"
@@ -66,6 +67,7 @@ const (
 	booting = "booting"
 	ready   = "ready"
 	stalled = "stalled"
+	silent  = "silent" // it runs, and its agent does not answer
 	failed  = "failed"
 	stopped = "stopped"
 )
@@ -85,6 +87,9 @@ func (r *resident) state() string {
 		if still {
 			return stalled
 		}
+		if a := m.Agent(); a == nil || ended(a.Done()) {
+			return silent
+		}
 		return ready
 	case guest.StateStopped:
 		if m.Err() != nil {
@@ -94,6 +99,32 @@ func (r *resident) state() string {
 	default:
 		return booting
 	}
+}
+
+func ended(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
+}
+
+// answerWait is how long a guest that is well may take to answer a question, emulated and on a busy machine.
+const answerWait = 3 * time.Second
+
+// tried is the state by a question: who does not answer is silent, though its line is there.
+func (r *resident) tried(ctx context.Context) string {
+	s := r.state()
+	if s != ready || r.Kind == KindHost {
+		return s
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerWait)
+	defer cancel()
+	if _, err := r.machine().Agent().Info(ctx); err != nil && r.state() == ready {
+		return silent
+	}
+	return r.state()
 }
 
 // cpu is what the guest's processes have used so far, those of earlier machines too. Of one that has ended it is what was seen last.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -23,8 +24,9 @@ func (w *world) Inspect() control.LabInfo {
 		Name: w.lab.Name, PID: os.Getpid(), Engine: engineName, Placement: s.Placement.String(), Epoch: s.Epoch,
 		CPU: ownCPU().Seconds(), Guests: []control.GuestInfo{},
 	}
-	for _, r := range w.guests {
-		g := control.GuestInfo{Name: r.Name, Kind: r.Kind, Appliance: r.appliance, State: r.state(), Addresses: []string{}, CPU: r.cpu().Seconds()}
+	states := w.states()
+	for i, r := range w.guests {
+		g := control.GuestInfo{Name: r.Name, Kind: r.Kind, Appliance: r.appliance, State: states[i], Addresses: []string{}, CPU: r.cpu().Seconds()}
 		for _, c := range r.cards {
 			for _, a := range c.Addrs {
 				bits := w.lab.Segments[c.Segment-1].subnetOf(a).Bits()
@@ -34,6 +36,17 @@ func (w *world) Inspect() control.LabInfo {
 		info.Guests = append(info.Guests, g)
 	}
 	return info
+}
+
+// states asks all guests at once how they are.
+func (w *world) states() []string {
+	states := make([]string, len(w.guests))
+	var asking sync.WaitGroup
+	for i, r := range w.guests {
+		asking.Go(func() { states[i] = r.tried(w.life) })
+	}
+	asking.Wait()
+	return states
 }
 
 // ownCPU is what this process has used so far, user and system.

@@ -9,7 +9,7 @@ import (
 // Event is something that happened to the switch and that somebody may want to be told.
 type Event struct {
 	Time time.Time `json:"time"`
-	// Kind is port-up, port-down, guest-up, guest-down, placed, place-failed, policy, policy-failed, push, push-failed, appliance, rule or lost.
+	// Kind is port-up, port-down, guest-up, guest-down, guest-silent, guest-answers, placed, place-failed, policy, policy-failed, push, push-failed, appliance, rule or lost.
 	Kind   string  `json:"kind"`
 	Detail string  `json:"detail"`
 	Logged *Logged `json:"logged,omitempty"` // of kind rule

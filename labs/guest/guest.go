@@ -47,7 +47,16 @@ type Spec struct {
 	MemoryMiB  int                   // QEMU; 0 means DefaultMemoryMiB
 	CPUs       int                   // QEMU; 0 means 1
 	Accel      Accel                 // QEMU; from ProbeAccel
+
+	// Tell is told of the line to the agent: it broke (EventSilent), it is there again (EventAnswers). nil: nobody is.
+	Tell func(event, detail string)
 }
+
+// What Spec.Tell is told.
+const (
+	EventSilent  = "guest-silent"
+	EventAnswers = "guest-answers"
+)
 
 // NIC is one vNIC of a guest.
 type NIC struct {

@@ -139,29 +139,66 @@ func (v *virtual) dialAgent(ctx context.Context) (*agent.Client, error) {
 	return agent.Dial(ctx, conn)
 }
 
-// redialEvery keeps a guest that breaks its line from keeping us busy.
-const redialEvery = time.Second
+// A line that breaks is taken up again at once. One that breaks again and again is the guest's doing: it is left alone for longer each time,
+// so that it keeps nobody busy.
+const (
+	redialFirst  = time.Second
+	redialAtMost = time.Minute
+	lineLasts    = time.Minute // a line that held for so long counts as a good one
+)
+
+// redial says how long to leave a line alone that has held for some time, having waited before.
+func redial(held, waited time.Duration) time.Duration {
+	if held >= lineLasts {
+		return 0
+	}
+	return min(max(2*waited, redialFirst), redialAtMost)
+}
 
 // keepAgent takes up the line again whenever it has broken: it is there for as long as QEMU is.
 func (v *virtual) keepAgent() {
-	for {
+	var wait time.Duration
+	for begun := time.Now(); ; begun = time.Now() {
+		line := v.Agent()
 		select {
 		case <-v.done:
 			return
-		case <-v.Agent().Done():
+		case <-line.Done():
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), bootTimeout)
-		a, err := v.dialAgent(ctx)
-		cancel()
-		if err == nil && !v.replaceAgent(a) {
-			return
+		wait = redial(time.Since(begun), wait)
+		v.tell(EventSilent, fmt.Sprintf("%s: the line to its agent broke (%v); it is taken up again after %v", v.spec.Name, line.Err(), wait))
+		for !v.takeUp(wait) {
+			if v.State() == StateStopped {
+				return
+			}
+			wait = redial(0, wait)
 		}
-		select {
-		case <-v.done:
-			return
-		case <-time.After(redialEvery):
-			slog.Warn("the line to an agent broke", "guest", v.spec.Name, "redialled", err == nil, "error", err)
-		}
+		v.tell(EventAnswers, v.spec.Name)
+	}
+}
+
+// takeUp waits, and then tries once to reach the agent.
+func (v *virtual) takeUp(wait time.Duration) bool {
+	select {
+	case <-v.done:
+		return false
+	case <-time.After(wait):
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), bootTimeout)
+	defer cancel()
+	a, err := v.dialAgent(ctx)
+	if err != nil {
+		slog.Warn("an agent does not answer", "guest", v.spec.Name, "error", err)
+		return false
+	}
+	return v.replaceAgent(a)
+}
+
+// tell logs an event, and tells whoever made the guest.
+func (v *virtual) tell(event, detail string) {
+	slog.Warn(event, "detail", detail)
+	if v.spec.Tell != nil {
+		v.spec.Tell(event, detail)
 	}
 }
 

@@ -59,7 +59,7 @@ type GuestInfo struct {
 	Name      string   `json:"name"`
 	Kind      string   `json:"kind" doc:"qemu, netns, host or embedded"`
 	Appliance bool     `json:"appliance" doc:"It is the firewall VM"`
-	State     string   `json:"state" doc:"booting, ready, stalled, failed or stopped"`
+	State     string   `json:"state" doc:"booting, ready, silent (it runs, and its agent does not answer), stalled, failed or stopped"`
 	Addresses []string `json:"addresses" doc:"Of all its vNICs, with prefix length"`
 	CPU       float64  `json:"cpu_s" doc:"Seconds of CPU that the guest's processes on this machine have used"`
 }

@@ -30,6 +30,8 @@ const flowsPerMessage = 1024
 // Client is the host's end of one guest's agent. Any number of goroutines may call at once.
 type Client struct {
 	session *yamux.Session
+	guard   *guard
+	opening chan struct{} // holds a token while a stream is being opened
 }
 
 // Error is what an agent answered where it could not do what it was asked. Its text comes from the guest: it is bounded and
@@ -58,12 +60,13 @@ func Dial(ctx context.Context, conn net.Conn) (*Client, error) {
 		conn.Close()
 		return nil, fmt.Errorf("greet agent: %w", err)
 	}
-	session, err := yamux.Client(newGuard(r, conn), sessionConfig())
+	g := newGuard(r, conn)
+	session, err := yamux.Client(g, sessionConfig())
 	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("begin session: %w", err)
 	}
-	return &Client{session: session}, nil
+	return &Client{session: session, guard: g, opening: make(chan struct{}, 1)}, nil
 }
 
 // Close ends the session; the agent waits for the next.
@@ -72,16 +75,46 @@ func (c *Client) Close() error { return c.session.Close() }
 // Done is closed when the session has ended, for whatever reason.
 func (c *Client) Done() <-chan struct{} { return c.session.CloseChan() }
 
+// Err is why the session has ended, where it was the guest's doing; nil where it was not, or has not ended.
+func (c *Client) Err() error { return c.guard.why() }
+
 // Stream opens a raw stream to the agent, for a relay: whoever holds its far end may run ExecOver on it.
 func (c *Client) Stream(ctx context.Context) (net.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	s, err := c.session.Open()
-	if err != nil {
-		return nil, fmt.Errorf("reach agent: %w", err)
+	select {
+	case c.opening <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("reach agent: %w", context.Cause(ctx))
 	}
-	return s, nil
+	opened := make(chan opening, 1)
+	go func() {
+		s, err := c.session.Open()
+		<-c.opening
+		opened <- opening{s, err}
+	}()
+	select {
+	case o := <-opened:
+		if o.err != nil {
+			return nil, fmt.Errorf("reach agent: %w", o.err)
+		}
+		return o.stream, nil
+	case <-ctx.Done():
+		go func() {
+			if o := <-opened; o.err == nil {
+				o.stream.Close()
+			}
+		}()
+		return nil, fmt.Errorf("reach agent: %w", context.Cause(ctx))
+	}
+}
+
+// opening is what came of opening a stream. The session waits for as long as it takes where an agent has acknowledged none of the last
+// AcceptBacklog streams; a caller waits only as long as its context, and at most one of them in there.
+type opening struct {
+	stream net.Conn
+	err    error
 }
 
 // call sends one request and hands each body of the answer to each, which may be nil.

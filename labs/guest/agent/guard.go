@@ -5,24 +5,29 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 )
 
 // guard stands between a guest's bytes and the session on the host: it lets through only what a peer that answers needs.
-// A guest may not open streams (the host would have to hold them) or ping (each ping costs the host a goroutine until
-// it is answered).
+// A guest may not open streams (the host would have to hold them), ping (each ping costs the host a goroutine until
+// it is answered) or say that it takes no more streams: the session would live on, and no call would ever get through. What is
+// forbidden ends the session, and the line is taken up anew.
 type guard struct {
 	r    io.Reader
 	conn io.WriteCloser
 	head []byte // of the message on its way to the session, not yet read by it
 	body uint32 // bytes of its payload still to come
+
+	mu     sync.Mutex
+	broken error // why the session gets no more
 }
 
 // The header of yamux: version 0, type, flags (2 bytes), stream (4), length (4), all big-endian.
 const (
+	muxVersion  = 0
 	muxHeader   = 12
 	muxData     = 0
 	muxWindow   = 1
-	muxGoAway   = 3
 	muxSYN      = 1
 	maxMuxFrame = 1 << 20 // bytes; no window is larger
 )
@@ -36,6 +41,7 @@ func newGuard(r io.Reader, conn io.WriteCloser) *guard {
 func (g *guard) Read(p []byte) (int, error) {
 	if len(g.head) == 0 && g.body == 0 {
 		if err := g.next(); err != nil {
+			g.note(err)
 			return 0, err
 		}
 	}
@@ -49,7 +55,26 @@ func (g *guard) Read(p []byte) (int, error) {
 	}
 	n, err := g.r.Read(p)
 	g.body -= uint32(n)
+	if err != nil {
+		g.note(err)
+	}
 	return n, err
+}
+
+// note keeps the first reason: the session says only that it has ended.
+func (g *guard) note(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.broken == nil {
+		g.broken = err
+	}
+}
+
+// why is the reason for the session's end, as far as the guest gave one.
+func (g *guard) why() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.broken
 }
 
 // next reads one header and judges it.
@@ -60,7 +85,9 @@ func (g *guard) next() error {
 	}
 	kind, flags, length := h[1], binary.BigEndian.Uint16(h[2:]), binary.BigEndian.Uint32(h[8:])
 	switch {
-	case kind != muxData && kind != muxWindow && kind != muxGoAway:
+	case h[0] != muxVersion:
+		return fmt.Errorf("message of version %d: %w", h[0], errForbidden)
+	case kind != muxData && kind != muxWindow:
 		return fmt.Errorf("message of type %d: %w", kind, errForbidden)
 	case flags&muxSYN != 0:
 		return fmt.Errorf("opens a stream: %w", errForbidden)

@@ -30,7 +30,9 @@ func TestGuard(t *testing.T) {
 		{"data", muxMessage(0, muxData, 0, 5, "hello"), true},
 		{"data that ends a stream", muxMessage(0, muxData, 4, 0, ""), true},
 		{"window", muxMessage(0, muxWindow, 2, 1<<31, ""), true},
-		{"go away", muxMessage(0, muxGoAway, 0, 0, ""), true},
+		{"go away", muxMessage(0, 3, 0, 0, ""), false},
+		{"go away, in the middle of a stream's life", muxMessage(0, 3, 1, 1, ""), false},
+		{"another version", muxMessage(1, muxData, 0, 0, ""), false},
 		{"two", append(muxMessage(0, muxData, 0, 2, "hi"), muxMessage(0, muxWindow, 0, 7, "")...), true},
 		{"ping", muxMessage(0, 2, 1, 7, ""), false},
 		{"a stream by data", muxMessage(0, muxData, muxSYN, 0, ""), false},
@@ -63,7 +65,7 @@ func FuzzGuard(f *testing.F) {
 			t.Fatalf("%q became %q", b, got)
 		}
 		for len(got) >= muxHeader {
-			if got[1] == 2 || binary.BigEndian.Uint16(got[2:])&muxSYN != 0 {
+			if got[1] == 2 || got[1] == 3 || binary.BigEndian.Uint16(got[2:])&muxSYN != 0 {
 				t.Fatalf("%q was let through", got)
 			}
 			n := muxHeader
