@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -44,7 +45,7 @@ func startAfresh(dir string) error {
 		err = confine.Pass(fdLock, fdHostNS, fdReports)
 	}
 	if err == nil {
-		args := []string{"sluice", "lab", "run", dir, "--" + labFlag}
+		args := slices.Concat([]string{"sluice"}, runWords, []string{dir, "--" + labFlag})
 		err = os.NewSyscallError("exec", unix.Exec("/proc/self/exe", args, os.Environ()))
 	}
 	return fmt.Errorf("start the lab process afresh: %w", err)

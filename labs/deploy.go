@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -100,12 +101,7 @@ func claim(name string, progress func(string)) (dir string, lock *os.File, err e
 	if err != nil {
 		return "", nil, err
 	}
-	if !running(name) && present(name) {
-		progress("removing what a crashed lab left behind")
-		if err := cleanUp(name, dir); err != nil {
-			return "", nil, err
-		}
-	}
+	left := present(name)
 	err = os.MkdirAll(dir, 0o700)
 	if err == nil {
 		lock, err = lockLab(dir, os.O_RDWR|os.O_CREATE)
@@ -116,6 +112,13 @@ func claim(name string, progress func(string)) (dir string, lock *os.File, err e
 	case err != nil:
 		err = control.Errorf(control.Lacks, "make the state folder: %w", err)
 		return "", nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	if left {
+		progress("removing what a crashed lab left behind")
+		if err := clearOut(name, dir); err != nil {
+			lock.Close()
+			return "", nil, err
+		}
 	}
 	return dir, lock, nil
 }
@@ -193,6 +196,9 @@ const (
 	fdReports
 )
 
+// runWords are what a lab process is started with, and known by.
+var runWords = []string{"lab", "run"}
+
 // labProcess is a lab process as its parent sees it.
 type labProcess struct {
 	cmd     *exec.Cmd
@@ -220,7 +226,7 @@ func startLab(dir string, lock *os.File) (*labProcess, error) {
 		return nil, err
 	}
 	defer theirs.Close()
-	cmd := exec.Command("/proc/self/exe", "lab", "run", dir)
+	cmd := exec.Command("/proc/self/exe", append(slices.Clone(runWords), dir)...)
 	cmd.Env = confine.Environment()
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{fdLock - 3: lock, fdHostNS - 3: host, fdReports - 3: theirs}

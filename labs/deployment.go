@@ -132,7 +132,18 @@ func lockLab(dir string, flags int) (*os.File, error) {
 		}
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
-	return f, nil
+	mine, err := f.Stat()
+	if err == nil {
+		var there os.FileInfo
+		if there, err = os.Stat(f.Name()); err == nil && os.SameFile(mine, there) {
+			return f, nil
+		}
+	}
+	f.Close() // whoever had the lock has removed the file with the lab, between our opening and locking it
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return nil, errLocked
+	}
+	return nil, fmt.Errorf("lock %s: %w", dir, err)
 }
 
 // running says whether the lab's process lives, or is being started.
@@ -165,7 +176,7 @@ func deployed() ([]string, error) {
 		return nil, err
 	}
 	spaces, err := os.ReadDir(namespaces)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
 		return nil, fmt.Errorf("look for namespaces: %w", err)
 	}
 	for _, e := range spaces {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vishvananda/netns"
 
+	"sluice/labs/guest"
 	"sluice/vswitch/control"
 )
 
@@ -45,6 +46,9 @@ func realPath(path string) string {
 // inNewNamespace makes a named network namespace and calls f on a thread that is in it. The namespace has no addresses,
 // its loopback stays down, and devices that are made in it have no IPv6: nothing that a guest sends can meet a stack.
 func inNewNamespace(name string, f func() error) error {
+	if err := guest.ShareNames(); err != nil {
+		return err
+	}
 	return onOwnThread(func() error {
 		ns, err := netns.NewNamed(name)
 		if err != nil {

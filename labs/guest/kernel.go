@@ -88,11 +88,16 @@ func run(ctx context.Context, dir, name string, args ...string) (string, error) 
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	var said strings.Builder
 	cmd.Stderr = &said
-	out, err := cmd.Output()
+	var out strings.Builder
+	cmd.Stdout = &out
+	err := startBound(cmd)
+	if err == nil {
+		err = cmd.Wait()
+	}
 	if err != nil {
 		return "", fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, lastLines(said.String(), 5))
 	}
-	return string(out), nil
+	return out.String(), nil
 }
 
 // lastLines is the end of a text, without what is empty.

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -28,9 +27,6 @@ import (
 
 // namespaceTimeout is how long the agent of a namespace guest may take to answer.
 const namespaceTimeout = 20 * time.Second
-
-// nsDir is where named network namespaces lie, for ip(8) and for us.
-const nsDir = "/run/netns"
 
 // namespace is a guest in namespaces of the host's kernel.
 type namespace struct {
@@ -123,7 +119,7 @@ func (n *namespace) bootIn(ctx context.Context, userSpace bool) error {
 		return err
 	}
 	cmd, said := n.command(files, userSpace)
-	if err := cmd.Start(); err != nil {
+	if err := startBound(cmd); err != nil {
 		line.Close()
 		return fmt.Errorf("make namespaces: %w", err)
 	}
@@ -171,8 +167,8 @@ func (n *namespace) files(line *os.File) (files []*os.File, err error) {
 	return append(files, program), nil
 }
 
-// command is this program as PID 1 of new namespaces. It is ended by the kernel when this process dies (its line breaks),
-// and everything in its PID namespace with it.
+// command is this program as PID 1 of new namespaces. The kernel ends it when this process dies (the agent asks for that), and
+// everything in its PID namespace with it.
 func (n *namespace) command(files []*os.File, userSpace bool) (*exec.Cmd, *tail) {
 	said := &tail{}
 	cmd := &exec.Cmd{
@@ -226,34 +222,6 @@ func socketPair() (ours net.Conn, theirs *os.File, err error) {
 		return nil, nil, err
 	}
 	return ours, theirs, nil
-}
-
-// nameNamespace gives a process's network namespace a name, as ip-netns(8) does.
-func nameNamespace(pid int, path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL, 0)
-	if err != nil {
-		return fmt.Errorf("name the network namespace: %w", err)
-	}
-	f.Close()
-	if err := unix.Mount(filepath.Join("/proc", strconv.Itoa(pid), "ns/net"), path, "", unix.MS_BIND, ""); err != nil {
-		os.Remove(path)
-		return fmt.Errorf("name the network namespace: %w", err)
-	}
-	return nil
-}
-
-// removeNamespace undoes nameNamespace; the namespace goes with the last process in it.
-func removeNamespace(path string) error {
-	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("unmount %s: %w", path, err)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
 }
 
 // PIDs are all processes of the guest, its PID 1 first.

@@ -55,7 +55,7 @@ func startQEMU(s *Spec) (cmd *exec.Cmd, said *os.File, err error) {
 	cmd.Stdout, cmd.Stderr = q.log, q.log
 	cmd.ExtraFiles = q.files
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: q.user}
-	if err := cmd.Start(); err != nil {
+	if err := startBound(cmd); err != nil {
 		return nil, nil, fmt.Errorf("start QEMU: %w", err)
 	}
 	// Where memory is short a guest ends before its lab does. That is a wish: a guest that has ended already is told of elsewhere.

@@ -37,6 +37,8 @@ func Reap(lab string) error {
 			spaces[id] = true
 		}
 	}
+	delete(spaces, namespaceOf(os.Getpid(), "net")) // whoever gave our name to the machine's own: nobody in it is the lab's
+	delete(spaces, namespaceOf(1, "net"))
 	if err := endAll(spaces); err != nil {
 		return fmt.Errorf("reap lab %s: %w", lab, err)
 	}
@@ -52,7 +54,7 @@ func Reap(lab string) error {
 // namespacesOf are the paths of a lab's named namespaces.
 func namespacesOf(lab string) ([]string, error) {
 	entries, err := os.ReadDir(nsDir)
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return nil, nil
 	}
 	if err != nil {
@@ -72,10 +74,63 @@ func namespacesOf(lab string) ([]string, error) {
 func namespaceAt(path string) (string, bool) {
 	var fs unix.Statfs_t
 	var st unix.Stat_t
-	if unix.Statfs(path, &fs) != nil || fs.Type != unix.NSFS_MAGIC || unix.Stat(path, &st) != nil {
+	if unix.Lstat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || unix.Statfs(path, &fs) != nil || fs.Type != unix.NSFS_MAGIC {
 		return "", false
 	}
 	return fmt.Sprintf("net:[%d]", st.Ino), true
+}
+
+// EndHolder kills the lab process that holds a file open: the process whose arguments have words, one after the other. It is
+// found also where its namespaces have no name, or none that is seen from this mount namespace; its guests end with it. It is
+// no error if there is none.
+func EndHolder(file string, words ...string) error {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil // nobody holds what is not there
+	}
+	pids, err := processes()
+	if err != nil {
+		return err
+	}
+	is := func(pid int) bool { return pid != os.Getpid() && says(pid, words) && holds(pid, file, info) }
+	for deadline := time.Now().Add(reapTimeout); ; {
+		pids = slices.DeleteFunc(pids, func(pid int) bool { return !is(pid) })
+		if len(pids) == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("process %d does not end", pids[0])
+		}
+		for _, pid := range pids {
+			if err := endProcess(pid, is); err != nil {
+				return fmt.Errorf("end process %d: %w", pid, err)
+			}
+		}
+	}
+}
+
+// says whether a process's arguments have words one after the other.
+func says(pid int, words []string) bool {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err == nil && strings.Contains("\x00"+string(line), "\x00"+strings.Join(words, "\x00")+"\x00")
+}
+
+// holds says whether a process has a file open.
+func holds(pid int, file string, info os.FileInfo) bool {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		path := filepath.Join(dir, e.Name())
+		link, err := os.Readlink(path)
+		if err != nil || filepath.Base(link) != filepath.Base(file) {
+			return false
+		}
+		open, err := os.Stat(path)
+		return err == nil && os.SameFile(open, info)
+	})
 }
 
 // endAll kills the processes in the namespaces until there are none: one may have made another meanwhile.
@@ -104,7 +159,7 @@ func killRound(spaces map[string]bool) (found int, err error) {
 			continue
 		}
 		found++
-		if err := endProcess(pid, spaces); err != nil {
+		if err := endProcess(pid, func(pid int) bool { return spaces[namespaceOf(pid, "net")] }); err != nil {
 			return found, fmt.Errorf("end process %d: %w", pid, err)
 		}
 	}
@@ -112,7 +167,7 @@ func killRound(spaces map[string]bool) (found int, err error) {
 }
 
 // endProcess kills by a handle, looking again once it holds it: the number may be another process's by now.
-func endProcess(pid int, spaces map[string]bool) error {
+func endProcess(pid int, is func(pid int) bool) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
@@ -121,7 +176,7 @@ func endProcess(pid int, spaces map[string]bool) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if !spaces[namespaceOf(pid, "net")] {
+	if !is(pid) {
 		return nil
 	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {

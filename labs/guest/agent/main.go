@@ -96,6 +96,10 @@ func runMachine() error {
 
 // runInside is the agent of a namespace guest. It ends with its host, and the whole guest with it.
 func runInside() error {
+	// The kernel is to end it also while it is stopped by a drill. If the host has gone already, its line is broken.
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return fmt.Errorf("ask to end with the host: %w", err)
+	}
 	if err := confine.Secret(); err != nil { // its line to the host is not the guest's
 		return err
 	}
