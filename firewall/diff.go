@@ -216,7 +216,7 @@ func (t Tuple) toItself() bool { return t.Src.Addr() == t.Dst.Addr() }
 // along is Evaluate between two vNICs, whoever has the addresses.
 func (p *Policy) along(from, to frame.PortID, t Tuple) Decision {
 	if !p.asks(&t) {
-		return Decision{Point: Point{from, FromGuest}} // it may begin no flow
+		return Decision{Point: Point{from, FromGuest}} // a segment that may begin no flow
 	}
 	if d := p.EvaluateAt(Point{from, FromGuest}, t); d.Action != RuleAllow {
 		return d

@@ -39,6 +39,9 @@ type Decision struct {
 // Src, then at to-guest of the vNIC that owns Dst. It is pure: no state, no counters, and no placement. An address that no
 // vNIC owns meets the rules that apply everywhere.
 func (p *Policy) Evaluate(t Tuple) Decision {
+	if !p.asks(&t) {
+		return Decision{Point: Point{p.PortOf(t.Src.Addr()), FromGuest}} // a segment that may begin no flow
+	}
 	d := p.EvaluateAt(Point{p.PortOf(t.Src.Addr()), FromGuest}, t)
 	if d.Action != RuleAllow {
 		return d

@@ -20,7 +20,7 @@ type Expectation struct {
 	Passed bool       `json:"passed"`
 }
 
-var expectationKeys = []string{"from", "to", "tcp", "udp", "icmp", "icmpv4", "icmpv6", "protocol", "expect", "rule"}
+var expectationKeys = []string{"from", "to", "tcp", "udp", "icmp", "icmpv4", "icmpv6", "protocol", "from-port", "flags", "expect", "rule"}
 
 // The bounds of a file of tests.
 const (
@@ -58,6 +58,7 @@ func (l *loader) expectations(n *document.Node) (out []Expectation) {
 	var services svcSet
 	var expect RuleAction
 	given, rule := map[string]bool{}, ""
+	var fromPort, flags *document.Entry
 	for _, e := range l.Entries(n, "a test") {
 		given[e.Name] = true
 		switch e.Name {
@@ -67,6 +68,10 @@ func (l *loader) expectations(n *document.Node) (out []Expectation) {
 			to = l.witnesses(e.Value, "to")
 		case "tcp", "udp", "icmp", "icmpv4", "icmpv6", "protocol":
 			services = append(services, l.servicePart(e)...)
+		case "from-port":
+			fromPort = &e
+		case "flags":
+			flags = &e
 		case "expect":
 			expect = l.action(e.Value, "expect")
 		case "rule":
@@ -83,7 +88,9 @@ func (l *loader) expectations(n *document.Node) (out []Expectation) {
 	case l.Faulty():
 		return nil
 	}
+	under := l.under(n, services.normal(), fromPort, flags)
 	for _, t := range tuples(from, to, services) {
+		t = l.conditioned(t, &under)
 		d := l.p.Evaluate(t)
 		x := Expectation{Line: line, What: t.String(), Expect: expect, Got: d.Action, Rule: l.p.ruleName(d.Rule), Point: d.Point.Dir.String()}
 		x.Passed = x.Got == x.Expect && (rule == "" || rule == x.Rule)
@@ -93,6 +100,21 @@ func (l *loader) expectations(n *document.Node) (out []Expectation) {
 		l.Fail(n, "name two ends that have IPv4, or IPv6, in common", "no packet fits this test")
 	}
 	return out
+}
+
+// conditioned gives a test's packet the source port and the flags that the test asks for; else usual ones, where the policy looks at them.
+func (l *loader) conditioned(t Tuple, asked *services) Tuple {
+	if len(asked.under) > 0 {
+		c := &l.conditions[asked.under[0].number]
+		if one, ok := c.example(l.p, t); ok {
+			return one
+		}
+		return t.with(usualPort, c.flags)
+	}
+	if l.p.classes.conditions != nil && (t.Proto == frame.ProtoTCP || t.Proto == frame.ProtoUDP) {
+		return t.with(usualPort, frame.TCPSyn)
+	}
+	return t
 }
 
 // asks says whether a test names a service.

@@ -80,6 +80,7 @@ func policyTest(known InventoryOf) *cobra.Command {
 		Long: `See whether a policy says what a file expects. The file is a list, one expectation in a line:
   - {from: client, to: server, tcp: 80, expect: allow, rule: web}
   - {from: server, to: client, icmp: echo, expect: drop}
+  - {from: client, to: server, udp: 123, from-port: 123, expect: allow}
 A guest stands for each of its addresses: IPv4 and IPv6 are both tried. The rule may be left out.`,
 		Example: "  sluice policy test policy.test.yaml\n  sluice policy test policy.test.yaml --policy new.yaml --in fast-vs-slow",
 		Args:    cobra.ExactArgs(1),

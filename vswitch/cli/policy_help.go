@@ -29,7 +29,8 @@ default      allow, drop or reject; must be there
 rules        the list of rules; or, before them, sections: [{name: base, rules: [...]}]
 services     NAME: {tcp: 80}, {udp: [53, 5000-5010]}, {icmp: echo}; or a list of such. icmp takes any, types (echo, echo-reply,
              destination-unreachable, time-exceeded, ...) and codes (host-unreachable, ttl-exceeded, ...) by name; icmpv4 and icmpv6
-             also numbers, as 3 or 3/1; protocol takes gre, esp, ah, sctp, ospf, vrrp, igmp, ... or a number
+             also numbers, as 3 or 3/1; protocol takes gre, esp, ah, sctp, ospf, vrrp, igmp, ... or a number.
+             Beside tcp and udp: {tcp: 80, from-port: 1024-65535} asks for source ports, {tcp: any, flags: syn/syn|ack} for flags of TCP
 groups       NAME: [guests, segments, other groups, addresses, subnets]
 exclude      guests that the policy is not for
 timeouts     after how much silence a flow is forgotten, as in {udp-multiple: 10s}. udp-first: one packet so far, udp-single: several,
