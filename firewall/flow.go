@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/bits"
 	"math/rand/v2"
 	"net/netip"
@@ -199,6 +200,9 @@ func (f tracked) record(ms uint32, p *Program, timeouts *[states]uint32) FlowRec
 	}
 	if kind := f.kind(); kind != 0 {
 		r.ICMPType, r.ICMPCode = uint8(kind>>8), uint8(kind)
+		if r.ICMPType != icmpEcho && r.ICMPType != icmp6Echo {
+			r.Service = fmt.Sprintf("icmp type %d", r.ICMPType)
+		}
 	}
 	if f.proto() == frame.ProtoTCP {
 		for i := range r.TCP {

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"sluice/vnic/frame"
@@ -90,20 +91,46 @@ type VethPeer struct {
 }
 
 // NewVeth makes a veth for a guest with a kernel of its own (kind netns): name is the switch's end, up and sealed, and
-// the peer is moved to the guest's namespace, down, for the guest's agent to configure.
+// the peer is moved to the guest's namespace, down, for the guest's agent to configure. The peer sends what a virtio NIC would: a veth's other
+// offloads (the segments of a tunnel's inner TCP, for one) have no place in a virtio_net_hdr.
 func NewVeth(name string, peer VethPeer) error {
 	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: peer.Name}
 	if peer.MAC != (frame.MAC{}) {
 		veth.PeerHardwareAddr = net.HardwareAddr(peer.MAC[:])
 	}
 	if peer.NetNS != nil {
-		veth.PeerNamespace = netlink.NsFd(int(peer.NetNS.Fd()))
+		veth.PeerName = "peer%d" // the kernel puts a number: others may be made for other namespaces meanwhile
 	}
 	if err := netlink.LinkAdd(veth); err != nil {
 		return fmt.Errorf("make veth %s: %w", name, err)
 	}
-	if err := sealUp(name); err != nil {
+	if err := errors.Join(preparePeer(name, peer), sealUp(name)); err != nil {
 		return errors.Join(fmt.Errorf("make veth %s: %w", name, err), Delete(name))
+	}
+	return nil
+}
+
+// preparePeer sets what the guest's end sends, and moves it to where it belongs, with its name there.
+func preparePeer(name string, peer VethPeer) error {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	end, err := netlink.LinkByIndex(link.Attrs().ParentIndex)
+	if err != nil {
+		return fmt.Errorf("find its peer: %w", err)
+	}
+	if err := sendsAsVirtio(end.Attrs().Name); err != nil || peer.NetNS == nil {
+		return err
+	}
+	move := nl.NewNetlinkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK)
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(end.Attrs().Index)
+	move.AddData(msg)
+	move.AddData(nl.NewRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(peer.NetNS.Fd()))))
+	move.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(peer.Name)))
+	if _, err := move.Execute(unix.NETLINK_ROUTE, 0); err != nil {
+		return fmt.Errorf("give the guest its end: %w", err)
 	}
 	return nil
 }

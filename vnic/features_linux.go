@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"unsafe"
 
@@ -25,8 +27,27 @@ const (
 	stringLen = 32 // ETH_GSTRING_LEN
 )
 
-// featureBits are the kernel's numbers for the features above; the same for all devices.
+// virtioSends are the offloads of what is sent that a virtio NIC has (drivers/net/virtio_net.c): what a virtio_net_hdr can tell of.
+var virtioSends = map[string]bool{
+	"tx-scatter-gather": true, "tx-scatter-gather-fraglist": true, "tx-checksum-ip-generic": true,
+	"tx-tcp-segmentation": true, "tx-tcp6-segmentation": true, "tx-tcp-ecn-segmentation": true, "tx-udp-segmentation": true,
+	"tx-gso-robust": true, "tx-generic-segmentation": true,
+}
+
+// featureBits are the kernel's numbers for the kinds of GSO above; the same for all devices.
 var featureBits = sync.OnceValues(func() (map[uint8]int, error) {
+	names, err := features()
+	bits := map[uint8]int{}
+	for kind, want := range featureNames {
+		if bit := slices.Index(names, want); bit >= 0 {
+			bits[kind] = bit
+		}
+	}
+	return bits, err
+})
+
+// features are the kernel's names of device features, by number; the same for all devices.
+var features = sync.OnceValues(func() ([]string, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -48,16 +69,12 @@ var featureBits = sync.OnceValues(func() (map[uint8]int, error) {
 		return nil, fmt.Errorf("read the kernel's names of device features: %w", err)
 	}
 	text := unsafe.Slice((*byte)(unsafe.Pointer(&names[0])), len(names)*4)[head*4:]
-	bits := map[uint8]int{}
-	for bit := range int(info.count) {
+	all := make([]string, info.count)
+	for bit := range all {
 		name, _, _ := bytes.Cut(text[bit*stringLen:(bit+1)*stringLen], []byte{0})
-		for kind, want := range featureNames {
-			if string(name) == want {
-				bits[kind] = bit
-			}
-		}
+		all[bit] = string(name)
 	}
-	return bits, nil
+	return all, nil
 })
 
 // takesWhole says whether a device takes frames of a kind of GSO as they are. A guest's driver may change it at any time.
@@ -68,16 +85,55 @@ func takesWhole(fd int, device string, kind uint8) bool {
 	if err != nil || !known {
 		return true
 	}
-	const blocks = 4 // of 32 features; the kernel fills in as many as it has
-	var f struct {
-		cmd, size uint32
-		block     [blocks]struct{ available, requested, active, never uint32 }
-	}
-	f.cmd, f.size = unix.ETHTOOL_GFEATURES, blocks
-	if err := ethtool(fd, device, unsafe.Pointer(&f)); err != nil || bit/32 >= blocks {
+	f := deviceFeatures{cmd: unix.ETHTOOL_GFEATURES, size: featureBlocks}
+	if err := ethtool(fd, device, unsafe.Pointer(&f)); err != nil || bit/32 >= featureBlocks {
 		return true
 	}
 	return f.block[bit/32].active&(1<<(bit%32)) != 0
+}
+
+// featureBlocks are of 32 features each; the kernel fills in as many as it has.
+const featureBlocks = 4
+
+// deviceFeatures is struct ethtool_gfeatures (include/uapi/linux/ethtool.h).
+type deviceFeatures struct {
+	cmd, size uint32
+	block     [featureBlocks]struct{ available, requested, active, never uint32 }
+}
+
+// sendsAsVirtio turns off what a device would send unfinished and a virtio NIC would not: segmentation inside of tunnels, SCTP's checksum, tags
+// beside the frame. The kernel of whoever sends does that work then, as for a virtio NIC.
+func sendsAsVirtio(device string) error {
+	names, err := features()
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	has := deviceFeatures{cmd: unix.ETHTOOL_GFEATURES, size: featureBlocks}
+	if err := ethtool(fd, device, unsafe.Pointer(&has)); err != nil {
+		return fmt.Errorf("read offloads: %w", err)
+	}
+	var set struct { // struct ethtool_sfeatures
+		cmd, size uint32
+		block     [featureBlocks]struct{ valid, requested uint32 }
+	}
+	set.cmd, set.size = unix.ETHTOOL_SFEATURES, uint32(min((len(names)+31)/32, featureBlocks)) // no more than the kernel has, or EINVAL
+	for bit, name := range names {
+		if !strings.HasPrefix(name, "tx-") || virtioSends[name] || bit/32 >= featureBlocks {
+			continue
+		}
+		if mask := uint32(1) << (bit % 32); has.block[bit/32].available&^has.block[bit/32].never&mask != 0 {
+			set.block[bit/32].valid |= mask
+		}
+	}
+	if err := ethtool(fd, device, unsafe.Pointer(&set)); err != nil {
+		return fmt.Errorf("turn off offloads: %w", err)
+	}
+	return nil
 }
 
 // ethtool asks the kernel about a device (SIOCETHTOOL) in the network namespace of the socket.

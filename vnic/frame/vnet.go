@@ -24,8 +24,8 @@ const (
 )
 
 const (
-	// minGSOSize is the least bytes of payload in each packet of a GSO frame: Linux's TCP_MIN_GSO_SIZE.
-	minGSOSize = 8
+	// minTCPGSOSize is the least bytes of payload in each packet of a TCP GSO frame: Linux's TCP_MIN_GSO_SIZE. UDP's may have one byte.
+	minTCPGSOSize = 8
 	// maxSegments bounds how many packets one frame may become. It is the most that Linux makes of 64 KiB with its
 	// smallest MSS (48 bytes with 12 of options), rounded up; without it one frame of a hostile guest costs 8,000 writes.
 	maxSegments = 2048
@@ -92,10 +92,13 @@ func (v *Vnet) Validate(eth []byte, k *Key) bool {
 	case GSOUDPL4:
 		kind = k.Proto == ProtoUDP
 	}
-	size := int(v.GSOSize())
+	size, least := int(v.GSOSize()), minTCPGSOSize
+	if v.GSOType() == GSOUDPL4 {
+		least = 1
+	}
 	return kind && own && !k.Has(KeyFragment) &&
 		int(v.HdrLen()) <= len(eth) && int(k.L3)+int(k.L3Len) == len(eth) &&
-		size >= minGSOSize && int(k.PayloadLen) <= size*maxSegments
+		size >= least && int(k.PayloadLen) <= size*maxSegments
 }
 
 // checksumOffset is where the checksum lies in a protocol's header, or -1 where it is not one that a sender leaves open.

@@ -87,27 +87,6 @@ func startEcho(port int) error {
 	return nil
 }
 
-// startEchoUDP sends each datagram back, but none to another echo: two of them would never stop.
-func startEchoUDP(port int) error {
-	c, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
-	if err != nil {
-		return err
-	}
-	go func() {
-		b := make([]byte, 2048)
-		for {
-			n, from, err := c.ReadFromUDPAddrPort(b)
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if err == nil && from.Port() != uint16(port) {
-				c.WriteToUDPAddrPort(b[:n], from)
-			}
-		}
-	}()
-	return nil
-}
-
 func (s *services) startHTTP() error {
 	l, err := listen(80)
 	if err != nil {
