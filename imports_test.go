@@ -44,7 +44,7 @@ var floors = map[string][]string{
 	"labs/billing":      {}, // no import to or from the rest: main joins its command, and its lab is data
 	"labs/demo":         {"labs", "labs/bench/stream", "vswitch/control", "vswitch/cli", "vswitch", "firewall"},
 	"": {
-		"labs", "labs/demo", "labs/bench", "labs/bench/stream", "labs/billing", "labs/course", "labs/probe", "labs/guest/agent",
+		"labs", "labs/demo", "labs/bench", "labs/bench/stream", "labs/billing", "labs/check", "labs/course", "labs/probe", "labs/guest/agent",
 		"labs/guest/confine", "firewall/appliance/admin", "vswitch/cli",
 	},
 }

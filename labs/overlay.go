@@ -76,6 +76,25 @@ func inLab(lab fs.FS, folder string) bool {
 	return folder != "." && err == nil && info.IsDir()
 }
 
+// Holds says whether a folder of work is one of the lab's own, such as its solution.
+func (l *Lab) Holds(folder string) bool {
+	return folder != "" && inLab(l.Files, strings.TrimSuffix(folder, "/"))
+}
+
+// ReadHandedIn reads one file of a submission: an ordinary one, of bounded size, to which no link leads out of the folder.
+func ReadHandedIn(folder, name string) ([]byte, error) {
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return nil, control.Errorf(control.BadInput, "open submission: %w", err)
+	}
+	defer root.Close()
+	text, err := readBounded(root.FS(), name)
+	if err != nil {
+		return nil, control.Errorf(control.BadInput, "read %s: %w", filepath.Join(folder, name), err)
+	}
+	return text, nil
+}
+
 // openWork opens the folder of a student's work, which was resolved: within the lab, or on disk, where no link leads out of it.
 func openWork(lab fs.FS, folder string) (fs.FS, error) {
 	switch {

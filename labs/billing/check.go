@@ -3,6 +3,7 @@ package billing
 import (
 	"fmt"
 	"io"
+	"io/fs"
 )
 
 // Result is what became of one task.
@@ -69,4 +70,21 @@ func (r Report) write(w io.Writer) {
 		}
 	}
 	fmt.Fprintf(w, "%d of %d points\n", r.Points, r.Of)
+}
+
+// CheckAnswers checks answers by the tasks in a lab's folder, whoever wrote them and wherever they lie: file is for messages.
+func CheckAnswers(lab fs.FS, file string, text []byte) (Report, error) {
+	a, err := parseAnswer(file, text)
+	if err != nil {
+		return Report{}, err
+	}
+	tasks, err := readBounded(lab, tasksFile)
+	if err != nil {
+		return Report{}, fmt.Errorf("read %s: %w", tasksFile, err)
+	}
+	t, err := parseTasks(tasksFile, tasks, lab)
+	if err != nil {
+		return Report{}, err
+	}
+	return t.Check(a), nil
 }

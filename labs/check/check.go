@@ -59,6 +59,7 @@ type Finding struct {
 	Look   string   `json:"look,omitempty"`   // where to look
 	Facts  []string `json:"facts,omitempty"`  // what was observed, for hints
 	final  bool     // waiting does not change it
+	doubt  bool     // it may be so only because the machine was too slow
 	answer bool     // it is about what the student answered
 }
 

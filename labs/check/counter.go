@@ -74,7 +74,7 @@ func (c *Counter) judge(s *scene) Finding {
 	case err != nil:
 		return Finding{Reason: fmt.Sprintf("%s: %v", c.name(), err), Look: "sluice stats"}
 	case !c.Is.Holds(v):
-		return Finding{Reason: c.found(v), Look: "sluice stats"}
+		return Finding{Reason: c.found(v), Look: "sluice stats", doubt: c.Change}
 	}
 	return passed()
 }

@@ -35,7 +35,7 @@ func (c *Seen) judge(s *scene) Finding {
 	came := fmt.Sprintf("%s %s %s reached %s", counted(float64(n), "frame"), of, c.Flow, c.At)
 	switch {
 	case c.Min != nil && n < *c.Min:
-		return Finding{Reason: fmt.Sprintf("%s; at least %d must", came, *c.Min), Look: "sluice stats"}
+		return Finding{Reason: fmt.Sprintf("%s; at least %d must", came, *c.Min), Look: "sluice stats", doubt: true}
 	case c.Max != nil && n > *c.Max && *c.Max == 0:
 		return Finding{Reason: came + "; none may", Look: c.lookAt(s)}
 	case c.Max != nil && n > *c.Max:
@@ -182,7 +182,7 @@ func (c *Flows) judge(s *scene) Finding {
 		}
 	}
 	if !c.Is.Holds(float64(n)) {
-		return Finding{Reason: c.found(n), Look: "sluice flows '" + c.Flow.String() + "'"}
+		return Finding{Reason: c.found(n), Look: "sluice flows '" + c.Flow.String() + "'", doubt: n == 0}
 	}
 	return passed()
 }
@@ -243,7 +243,7 @@ func (c *Receipt) judge(s *scene) Finding {
 	for _, r := range found[len(found)-c.Changes:] {
 		for _, f := range c.Is {
 			if v := ReceiptFields[f.Field](r); !f.Is.Holds(v) {
-				return Finding{Reason: fmt.Sprintf("the change from %s to %s: %s is %s; it should be %s", r.From, r.To, f.Field, figure(v), f.Is.words()), Look: "sluice place --history"}
+				return Finding{Reason: fmt.Sprintf("the change from %s to %s: %s is %s; it should be %s", r.From, r.To, f.Field, figure(v), f.Is.words()), Look: "sluice place --history", doubt: s.options.Submission}
 			}
 		}
 	}

@@ -68,7 +68,7 @@ func (r *Reach) sights() []vswitch.Sight {
 
 func (r *Reach) judge(s *scene) Finding {
 	if s.tried[r].err != nil {
-		return Finding{Reason: fmt.Sprintf("%s could not be tried: %v", r.Flow, s.tried[r].err), Look: "sluice lab inspect"}
+		return Finding{Reason: fmt.Sprintf("%s could not be tried: %v", r.Flow, s.tried[r].err), Look: "sluice lab inspect", doubt: true}
 	}
 	f := passed()
 	seen := s.seenBy(r)
@@ -78,11 +78,13 @@ func (r *Reach) judge(s *scene) Finding {
 		f.Facts = append(f.Facts, r.facts(got)...)
 		if got != r.Expect && f.Passed {
 			f.Passed = false
+			_, denied := r.deniedBy(s, r.Targets()[i])
+			f.doubt = got == Dropped && !denied // silence, and nobody has said no
 			f.Reason = fmt.Sprintf("%s (%s) is %s, not %s%s", r.Flow, res.Target, got, r.Expect, r.why(s, got, r.Targets()[i], left, arrived))
 			f.Look = r.lookAt(s, got, r.Targets()[i], arrived)
 		}
 		if got == Dropped && r.Expect == Dropped && left.Frames == 0 && f.Passed {
-			f.Passed = false
+			f.Passed, f.doubt = false, true
 			f.Reason = fmt.Sprintf("%s (%s) is dropped, but nothing came to %s/from-guest: that proves nothing", r.Flow, res.Target, r.From.Name)
 			f.Look = "sluice exec " + r.From.Name + " -- ip route"
 		}
@@ -132,14 +134,8 @@ func (r *Reach) why(s *scene, got string, t probe.Target, left, arrived vswitch.
 	if got == Open {
 		return ""
 	}
-	for _, f := range s.watched.Frames {
-		if f.Dst.Addr().Unmap() == t.Addr && (t.Port == 0 || f.Dst.Port() == t.Port) && vswitch.ProtoIs(r.Proto, f.Proto) && f.Verdict != "pass" && slices.Contains(r.From.Addrs, f.Src.Addr().Unmap()) {
-			by := "reason " + f.Reason
-			if f.Rule != "" {
-				by = "rule " + f.Rule
-			}
-			return fmt.Sprintf(": %s at %s, %s", f.Verdict, f.Point, by)
-		}
+	if by, denied := r.deniedBy(s, t); denied {
+		return by
 	}
 	switch {
 	case left.Frames == 0:
@@ -150,6 +146,20 @@ func (r *Reach) why(s *scene, got string, t probe.Target, left, arrived vswitch.
 		return fmt.Sprintf(": it came to %s, but no answer came back", r.To.Name)
 	}
 	return ""
+}
+
+// deniedBy is the verdict that an attempt met at an insertion point, where one denied it.
+func (r *Reach) deniedBy(s *scene, t probe.Target) (by string, denied bool) {
+	for _, f := range s.watched.Frames {
+		if f.Dst.Addr().Unmap() == t.Addr && (t.Port == 0 || f.Dst.Port() == t.Port) && vswitch.ProtoIs(r.Proto, f.Proto) && f.Verdict != "pass" && slices.Contains(r.From.Addrs, f.Src.Addr().Unmap()) {
+			by := "reason " + f.Reason
+			if f.Rule != "" {
+				by = "rule " + f.Rule
+			}
+			return fmt.Sprintf(": %s at %s, %s", f.Verdict, f.Point, by), true
+		}
+	}
+	return "", false
 }
 
 // lookAt is the command that shows the case which failed: over its own address; and where the question arrived and nothing came

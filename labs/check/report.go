@@ -7,28 +7,35 @@ import (
 
 // Report is what was found of all tasks.
 type Report struct {
-	Passed  bool     `json:"passed"`
-	Points  int      `json:"points"`
-	Of      int      `json:"of"`
-	Results []Result `json:"tasks"`
+	Passed bool `json:"passed"`
+	Points int  `json:"points"`
+	Of     int  `json:"of"`
+	Hints  int  `json:"hint_points,omitempty"` // what the hints cost that were asked for
+	// Undecided: the machine was too busy to say of some task whether it has passed.
+	Undecided bool     `json:"undecided,omitempty"`
+	Results   []Result `json:"tasks"`
 	// OwnMoves are epochs of the changes of placement that runners have made, this one included.
 	OwnMoves []uint64 `json:"-"`
 }
 
 // Result is what was found of one task.
 type Result struct {
-	ID       string    `json:"id"`
-	Title    string    `json:"title"`
-	Passed   bool      `json:"passed"`
-	Skipped  bool      `json:"skipped,omitempty"` // not tried: a task that it needs has not passed
-	Points   int       `json:"points"`
-	Of       int       `json:"of"`
-	Reason   string    `json:"reason,omitempty"`
-	Look     string    `json:"look,omitempty"`
-	Hints    []string  `json:"hints,omitempty"`
-	ForSale  int       `json:"hints_for_points,omitempty"` // hints that may be asked for, and cost points
-	Findings []Finding `json:"checks,omitempty"`
-	Facts    []string  `json:"facts,omitempty"`
+	ID      string `json:"id"`
+	Title   string `json:"title"`
+	Passed  bool   `json:"passed"`
+	Skipped bool   `json:"skipped,omitempty"` // not tried: a task that it needs has not passed
+	// Undecided: the machine was too busy to say whether it has passed.
+	Undecided bool      `json:"undecided,omitempty"`
+	Points    int       `json:"points"`
+	Of        int       `json:"of"`
+	Spent     int       `json:"hint_points,omitempty"` // what the hints cost that were asked for
+	Reason    string    `json:"reason,omitempty"`
+	Look      string    `json:"look,omitempty"`
+	Hints     []string  `json:"hints,omitempty"`
+	ForSale   int       `json:"hints_for_points,omitempty"` // hints that may be asked for, and cost points
+	Given     []int     `json:"-"`                          // the hints above, by their places in Task.Hints
+	Findings  []Finding `json:"checks,omitempty"`
+	Facts     []string  `json:"facts,omitempty"`
 }
 
 // resultOf sums up what the checks of a task have found.
@@ -58,8 +65,9 @@ func resultOf(findings []Finding) Result {
 // add completes a result by its task, and adds it.
 func (r *Report) add(t Task, res Result, o Options) {
 	res.ID, res.Title, res.Of = t.ID, t.Title, t.Points
+	res.Spent = t.spent(o.Bought[t.ID])
 	if res.Passed {
-		res.Points = max(0, t.Points-t.spent(o.Bought[t.ID]))
+		res.Points = max(0, t.Points-res.Spent)
 	} else if !res.Skipped {
 		tries := o.Tries[t.ID] + 1
 		for i, h := range t.Hints {
@@ -67,7 +75,7 @@ func (r *Report) add(t Task, res Result, o Options) {
 				continue
 			}
 			if h.Cost == 0 || slices.Contains(o.Bought[t.ID], i) {
-				res.Hints = append(res.Hints, h.Text)
+				res.Hints, res.Given = append(res.Hints, h.Text), append(res.Given, i)
 			} else {
 				res.ForSale++
 			}
@@ -76,6 +84,8 @@ func (r *Report) add(t Task, res Result, o Options) {
 	r.Results = append(r.Results, res)
 	r.Points += res.Points
 	r.Of += res.Of
+	r.Hints += res.Spent
+	r.Undecided = r.Undecided || res.Undecided
 	r.Passed = !slices.ContainsFunc(r.Results, func(x Result) bool { return !x.Passed })
 }
 

@@ -43,13 +43,15 @@ func (c *Run) run(ctx context.Context, lab Lab) (Output, error) {
 
 func (c *Run) judge(s *scene) Finding {
 	ran := s.ran[c]
+	const patient = time.Second // who takes so long has waited for something
+	waited := ran.took >= patient
 	switch {
 	case ran.err != nil:
-		return Finding{Reason: fmt.Sprintf("%s: %v", c, ran.err)}
+		return Finding{Reason: fmt.Sprintf("%s: %v", c, ran.err), doubt: true}
 	case ran.out.Code != c.Exit:
-		return Finding{Reason: fmt.Sprintf("%s ended with %d, not %d%s", c, ran.out.Code, c.Exit, said(ran.out))}
+		return Finding{Reason: fmt.Sprintf("%s ended with %d, not %d%s", c, ran.out.Code, c.Exit, said(ran.out)), doubt: waited}
 	case c.Stdout != nil && !c.Stdout.MatchString(ran.out.Stdout):
-		return Finding{Reason: fmt.Sprintf("%s did not write what it should: %s", c, lastLine(ran.out))}
+		return Finding{Reason: fmt.Sprintf("%s did not write what it should: %s", c, lastLine(ran.out)), doubt: waited}
 	}
 	return passed()
 }

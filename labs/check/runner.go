@@ -22,6 +22,8 @@ type Options struct {
 	Say        func(text string)   // is told what takes time; may be nil
 	Submission bool                // the lab was deployed to judge a submission: nobody has worked in it
 	Attempt    func(task string)   // is told before each attempt at a task; may be nil
+	// Strain begins to measure how short of processor the machine is, and ends it: empty is that it was not. nil is not measured.
+	Strain func() (end func() string)
 }
 
 // retryEvery is how often the checks of a task are looked at again while it waits or holds.
@@ -31,23 +33,29 @@ const retryEvery = 250 * time.Millisecond
 func Judge(ctx context.Context, lab Lab, tasks []Task, o Options) (Report, error) {
 	wanted := wanted(tasks, o.Only)
 	r := Report{Results: []Result{}, OwnMoves: slices.Clone(o.OwnMoves)}
-	done := map[string]bool{}
+	done, open := map[string]bool{}, map[string]bool{}
 	for _, t := range tasks {
 		if !wanted[t.ID] {
 			continue
 		}
 		if i := slices.IndexFunc(t.Needs, func(id string) bool { return !done[id] }); i >= 0 {
-			r.add(t, Result{Reason: fmt.Sprintf("it needs %s, which has not passed", t.Needs[i]), Skipped: true}, o)
+			open[t.ID] = open[t.Needs[i]]
+			why := map[bool]string{true: "is undecided", false: "has not passed"}[open[t.ID]]
+			r.add(t, Result{Reason: fmt.Sprintf("it needs %s, which %s", t.Needs[i], why), Skipped: true, Undecided: open[t.ID]}, o)
 			continue
 		}
 		o.OwnMoves = r.OwnMoves
-		findings, moves, err := attempt(ctx, lab, t, &o)
+		findings, moves, short, err := try(ctx, lab, t, &o)
 		r.OwnMoves = append(r.OwnMoves, moves...)
 		if err != nil {
 			return r, errors.Join(fmt.Errorf("task %s: %w", t.ID, err), lab.Watch(context.WithoutCancel(ctx), nil))
 		}
 		res := resultOf(findings)
-		done[t.ID] = res.Passed
+		if short != "" {
+			res.Passed, res.Undecided = false, true
+			res.Reason = fmt.Sprintf("undecided, as the machine was short of processor (%s): %s", short, res.Reason)
+		}
+		done[t.ID], open[t.ID] = res.Passed, res.Undecided
 		r.add(t, res, o)
 	}
 	return r, lab.Watch(ctx, nil)
@@ -184,7 +192,7 @@ func look(ctx context.Context, lab Lab, t Task, o *Options) (out []Finding, move
 		}
 		if err := mover.move(to); err != nil {
 			for _, i := range places {
-				out[i] = Finding{Check: t.Checks[i].Kind.String(), Line: t.Checks[i].Line, Reason: fmt.Sprintf("the placement %s: %v", to, err), Look: "sluice place " + to.String()}
+				out[i] = Finding{Check: t.Checks[i].Kind.String(), Line: t.Checks[i].Line, Reason: fmt.Sprintf("the placement %s: %v", to, err), Look: "sluice place " + to.String(), doubt: true}
 			}
 			continue
 		}

@@ -37,8 +37,9 @@ type tried struct {
 }
 
 type ran struct {
-	out Output
-	err error
+	out  Output
+	took time.Duration
+	err  error
 }
 
 // look does all that sends, between two looks at the counters and under a watch, and then judges every check.
@@ -216,8 +217,9 @@ func (s *scene) send() {
 	all.Wait()
 	for _, c := range s.checks {
 		if r, ok := c.Kind.(*Run); ok {
+			begun := time.Now()
 			out, err := r.run(s.ctx, s.lab)
-			s.ran[r] = ran{out, err}
+			s.ran[r] = ran{out, time.Since(begun), err}
 		}
 	}
 }

@@ -31,11 +31,11 @@ func (c *Speed) judge(s *scene) Finding {
 	look := "sluice place " + c.In.String()
 	switch {
 	case err != nil:
-		return Finding{Reason: fmt.Sprintf("%s could not be measured: %v", c.Flow, err), Look: look}
+		return Finding{Reason: fmt.Sprintf("%s could not be measured: %v", c.Flow, err), Look: look, doubt: true}
 	case of == 0:
-		return Finding{Reason: fmt.Sprintf("%s: nothing came in %s, so there is nothing to compare with", c.Flow, c.Of), Look: c.traceIt()}
+		return Finding{Reason: fmt.Sprintf("%s: nothing came in %s, so there is nothing to compare with", c.Flow, c.Of), Look: c.traceIt(), doubt: true}
 	case !c.Is.Holds(got / of):
-		return Finding{Reason: fmt.Sprintf("%s has %.3g %% of the speed that it has in %s, not %s", c.Flow, 100*got/of, c.Of, c.Is), Look: look}
+		return Finding{Reason: fmt.Sprintf("%s has %.3g %% of the speed that it has in %s, not %s", c.Flow, 100*got/of, c.Of, c.Is), Look: look, doubt: true}
 	}
 	return passed()
 }

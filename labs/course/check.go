@@ -15,7 +15,7 @@ import (
 	"sluice/vswitch/control"
 )
 
-func checkCommand() *cobra.Command {
+func checkCommand(judges Judges) *cobra.Command {
 	var task, student, with, guests string
 	cmd := &cobra.Command{
 		Use:   "check [LAB]",
@@ -38,9 +38,9 @@ input, 3 this machine lacks something.`,
 			var report check.Report
 			var name string
 			if with != "" {
-				name, report, err = checkWork(cmd, args, labs.Work{Student: student, Folder: with}, guests, task)
+				name, report, err = checkWork(cmd, args, judges, labs.Work{Student: student, Folder: with}, guests, task)
 			} else {
-				name, report, err = checkRunning(cmd, args, student, task)
+				name, report, err = checkRunning(cmd, args, judges, student, task)
 			}
 			if err != nil {
 				return err
@@ -62,7 +62,7 @@ input, 3 this machine lacks something.`,
 }
 
 // checkRunning judges a lab as it is now, and remembers the try.
-func checkRunning(cmd *cobra.Command, args []string, student, task string) (string, check.Report, error) {
+func checkRunning(cmd *cobra.Command, args []string, judges Judges, student, task string) (string, check.Report, error) {
 	s, err := openSession(cmd, args)
 	if err != nil {
 		return "", check.Report{}, err
@@ -70,6 +70,10 @@ func checkRunning(cmd *cobra.Command, args []string, student, task string) (stri
 	defer s.close()
 	if student != "" && student != s.lab.Work.Student {
 		return "", check.Report{}, control.Errorf(control.BadInput, "lab %s was deployed for %s, not for %s: deploy it with --student", s.lab.Name, orNobody(s.lab.Work.Student), student)
+	}
+	if judges[labs.BuiltinName(s.lab.Ref)] != nil {
+		return "", check.Report{}, control.Errorf(control.BadInput, "the tasks of lab %s are about what you write, not about what runs: sluice lab check %s --with FOLDER",
+			s.lab.Name, labs.BuiltinName(s.lab.Ref))
 	}
 	answers, err := s.answers()
 	if err != nil {
@@ -82,8 +86,9 @@ func checkRunning(cmd *cobra.Command, args []string, student, task string) (stri
 	for _, r := range report.Results {
 		if !r.Skipped {
 			s.progress.Facts[r.ID], s.progress.Passed[r.ID] = r.Facts, r.Passed
+			s.progress.show(r.ID, r.Given)
 		}
-		if !r.Skipped && !r.Passed {
+		if !r.Skipped && !r.Passed && !r.Undecided {
 			s.progress.Tries[r.ID]++
 		}
 	}
@@ -102,7 +107,7 @@ func judge(ctx context.Context, on check.Lab, l *labs.Lab, o check.Options) (che
 	if err := hasTask(l, o.Only); err != nil {
 		return check.Report{OwnMoves: o.OwnMoves}, err
 	}
-	o.Own = &l.Placement
+	o.Own, o.Strain = &l.Placement, strain
 	return check.Judge(ctx, on, l.Tasks, o)
 }
 

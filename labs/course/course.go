@@ -10,9 +10,11 @@ import (
 )
 
 // Commands are those of a class; they stand beside the other commands of `sluice lab`.
-func Commands() []*cobra.Command {
+// Some labs are judged by others: the commands know them by judges.
+func Commands(judges Judges) []*cobra.Command {
 	return []*cobra.Command{
-		checkCommand(), gradeCommand(), resetCommand(), answerCommand(), submitCommand(), hintCommand(), readmeCommand(), graphCommand(), lintCommand(),
+		checkCommand(judges), gradeCommand(judges), resetCommand(), answerCommand(), startCommand(), submitCommand(judges), hintCommand(),
+		readmeCommand(), graphCommand(), lintCommand(),
 	}
 }
 

@@ -1,13 +1,14 @@
 package course
 
 import (
+	"cmp"
 	"context"
-	"encoding/csv"
-	"io"
+	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
+	"runtime"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -20,79 +21,148 @@ import (
 // maxSubmissions bounds a class.
 const maxSubmissions = 2000
 
-// mark is one student's row.
+// mark is a row: one student's work on one lab.
 type mark struct {
-	Student  string         `json:"student"`
-	Points   int            `json:"points"`
-	Of       int            `json:"of"`
-	Passed   bool           `json:"passed"`
-	Error    string         `json:"error,omitempty"` // why the work could not be judged at all
-	Results  []check.Result `json:"tasks"`
-	Evidence string         `json:"evidence"`                   // a folder
-	Missing  []string       `json:"evidence_missing,omitempty"` // what was met and is not kept
+	Student   string         `json:"student"`
+	Lab       string         `json:"lab"`
+	Points    int            `json:"points"`
+	Of        int            `json:"of"`
+	Passed    bool           `json:"passed"`
+	Undecided bool           `json:"undecided,omitempty"` // the machine was too busy to say: the points are none
+	Hints     int            `json:"hint_points"`         // what hints cost that were asked for; the points are without them
+	DrawnFor  string         `json:"drawn_for"`           // whose version of the lab was judged
+	Error     string         `json:"error,omitempty"`     // why the work could not be judged at all
+	Remarks   []string       `json:"remarks,omitempty"`   // on the cover sheet
+	Results   []check.Result `json:"tasks"`
+	Evidence  string         `json:"evidence"`                   // a folder
+	Missing   []string       `json:"evidence_missing,omitempty"` // what was met and is not kept
 }
 
-func gradeCommand() *cobra.Command {
-	var of, guests, where string
+// grading is one `lab grade`.
+type grading struct {
+	judges          Judges
+	of, guests      string
+	where, drawnBy  string
+	jobs            int
+	labs            map[string]*labs.Lab // by name
+	note            func(format string, args ...any)
+	several         bool // labs
+	done, submitted int
+	mu              sync.Mutex
+}
+
+func gradeCommand(judges Judges) *cobra.Command {
+	g := &grading{judges: judges, labs: map[string]*labs.Lab{}}
 	cmd := &cobra.Command{
 		Use:   "grade FOLDER",
-		Short: "Check many submissions, and write a row for each student",
-		Long: `Check every submission in a folder: each folder in it is one, and its name is the student's. The lab is deployed anew for each, with
-the student's parameters and files. What was met on the way is kept as evidence: frames, walks, receipts, commands.
+		Short: "Check many submissions, and write a row for each student and lab",
+		Long: `Check every submission in a folder: each folder in it is a student's, and its name is the student's. It is a submission, or holds one for
+each lab. The lab is deployed anew for each, with the parameters that were drawn for the student and the student's files. What was met on the way is
+kept as evidence: frames, walks, receipts, commands.
 
-Which lab they are of is what sluice lab submit has put into them, or the name of FOLDER; --of overrides both, and is needed for a
-lab that is not built in.
+Which lab they are of, whose parameters count and which hints were asked for is what sluice lab submit has put into them. The lab may also be
+what FOLDER, or a folder below a student's, is called; --of overrides it, and is needed for a lab that is not built in. Where a submission does
+not say whose parameters count and the lab has some, it is refused, or --drawn-by says whose.
 
--o csv is a row for each student; table, json and yaml are taken, too.`,
-		Example: "  sluice lab grade handed-in -o csv > marks.csv\n  sluice lab grade handed-in --of ./my-lab",
+-o csv and junit have a row for each student and lab; table, json and yaml are taken, too. Exit codes: 0 all passed, 1 something failed, or was
+undecided as the machine was too busy, 2 bad input, 3 this machine lacks something.`,
+		Example: "  sluice lab grade handed-in -o csv > marks.csv\n  sluice lab grade handed-in --of ./my-lab --drawn-by folder",
 		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			write, err := marksWriter(cmd)
-			if err != nil {
-				return err
-			}
-			if err := labs.CheckKind(guests); err != nil {
-				return err
-			}
-			students, err := submissions(args[0])
-			if err != nil {
-				return err
-			}
-			if of == "" {
-				if of, err = labOf(args[0], students); err != nil {
-					return err
-				}
-				note(cmd, "submissions to %s", of)
-			}
-			l, err := labs.Load(of)
-			if err != nil {
-				return err
-			}
-			if err := hasTask(l, ""); err != nil {
-				return err
-			}
-			if where == "" {
-				where = filepath.Clean(args[0]) + "-evidence"
-			}
-			marks, err := gradeAll(cmd, students, l, guests, args[0], where)
-			if err != nil {
-				return err
-			}
-			if err := write(l, marks); err != nil {
-				return err
-			}
-			for _, m := range marks {
-				if !m.Passed {
-					return &cli.ExitError{Code: int(control.Failed)}
-				}
-			}
-			return nil
-		},
+		RunE:    func(cmd *cobra.Command, args []string) error { return g.run(cmd, args[0]) },
 	}
-	cmd.Flags().StringVar(&of, "of", "", "the lab, built in or a folder, instead of what the submissions and FOLDER are called")
-	cmd.Flags().StringVar(&guests, "guests", labs.KindAuto, "what guests are: qemu, netns or auto")
-	cmd.Flags().StringVar(&where, "evidence", "", "the folder for evidence (default: FOLDER-evidence)")
+	cmd.Flags().StringVar(&g.of, "of", "", "the lab, built in or a folder: only submissions to it, and those that do not say")
+	cmd.Flags().StringVar(&g.guests, "guests", labs.KindAuto, "what guests are: qemu, netns or auto")
+	cmd.Flags().StringVar(&g.where, "evidence", "", "the folder for evidence (default: FOLDER-evidence)")
+	cmd.Flags().StringVar(&g.drawnBy, "drawn-by", "", "whose parameters count where a submission does not say: folder (its name's) or nobody")
+	cmd.Flags().IntVar(&g.jobs, "jobs", 0, "how many are judged side by side (default: by the processors)")
 	return cmd
+}
+
+func (g *grading) run(cmd *cobra.Command, folder string) error {
+	g.note = func(f string, a ...any) { note(cmd, f, a...) }
+	write, err := marksWriter(cmd)
+	if err != nil {
+		return err
+	}
+	if err := labs.CheckKind(g.guests); err != nil {
+		return err
+	}
+	if g.drawnBy != "" && g.drawnBy != drawnByFolder && g.drawnBy != drawnByNobody {
+		return control.Errorf(control.BadInput, "--drawn-by %q: give folder or nobody", g.drawnBy)
+	}
+	list, err := g.list(folder)
+	if err != nil {
+		return err
+	}
+	if g.where == "" {
+		g.where = filepath.Clean(folder) + "-evidence"
+	}
+	marks, err := g.all(cmd.Context(), list)
+	if err != nil {
+		return err
+	}
+	if err := write(g.order(list), marks); err != nil {
+		return err
+	}
+	for _, m := range marks {
+		if !m.Passed {
+			return &cli.ExitError{Code: int(control.Failed)}
+		}
+	}
+	return nil
+}
+
+// list gathers what is to be judged, and loads the labs.
+func (g *grading) list(folder string) ([]handed, error) {
+	students, err := submissions(folder)
+	if err != nil {
+		return nil, err
+	}
+	var of *labs.Lab
+	if g.of != "" {
+		if of, err = labs.Load(g.of); err != nil {
+			return nil, err
+		}
+		g.labs[of.Name] = of
+	}
+	list, err := gather(folder, students, of)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range list {
+		if h.lab == "" || g.labs[h.lab] != nil {
+			continue
+		}
+		l, err := labs.Load(h.lab)
+		if err != nil {
+			return nil, err
+		}
+		g.labs[h.lab] = l
+	}
+	for name, l := range g.labs {
+		if g.judges[labs.BuiltinName(l.Ref)] == nil {
+			if err := hasTask(l, ""); err != nil {
+				return nil, err
+			}
+		}
+		if g.of == "" {
+			g.note("submissions to %s", name)
+		}
+	}
+	g.several, g.submitted = len(g.labs) > 1, len(list)
+	return list, nil
+}
+
+// order lists the labs in the order in which they come first.
+func (g *grading) order(list []handed) (out []*labs.Lab) {
+	seen := map[string]bool{}
+	for _, h := range list {
+		if l := g.labs[h.lab]; l != nil && !seen[h.lab] {
+			seen[h.lab] = true
+			out = append(out, l)
+		}
+	}
+	return out
 }
 
 // submissions are the folders in a folder, by name.
@@ -113,67 +183,123 @@ func submissions(folder string) ([]string, error) {
 	return out, nil
 }
 
-// gradeAll judges one submission after the other. Only what the machine lacks ends it: a work that cannot be judged is a mark, too.
-func gradeAll(cmd *cobra.Command, students []string, of *labs.Lab, guests, folder, where string) ([]mark, error) {
-	var marks []mark
-	total := 0
-	for _, t := range of.Tasks {
-		total += t.Points
+// all judges several submissions side by side, and those that were undecided once more, one by one. Only what the machine lacks ends it: a
+// work that cannot be judged is a mark, too.
+func (g *grading) all(ctx context.Context, list []handed) ([]mark, error) {
+	marks := make([]mark, len(list))
+	var mu sync.Mutex
+	var failed error
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	next := make(chan int)
+	var all sync.WaitGroup
+	for range min(len(list), g.sideBySide()) {
+		all.Go(func() {
+			for i := range next {
+				m, err := g.one(ctx, list[i])
+				mu.Lock()
+				if marks[i] = m; err != nil && failed == nil {
+					failed = err
+					stop() // whatever comes then failed because of that
+				}
+				mu.Unlock()
+			}
+		})
 	}
-	for i, student := range students {
-		note(cmd, "%d of %d: %s", i+1, len(students), student)
-		s := submission{
-			ref: of.Ref, guests: guests, work: labs.Work{Student: student, Folder: filepath.Join(folder, student)},
-			note: func(f string, a ...any) { note(cmd, f, a...) },
-		}
-		m, err := s.mark(cmd.Context(), student, filepath.Join(where, student), total)
-		if err != nil {
-			return nil, err
-		}
-		marks = append(marks, m)
+	for i := range list {
+		next <- i
 	}
-	return marks, nil
+	close(next)
+	all.Wait()
+	for i := range marks {
+		if failed == nil && marks[i].Undecided {
+			g.note("%s was undecided: once more, alone", list[i].student)
+			marks[i], failed = g.one(ctx, list[i])
+		}
+	}
+	return marks, cmp.Or(failed, context.Cause(ctx))
+}
+
+// sideBySide is how many labs are judged at once: VMs take a processor each to boot, namespaces mostly wait.
+func (g *grading) sideBySide() int {
+	switch {
+	case g.jobs > 0:
+		return g.jobs
+	case g.guests == labs.KindNetns:
+		return min(runtime.NumCPU(), 8)
+	}
+	return max(1, runtime.NumCPU()/2)
+}
+
+// one judges one submission, writes the evidence and tells of it.
+func (g *grading) one(ctx context.Context, h handed) (mark, error) {
+	l := g.labs[h.lab]
+	m := mark{Student: h.student, Lab: h.lab, Evidence: filepath.Join(g.where, h.student)}
+	if g.several || l == nil {
+		m.Evidence = filepath.Join(m.Evidence, cmp.Or(h.lab, "no-lab"))
+	}
+	var err error
+	if h.fault != nil || l == nil {
+		m, err = m.written(&evidence{}, h.fault)
+	} else {
+		s := &submission{ref: l.Ref, guests: g.guests, work: labs.Work{Folder: h.folder}, graded: h.student, drawnBy: g.drawnBy, judges: g.judges,
+			note: func(string, ...any) {}} // what is done stands in the evidence
+		m, err = s.mark(ctx, m)
+		m.Remarks = s.remarks(len(l.Params) > 0)
+	}
+	if m.Of == 0 && l != nil {
+		m.Of = pointsIn(l)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.done++
+	g.note("%d of %d: %s, %s: %s", min(g.done, g.submitted), g.submitted, cli.Clean(h.student), cmp.Or(h.lab, "no lab"), m.words())
+	return m, err
+}
+
+func pointsIn(l *labs.Lab) (n int) {
+	for _, t := range l.Tasks {
+		n += t.Points
+	}
+	return n
 }
 
 // mark judges the work and writes the evidence.
-func (s submission) mark(ctx context.Context, student, where string, of int) (mark, error) {
+func (s *submission) mark(ctx context.Context, m mark) (mark, error) {
 	_, report, met, err := s.judge(ctx)
-	m := mark{Student: student, Points: report.Points, Of: of, Passed: report.Passed && err == nil, Results: report.Results, Evidence: where}
-	if err != nil {
-		if ctx.Err() != nil || control.ClassOf(err) == control.Lacks {
-			return m, err
-		}
-		m.Error, m.Points = err.Error(), 0
+	m.Points, m.Of, m.Passed, m.Results, m.Undecided, m.Hints = report.Points, max(m.Of, report.Of), report.Passed && err == nil, report.Results, report.Undecided, report.Hints
+	m.DrawnFor = s.work.Student
+	if err != nil && (ctx.Err() != nil || control.ClassOf(err) == control.Lacks) {
+		return m, err
 	}
-	if err := met.write(where, m); err != nil {
-		return m, control.Errorf(control.Failed, "write the evidence of %s: %w", student, err)
+	return m.written(met, err)
+}
+
+// written puts the evidence beside a mark. What a student has done wrong is bad input; whatever else has failed was not theirs.
+func (m mark) written(met *evidence, err error) (mark, error) {
+	if err != nil {
+		m.Error, m.Points, m.Passed = err.Error(), 0, false
+		m.Undecided = control.ClassOf(err) != control.BadInput
+	}
+	if m.Undecided {
+		m.Points = 0
+	}
+	if err := met.write(m.Evidence, m); err != nil {
+		return m, control.Errorf(control.Failed, "write the evidence of %s: %w", m.Student, errors.Unwrap(err))
 	}
 	return m, nil
 }
 
-// marksWriter is how `grade` writes, as --output says.
-func marksWriter(cmd *cobra.Command) (func(*labs.Lab, []mark) error, error) {
-	format, err := cmd.Flags().GetString("output")
-	if err != nil {
-		return nil, err
+// words are a mark in a line of progress.
+func (m mark) words() string {
+	_, why := m.faults()
+	switch {
+	case m.Undecided:
+		return "undecided: " + cli.Clean(why)
+	case m.Error != "":
+		return "0 points: " + cli.Clean(why)
 	}
-	if format == "csv" {
-		return func(l *labs.Lab, marks []mark) error { return marksCSV(cmd.OutOrStdout(), l, marks) }, nil
-	}
-	out, err := cli.OutputOf(cmd)
-	if err != nil {
-		return nil, err
-	}
-	return func(_ *labs.Lab, marks []mark) error {
-		return out.Print(marks, func(w io.Writer) {
-			g := cli.NewGrid("STUDENT", ">POINTS", ">OF", "FAILED", "WHY")
-			for _, m := range marks {
-				failed, why := m.faults()
-				g.Row(m.Student, m.Points, m.Of, strings.Join(failed, " "), why)
-			}
-			g.Write(w, "")
-		})
-	}, nil
+	return pointsOf(m.Points) + " of " + pointsOf(m.Of)
 }
 
 // faults are the tasks that have not passed, and why the first has not.
@@ -188,28 +314,4 @@ func (m mark) faults() (failed []string, why string) {
 		}
 	}
 	return failed, why
-}
-
-// marksCSV has a column for each task of the lab, so that every row has the same.
-func marksCSV(w io.Writer, l *labs.Lab, marks []mark) error {
-	head := []string{"student", "points", "of"}
-	for _, t := range l.Tasks {
-		head = append(head, t.ID)
-	}
-	rows := [][]string{append(head, "reason", "evidence")}
-	for _, m := range marks {
-		row := []string{cell(m.Student), strconv.Itoa(m.Points), strconv.Itoa(m.Of)}
-		for _, t := range l.Tasks {
-			points := "0"
-			for _, r := range m.Results {
-				if r.ID == t.ID {
-					points = strconv.Itoa(r.Points)
-				}
-			}
-			row = append(row, points)
-		}
-		_, why := m.faults()
-		rows = append(rows, append(row, cell(why), cell(m.Evidence)))
-	}
-	return csv.NewWriter(w).WriteAll(rows)
 }

@@ -76,8 +76,8 @@ func TestOddSubmissions(t *testing.T) {
 			if err := c.make(dir); err != nil {
 				t.Fatal(err)
 			}
-			s := submission{ref: "fast-vs-slow", guests: "netns", work: labs.Work{Student: "eve", Folder: dir}, note: func(string, ...any) {}}
-			m, err := s.mark(t.Context(), "eve", where, 10)
+			s := &submission{ref: "fast-vs-slow", guests: "netns", work: labs.Work{Folder: dir}, graded: "eve", note: func(string, ...any) {}}
+			m, err := s.mark(t.Context(), mark{Student: "eve", Evidence: where, Of: 10})
 			fits := slices.ContainsFunc(strings.Split(c.want, "|"), func(w string) bool { return strings.Contains(m.Error, w) })
 			if err != nil || m.Points != 0 || m.Passed || m.Of != 10 || !fits {
 				t.Errorf("%+v, %v; want %q", m, err, c.want)
@@ -92,20 +92,22 @@ func TestOddSubmissions(t *testing.T) {
 // TestMarksCSV: a column for each task in the lab's order, whatever of them a student has; and no cell that a spreadsheet would take for a
 // formula.
 func TestMarksCSV(t *testing.T) {
-	l := &labs.Lab{Tasks: []check.Task{{ID: "b"}, {ID: "a"}}}
+	l := &labs.Lab{Name: "one", Tasks: []check.Task{{ID: "b"}, {ID: "a"}}}
 	marks := []mark{
-		{Student: "=1+1", Points: 3, Of: 5, Evidence: "e/1", Results: []check.Result{{ID: "a", Points: 1, Passed: true}, {ID: "b", Points: 2, Reason: "no, \"not\" so\nat all"}}},
-		{Student: "bob", Of: 5, Error: "@first\nsecond", Evidence: "-e"},
+		{Student: "=1+1", Lab: "one", Hints: 1, DrawnFor: "-x", Remarks: []string{"drawn for -x"}, Points: 3, Of: 5, Evidence: "e/1", Results: []check.Result{{ID: "a", Points: 1, Passed: true}, {ID: "b", Points: 2, Reason: "no, \"not\" so\nat all"}}},
+		{Student: "cat", Lab: "one", Of: 5, Undecided: true, Results: []check.Result{{ID: "a", Undecided: true}}},
+		{Student: "bob", Lab: "one", Of: 5, Error: "@first\nsecond", Evidence: "-e"},
 	}
 	var out bytes.Buffer
-	if err := marksCSV(&out, l, marks); err != nil {
+	if err := marksCSV(&out, []*labs.Lab{l}, marks); err != nil {
 		t.Fatal(err)
 	}
 	rows, err := csv.NewReader(&out).ReadAll()
 	want := [][]string{
-		{"student", "points", "of", "b", "a", "reason", "evidence"},
-		{"'=1+1", "3", "5", "2", "1", "no, \"not\" so\ufffdat all", "e/1"},
-		{"bob", "0", "5", "0", "0", "'@first", "'-e"},
+		{"student", "points", "of", "b", "a", "reason", "evidence", "lab", "hints", "drawn-for", "remarks"},
+		{"'=1+1", "3", "5", "2", "1", "no, \"not\" so\ufffdat all", "e/1", "one", "1", "'-x", "drawn for -x"},
+		{"cat", "undecided", "5", "0", "undecided", "", "", "one", "0", "", ""},
+		{"bob", "0", "5", "0", "0", "'@first", "'-e", "one", "0", "", ""},
 	}
 	if err != nil || len(rows) != len(want) {
 		t.Fatalf("%v: %q", err, rows)

@@ -20,6 +20,7 @@ type progress struct {
 	Facts    map[string][]string `json:"facts"`     // what the last try of a task has observed
 	Passed   map[string]bool     `json:"passed"`    // tasks that passed when they were tried last
 	Bought   map[string][]int    `json:"hints"`     // hints that were asked for, by task
+	Shown    map[string][]int    `json:"shown"`     // hints that a check has given by itself, by task
 	Answers  map[string][]string `json:"answers"`   // by name
 	OwnMoves []uint64            `json:"own_moves"` // epochs of changes of placement that checks have made
 	file     *os.File            // locked
@@ -48,7 +49,7 @@ func openProgress(lab string) (*progress, error) {
 		f.Close()
 		return nil, control.Errorf(control.BadInput, "another check of lab %s runs: wait until it has ended", lab)
 	}
-	p := &progress{Tries: map[string]int{}, Passed: map[string]bool{}, Facts: map[string][]string{}, Bought: map[string][]int{}, Answers: map[string][]string{}, file: f}
+	p := &progress{Tries: map[string]int{}, Passed: map[string]bool{}, Facts: map[string][]string{}, Bought: map[string][]int{}, Shown: map[string][]int{}, Answers: map[string][]string{}, file: f}
 	info, err := f.Stat()
 	if err == nil && info.Size() > maxProgress {
 		err = fmt.Errorf("it has %d bytes", info.Size())
@@ -80,6 +81,15 @@ func (p *progress) save() error {
 }
 
 func (p *progress) close() { p.file.Close() }
+
+// show remembers what a check has given by itself.
+func (p *progress) show(task string, hints []int) {
+	for _, i := range hints {
+		if !slices.Contains(p.Shown[task], i) {
+			p.Shown[task] = append(p.Shown[task], i)
+		}
+	}
+}
 
 // buy remembers that a hint was asked for.
 func (p *progress) buy(task string, hint int) {

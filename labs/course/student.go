@@ -80,7 +80,7 @@ func hintCommand() *cobra.Command {
 			if err := s.progress.save(); err != nil {
 				return err
 			}
-			return out.Print(h, func(w io.Writer) { fmt.Fprintf(w, "%s (%d points)\n", h.Text, h.Cost) })
+			return out.Print(h, func(w io.Writer) { fmt.Fprintf(w, "%s (%s)\n", h.Text, pointsOf(h.Cost)) })
 		},
 	}
 }
@@ -90,35 +90,46 @@ func taskOf(l *labs.Lab, id string) check.Task {
 	return l.Tasks[slices.IndexFunc(l.Tasks, func(t check.Task) bool { return t.ID == id })]
 }
 
+// pointsOf is a price in words.
+func pointsOf(n int) string {
+	if n == 1 {
+		return "1 point"
+	}
+	return fmt.Sprintf("%d points", n)
+}
+
 // givenHint is a hint that was asked for.
 type givenHint struct {
 	Text string `json:"text"`
 	Cost int    `json:"cost"`
 }
 
-// nextHint gives the first hint that is open and was not given yet, and remembers that it was. None is sold as long as one is free, nor for a
-// task that has passed.
+// nextHint gives the next hint that is open and that the student has not seen, and remembers that it was given. None is sold as long as one
+// is free, the cheaper ones come first, and none is sold for a task that has passed.
 func (p *progress) nextHint(t check.Task) (h givenHint, err error) {
 	if p.Passed[t.ID] {
 		return h, control.Errorf(control.Failed, "task %s has passed: it needs no hint", t.ID)
 	}
+	order := make([]int, len(t.Hints))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return t.Hints[a].Cost - t.Hints[b].Cost })
 	waiting := false
-	for _, free := range []bool{true, false} {
-		for i, x := range t.Hints {
-			switch {
-			case slices.Contains(p.Bought[t.ID], i) || free != (x.Cost == 0):
-			case t.Open(i, p.Facts[t.ID], p.Tries[t.ID]):
-				p.buy(t.ID, i)
-				return givenHint{x.Text, x.Cost}, nil
-			default:
-				waiting = true
-			}
+	for _, i := range order {
+		switch {
+		case slices.Contains(p.Bought[t.ID], i) || slices.Contains(p.Shown[t.ID], i):
+		case t.Open(i, p.Facts[t.ID], p.Tries[t.ID]):
+			p.buy(t.ID, i)
+			return givenHint{t.Hints[i].Text, t.Hints[i].Cost}, nil
+		default:
+			waiting = true
 		}
 	}
 	if waiting {
 		return h, control.Errorf(control.Failed, "there is no hint yet: try first, and check it with sluice lab check --task %s", t.ID)
 	}
-	return h, control.Errorf(control.Failed, "there are no more hints for %s", t.ID)
+	return h, control.Errorf(control.Failed, "there are no more hints for %s: sluice lab check repeats what was given", t.ID)
 }
 
 func readmeCommand() *cobra.Command {

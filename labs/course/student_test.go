@@ -11,6 +11,7 @@ import (
 // a task that has passed.
 func TestNextHint(t *testing.T) {
 	dear, free := check.Hint{Text: "dear", Cost: 2}, check.Hint{Text: "free"}
+	shown := check.Hint{Text: "shown"}
 	after, when := check.Hint{Text: "after", After: 2}, check.Hint{Text: "when", When: "tcp-80-closed"}
 	for _, c := range []struct {
 		what   string
@@ -28,10 +29,15 @@ func TestNextHint(t *testing.T) {
 		{"not free by a fact", []check.Hint{dear, when}, 1, nil, false, "dear:2", "try first"},
 		{"passed", []check.Hint{dear, free}, 1, nil, true, "", "has passed"},
 		{"none", nil, 0, nil, false, "", "no more"},
+		{"the cheaper one first", []check.Hint{dear, {Text: "cheap", Cost: 1}}, 0, nil, false, "cheap:1 dear:2", "no more"},
+		{"what a check has shown", []check.Hint{shown, dear}, 0, nil, false, "dear:2", "no more"},
 	} {
-		p := &progress{Tries: map[string]int{"a": c.tries}, Facts: map[string][]string{"a": c.facts}, Passed: map[string]bool{"a": c.passed}, Bought: map[string][]int{}}
+		p := &progress{Shown: map[string][]int{},Tries: map[string]int{"a": c.tries}, Facts: map[string][]string{"a": c.facts}, Passed: map[string]bool{"a": c.passed}, Bought: map[string][]int{}}
 		var got []string
 		for {
+			if len(c.hints) > 0 && c.hints[0] == shown {
+				p.show("a", []int{0})
+			}
 			h, err := p.nextHint(check.Task{ID: "a", Hints: c.hints})
 			if err != nil {
 				if !strings.Contains(err.Error(), c.then) {

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,19 +18,38 @@ import (
 	"sluice/vswitch/control"
 )
 
+// Judge judges the answers to a lab whose tasks are not in its lab file: text is the student's answers.yaml, which messages call shown.
+type Judge func(lab fs.FS, shown string, text []byte) (check.Report, error)
+
+// Judges are those of labs that have one, by the lab's name.
+type Judges map[string]Judge
+
 // submission is one student's work on a lab, to be judged from its start.
 type submission struct {
-	ref    string
-	work   labs.Work
-	guests string
-	task   string
-	note   func(format string, args ...any)
+	ref     string
+	work    labs.Work
+	guests  string
+	task    string
+	graded  string // as whose it was handed in; empty where a student tries their own
+	drawnBy string // whose parameters count where it does not say: drawnByFolder, drawnByNobody; empty refuses it
+	judges  Judges
+	note    func(format string, args ...any)
+	cover   *labs.Cover // once settled; nil is none
 }
+
+// runs numbers what this process deploys: several may be judged side by side.
+var runs atomic.Int64
 
 // judge deploys the lab with the student's files under a name of its own, judges it, and destroys it. What was met on the way is the
 // evidence, also where it failed.
-func (s submission) judge(ctx context.Context) (l *labs.Lab, report check.Report, met *evidence, err error) {
+func (s *submission) judge(ctx context.Context) (l *labs.Lab, report check.Report, met *evidence, err error) {
 	met = &evidence{}
+	if err := s.settle(); err != nil {
+		return nil, report, met, err
+	}
+	if j := s.judges[labs.BuiltinName(s.ref)]; j != nil {
+		return s.judgeAnswers(j, met)
+	}
 	l, err = labs.LoadWork(s.ref, s.work)
 	if err != nil {
 		return nil, report, met, err
@@ -39,7 +61,7 @@ func (s submission) judge(ctx context.Context) (l *labs.Lab, report check.Report
 	if err != nil {
 		return l, report, met, err
 	}
-	name := fmt.Sprintf("%.20s-c%d", l.Name, os.Getpid())
+	name := fmt.Sprintf("%.16s-c%d-%d", l.Name, os.Getpid(), runs.Add(1))
 	if err := s.deploy(ctx, name, met); err != nil {
 		return l, report, met, err
 	}
@@ -55,13 +77,35 @@ func (s submission) judge(ctx context.Context) (l *labs.Lab, report check.Report
 	}
 	defer c.Close()
 	met.lab = &live{Client: c, lab: l}
-	o := check.Options{Only: s.task, Answers: answers, Submission: true, Attempt: met.tries, Say: func(text string) { s.note("  %s", text) }}
+	o := check.Options{Only: s.task, Answers: answers, Bought: s.cover.Bought(), Submission: true, Attempt: met.tries, Say: func(text string) { s.note("  %s", text) }}
 	report, err = judge(ctx, met, l, o)
 	return l, report, met, errors.Join(err, met.end(context.WithoutCancel(ctx), c))
 }
 
+// judgeAnswers judges what needs no lab to run.
+func (s *submission) judgeAnswers(j Judge, met *evidence) (l *labs.Lab, report check.Report, _ *evidence, err error) {
+	const file = "answers.yaml"
+	if l, err = labs.Load(s.ref); err != nil {
+		return nil, report, met, err
+	}
+	var text []byte
+	if l.Holds(s.work.Folder) {
+		text, err = fs.ReadFile(l.Files, path.Join(s.work.Folder, file))
+	} else {
+		text, err = labs.ReadHandedIn(s.work.Folder, file)
+	}
+	if err != nil {
+		return l, report, met, err
+	}
+	if s.task != "" {
+		return l, report, met, control.Errorf(control.BadInput, "the tasks of lab %s are judged together: leave out --task", l.Name)
+	}
+	report, err = j(l.Files, path.Join(s.work.Folder, file), text)
+	return l, report, met, err
+}
+
 // deploy brings the submission up, and writes that into the log.
-func (s submission) deploy(ctx context.Context, name string, met *evidence) error {
+func (s *submission) deploy(ctx context.Context, name string, met *evidence) error {
 	begun := time.Now()
 	var said strings.Builder
 	_, err := labs.Deploy(ctx, s.ref, labs.Options{Guests: s.guests, Name: name, Work: s.work}, func(what string) {
@@ -74,11 +118,11 @@ func (s submission) deploy(ctx context.Context, name string, met *evidence) erro
 }
 
 // checkWork is `lab check --with`.
-func checkWork(cmd *cobra.Command, args []string, work labs.Work, guests, task string) (string, check.Report, error) {
+func checkWork(cmd *cobra.Command, args []string, judges Judges, work labs.Work, guests, task string) (string, check.Report, error) {
 	if len(args) == 0 {
 		return "", check.Report{}, control.Errorf(control.BadInput, "which lab is the work of? sluice lab check LAB --with %s", work.Folder)
 	}
-	s := submission{ref: args[0], work: work, guests: guests, task: task, note: func(f string, a ...any) { note(cmd, f, a...) }}
+	s := &submission{ref: args[0], work: work, guests: guests, task: task, judges: judges, note: func(f string, a ...any) { note(cmd, f, a...) }}
 	l, report, _, err := s.judge(cmd.Context())
 	if l == nil {
 		return "", report, err

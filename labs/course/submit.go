@@ -1,6 +1,7 @@
 package course
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,63 +19,207 @@ import (
 	"sluice/vswitch/control"
 )
 
-func submitCommand() *cobra.Command {
-	return &cobra.Command{
+func submitCommand(judges Judges) *cobra.Command {
+	var of, student string
+	cmd := &cobra.Command{
 		Use:   "submit FOLDER",
 		Short: "Make a folder with your work what your teacher can grade",
-		Long: `Make a folder with your work a submission to the lab that runs: its name is put into FOLDER/lab.yaml, and the answers that you gave with
-sluice lab answer into FOLDER/answers.yaml. Nothing that is there is changed. Then the folder is read as it will be to grade it.
+		Long: `Make a folder with your work a submission to the lab that runs: its name is put into FOLDER/lab.yaml, the answers that you gave with
+sluice lab answer into FOLDER/answers.yaml, and whose version of the lab it is and which hints you asked for into FOLDER/submission.yaml. Nothing else that
+is there is changed. Then the folder is read as it will be to grade it, and you are told what is in it, and what is not.
+
+Where the lab does not run, --of says which it is of; then answers and hints of the command line are not known.
 
 It is not judged: sluice lab check LAB --with FOLDER does that. Hand in the folder, under your name.`,
-		Example: "  sluice lab submit my-work",
+		Example: "  sluice lab submit my-work\n  sluice lab submit my-billing --of billing",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := openSession(cmd, nil)
+			u, err := openSubmitting(cmd, args[0], of, student, judges)
 			if err != nil {
 				return err
 			}
-			defer s.close()
-			of, err := s.submit(args[0])
-			if err == nil {
-				note(cmd, "%s is a submission to %s%s: hand it in; sluice lab check %s --with %s judges it", args[0], of.Name, by(s.lab.Work.Student), of.Name, args[0])
+			defer u.close()
+			if err := u.write(); err != nil {
+				return err
 			}
-			return err
+			for _, line := range u.tells() {
+				note(cmd, "%s", line)
+			}
+			return nil
 		},
 	}
+	cmd.Flags().StringVar(&of, "of", "", "the lab, where it does not run")
+	cmd.Flags().StringVar(&student, "student", "", "with --of: whose version of the lab it was")
+	return cmd
 }
 
-// by says whose version of a lab it is.
-func by(student string) string {
-	if student == "" {
-		return ""
-	}
-	return ", as drawn for " + student
+// submitting is one `lab submit`.
+type submitting struct {
+	folder  string   // as it was given
+	dir     string   // absolute
+	session *session // of the lab that runs; nil is none
+	ref     string
+	student string
+	lab     *labs.Lab // the student's version, without their files
+	judge   Judge     // who judges instead of tasks; nil is nobody
+	work    *labs.Lab // with their files; nil where somebody else judges
+	cover   *labs.Cover
 }
 
-// submit completes a folder, and reads it as a grader would.
-func (s *session) submit(folder string) (of *labs.Lab, err error) {
-	ref, _, err := labs.DeployedAs(s.client.Lab())
-	if err != nil {
-		return nil, err
+func openSubmitting(cmd *cobra.Command, folder, of, student string, judges Judges) (u *submitting, err error) {
+	u = &submitting{folder: folder, ref: of, student: student}
+	if of == "" {
+		if student != "" {
+			return nil, control.Errorf(control.BadInput, "--student goes with --of: the lab that runs knows for whom it was deployed")
+		}
+		if u.session, err = openSession(cmd, nil); err != nil {
+			return nil, err
+		}
+		u.student = u.session.lab.Work.Student
+		u.ref, _, err = labs.DeployedAs(u.session.client.Lab())
 	}
-	if of, err = labs.Load(ref); err != nil {
-		return nil, err
-	}
-	dir, err := filepath.Abs(folder)
 	if err == nil {
-		err = os.MkdirAll(dir, 0o755)
+		u.lab, err = labs.LoadWork(u.ref, labs.Work{Student: u.student})
+	}
+	if err == nil {
+		u.judge = judges[labs.BuiltinName(u.ref)]
+		u.dir, err = filepath.Abs(folder)
+	}
+	if err == nil {
+		err = os.MkdirAll(u.dir, 0o755)
+		if err != nil {
+			err = control.Errorf(control.BadInput, "open %s: %w", folder, err)
+		}
 	}
 	if err != nil {
-		return of, control.Errorf(control.BadInput, "open %s: %w", folder, err)
+		u.close()
+		return nil, err
 	}
-	if err := nameLab(dir, of.Name); err != nil {
-		return of, err
+	return u, nil
+}
+
+func (u *submitting) close() {
+	if u.session != nil {
+		u.session.close()
 	}
-	if err := s.addAnswers(ref, dir); err != nil {
-		return of, err
+}
+
+// write completes the folder, and reads it as a grader would.
+func (u *submitting) write() (err error) {
+	if err := nameLab(u.dir, u.lab.Name); err != nil {
+		return err
 	}
-	_, err = labs.LoadWork(ref, labs.Work{Student: s.lab.Work.Student, Folder: dir})
-	return of, err
+	if u.judge != nil {
+		return u.writeCover()
+	}
+	if u.session != nil {
+		if err := u.session.addAnswers(u.ref, u.dir); err != nil {
+			return err
+		}
+	}
+	if u.work, err = labs.LoadWork(u.ref, labs.Work{Student: u.student, Folder: u.dir}); err != nil {
+		return err
+	}
+	if _, err := u.work.Answers(); err != nil {
+		return err
+	}
+	return u.writeCover()
+}
+
+// writeCover writes the cover sheet. Hints of an earlier one stay on the bill: they were asked for.
+func (u *submitting) writeCover() error {
+	before, err := labs.ReadCover(u.dir)
+	if err != nil {
+		return err
+	}
+	bought := before.Bought()
+	if u.session != nil {
+		for task, hints := range u.session.progress.Bought {
+			bought[task] = append(bought[task], hints...)
+		}
+	}
+	u.cover = &labs.Cover{Lab: u.lab.Name, Student: u.student, Params: u.lab.Params}
+	for _, t := range u.lab.Tasks {
+		slices.Sort(bought[t.ID])
+		for _, i := range slices.Compact(bought[t.ID]) {
+			if i < len(t.Hints) && t.Hints[i].Cost > 0 {
+				u.cover.Hints = append(u.cover.Hints, labs.CoverHint{Task: t.ID, Hint: i, Cost: t.Hints[i].Cost})
+			}
+		}
+	}
+	if err := os.WriteFile(filepath.Join(u.dir, labs.CoverFile), u.cover.Text(), 0o644); err != nil {
+		return control.Errorf(control.Failed, "write a submission: %w", err)
+	}
+	return nil
+}
+
+// tells says what is in the submission, and what is not.
+func (u *submitting) tells() []string {
+	whose := ""
+	if len(u.lab.Params) > 0 {
+		whose = ", as drawn for " + orNobody(u.student)
+	}
+	out := []string{fmt.Sprintf("%s is a submission to %s%s", u.folder, u.lab.Name, whose)}
+	in, not := u.contents()
+	out = append(out, "in it: "+strings.Join(in, ", "))
+	for _, x := range not {
+		out = append(out, "not in it: "+x)
+	}
+	cost := 0
+	for _, h := range u.cover.Hints {
+		cost += h.Cost
+	}
+	if cost > 0 {
+		out = append(out, "on the bill: hints for "+pointsOf(cost))
+	}
+	return append(out, fmt.Sprintf("hand in the folder, under your name; sluice lab check %s --with %s judges it", u.lab.Name, u.folder))
+}
+
+// contents are what is handed in and counts, and what a student may think is.
+func (u *submitting) contents() (in, not []string) {
+	has := func(name string) bool { _, err := os.Stat(filepath.Join(u.dir, name)); return err == nil }
+	for _, name := range u.lab.Theirs {
+		switch {
+		case has(name):
+			in = append(in, name)
+		case u.judge == nil:
+			not = append(not, fmt.Sprintf("%s: the lab's own counts", name))
+		}
+	}
+	if u.judge != nil {
+		if has("answers.yaml") {
+			return []string{"answers.yaml"}, nil
+		}
+		return []string{"nothing yet"}, []string{"answers.yaml"}
+	}
+	answers, _ := u.work.Answers() // they were read before
+	var missing []string
+	for _, name := range u.lab.AnswerNames() {
+		if _, there := answers[name]; !there {
+			missing = append(missing, name)
+		}
+	}
+	in = append(in, fmt.Sprintf("%d of %d answers", len(answers), len(u.lab.AnswerNames())), "the placement "+u.work.Placement.String())
+	if len(missing) > 0 {
+		not = append(not, "the answers "+strings.Join(missing, ", "))
+	}
+	return in, append(not, u.live()...)
+}
+
+// live is what only the running lab has: where the firewall stands now, and a policy that was applied and not saved.
+func (u *submitting) live() (not []string) {
+	if u.session == nil {
+		return nil
+	}
+	ctx := context.Background()
+	if at, err := u.session.client.Placement(ctx); err == nil && at.Placement != u.work.Placement {
+		not = append(not, fmt.Sprintf("the placement in which the lab runs now, %s: the work begins in %s; a line placement: %s in %s makes it that one",
+			at.Placement, u.work.Placement, at.Placement, filepath.Join(u.folder, "lab.yaml")))
+	}
+	if p, err := u.session.client.Policy(ctx); err == nil && strings.TrimSpace(p.Source) != strings.TrimSpace(string(u.work.Policy.Source)) && len(u.lab.Theirs) > 0 {
+		not = append(not, "the policy that is in force: it is another than the one that is handed in; sluice policy show writes it")
+	}
+	return not
 }
 
 // nameLab puts the lab's name into a submission's lab file, where none is.

@@ -46,9 +46,12 @@ func writeTable(w io.Writer, out *cli.Output, r check.Report) {
 		width = max(width, len(t.ID))
 	}
 	for _, t := range r.Results {
-		word, color := "PASS", cli.Good
-		if !t.Passed {
-			word, color = "FAIL", cli.Bad
+		word, color := resultWord(t), cli.Good
+		switch {
+		case t.Undecided:
+			color = cli.Warn
+		case !t.Passed:
+			color = cli.Bad
 		}
 		fmt.Fprintf(w, "%s  %-*s  %*s", out.Paint(color, word), width, t.ID, 7, fmt.Sprintf("%d/%d", t.Points, t.Of))
 		if t.Reason == "" {
@@ -66,7 +69,14 @@ func writeTable(w io.Writer, out *cli.Output, r check.Report) {
 			fmt.Fprintf(w, "      there is a hint that costs points: sluice lab hint %s\n", t.ID)
 		}
 	}
-	fmt.Fprintf(w, "%d of %d points\n", r.Points, r.Of)
+	fmt.Fprintf(w, "%d of %d points", r.Points, r.Of)
+	if r.Hints > 0 {
+		fmt.Fprintf(w, "; hints that were asked for cost %s", pointsOf(r.Hints))
+	}
+	if r.Undecided {
+		fmt.Fprint(w, "; what is undecided has none yet: check again when the machine is less busy")
+	}
+	fmt.Fprintln(w)
 }
 
 // junitSuite is JUnit XML, as CI systems read it.
@@ -91,10 +101,13 @@ type junitMessage struct {
 	Text    string `xml:",chardata"`
 }
 
-func writeJUnit(w io.Writer, lab string, r check.Report) error {
-	s := junitSuite{Name: lab, Tests: len(r.Results)}
+func writeJUnit(w io.Writer, lab string, r check.Report) error { return encodeXML(w, suiteOf(lab, r)) }
+
+// suiteOf has a case for each task. One that is undecided was skipped: it is no failure.
+func suiteOf(name string, r check.Report) junitSuite {
+	s := junitSuite{Name: name, Tests: len(r.Results)}
 	for _, t := range r.Results {
-		c := junitCase{Name: t.ID, Class: lab}
+		c := junitCase{Name: t.ID, Class: name}
 		text := ""
 		for _, f := range t.Findings {
 			if !f.Passed {
@@ -102,19 +115,23 @@ func writeJUnit(w io.Writer, lab string, r check.Report) error {
 			}
 		}
 		switch {
-		case t.Skipped:
+		case t.Skipped, t.Undecided:
 			c.Skipped, s.Skipped = &junitMessage{Message: cli.Clean(t.Reason)}, s.Skipped+1
 		case !t.Passed:
 			c.Failure, s.Failures = &junitMessage{cli.Clean(t.Reason), text}, s.Failures+1
 		}
 		s.Cases = append(s.Cases, c)
 	}
+	return s
+}
+
+func encodeXML(w io.Writer, v any) error {
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return err
 	}
 	enc := xml.NewEncoder(w)
 	enc.Indent("", "  ")
-	if err := enc.Encode(s); err != nil {
+	if err := enc.Encode(v); err != nil {
 		return err
 	}
 	_, err := io.WriteString(w, "\n")
@@ -125,14 +142,17 @@ func writeCSV(w io.Writer, r check.Report) error {
 	out := csv.NewWriter(w)
 	rows := [][]string{{"task", "result", "points", "of", "reason"}}
 	for _, t := range r.Results {
-		rows = append(rows, []string{t.ID, resultWord(t.Passed), strconv.Itoa(t.Points), strconv.Itoa(t.Of), cell(t.Reason)})
+		rows = append(rows, []string{t.ID, resultWord(t), strconv.Itoa(t.Points), strconv.Itoa(t.Of), cell(t.Reason)})
 	}
 	return out.WriteAll(rows)
 }
 
-func resultWord(passed bool) string {
-	if passed {
+func resultWord(t check.Result) string {
+	switch {
+	case t.Passed:
 		return "PASS"
+	case t.Undecided:
+		return "UNDECIDED"
 	}
 	return "FAIL"
 }

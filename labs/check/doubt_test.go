@@ -1,0 +1,71 @@
+package check
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/firewall"
+	"sluice/labs/probe"
+)
+
+// TestDoubt: what a busy machine may have spoilt is tried again, and undecided where that does not help; what a verdict, a policy or a
+// fixed answer says is decided at once; and where the machine was not short of anything, nothing is tried twice.
+func TestDoubt(t *testing.T) {
+	web := &Reach{Flow: tcp(80), Family: "ipv4", Expect: Open, Within: time.Second}
+	fixed := &Answer{Name: "hops", Value: "1"}
+	measured := &Answer{Name: "hops", Recorded: &Recorded{Run: &Run{In: "client", Command: []string{"x"}, Timeout: time.Second}}}
+	const target = "tcp/10.0.2.1/80"
+	for _, c := range []struct {
+		what      string
+		checks    []Check
+		short     string
+		opensAt   int // the try from which the web is open; 0 is never
+		refuses   bool
+		tries     int
+		passed    bool
+		undecided bool
+	}{
+		{"silence on a good machine", []Check{{Kind: web}}, "", 0, false, 1, false, false},
+		{"silence on a busy one", []Check{{Kind: web}}, "late", 0, false, maxTries, false, true},
+		{"silence once", []Check{{Kind: web}}, "late", 2, false, 2, true, false},
+		{"refused", []Check{{Kind: web}}, "late", 0, true, 1, false, false},
+		{"silence, and a wrong answer", []Check{{Kind: web}, {Kind: fixed}}, "late", 0, false, 1, false, false},
+		{"another answer than was measured", []Check{{Kind: measured}}, "late", 0, false, maxTries, false, false},
+		{"good at once", []Check{{Kind: web}}, "late", 1, false, 1, true, false},
+	} {
+		tries, attempts := 0, 0
+		lab := &fakeLab{ports: map[string]probe.Outcome{}, stdout: "2\n", placement: firewall.Fast}
+		lab.onTry = func(l *fakeLab) {
+			if tries++; c.opensAt > 0 && tries >= c.opensAt {
+				l.ports[target] = probe.Answered
+			}
+			if c.refuses {
+				l.ports[target] = probe.Refused
+			}
+		}
+		o := Options{Answers: map[string][]string{"hops": {"3"}}, Strain: func() func() string { return func() string { return c.short } }}
+		o.Attempt = func(task string) {
+			if task == "a" {
+				attempts++
+			}
+		}
+		r, err := Judge(t.Context(), lab, []Task{{ID: "a", Points: 2, Checks: c.checks}, {ID: "b", Points: 1, Needs: []string{"a"}, Checks: []Check{{Kind: web}}}}, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, second := r.Results[0], r.Results[1]
+		if first.Passed != c.passed || first.Undecided != c.undecided || r.Undecided != c.undecided || second.Undecided != c.undecided {
+			t.Errorf("%s: %+v, then %+v", c.what, first, second)
+		}
+		if c.undecided && !strings.HasPrefix(first.Reason, "undecided, as the machine was short of processor (late): ") {
+			t.Errorf("%s: %s", c.what, first.Reason)
+		}
+		if n := attempts; n != c.tries {
+			t.Errorf("%s: %d tries, want %d", c.what, n, c.tries)
+		}
+		if c.passed && first.Points != 2 {
+			t.Errorf("%s: %d points", c.what, first.Points)
+		}
+	}
+}

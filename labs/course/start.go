@@ -1,0 +1,72 @@
+package course
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"sluice/labs"
+	"sluice/vswitch/control"
+)
+
+func startCommand() *cobra.Command {
+	var student string
+	cmd := &cobra.Command{
+		Use:   "start LAB FOLDER",
+		Short: "Make a folder with what a student begins with",
+		Long: `Make a folder with what a student begins with: the lab's text with the student's own parameters, and the files that are worked with. Nothing
+that tells a solution is among them, and no file that is there is changed.`,
+		Example:           "  sluice lab start billing my-billing",
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: labs.CompleteBuiltins,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := labs.LoadWork(args[0], labs.Work{Student: student})
+			if err != nil {
+				return err
+			}
+			n, err := layOut(l, args[1])
+			if err == nil {
+				note(cmd, "%s has %d new files; when you are ready: sluice lab submit %s", args[1], n, args[1])
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&student, "student", "", "whose version of the lab")
+	return cmd
+}
+
+// layOut writes the files that are not there yet, and says how many.
+func layOut(l *labs.Lab, folder string) (n int, err error) {
+	names := []string{"README.md"}
+	names = append(append(names, l.Theirs...), l.Handout...)
+	for _, name := range names {
+		text, err := fs.ReadFile(l.Files, name)
+		if err == nil {
+			text, err = l.Fill(name, text)
+		}
+		if err != nil {
+			return n, control.Errorf(control.BadInput, "lab %s: %w", l.Name, err)
+		}
+		to := filepath.Join(folder, filepath.FromSlash(name))
+		if err := os.MkdirAll(path.Dir(to), 0o755); err != nil {
+			return n, control.Errorf(control.BadInput, "make %s: %w", folder, err)
+		}
+		f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err == nil {
+			_, err = f.Write(text)
+			err = errors.Join(err, f.Close())
+		}
+		if err != nil {
+			return n, control.Errorf(control.Failed, "write %s: %w", to, err)
+		}
+		n++
+	}
+	return n, nil
+}
