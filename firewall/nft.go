@@ -70,6 +70,7 @@ func (w *nftWriter) forward() {
 	if w.steer {
 		w.line("%s", steerForward)
 	}
+	w.line("\t\tip saddr 169.254.0.0/16 counter drop comment \"link-local\"") // a router may not forward them (RFC 3927 2.7), and Linux does
 	w.known()
 	w.line("\t\tjump from-guest")
 	w.line("\t\tjump to-guest")
@@ -137,7 +138,8 @@ func (w *nftWriter) excluded() (s addrSet) {
 	return s.normal()
 }
 
-// input is for packets to the appliance's own addresses, the gateways: what the switch itself answers in other placements.
+// input is for packets to the appliance's own addresses, the gateways: what the switch itself answers in other placements. Echo requests, and UDP
+// as traceroute sends it, are answered where the rules allow them; the rest is dropped.
 func (w *nftWriter) input() {
 	w.line("\tchain input {")
 	w.line("\t\ttype filter hook input priority filter; policy drop;")
@@ -152,6 +154,8 @@ func (w *nftWriter) input() {
 		icmp type echo-request accept
 		icmpv6 type echo-request jump from-guest
 		icmpv6 type echo-request accept
+		meta l4proto udp jump from-guest
+		meta l4proto udp reject with icmpx port-unreachable
 	}`)
 }
 

@@ -45,6 +45,9 @@ func (w *Walker) routeIP(f *frame.Frame, k *frame.Key, p *Port, seg *Segment) fr
 
 // obstacle is why a packet cannot be forwarded to a segment, which is 0 where none has its destination; who sent it is told.
 func (w *Walker) obstacle(f *frame.Frame, k *frame.Key, to frame.SegmentID) frame.Reason {
+	if w.plan.isGateway(k.Src) {
+		return frame.ReasonBadAddress
+	}
 	if isGroup(k.Dst) || linkLocal(k.Dst) || linkLocal(k.Src) || unspecified(k.Src) || w.plan.directedBroadcast(k.Dst) {
 		return frame.ReasonNoRoute // these stay on their segment (RFC 4291 2.5.6, RFC 1812 5.3.7, RFC 2644)
 	}
@@ -81,7 +84,7 @@ func packetLen(f *frame.Frame, k *frame.Key) int {
 func (w *Walker) local(f *frame.Frame, k *frame.Key) {
 	echo := k.Proto == frame.ProtoICMP && k.ICMPType == icmpEcho || k.Proto == frame.ProtoICMPv6 && k.ICMPType == icmp6Echo
 	switch {
-	case !k.Has(frame.KeyL4) || k.Has(frame.KeyGroup) || unspecified(k.Src):
+	case !k.Has(frame.KeyL4) || k.Has(frame.KeyGroup) || unspecified(k.Src) || w.plan.isGateway(k.Src) || !frame.L4Holds(f.Eth(), k):
 	case echo && !k.Has(frame.KeyFragment):
 		w.echo(f, k)
 	case k.Proto == frame.ProtoUDP:

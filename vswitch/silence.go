@@ -12,6 +12,12 @@ func (w *Walker) mayReject(f *frame.Frame, k *frame.Key) bool {
 	if k.Flags&(frame.KeyGroup|frame.KeyLater) != 0 || isGroup(k.Dst) || unspecified(k.Src) || isGroup(k.Src) {
 		return false
 	}
+	if w.plan.isGateway(k.Dst) && k.Proto != frame.ProtoUDP && !isEchoRequest(k) {
+		return false // the gateway drops what it does not serve
+	}
+	if k.Has(frame.KeyIPv6) && int(k.L4) >= int(k.L3)+int(k.L3Len) {
+		return false // there is nothing behind its headers (nf_reject_ipv6.c)
+	}
 	return !w.plan.directedBroadcast(k.Dst) && !w.plan.directedBroadcast(k.Src) && frame.L4Holds(f.Eth(), k)
 }
 
@@ -20,6 +26,16 @@ func (p *Plan) directedBroadcast(a frame.Addr) bool {
 	for i := range p.net {
 		if a == p.net[i].broadcast && a != (frame.Addr{}) {
 			return true
+		}
+	}
+	return false
+}
+
+// isGateway says whether an address is the gateway's of some segment. Nobody else may send as that.
+func (p *Plan) isGateway(a frame.Addr) bool {
+	for i := range p.net {
+		if n := &p.net[i]; a == n.gateway4 || a == n.gateway6 {
+			return a != frame.Addr{}
 		}
 	}
 	return false

@@ -283,7 +283,7 @@ func (t *tracer) throughAppliance(dst end, f *frame.Frame) (out frame.PortID, ok
 		return 0, false
 	}
 	if _, h, known := t.plan.route(t.key.Dst); known && h.port == 0 {
-		t.atGateway(isEchoRequest(&t.key))
+		t.atGateway(isEchoRequest(&t.key) || t.key.Proto == frame.ProtoUDP)
 		t.result.Verdict = t.verdict(false)
 		return 0, false
 	}

@@ -29,6 +29,7 @@ var routing = []struct{ path, value string }{
 	{"ipv6/conf/all/forwarding", "1"},
 	{"ipv4/conf/all/rp_filter", "0"}, // placements may bring a guest's frames in by another vNIC
 	{"ipv4/conf/default/rp_filter", "0"},
+	{"ipv4/conf/all/accept_source_route", "0"}, // the engine drops such packets before (ip-options)
 	{"ipv4/conf/all/send_redirects", "0"},
 	{"ipv4/conf/default/send_redirects", "0"},
 	{"ipv6/conf/all/accept_ra", "0"},

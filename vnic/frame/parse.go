@@ -78,8 +78,8 @@ func parseIPv4(b []byte, k *Key) Reason {
 	src, dst := binary.BigEndian.Uint32(ip[12:]), binary.BigEndian.Uint32(ip[16:])
 	binary.BigEndian.PutUint64(k.Src[8:], mapped|uint64(src))
 	binary.BigEndian.PutUint64(k.Dst[8:], mapped|uint64(dst))
-	// 127.0.0.0/8, 224.0.0.0/4 and 255.255.255.255 cannot send; 0.0.0.0 only asks a group for an address.
-	if src>>24 == 127 || src>>28 == 14 || src == 0xffffffff || src == 0 && dst>>28 < 14 {
+	// 127.0.0.0/8 and 0.0.0.0/8 are no addresses of others; 224.0.0.0/4 and 255.255.255.255 cannot send; 0.0.0.0 only asks a group for an address.
+	if src>>24 == 127 || src>>28 == 14 || src == 0xffffffff || dst>>24 == 127 || dst>>24 == 0 || src>>24 == 0 && (src != 0 || dst>>28 < 14) {
 		return ReasonBadAddress
 	}
 	if frag := binary.BigEndian.Uint16(ip[6:]) & 0x3fff; frag != 0 {
@@ -119,7 +119,8 @@ func badIPv6(src, dst *Addr) bool {
 	if high == 0 && (low == 1 || low == 0 && dst[0] != 0xff || low>>32 == 0xffff) {
 		return true
 	}
-	return src[0] == 0xff || binary.BigEndian.Uint64(dst[:]) == 0 && binary.BigEndian.Uint64(dst[8:])>>32 == 0xffff
+	to := binary.BigEndian.Uint64(dst[8:])
+	return src[0] == 0xff || binary.BigEndian.Uint64(dst[:]) == 0 && (to == 1 || to>>32 == 0xffff)
 }
 
 // parseExtensions walks the chain of extension headers, and leaves Proto and L4 at what comes after.

@@ -129,6 +129,10 @@ func TestParseReasons(t *testing.T) {
 		{"don't fragment is no fragment", raw(EtherIPv4, ip4(ProtoTCP, 0x4000, 20), tcp(5)), ReasonNone, KeyL4, KeyFragment},
 
 		{"loopback source", raw(EtherIPv4, ip4From(addr4(127, 0, 0, 1), addrB)), ReasonBadAddress, 0, 0},
+		{"loopback destination", raw(EtherIPv4, ip4From(addrA, addr4(127, 0, 0, 1))), ReasonBadAddress, 0, 0},
+		{"destination on no network", raw(EtherIPv4, ip4From(addrA, addr4(0, 0, 0, 9))), ReasonBadAddress, 0, 0},
+		{"source on no network", raw(EtherIPv4, ip4From(addr4(0, 1, 2, 3), addrB)), ReasonBadAddress, 0, 0},
+		{"ipv6 loopback destination", raw(EtherIPv6, ip6From(addrX, Addr{15: 1}, ProtoTCP, 20), tcp(5)), ReasonBadAddress, 0, 0},
 		{"multicast source", raw(EtherIPv4, ip4From(addr4(224, 0, 0, 1), addrB)), ReasonBadAddress, 0, 0},
 		{"broadcast source", raw(EtherIPv4, ip4From(addr4(255, 255, 255, 255), addrB)), ReasonBadAddress, 0, 0},
 		{"unspecified to one", raw(EtherIPv4, ip4From(addr4(0, 0, 0, 0), addrB)), ReasonBadAddress, 0, 0},

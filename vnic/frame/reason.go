@@ -12,7 +12,7 @@ const (
 	ReasonShort      // shorter than its headers say
 	ReasonBadOffset  // a header length or an offset points outside the frame
 	ReasonBadVnet    // the virtio_net_hdr contradicts the frame
-	ReasonBadAddress // a source address that nobody can have: multicast, unspecified, loopback
+	ReasonBadAddress // an address that nobody can have: a source that is multicast or unspecified, loopback, the gateway's as a source
 	ReasonFragment   // a fragment that is not taken
 	ReasonChecksum   // bad-checksum: of the IPv4 header; or of TCP, UDP or ICMP, where it would begin a flow
 	ReasonOptions    // ip-options: a source route, malformed options, or such as forbid that they be passed over

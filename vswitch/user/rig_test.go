@@ -30,6 +30,7 @@ type rig struct {
 	server *guest
 	guests []*guest // all of them
 	fw     *fakeAppliance
+	ahead  atomic.Int64 // ns: how much later it is for the switch than it is
 }
 
 const (
@@ -70,7 +71,9 @@ func newRig(t testing.TB) *rig {
 		{Name: "dmz", ID: 2, Prefixes: prefixes("10.10.2.0/24", "fd00:10:2::/64")},
 		{Name: "island", ID: 3, Prefixes: prefixes("10.10.3.0/24", "fd00:10:3::/64")},
 	}}}
-	sw, err := vswitch.New(vswitch.Config{Name: "test", Log: slog.New(slog.DiscardHandler), Segments: r.segments(), Outer: switchOuter})
+	began := time.Now()
+	clock := func() int64 { return int64(time.Since(began)) + r.ahead.Load() }
+	sw, err := vswitch.New(vswitch.Config{Name: "test", Clock: clock, Log: slog.New(slog.DiscardHandler), Segments: r.segments(), Outer: switchOuter})
 	if err != nil {
 		t.Fatal(err)
 	}
