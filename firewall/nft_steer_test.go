@@ -36,7 +36,7 @@ func TestNFTForSteeredFrames(t *testing.T) {
 		what, script string
 		has, lacks   []string
 	}{
-		{"for a router", plain, []string{"table inet sluice {"}, []string{"table bridge", "steer", "169.254"}},
+		{"for a router", plain, []string{"table inet sluice {"}, []string{"table bridge", "steer", "169.254.83"}},
 		{"for one with a vNIC for steered frames", steer, []string{`iifname "steer" drop`, `oifname "steer" drop`}, []string{"table bridge"}},
 		{"for a tunnel", bridge, []string{`iifname "steer" drop`, `oifname "steer" drop`, "\ntable bridge sluice {\n"}, nil},
 	} {
