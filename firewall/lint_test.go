@@ -31,6 +31,11 @@ func TestLint(t *testing.T) {
 		{"- {name: a, from: 10.0.0.0/8, to: \"fd00::/8\", action: drop}", []string{"empty 5  "}},
 		{"- {name: a, from: 10.0.0.0/8, service: six, action: drop}", []string{"empty 5  "}},
 		{"- {name: a, from: none, action: drop}", []string{"empty 5  "}},
+		{"- {name: a, from: client, to: any, action: allow}\n- {name: b, from: any, to: client, action: drop}", nil}, // they meet only where client talks to itself
+		{"- {name: a, from: client, to: client, action: drop}", []string{"empty 5  "}},
+		{"- {name: a, from: [192.0.2.0/24, 0.0.0.0/8], to: any, action: drop}\n- {name: b, from: any, to: server, action: allow}", nil}, // nobody has such an address
+		{"- {name: a, from: !client, to: server, action: drop}\n- {name: b, from: lan, to: server, action: allow}", []string{"contradictory 6 a tcp/80 from 10.10.1.11 to 10.10.2.10"}},
+		{"- {name: a, from: !client, action: drop}\n- {name: b, from: client, action: drop}\n- {name: c, action: allow}", []string{"unreachable 7 b tcp/80 from 10.10.1"}},
 		{"- {name: a, from: client, to: server, applied-to: [server], direction: out, action: drop}", []string{"unreachable 5  "}},
 	} {
 		p := mustLoad(t, "groups: {none: [], unused: [client]}\nservices: {web: {tcp: 80}, six: {icmpv6: 1}, idle: {udp: 1}}\ndefault: drop\nrules:\n"+c.rules+"\n")

@@ -39,9 +39,10 @@ type loader struct {
 	vnics    map[string][]frame.PortID
 	groups   map[string]*noun
 	services map[string]*noun
-	rulesAt  map[string]int // the line of each rule
-	known    []string       // see meantNoun
-	copied   int            // see join
+	rulesAt  map[string]int     // the line of each rule
+	known    []string           // see meantNoun
+	copied   int                // see join
+	negated  map[string]addrSet // lists with a !, once resolved
 	// conditions are those of the policy's services, each once.
 	conditions []condition
 }
@@ -78,7 +79,7 @@ func Load(file string, src []byte, inv *Inventory) (*Policy, error) {
 		Reader: document.NewReader(file, src),
 		p:      &Policy{File: file, Source: slices.Clone(src), inv: inv, timeouts: &defaultTimeouts},
 		inv:    map[string]addrSet{"any": anyAddr}, vnics: map[string][]frame.PortID{},
-		groups: map[string]*noun{}, services: map[string]*noun{}, rulesAt: map[string]int{},
+		groups: map[string]*noun{}, services: map[string]*noun{}, rulesAt: map[string]int{}, negated: map[string]addrSet{},
 	}
 	l.inventory()
 	if root := l.Parse("policy", "write at least default: drop", MaxSource); root != nil {
@@ -202,23 +203,19 @@ func (l *loader) group(g *noun) {
 		return
 	}
 	g.state = resolving
-	var set addrSet
-	members := 0
+	var e ends
 	for _, m := range l.Items(g.value, "group "+g.name) {
-		members++
 		w, ok := l.Word(m, "a member of group "+g.name)
 		if !ok {
 			continue
 		}
-		if inner := l.groups[w]; inner != nil && inner.state == resolving {
+		if inner := l.groups[strings.TrimPrefix(w, "!")]; inner != nil && inner.state == resolving {
 			l.Fail(m, "take one of them out of the other", "group %s contains itself through %s", g.name, w)
 			continue
 		}
-		set = join(l, m, set, l.addrs(m, w))
+		e.put(l, m, w)
 	}
-	if g.addrs, g.state = set, resolved; members > 1 { // else it is normal already
-		g.addrs = set.normal()
-	}
+	g.addrs, g.state = e.addrs(l, g.value), resolved
 }
 
 // addrs resolves one noun for addresses: any, a guest, a segment, a group, an address or a CIDR.

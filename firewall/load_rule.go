@@ -74,16 +74,13 @@ func (l *loader) rule(n *document.Node) Rule {
 
 // set reads the nouns of from or to.
 func (l *loader) set(n *document.Node, what string) (written []string, set addrSet) {
+	var e ends
 	for _, m := range l.Items(n, what) {
 		if w, ok := l.Word(m, what); ok {
-			written = append(written, w)
-			set = join(l, m, set, l.addrs(m, w))
+			e.put(l, m, w)
 		}
 	}
-	if len(written) == 1 {
-		return written, set // resolved sets are normal already
-	}
-	return written, set.normal()
+	return e.written, e.addrs(l, n)
 }
 
 // serviceSet reads the services of a rule.
@@ -141,6 +138,8 @@ func (l *loader) appliedTo(n *document.Node) (written []string, ports []frame.Po
 		}
 		written = append(written, w)
 		switch {
+		case strings.HasPrefix(w, "!"):
+			l.Fail(m, "name the guests that it is about; or negate an end, in from or to", "%q: a list of vNICs takes no !", w)
 		case l.vnics[w] != nil:
 			ports = append(ports, l.vnics[w]...)
 		case l.groups[w] != nil:

@@ -253,24 +253,29 @@ func (f nftFamily) match(field string, s addrSet) (text string, ok bool) {
 	if s.isAny() {
 		return "", true
 	}
-	var parts []string
-	for _, r := range s {
-		lo, hi := r.lo.IP(), r.hi.IP()
-		switch {
-		case lo.Is4() != f.is4:
-		case lo == hi:
-			parts = append(parts, lo.String())
-		default:
-			parts = append(parts, lo.String()+"-"+hi.String())
+	all := allIPv6
+	if f.is4 {
+		all = addrSet{allIPv4}
+	}
+	here := s.both(all)
+	is := ""
+	if others := all.minus(here); len(others) > 0 && len(others) < len(here) {
+		here, is = others, "!= "
+	}
+	parts := make([]string, len(here))
+	for i, r := range here {
+		parts[i] = r.lo.IP().String()
+		if r.lo != r.hi {
+			parts[i] += "-" + r.hi.IP().String()
 		}
 	}
 	switch len(parts) {
 	case 0:
 		return "", false
 	case 1:
-		return fmt.Sprintf("%s %s %s ", f.name, field, parts[0]), true
+		return fmt.Sprintf("%s %s %s%s ", f.name, field, is, parts[0]), true
 	}
-	return fmt.Sprintf("%s %s { %s } ", f.name, field, strings.Join(parts, ", ")), true
+	return fmt.Sprintf("%s %s %s{ %s } ", f.name, field, is, strings.Join(parts, ", ")), true
 }
 
 // nft writes a condition on packets of TCP or UDP.

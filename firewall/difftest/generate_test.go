@@ -55,7 +55,7 @@ func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
 // policyText draws a policy.
 func policyText(r *rand.Rand) string {
 	var b strings.Builder
-	b.WriteString(`groups: {web: [server, backup], left: [lan], odd: [client, 10.10.2.0/28, "fd00:10:2::/124"], deep: [odd, other], none: []}
+	b.WriteString(`groups: {web: [server, backup], left: [lan], odd: [client, 10.10.2.0/28, "fd00:10:2::/124"], deep: [odd, other], none: [], outside: [!left, !backup]}
 services:
   low: {tcp: [80, 81]}
   range: {tcp: 80-83, udp: [80-82]}
@@ -78,7 +78,8 @@ services:
 		b.WriteString("tcp-windows: liberal\n")
 	}
 	fmt.Fprintf(&b, "default: %s\nrules:\n", pick(r, "allow", "drop", "reject"))
-	nouns := []string{"any", "client", "server", "other", "lan", "dmz", "web", "left", "odd", "deep", "none", "10.10.1.0/27", "0.0.0.0/0", `"::/0"`, "10.10.2.99", "[client, backup]"}
+	nouns := []string{"any", "client", "server", "other", "lan", "dmz", "web", "left", "odd", "deep", "none", "10.10.1.0/27", "0.0.0.0/0", `"::/0"`, "10.10.2.99", "[client, backup]",
+		"!client", "!web", "[lan, !other]", "!10.10.1.0/27", "[any, !odd, !server]", "outside"}
 	services := []string{
 		"low", "range", "ping", "icmp", "gre", "ends", "[hip, low]", "mixed", "codes", "routing", "[codes, low]", "from", "begins", "odd-flags", "[from, odd-flags]", "[begins, ping]", "[low, ping]", "[range, gre]", "any",
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 	"go.yaml.in/yaml/v4/plugin/loaderlimits"
@@ -107,6 +108,8 @@ func empty(what, least string) *fault { return &fault{1, 1, "the " + what + " is
 func nodeOf(y *yaml.Node) *Node {
 	n := &Node{Line: y.Line, Col: y.Column, Flow: y.Style&yaml.FlowStyle != 0}
 	switch {
+	case y.Kind == yaml.ScalarNode && y.Anchor == "" && y.Style&yaml.TaggedStyle != 0 && y.Value == "" && len(y.Tag) > 1 && !strings.HasPrefix(y.Tag, "!!"):
+		n.Kind, n.Text = Word, y.Tag // !lan, as people write a negation: to YAML it is a tag of nothing
 	case y.Kind == yaml.AliasNode || y.Anchor != "" || y.Style&yaml.TaggedStyle != 0:
 		n.Kind = Other
 	case y.Kind == yaml.SequenceNode:

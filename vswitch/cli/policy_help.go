@@ -16,7 +16,8 @@ A flow must be allowed twice: where it leaves its guest (out) and where it reach
 
 A rule      says
 name        what it is called
-from, to    any, a guest, a segment, a group, an address, a subnet; or a list of them   (any)
+from, to    any, a guest, a segment, a group, an address, a subnet; or a list of them. !NOUN takes one out:
+            [lan, !client] is lan but client, !office is all but office   (any)
 service     names of services; or a list of them   (any)
 direction   out is asked where the flow leaves its guest, in where it reaches the other   (in-out)
 applied-to  at whose vNICs the rule is asked   (at all)

@@ -1,0 +1,83 @@
+package firewall
+
+import (
+	"strings"
+
+	"sluice/firewall/document"
+)
+
+// maxNegated bounds the different lists with a ! in a policy. Nearly every address is in each of them, and what is known of an address is
+// the list of all that it is in.
+const maxNegated = 1000
+
+// ends is a list of nouns while it is read: all that it names, or any where it names nothing, but what it names after a !.
+type ends struct {
+	set, not addrSet
+	written  []string
+	negates  bool
+	adds     bool
+}
+
+// put adds one noun.
+func (e *ends) put(l *loader, n *document.Node, w string) {
+	e.written = append(e.written, w)
+	noun, negated := strings.CutPrefix(w, "!")
+	if negated {
+		e.negates, e.not = true, join(l, n, e.not, l.addrs(n, noun))
+		return
+	}
+	e.adds, e.set = true, join(l, n, e.set, l.addrs(n, noun))
+}
+
+// addrs gives what the list stands for.
+func (e *ends) addrs(l *loader, n *document.Node) addrSet {
+	if len(e.written) > 1 { // else it is normal already
+		e.set, e.not = e.set.normal(), e.not.normal()
+	}
+	if !e.negates {
+		return e.set
+	}
+	key := strings.Join(e.written, "\n")
+	if known, ok := l.negated[key]; ok {
+		return known
+	}
+	if !e.adds {
+		e.set = anyAddr
+	}
+	left := e.set.minus(e.not)
+	switch l.copied += len(left); {
+	case l.Faulty():
+	case e.not.isAny():
+		l.Fail(n, "remove !any", "nobody is left: !any takes everybody out")
+	case len(l.negated) == maxNegated:
+		l.Fail(n, "give what is meant a name in groups, and use that", "more than %d different lists with !", maxNegated)
+	case l.copied > maxCopied:
+		l.Fail(n, "put fewer addresses after a !", "the lists of addresses and ports are too long, once those in them are written out: at most %d in all", maxCopied)
+	}
+	l.negated[key] = left
+	return left
+}
+
+// minus is what is in a set and not in another.
+func (s addrSet) minus(t addrSet) (out addrSet) {
+	j := 0
+	for _, r := range s {
+		for j < len(t) && compareAddr(t[j].hi, r.lo) < 0 {
+			j++
+		}
+		ends := false
+		for i := j; i < len(t) && compareAddr(t[i].lo, r.hi) <= 0; i++ {
+			if compareAddr(r.lo, t[i].lo) < 0 {
+				out = append(out, addrRange{r.lo, before(t[i].lo)})
+			}
+			if ends = compareAddr(t[i].hi, r.hi) >= 0; ends {
+				break
+			}
+			r.lo = after(t[i].hi)
+		}
+		if !ends {
+			out = append(out, r)
+		}
+	}
+	return out
+}
