@@ -1,6 +1,7 @@
 package course
 
 import (
+	"os"
 	"strings"
 
 	"sluice/labs"
@@ -19,6 +20,9 @@ func (s *submission) settle() error {
 	own, err := labs.Load(s.ref)
 	if err != nil || own.Holds(s.work.Folder) {
 		return err // the lab's own solution, and the like, are of any version
+	}
+	if _, err := os.Stat(s.work.Folder); err != nil {
+		return nil // which is told where it is read
 	}
 	if s.cover, err = labs.ReadCover(s.work.Folder); err != nil {
 		return err
