@@ -31,11 +31,20 @@ type finding struct {
 }
 
 func doctorCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "doctor",
-		Short: "Say what this machine can do, and what it lacks for labs",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+	var bundle bool
+	cmd := &cobra.Command{
+		Use:   "doctor [--bundle [FILE]]",
+		Short: "Say what this machine can do, and what it lacks for labs; or pack what a maintainer needs",
+		Example: "  sluice doctor\n  sluice doctor --bundle\n" +
+			"  sluice doctor --bundle fault.tar.gz --lab fast-vs-slow",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case bundle:
+				return makeBundle(cmd, strings.Join(args, ""))
+			case len(args) > 0:
+				return control.Errorf(control.BadInput, "%q: a file is for --bundle", args[0])
+			}
 			out, err := cli.OutputOf(cmd)
 			if err != nil {
 				return err
@@ -47,6 +56,9 @@ func doctorCommand() *cobra.Command {
 			return verdict(found)
 		},
 	}
+	cmd.Flags().BoolVar(&bundle, "bundle", false,
+		"write FILE (tar.gz; a name with the time, where none is given) with versions, and each lab's file, policy, receipts, events and log")
+	return cmd
 }
 
 func writeFindings(w io.Writer, out *cli.Output, found []finding) {

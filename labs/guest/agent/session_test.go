@@ -87,7 +87,7 @@ func TestInspectionCalls(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 	err = c.ConfigureInspection(t.Context(), appliance.InspectConfig{Signatures: "signature: []"})
-	if err == nil || !strings.Contains(err.Error(), "line 1, column 1") {
+	if err == nil || !strings.Contains(err.Error(), "signatures:1:1") {
 		t.Errorf("a bad signature file: %v", err)
 	}
 	for _, s := range []firewall.SteerSpec{{Session: 1}, {Session: 1, Inspect: true}} { // there is no vNIC for it
