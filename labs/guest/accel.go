@@ -76,11 +76,9 @@ func probe(ctx context.Context, img *Image) (probed, error) {
 		return probed{}, noSpace(err)
 	}
 	defer os.RemoveAll(dir)
-	short, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
 	v := newVirtual(Spec{Lab: "probe", Name: "kvm", Kind: QEMU, Dir: dir, Image: img, Accel: KVM})
 	begun := time.Now()
-	err = v.bootOnce(short)
+	err = v.bootOnce(ctx, probeTimeout)
 	defer v.Stop(ctx)
 	switch {
 	case err == nil:

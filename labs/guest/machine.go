@@ -15,6 +15,9 @@ import (
 // stopGrace is how long a guest may take to end before its process is killed.
 const stopGrace = 2 * time.Second
 
+// configureTimeout is how long a guest may take until its services listen, counted as for a boot.
+const configureTimeout = 60 * time.Second
+
 // process is what both kinds of machine share: one process on the host, and an agent in it.
 type process struct {
 	spec Spec
@@ -22,6 +25,7 @@ type process struct {
 	mu      sync.Mutex
 	state   State
 	image   *os.File // holds the image
+	turn    *os.File // while it boots, of the few that may
 	cmd     *exec.Cmd
 	agent   *agent.Client
 	stopped bool // by Stop
@@ -71,6 +75,9 @@ func (p *process) Configure(ctx context.Context) error {
 	if a == nil {
 		return fmt.Errorf("configure guest %s: it has not booted", p.spec.Name)
 	}
+	defer p.endTurn()
+	ctx, cancel := patience(ctx, configureTimeout, p.firstPID)
+	defer cancel()
 	if err := a.Configure(ctx, p.spec.agentConfig()); err != nil {
 		return fmt.Errorf("configure guest %s: %w", p.spec.Name, err)
 	}
@@ -91,6 +98,31 @@ func (p *process) begin(folder string) error {
 	defer p.mu.Unlock()
 	p.image = held
 	return nil
+}
+
+// takeTurn waits until few enough guests boot. The turn ends with Configure, or with the machine.
+func (p *process) takeTurn(ctx context.Context) error {
+	turn, err := waitForTurn(ctx, turnsDir, turns())
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopped {
+		turn.Close()
+		return errStopped
+	}
+	p.turn = turn
+	return nil
+}
+
+func (p *process) endTurn() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.turn != nil {
+		p.turn.Close()
+		p.turn = nil
+	}
 }
 
 var errStopped = errors.New("it was stopped")
@@ -143,6 +175,9 @@ func (p *process) ended(err error) {
 		if p.image != nil {
 			p.image.Close()
 		}
+		if p.turn != nil {
+			p.turn.Close()
+		}
 		close(p.done)
 	})
 }
@@ -155,6 +190,14 @@ func (p *process) pid() int {
 		return 0
 	}
 	return p.cmd.Process.Pid
+}
+
+// firstPID is the main process's, if there is one.
+func (p *process) firstPID() []int {
+	if pid := p.pid(); pid != 0 {
+		return []int{pid}
+	}
+	return nil
 }
 
 // Kill ends the main process, and with it the machine.

@@ -49,7 +49,7 @@ func (n *namespace) nsPath() string { return filepath.Join(nsDir, NSName(n.spec.
 
 // Boot makes the namespaces and returns when the agent in them has answered.
 func (n *namespace) Boot(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, namespaceTimeout)
+	ctx, cancel := patience(ctx, namespaceTimeout, n.firstPID)
 	defer cancel()
 	if err := n.boot(ctx); err != nil {
 		err = fmt.Errorf("boot guest %s: %w", n.spec.Name, err)
@@ -92,7 +92,7 @@ func TryUserSpaces(ctx context.Context, img *Image) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	ctx, cancel := context.WithTimeout(ctx, namespaceTimeout)
+	ctx, cancel := patience(ctx, namespaceTimeout, n.firstPID)
 	defer cancel()
 	n := newNamespace(Spec{Lab: filepath.Base(dir), Name: "trial", Kind: NetNS, Dir: dir, Image: img})
 	if err := n.begin(dir); err != nil {

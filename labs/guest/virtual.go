@@ -14,7 +14,7 @@ import (
 	"sluice/labs/guest/agent"
 )
 
-// bootTimeout is for one attempt: several times what a boot takes without KVM on a busy machine.
+// bootTimeout is for one attempt: several times what a boot takes without KVM. Only time in which the guest had the processor counts.
 const bootTimeout = 60 * time.Second
 
 // bootAttempts is two, because an emulated machine hangs now and then on its way up.
@@ -44,8 +44,11 @@ func (v *virtual) NetNS() string { return "" }
 func (v *virtual) Boot(ctx context.Context) error {
 	defer closeTAPs(v.spec.NICs)
 	err := v.begin(v.spec.Dir)
+	if err == nil {
+		err = v.takeTurn(ctx)
+	}
 	for attempt := 1; err == nil; attempt++ {
-		if err = v.bootOnce(ctx); err == nil {
+		if err = v.bootOnce(ctx, bootTimeout); err == nil {
 			return nil
 		}
 		if errors.Is(err, errSilent) && attempt < bootAttempts && ctx.Err() == nil {
@@ -66,13 +69,13 @@ func closeTAPs(nics []NIC) {
 	}
 }
 
-func (v *virtual) bootOnce(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
-	defer cancel()
+func (v *virtual) bootOnce(ctx context.Context, most time.Duration) error {
 	cmd, said, err := startQEMU(&v.spec)
 	if err != nil {
 		return err
 	}
+	ctx, cancel := patience(ctx, most, func() []int { return []int{cmd.Process.Pid} })
+	defer cancel()
 	logged, err := v.keepLog(said)
 	if err != nil {
 		cmd.Process.Kill()
@@ -211,12 +214,7 @@ func (v *virtual) lastWords() string {
 	return lastLines(agent.Printable(string(b)), 12)
 }
 
-func (v *virtual) PIDs() []int {
-	if pid := v.pid(); pid != 0 {
-		return []int{pid}
-	}
-	return nil
-}
+func (v *virtual) PIDs() []int { return v.firstPID() }
 
 func (v *virtual) CPUTime() (time.Duration, error) { return cpuTime(v.PIDs()) }
 

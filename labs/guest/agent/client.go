@@ -119,8 +119,11 @@ type opening struct {
 
 // call sends one request and hands each body of the answer to each, which may be nil.
 func (c *Client) call(ctx context.Context, name string, body any, each func(json.RawMessage) error) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+	}
 	s, err := c.Stream(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -130,7 +133,7 @@ func (c *Client) call(ctx context.Context, name string, body any, each func(json
 	defer stop()
 	if err := exchange(s, name, body, each); err != nil {
 		if ctx.Err() != nil {
-			err = ctx.Err()
+			err = context.Cause(ctx)
 		}
 		if _, ok := err.(*Error); ok {
 			return err
