@@ -25,7 +25,7 @@ func Commands(more ...*cobra.Command) []*cobra.Command {
 	}
 	lab.AddCommand(lsCommand(), deployCommand(), inspectCommand(), destroyCommand(), runCommand())
 	lab.AddCommand(more...)
-	return []*cobra.Command{lab, doctorCommand()}
+	return []*cobra.Command{lab, imageCommand(), doctorCommand()}
 }
 
 func deployCommand() *cobra.Command {

@@ -34,6 +34,7 @@ func Deploy(ctx context.Context, ref string, o Options, progress func(string)) (
 		return nil, err
 	}
 	defer lock.Close()
+	defer func() { d.Image.LetGo() }() // by now the lab process holds it
 	if err := bringUp(ctx, d, l, dir, lock, progress); err != nil {
 		why := &control.Error{Class: classOf(err), Message: withLog(dir, err).Error(), Err: err}
 		return nil, errors.Join(why, cleanUp(l.Name, dir))

@@ -226,6 +226,7 @@ func images(ctx context.Context, progress func(string)) []finding {
 		f.Detail = err.Error()
 		return []finding{f}
 	}
+	defer img.LetGo()
 	f.OK, f.Detail = true, fmt.Sprintf("kernel %s, %s as %.12s", img.Release, how, img.Key)
 	k := finding{What: "KVM"}
 	accel, why, err := guest.ProbeAccel(ctx, img)

@@ -46,6 +46,11 @@ func serveLab(ctx context.Context, dir string, reports *reporter, reported func(
 	if err != nil {
 		return err
 	}
+	held, err := d.Image.Hold() // also while no machine runs: one may be restarted
+	if err != nil {
+		return err
+	}
+	defer held.Close()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	hostNS := os.NewFile(fdHostNS, "host namespace")

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +20,8 @@ type Image struct {
 	Root    string `json:"root"`    // folder with the unpacked tree
 	Release string `json:"release"` // the kernel's
 	Key     string `json:"key"`     // hash of all inputs
+
+	held *os.File // by EnsureImage, until LetGo
 }
 
 // ImageOptions says what an image is made from; the zero value is what commands use.
@@ -36,27 +37,7 @@ func (o ImageOptions) progress(what string) {
 	}
 }
 
-// What stays in the cache: the two images used last, each that was used within the hour (somebody may be about to boot
-// it), and each that a machine holds.
-const (
-	imagesKept = 2
-	imageIdle  = time.Hour
-)
-
-// hold keeps an image from being pruned until the file is closed, or this process has died.
-func (img *Image) hold() (*os.File, error) {
-	dir, err := os.Open(filepath.Dir(img.Root))
-	if err != nil {
-		return nil, fmt.Errorf("hold the image: %w", err)
-	}
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
-		dir.Close()
-		return nil, fmt.Errorf("hold the image: %w", err)
-	}
-	return dir, nil
-}
-
-// EnsureImage returns the image for these options from the cache, and makes it if it is not there. Two processes may call
+// EnsureImage returns the image for these options from the cache, and makes it if it is not there. It is not removed before LetGo. Two processes may call
 // at once: one makes, the other waits. What the machine lacks is an ErrMissing that names Debian's package.
 func EnsureImage(ctx context.Context, opts ImageOptions) (*Image, error) {
 	defer confine.UsualUmask()()
@@ -98,7 +79,14 @@ func EnsureImage(ctx context.Context, opts ImageOptions) (*Image, error) {
 	if err := os.Chtimes(dir, now, now); err != nil {
 		return nil, noSpace(fmt.Errorf("mark the image as used: %w", err))
 	}
-	return img, prune(filepath.Dir(dir))
+	if img.held, err = img.Hold(); err != nil {
+		return nil, err
+	}
+	if _, err := prune(filepath.Dir(dir), imagesKept); err != nil {
+		img.LetGo()
+		return nil, err
+	}
+	return img, nil
 }
 
 func (o *ImageOptions) complete() error {
@@ -176,41 +164,4 @@ func noSpace(err error) error {
 		return fmt.Errorf("%w: %w", ErrMissing, err)
 	}
 	return err
-}
-
-// prune removes images that nobody has used lately, and what crashed builds have left. The cache is locked.
-func prune(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	used := map[string]time.Time{} // the zero time for what was never finished
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil && e.Name()[0] != '.' {
-			used[e.Name()] = info.ModTime()
-		}
-	}
-	slices.SortFunc(entries, func(a, b os.DirEntry) int { return used[b.Name()].Compare(used[a.Name()]) })
-	for i, e := range entries {
-		finished := e.Name()[0] != '.'
-		if finished && (i < imagesKept || time.Since(used[e.Name()]) < imageIdle) {
-			continue
-		}
-		if err := removeUnheld(filepath.Join(dir, e.Name())); err != nil {
-			return fmt.Errorf("prune the cache: %w", err)
-		}
-	}
-	return nil
-}
-
-func removeUnheld(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil // a machine holds it
-	}
-	return os.RemoveAll(dir)
 }

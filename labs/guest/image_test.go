@@ -100,31 +100,53 @@ func TestRootImageErrors(t *testing.T) {
 	}
 }
 
-// TestPrune says which images stay.
+// TestPrune says which images stay: those used last, those that somebody holds, and none of what was never finished.
 func TestPrune(t *testing.T) {
-	dir := t.TempDir()
-	ages := map[string]time.Duration{
-		"now": 0, "minutes": imageIdle / 2, "old": 2 * imageIdle, "older": 3 * imageIdle, "held": 4 * imageIdle, ".making-1": 0,
-	}
-	for name, age := range ages {
+	cache := t.TempDir()
+	dir := filepath.Join(cache, "images")
+	for i, name := range []string{"now", "lately", "old", "older", "held", "oldest", ".making-1", ".removing-1"} {
 		p := filepath.Join(dir, name)
-		when := time.Now().Add(-age)
-		if err := errors.Join(os.Mkdir(p, 0o755), os.Chtimes(p, when, when)); err != nil {
+		when := time.Now().Add(-time.Duration(i) * time.Minute)
+		err := errors.Join(os.MkdirAll(filepath.Join(p, "root"), 0o755), os.WriteFile(filepath.Join(p, "initrd"), make([]byte, 10_000), 0o644))
+		if err = errors.Join(err, os.Chtimes(p, when, when)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	held, err := (&Image{Root: filepath.Join(dir, "held", "root")}).hold()
+	held, err := (&Image{Root: filepath.Join(dir, "held", "root")}).Hold()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer held.Close()
-	if err := prune(dir); err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range map[string]bool{"now": true, "minutes": true, "old": false, "older": false, "held": true, ".making-1": false} {
-		if _, err := os.Stat(filepath.Join(dir, name)); (err == nil) != want {
-			t.Errorf("%s: %v, want it kept: %v", name, err, want)
+	names := func() (out string) {
+		t.Helper()
+		list, err := Images(t.Context(), ImageOptions{Cache: cache})
+		if err != nil {
+			t.Fatal(err)
 		}
+		for _, i := range list {
+			if out += i.Key + " "; i.InUse != (i.Key == "held") || i.Bytes < 10_000 {
+				t.Errorf("%+v", i)
+			}
+		}
+		return out
+	}
+	for _, c := range []struct {
+		keep int
+		want string
+	}{{9, "now lately old older held oldest "}, {3, "now lately old held "}, {0, "held "}} {
+		gone, err := PruneImages(t.Context(), ImageOptions{Cache: cache}, c.keep)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := names(); got != c.want {
+			t.Errorf("kept %d: %s are there, want %s; gone: %+v", c.keep, got, c.want, gone)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, ".*")); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	if _, err := PruneImages(t.Context(), ImageOptions{Cache: t.TempDir()}, 0); err != nil {
+		t.Errorf("an empty cache: %v", err)
 	}
 }
 

@@ -90,7 +90,7 @@ func (p *process) begin(folder string) error {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return noSpace(err)
 	}
-	held, err := p.spec.Image.hold()
+	held, err := p.spec.Image.Hold()
 	if err != nil {
 		return err
 	}

@@ -92,9 +92,9 @@ func TryUserSpaces(ctx context.Context, img *Image) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	n := newNamespace(Spec{Lab: filepath.Base(dir), Name: "trial", Kind: NetNS, Dir: dir, Image: img})
 	ctx, cancel := patience(ctx, namespaceTimeout, n.firstPID)
 	defer cancel()
-	n := newNamespace(Spec{Lab: filepath.Base(dir), Name: "trial", Kind: NetNS, Dir: dir, Image: img})
 	if err := n.begin(dir); err != nil {
 		return err
 	}
