@@ -35,12 +35,14 @@ type packet struct {
 	started bool // there is a reader; it has borrowed rx until its next call, and nobody else may free it
 	ended   bool // rx is freed
 
-	mu     sync.Mutex // writers, and closed
-	closed bool
-	tx     txQueue
-	split  splitter
-	came   uint32 // frames since watch last looked
-	lost   uint32 // how many of them the kernel dropped
+	mu             sync.Mutex // writers, and closed
+	closed         bool
+	tx             txQueue
+	split          splitter
+	came           uint32        // frames since watch last looked
+	lost           uint32        // how many of them the kernel dropped
+	looked         time.Duration // how long it had not looked before
+	quiet, suspect bool          // no frame came before that; all frames were dropped, once
 
 	watchdog *time.Timer
 }
@@ -77,7 +79,8 @@ func (p *packet) open() error {
 	p.tx.init()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.watchdog = time.AfterFunc(stuckAfter, p.watch)
+	p.looked = lookOften
+	p.watchdog = time.AfterFunc(lookOften, p.watch)
 	return nil
 }
 

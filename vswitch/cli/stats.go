@@ -48,15 +48,16 @@ func writeStats(w io.Writer, o *Output, st vswitch.Stats) {
 	fmt.Fprintf(w, "fast share %s: of what guests sent since the placement changed, what the engine alone has handled\n", o.Paint(Bold, fastShare(st)))
 	writeShare(w, st.Share)
 	fmt.Fprintf(w, "\nplacement %s, epoch %d, policy generation %d, %d flows\n", st.Placement, st.Epoch, st.Generation, st.Flows)
-	var dropped uint64
+	var dropped, missed uint64
 	for _, n := range st.Dropped {
 		dropped += n
 	}
 	fmt.Fprintf(w, "frames: %d in + %d copies = %d out + %d dropped\n\n", st.In, st.Copies, st.Out, dropped)
 
-	g := NewGrid("PORT", "SEGMENT", "UP", ">POLICY", ">FRAMES IN", ">BYTES IN", ">FRAMES OUT", ">BYTES OUT", ">WAKE-UPS", ">MACS", "DROPPED")
+	g := NewGrid("PORT", "SEGMENT", "UP", ">POLICY", ">FRAMES IN", ">BYTES IN", ">FRAMES OUT", ">BYTES OUT", ">WAKE-UPS", ">MACS", ">MISSED", "DROPPED")
 	for _, p := range st.Ports {
-		g.Row(p.Name, orDash(p.Segment), yesNo(p.Up), p.Generation, p.InFrames, p.InBytes, p.OutFrames, p.OutBytes, p.Wakes, p.MACs, byReason(p.Dropped))
+		g.Row(p.Name, orDash(p.Segment), yesNo(p.Up), p.Generation, p.InFrames, p.InBytes, p.OutFrames, p.OutBytes, p.Wakes, p.MACs, p.NICDrops, byReason(p.Dropped))
+		missed += p.NICDrops
 	}
 	g.Write(w, "")
 	fmt.Fprintln(w)
@@ -69,6 +70,9 @@ func writeStats(w io.Writer, o *Output, st vswitch.Stats) {
 	}
 	g.Write(w, "")
 	fmt.Fprintf(w, "\ndropped by reason: %s\n", byReason(st.Dropped))
+	if missed > 0 {
+		fmt.Fprintf(w, "missed: %d, lost in the NICs' own queues before the switch saw them, so not among the frames in\n", missed)
+	}
 	if st.Dropped[frame.ReasonOwnGateway.String()] > 0 {
 		fmt.Fprintln(w, "  own-gateway is no loss: those frames were for the gateway itself, and ended there")
 	}

@@ -17,3 +17,14 @@ func TestOwnGatewayIsNoLoss(t *testing.T) {
 		}
 	}
 }
+
+// TestStatsShowEveryLoss: what a NIC has lost before the switch saw it is in the table, too.
+func TestStatsShowEveryLoss(t *testing.T) {
+	var b strings.Builder
+	writeStats(&b, &Output{}, vswitch.Stats{Ports: []vswitch.PortStats{{Name: "client", NICDrops: 32946}, {Name: "server"}}})
+	for _, want := range []string{"MISSED", "32946  none", "missed: 32946, lost in the NICs' own queues"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+}
