@@ -101,6 +101,9 @@ func (s addrSet) contains(a frame.Addr) bool {
 
 // covers says whether every address of t is in s.
 func (s addrSet) covers(t addrSet) bool {
+	if same(s, t) {
+		return true
+	}
 	i := 0
 	for _, r := range t {
 		for i < len(s) && compareAddr(s[i].hi, r.lo) < 0 {
@@ -113,8 +116,20 @@ func (s addrSet) covers(t addrSet) bool {
 	return true
 }
 
+// few is the first two ranges that a set has in common with each of some ranges.
+func (s addrSet) few(of addrSet) (out addrSet) {
+	for _, f := range of {
+		i, _ := slices.BinarySearchFunc(s, f.lo, func(r addrRange, a frame.Addr) int { return compareAddr(r.hi, a) })
+		out = append(out, s[i:min(i+2, len(s))].both(addrSet{f})...)
+	}
+	return out
+}
+
 // both is what two sets have in common.
 func (s addrSet) both(t addrSet) (out addrSet) {
+	if same(s, t) || t.isAny() {
+		return s
+	}
 	for i, j := 0, 0; i < len(s) && j < len(t); {
 		r := addrRange{s[i].lo, s[i].hi}
 		if compareAddr(t[j].lo, r.lo) > 0 {

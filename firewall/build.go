@@ -156,18 +156,28 @@ func (b *builder) buildScopes() {
 			last = max(last, p)
 		}
 	}
-	for port := range last + 1 {
-		for _, dir := range []Dir{FromGuest, ToGuest} {
-			l := scopeList{start: uint32(len(b.c.scopeSets))}
-			for i, s := range b.scopeOf {
-				if s.dirs&(1<<dir) != 0 && (s.ports == nil || slices.Contains(s.ports, port)) {
-					b.c.scopeSets = append(b.c.scopeSets, uint32(i+1)|s.cond<<scopeBits)
+	lists := make([][]uint32, 2*(int(last)+1))
+	for i, s := range b.scopeOf {
+		put := func(port int) {
+			for _, dir := range []Dir{FromGuest, ToGuest} {
+				if s.dirs&(1<<dir) != 0 {
+					lists[2*port+int(dir)] = append(lists[2*port+int(dir)], uint32(i+1)|s.cond<<scopeBits)
 				}
 			}
-			l.end = uint32(len(b.c.scopeSets))
-			b.c.points = append(b.c.points, uint32(len(b.c.scopes)))
-			b.c.scopes = append(b.c.scopes, l)
 		}
+		for _, port := range s.ports {
+			put(int(port))
+		}
+		for port := 0; s.ports == nil && port <= int(last); port++ {
+			put(port)
+		}
+	}
+	for _, list := range lists {
+		l := scopeList{start: uint32(len(b.c.scopeSets))}
+		b.c.scopeSets = append(b.c.scopeSets, list...)
+		l.end = uint32(len(b.c.scopeSets))
+		b.c.points = append(b.c.points, uint32(len(b.c.scopes)))
+		b.c.scopes = append(b.c.scopes, l)
 	}
 }
 

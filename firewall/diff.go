@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 
@@ -21,8 +22,17 @@ type Comparison struct {
 	Stopped     bool         // the policies differ in more places than are looked at: there may be more differences
 }
 
-// diffSteps bounds the work of one comparison, about a few seconds of it.
-const diffSteps = 200_000_000
+// The bounds of the work of one comparison, in steps: a few seconds of it.
+const (
+	leastDiffSteps = 10_000_000
+	diffStepsByte  = 100 // more for each byte of both policies
+	diffSteps      = 200_000_000
+)
+
+// diffStepsOf is how many steps are taken for two policies.
+func diffStepsOf(a, b *Policy) int {
+	return min(diffSteps, leastDiffSteps+diffStepsByte*(len(a.Source)+len(b.Source)))
+}
 
 // Diff finds the flows whose verdicts (allow, drop or reject) differ between two policies for the same inventory. Unless
 // it stopped, it is exact: without a difference, no flow has one. Every end of a flow is considered that a frame can have: a
@@ -32,7 +42,7 @@ const diffSteps = 200_000_000
 // Only flows that a changed rule matches can differ: all other flows meet the same rules in the same order. So the changed
 // rules are looked at one by one, and the flows that one matches fall into classes along the boundaries of all the rules
 // that overlap it.
-func Diff(a, b *Policy) Comparison { return diff(a, b, diffSteps) }
+func Diff(a, b *Policy) Comparison { return diff(a, b, diffStepsOf(a, b)) }
 
 func diff(a, b *Policy, steps int) Comparison {
 	d := &differ{a: a, b: b, left: steps, found: map[outcome]int{}}
@@ -94,11 +104,20 @@ func (d *differ) boxes() []*Rule {
 // applied finds the vNICs that stand for all: those that the same rules are applied to are alike for who has no address of
 // their own.
 func (d *differ) applied() {
-	var sets [][]frame.PortID
+	known, sets := map[string]bool{}, [][]frame.PortID{}
 	for _, p := range []*Policy{d.a, d.b} {
 		for i := range p.Rules {
-			if r := &p.Rules[i]; r.ports != nil && !slices.ContainsFunc(sets, func(s []frame.PortID) bool { return slices.Equal(s, r.ports) }) {
-				sets = append(sets, r.ports)
+			list := p.Rules[i].ports
+			if d.left -= len(list) / 8; list == nil || d.left < 0 {
+				continue
+			}
+			var k []byte
+			for _, port := range list {
+				k = binary.BigEndian.AppendUint16(k, uint16(port))
+			}
+			if !known[string(k)] {
+				known[string(k)] = true
+				sets = append(sets, list)
 			}
 		}
 	}
@@ -107,7 +126,8 @@ func (d *differ) applied() {
 	kind := func(port frame.PortID) string {
 		k := []byte{boolByte(d.a.excludes(port)), boolByte(d.b.excludes(port))}
 		for _, s := range sets {
-			k = append(k, boolByte(slices.Contains(s, port)))
+			_, in := slices.BinarySearch(s, port)
+			k = append(k, boolByte(in))
 		}
 		return string(k)
 	}
@@ -142,11 +162,13 @@ func (d *differ) box(r *Rule) {
 	for _, p := range []*Policy{d.a, d.b} {
 		for i := range p.Rules {
 			o := &p.Rules[i]
+			if d.left -= r.size(o); d.left < 0 {
+				return
+			}
 			if o.svc.overlaps(r.svc) && o.from.overlaps(r.from) && o.to.overlaps(r.to) {
 				near = append(near, o)
 			}
 		}
-		d.left -= len(p.Rules)
 	}
 	src := d.ends(r.from, near, func(o *Rule) addrSet { return o.from })
 	dst := d.ends(r.to, near, func(o *Rule) addrSet { return o.to })
@@ -166,11 +188,14 @@ func (d *differ) box(r *Rule) {
 func (d *differ) pair(r *Rule, near []*Rule, src, dst *endClass) {
 	match := src.both(dst)
 	d.left -= 1 + min(len(src.rules), len(dst.rules))
-	starts := serviceStarts(r, near, match)
+	starts := d.serviceStarts(r, near, match)
 	packets := samplesOf(append(matching(near, match), r)...)
 	from, to, _ := src.apart(dst)
 	first, _ := slices.BinarySearch(starts, protoRange(frame.ProtoTCP).lo) // the best examples are TCP's
 	for n := range starts {
+		if d.left < 0 {
+			return
+		}
 		i := (first + n) % len(starts)
 		if !r.svc.contains(starts[i]) {
 			continue
@@ -226,13 +251,16 @@ func (p *Policy) along(from, to frame.PortID, t Tuple) Decision {
 
 // serviceStarts cuts the line of services where a rule begins or ends to match, and between the protocols whose flows look
 // different.
-func serviceStarts(within *Rule, near []*Rule, match []uint32) []uint32 {
+func (d *differ) serviceStarts(within *Rule, near []*Rule, match []uint32) []uint32 {
 	cuts := make([]uint32, 0, 16)
 	for _, proto := range []uint8{frame.ProtoICMP, frame.ProtoTCP, frame.ProtoUDP, frame.ProtoICMPv6} {
 		r := protoRange(proto)
 		cuts = append(cuts, r.lo, r.hi+1)
 	}
 	add := func(s svcSet) {
+		if d.left -= len(s); d.left < 0 {
+			return
+		}
 		for _, r := range s {
 			cuts = append(cuts, r.lo, r.hi+1)
 		}
@@ -283,6 +311,9 @@ func witness(src, dst frame.Addr, at, end uint32) (t Tuple, ok bool) {
 }
 
 func (s svcSet) overlaps(t svcSet) bool {
+	if same(s, t) {
+		return len(s) > 0
+	}
 	for i, j := 0, 0; i < len(s) && j < len(t); {
 		switch {
 		case s[i].hi < t[j].lo:

@@ -3,6 +3,7 @@ package firewall
 import (
 	"encoding/binary"
 	"slices"
+	"unsafe"
 
 	"sluice/vnic/frame"
 )
@@ -75,6 +76,9 @@ func (d *differ) ends(within addrSet, rules []*Rule, of func(*Rule) addrSet) []e
 	rank := map[int]int{} // by class: how good an example its address is
 	for i := range spans {
 		s := &spans[i]
+		if d.left -= 1 + len(s.rules); d.left < 0 {
+			return nil
+		}
 		if !within.contains(s.lo) {
 			continue
 		}
@@ -121,11 +125,15 @@ func (d *differ) everywhere(classes []endClass) []endClass {
 // spans cuts the line of addresses wherever a rule begins or ends to match, and around the address of each vNIC.
 func (d *differ) spans(within addrSet, rules []*Rule, of func(*Rule) addrSet) []addrSpan {
 	starts := []frame.Addr{{}, allIPv4.lo, after(allIPv4.hi)}
+	seen := map[*addrRange]bool{} // rules that name one group share one list
 	cut := func(s addrSet) {
-		for _, r := range s {
-			starts = append(starts, r.lo, after(r.hi))
+		if at := unsafe.SliceData(s); !seen[at] && d.left >= 0 {
+			seen[at] = true
+			d.left -= len(s)
+			for _, r := range s {
+				starts = append(starts, r.lo, after(r.hi))
+			}
 		}
-		d.left -= len(s)
 	}
 	cut(within)
 	for _, r := range rules {
@@ -145,15 +153,21 @@ func (d *differ) spans(within addrSet, rules []*Rule, of func(*Rule) addrSet) []
 	}
 	for n, r := range rules {
 		for _, part := range of(r) {
+			if d.left -= searchSteps; d.left < 0 {
+				return spans
+			}
 			i, _ := slices.BinarySearchFunc(starts, part.lo, compareAddr)
 			for ; i < len(spans) && compareAddr(spans[i].lo, part.hi) <= 0 && d.left >= 0; i++ {
 				spans[i].rules = append(spans[i].rules, uint32(n))
-				d.left--
+				d.left -= searchSteps
 			}
 		}
 	}
 	return spans
 }
+
+// searchSteps is what it costs to find a range among others, and to note who has it.
+const searchSteps = 8
 
 // example takes an address out of a range, and says how good it is: the less the better.
 func (d *differ) example(r addrRange) (a frame.Addr, rank int) {
@@ -177,6 +191,9 @@ func bitsOf(list []uint32, n int) []uint64 {
 }
 
 func (s addrSet) overlaps(t addrSet) bool {
+	if same(s, t) {
+		return len(s) > 0
+	}
 	for i, j := 0, 0; i < len(s) && j < len(t); {
 		switch {
 		case compareAddr(s[i].hi, t[j].lo) < 0:

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"unsafe"
 )
 
 // Finding is one thing that Lint has to say of a policy.
@@ -28,12 +29,18 @@ const (
 	LintNeverHit      = "never-hit"     // it has not decided about a flow since the policy is in force
 )
 
-// lintSteps bounds the work of one Lint, about a few seconds of it: so many pairs of rules are compared.
-const lintSteps = 40_000_000
+// The bounds of the work of one Lint, in steps: a few seconds of it. A step compares two ranges, of addresses or of services.
+const (
+	leastSteps = 4_000_000
+	stepsByte  = 40 // more for each byte of the policy
+	lintSteps  = 40_000_000
+)
 
 // Lint lists what is allowed but looks wrong, in the order of the file. complete is false where the rules overlap so much that not all of them were
 // compared: the work is bounded. What is found is sure even then.
-func (p *Policy) Lint() (found []Finding, complete bool) { return p.lint(lintSteps) }
+func (p *Policy) Lint() (found []Finding, complete bool) {
+	return p.lint(min(lintSteps, leastSteps+stepsByte*len(p.Source)))
+}
 
 func (p *Policy) lint(steps int) (found []Finding, complete bool) {
 	for _, g := range p.groups {
@@ -114,7 +121,11 @@ func (l *linter) rule(i uint32) []Finding {
 	}
 	near := l.before(i)
 	for _, j := range near {
-		if e := &l.p.Rules[j]; e.covers(r) {
+		e := &l.p.Rules[j]
+		if l.differ.left -= e.size(r); l.differ.left < 0 {
+			return nil // it is not known
+		}
+		if e.covers(r) {
 			return l.about(r, e, l.corner(r, r), LintShadowed, "rule %s is never reached: %s at line %d matches all of it before", r.Name, e.Name, e.Line)
 		}
 	}
@@ -131,6 +142,9 @@ func (l *linter) rule(i uint32) []Finding {
 	}
 	for _, j := range near {
 		e := &l.p.Rules[j]
+		if l.differ.left -= e.size(r); l.differ.left < 0 {
+			return nil
+		}
 		if (e.Action == RuleAllow) == (r.Action == RuleAllow) || r.covers(e) {
 			continue
 		}
@@ -156,6 +170,26 @@ func (r *Rule) covers(o *Rule) bool {
 	return r.dirs&o.dirs == o.dirs && portsCover(r, o) && r.coversServices(o) && r.from.covers(o.from) && r.to.covers(o.to)
 }
 
+// size is how many steps it takes to compare two rules. What both say by one name is one list, which is not compared with itself.
+func (r *Rule) size(o *Rule) int {
+	n := 1 + (len(r.ports)+len(o.ports))/8 + len(r.parts)*len(o.parts)
+	if !same(r.svc, o.svc) || r.parts != nil || o.parts != nil {
+		n += len(r.svc) + len(o.svc)
+	}
+	if !same(r.from, o.from) {
+		n += len(r.from) + len(o.from)
+	}
+	if !same(r.to, o.to) {
+		n += len(r.to) + len(o.to)
+	}
+	return n
+}
+
+// same says whether two lists are one.
+func same[S ~[]E, E any](a, b S) bool {
+	return len(a) == len(b) && unsafe.SliceData(a) == unsafe.SliceData(b)
+}
+
 func portsCover(e, r *Rule) bool {
 	if e.ports == nil {
 		return true
@@ -164,7 +198,7 @@ func portsCover(e, r *Rule) bool {
 		return false
 	}
 	for _, p := range r.ports {
-		if !slices.Contains(e.ports, p) {
+		if _, in := slices.BinarySearch(e.ports, p); !in {
 			return false
 		}
 	}

@@ -28,10 +28,11 @@ func (o *overlaps) add(s addrSet, rule uint32) {
 	}
 	n := o.sets.number(s, rule)
 	o.of[rule] = n
-	if int(n) > len(o.rules) {
-		o.rules = append(o.rules, nil)
+	if int(n) <= len(o.rules) {
+		o.rules[n-1] = append(o.rules[n-1], rule)
+		return
 	}
-	o.rules[n-1] = append(o.rules[n-1], rule)
+	o.rules = append(o.rules, []uint32{rule})
 	for _, r := range s {
 		o.cuts = append(o.cuts, r.lo)
 		if end := after(r.hi); end != (frame.Addr{}) {
@@ -98,10 +99,13 @@ func (o *overlaps) span(r addrRange) (lo, hi int) {
 // cost is how many rules each gives at most.
 func (o *overlaps) cost(rule uint32) int { return o.costs[o.of[rule]-1] }
 
-// each calls fn for the rules before a rule whose sets overlap with its own, until it says false.
-func (o *overlaps) each(rule uint32, fn func(uint32) bool) {
+// each calls fn for the rules before a rule whose sets overlap with its own, until it says false, or no steps are left.
+func (o *overlaps) each(rule uint32, left *int, fn func(uint32) bool) {
 	o.query++
 	give := func(list []uint32) bool {
+		if *left -= 1 + len(list); *left < 0 {
+			return false
+		}
 		for _, n := range list {
 			if o.stamp[n] == o.query {
 				continue

@@ -16,19 +16,25 @@ func (l *linter) before(i uint32) (near []uint32) {
 		}
 	}
 	r := &l.p.Rules[i]
-	best.each(i, func(j uint32) bool {
-		l.differ.left--
-		if r.overlaps(&l.p.Rules[j]) {
+	best.each(i, &l.differ.left, func(j uint32) bool {
+		o := &l.p.Rules[j]
+		if l.differ.left -= r.size(o); l.differ.left < 0 {
+			return false
+		}
+		if r.overlaps(o) {
 			near = append(near, j)
 		}
-		return l.differ.left >= 0
+		return true
 	})
 	slices.Sort(near)
 	return near
 }
 
 func (r *Rule) overlaps(o *Rule) bool {
-	if r.dirs&o.dirs == 0 || r.ports != nil && o.ports != nil && !slices.ContainsFunc(r.ports, func(p frame.PortID) bool { return slices.Contains(o.ports, p) }) {
+	if r.dirs&o.dirs == 0 || r.ports != nil && o.ports != nil && !slices.ContainsFunc(r.ports, func(p frame.PortID) bool {
+		_, in := slices.BinarySearch(o.ports, p)
+		return in
+	}) {
 		return false
 	}
 	return r.svc.overlaps(o.svc) && r.from.overlaps(o.from) && r.to.overlaps(o.to)
@@ -67,7 +73,7 @@ func (l *linter) reachedBetween(i uint32, near []*Rule, src, dst *endClass) bool
 		return false // what an address sends to itself meets no switch
 	}
 	match := src.both(dst)
-	starts := serviceStarts(r, near, match)
+	starts := l.differ.serviceStarts(r, near, match)
 	packets := samplesOf(append(matching(near, match), r)...)
 	l.differ.left -= len(starts) * packets.count()
 	for n, at := range starts {
@@ -112,6 +118,9 @@ func (l *linter) corner(a, b *Rule) flowAt { return l.cornerWithin(a, b, anyAddr
 
 // cornerWithin is one between two addresses of a set.
 func (l *linter) cornerWithin(a, b *Rule, within addrSet) flowAt {
+	if l.differ.left -= a.size(b); l.differ.left < 0 {
+		return flowAt{}
+	}
 	from, to := a.from.both(b.from).both(within), a.to.both(b.to).both(within)
 	for _, p := range a.all() {
 		for _, q := range b.all() {
@@ -132,8 +141,9 @@ func (l *linter) cornerWithin(a, b *Rule, within addrSet) flowAt {
 // between is a flow between two sets of addresses; the zero flow where there is none.
 func (l *linter) between(from, to addrSet, svc svcSet, c *condition) flowAt {
 	for _, family := range []addrSet{{allIPv4}, allIPv6} {
-		dsts := to.both(family)
-		for _, src := range from.both(family) {
+		// Whether a service has a flow is a question of the family; a second address is for ends that would be one.
+		dsts := to.few(family)
+		for _, src := range from.few(family) {
 			for _, dst := range dsts {
 				for _, s := range svc {
 					if f, ok := l.flow(src, dst, s, c); ok {

@@ -43,12 +43,18 @@ type loader struct {
 	known    []string           // see meantNoun
 	copied   int                // see join
 	negated  map[string]addrSet // lists with a !, once resolved
+	ranges   int                // of the services of the rules so far
+	depth    int                // of the group that is being resolved
 	// conditions are those of the policy's services, each once.
 	conditions []condition
 }
 
-// maxCopied bounds how many addresses, subnets and ports are copied out of lists into other lists: 128 MB. A list that stands alone is not copied.
-const maxCopied = 4 << 20
+// What a policy comes to once it is written out is bounded: what is built of it, and what is said about it, grows with that.
+const (
+	maxCopied  = 1 << 20 // addresses, subnets, ports and vNICs that are copied out of lists into others; a list that stands alone is not copied
+	maxRanges  = 1 << 20 // ranges of ports and types in the services of all rules together
+	maxNesting = 64      // groups in groups
+)
 
 // join adds what a noun stands for to a list, of which it may be all.
 func join[S ~[]E, E any](l *loader, n *document.Node, list, more S) S {
@@ -64,7 +70,7 @@ func join[S ~[]E, E any](l *loader, n *document.Node, list, more S) S {
 	case l.copied <= maxCopied:
 		return append(list, more...)
 	case before <= maxCopied:
-		l.Fail(n, "put fewer lists into other lists", "the lists of addresses and ports are too long, once those in them are written out: at most %d in all", maxCopied)
+		l.Fail(n, "put fewer lists into other lists", "the lists of addresses and ports are too long, once those in them are written out: at most %d in all are taken", maxCopied)
 	}
 	return nil // the policy is refused
 }
@@ -203,6 +209,11 @@ func (l *loader) group(g *noun) {
 		return
 	}
 	g.state = resolving
+	if l.depth++; l.depth > maxNesting {
+		l.FailAt(g.line, g.col, "name the addresses in fewer steps", "group %s is a group in more than %d others", g.name, maxNesting)
+		return
+	}
+	defer func() { l.depth-- }()
 	var e ends
 	for _, m := range l.Items(g.value, "group "+g.name) {
 		w, ok := l.Word(m, "a member of group "+g.name)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,6 +28,12 @@ func (l *loader) rules(n *document.Node, section string) {
 			l.Fail(v, "choose another name", "rule %s is already at line %d", r.Name, first)
 		}
 		l.rulesAt[r.Name] = r.Line
+		if before := l.ranges; before <= maxRanges {
+			if l.ranges += r.writtenOut(); l.ranges > maxRanges {
+				l.Fail(v, "let fewer rules name services with so many ports, or write ranges of ports",
+					"up to this rule, the services of the rules have more than %d ranges of ports", maxRanges)
+			}
+		}
 		l.p.Rules = append(l.p.Rules, r)
 	}
 }
@@ -128,6 +135,15 @@ func (l *loader) serviceFor(w string) string {
 	return do
 }
 
+// writtenOut is how many ranges a rule's services have.
+func (r *Rule) writtenOut() int {
+	n := len(r.svc)
+	for i := range r.parts {
+		n += len(r.parts[i].svc) + len(r.parts[i].from)
+	}
+	return n
+}
+
 // appliedTo reads the guests whose vNICs a rule is for.
 func (l *loader) appliedTo(n *document.Node) (written []string, ports []frame.PortID) {
 	ports = []frame.PortID{}
@@ -137,21 +153,33 @@ func (l *loader) appliedTo(n *document.Node) (written []string, ports []frame.Po
 			continue
 		}
 		written = append(written, w)
-		switch {
+		switch list := l.portsOf(w); {
 		case strings.HasPrefix(w, "!"):
 			l.Fail(m, "name the guests that it is about; or negate an end, in from or to", "%q: a list of vNICs takes no !", w)
-		case l.vnics[w] != nil:
-			ports = append(ports, l.vnics[w]...)
-		case l.groups[w] != nil:
-			l.groups[w].used = true
-			ports = append(ports, l.owners(l.groups[w].addrs)...)
-		case l.inv[w] != nil && w != "any":
-			ports = append(ports, l.owners(l.inv[w])...)
+		case list != nil:
+			ports = join(l, m, ports, list)
 		default:
 			l.Fail(m, "name guests, segments, or groups of them", "%q has no vNICs", w)
 		}
 	}
-	return written, ports
+	slices.Sort(ports)
+	return written, slices.Compact(ports)
+}
+
+// portsOf lists the vNICs of a guest, or those that have an address in a segment or a group; nil for anything else.
+func (l *loader) portsOf(w string) []frame.PortID {
+	if list := l.vnics[w]; list != nil {
+		return list
+	}
+	set, is := l.inv[w]
+	if g := l.groups[w]; g != nil {
+		g.used, set, is = true, g.addrs, true
+	}
+	if !is || w == "any" {
+		return nil
+	}
+	l.vnics[w] = append([]frame.PortID{}, l.owners(set)...)
+	return l.vnics[w]
 }
 
 // owners lists the vNICs that have an address in a set.

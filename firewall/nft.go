@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"sluice/vnic/frame"
 )
@@ -19,7 +20,7 @@ type NFTOptions struct {
 // forwarded packets the verdicts that both insertion points give together: first the rules for from-guest of the vNIC that has the
 // source address, then those for to-guest of the vNIC that has the destination. State comes from conntrack.
 func (p *Policy) NFT(o NFTOptions) (string, error) {
-	w := &nftWriter{p: p, steer: o.Steer || o.Bridge}
+	w := &nftWriter{p: p, steer: o.Steer || o.Bridge, matches: map[matchKey]matchText{}}
 	if o.Comment != "" {
 		w.line("# %s", strings.Map(oneLine, o.Comment))
 	}
@@ -30,8 +31,14 @@ func (p *Policy) NFT(o NFTOptions) (string, error) {
 	if o.Bridge {
 		w.table("bridge", func() { w.stateless("-300") }, w.steered, w.unsteered)
 	}
+	if w.long {
+		return "", fmt.Errorf("in nftables the policy has more than %d MiB: let fewer rules name groups of many addresses, or services of many ports", maxNFT>>20)
+	}
 	return w.b.String(), nil
 }
+
+// maxNFT bounds what is rendered, in bytes: nftables writes a group out for each rule that names it.
+const maxNFT = 32 << 20
 
 // table writes a table with the rules of both directions, and the chains that ask them.
 func (w *nftWriter) table(family string, chains ...func()) {
@@ -54,13 +61,17 @@ func oneLine(r rune) rune {
 }
 
 type nftWriter struct {
-	p     *Policy
-	steer bool
-	b     strings.Builder
+	p       *Policy
+	steer   bool
+	matches map[matchKey]matchText // see match
+	long    bool                   // more than maxNFT: nothing is written any more
+	b       strings.Builder
 }
 
 func (w *nftWriter) line(format string, args ...any) {
-	fmt.Fprintf(&w.b, format+"\n", args...)
+	if w.long = w.long || w.b.Len() > maxNFT; !w.long {
+		fmt.Fprintf(&w.b, format+"\n", args...)
+	}
 }
 
 // forward is for packets that the appliance routes.
@@ -104,7 +115,7 @@ func (w *nftWriter) stateless(before string) {
 	w.line("\tchain stateless {")
 	w.line("\t\ttype filter hook prerouting priority %s; policy accept;", before)
 	for _, r := range w.p.Rules {
-		if r.Stateless {
+		if r.Stateless && !w.long {
 			r.ports = nil
 			w.rule(&r, FromGuest, func(match string, _ []string) { w.line("\t\t%snotrack accept comment %q", match, r.Name) })
 		}
@@ -168,7 +179,7 @@ func (w *nftWriter) points(chain string, dir Dir) {
 		}
 	}
 	for i := range w.p.Rules {
-		if r := &w.p.Rules[i]; r.dirs&(1<<dir) != 0 {
+		if r := &w.p.Rules[i]; r.dirs&(1<<dir) != 0 && !w.long {
 			w.rule(r, dir, func(match string, rejects []string) { w.verdict(match, rejects, r) })
 		}
 	}
@@ -181,8 +192,8 @@ func (w *nftWriter) rule(r *Rule, dir Dir, write func(match string, rejects []st
 	field, scope := w.scope(r, dir)
 	anywhere := r.from.isAny() && r.to.isAny() && scope.isAny()
 	for _, family := range families {
-		src, ok1 := family.match("saddr", r.from)
-		dst, ok2 := family.match("daddr", r.to)
+		src, ok1 := w.match(family, "saddr", r.from)
+		dst, ok2 := w.match(family, "daddr", r.to)
 		on, ok3 := family.match(field, scope)
 		if !ok1 || !ok2 || !ok3 {
 			continue
@@ -198,6 +209,30 @@ func (w *nftWriter) rule(r *Rule, dir Dir, write func(match string, rejects []st
 			return // without addresses, the first family's rules are for both
 		}
 	}
+}
+
+// match is the family's match, which is worded once for a group that several rules name.
+func (w *nftWriter) match(f nftFamily, field string, s addrSet) (text string, ok bool) {
+	k := matchKey{unsafe.SliceData(s), len(s), field, f.is4}
+	known, found := w.matches[k]
+	if !found {
+		known.text, known.ok = f.match(field, s)
+		w.matches[k] = known
+	}
+	return known.text, known.ok
+}
+
+// matchKey is a set, by where it is, and where a match of it stands.
+type matchKey struct {
+	at    *addrRange
+	n     int
+	field string
+	is4   bool
+}
+
+type matchText struct {
+	text string
+	ok   bool
 }
 
 // verdict writes one nft rule, or two where a reject is answered in two ways.

@@ -63,6 +63,9 @@ func (s svcSet) contains(n uint32) bool {
 }
 
 func (s svcSet) covers(t svcSet) bool {
+	if same(s, t) {
+		return true
+	}
 	for _, r := range t {
 		if !slices.ContainsFunc(s, func(c svcRange) bool { return c.lo <= r.lo && r.hi <= c.hi }) {
 			return false

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"runtime/debug"
 	"time"
 
 	"sluice/firewall"
@@ -68,8 +69,19 @@ func (s *Server) putPolicy(ctx context.Context, in *ask[PolicyText]) (vswitch.Po
 	return s.sw.SetPolicy(ctx, p)
 }
 
+// longPolicy is from how many bytes on what it took to read a policy is worth giving back to the machine at once.
+const longPolicy = 1 << 20
+
+// giveBack returns memory that only the reading of a long policy needed: the lab lives on for hours, and the machine has other labs.
+func giveBack(source string) {
+	if len(source) >= longPolicy {
+		go debug.FreeOSMemory()
+	}
+}
+
 // load reads a policy; whatever is wrong with it is bad input.
 func (s *Server) load(text PolicyText) (*firewall.Policy, error) {
+	defer giveBack(text.Source)
 	p, err := s.lab.LoadPolicy(text.File, []byte(text.Source))
 	if err != nil && len(faultsIn(err)) == 0 {
 		return nil, Errorf(BadInput, "%w", err)
