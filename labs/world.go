@@ -314,11 +314,7 @@ func (w *world) openNIC(r *resident, c Card) (vnic.NIC, error) {
 		return vnic.OpenPacket(deviceName(c))
 	}
 	n := w.nic(r, c)
-	o := vnic.HostOptions{MAC: c.MAC, MTU: n.MTU, NetNS: w.hostNS}
-	if len(n.Addrs) > 0 {
-		o.Address = n.Addrs[0]
-	}
-	return vnic.OpenHost(w.hostDeviceName(c), o)
+	return vnic.OpenHost(w.hostDeviceName(c), vnic.HostOptions{Addrs: n.Addrs, MAC: c.MAC, MTU: n.MTU, NetNS: w.hostNS})
 }
 
 // closeWait bounds how long guests may take to end.

@@ -19,10 +19,10 @@ import (
 
 // HostOptions says how the far end of a host port looks.
 type HostOptions struct {
-	Address netip.Prefix // of the device; the zero Prefix leaves it without
-	MAC     frame.MAC    // the zero MAC lets the kernel choose
-	MTU     int          // bytes of IP packet; 0 leaves the kernel's 1500
-	NetNS   *os.File     // where the device goes: an open /proc/PID/ns/net or /run/netns/NAME; nil leaves it here
+	Addrs []netip.Prefix // of the device, of either family
+	MAC   frame.MAC      // the zero MAC lets the kernel choose
+	MTU   int            // bytes of IP packet; 0 leaves the kernel's 1500
+	NetNS *os.File       // where the device goes: an open /proc/PID/ns/net or /run/netns/NAME; nil leaves it here
 }
 
 // host is a NIC whose far end is a kernel's own stack, by a TAP without virtio_net_hdr: the library that makes it cannot
@@ -136,10 +136,13 @@ func configureHost(name string, o HostOptions) error {
 			return fmt.Errorf("set MTU: %w", err)
 		}
 	}
-	if o.Address.IsValid() {
-		ip := &net.IPNet{IP: o.Address.Addr().AsSlice(), Mask: net.CIDRMask(o.Address.Bits(), o.Address.Addr().BitLen())}
-		if err := handle.AddrAdd(link, &netlink.Addr{IPNet: ip}); err != nil {
-			return fmt.Errorf("set address: %w", err)
+	for _, p := range o.Addrs {
+		a := &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
+		if p.Addr().Is6() {
+			a.Flags = unix.IFA_F_NODAD // a lab's addresses are its file's: to look for duplicates takes a second
+		}
+		if err := handle.AddrAdd(link, a); err != nil {
+			return fmt.Errorf("set address %s: %w", p, err)
 		}
 	}
 	return handle.LinkSetUp(link)

@@ -77,7 +77,7 @@ func vethPort(t *testing.T, name string, guest *os.File, addr string) NIC {
 
 func hostPort(t *testing.T, name string, guest *os.File, addr string) NIC {
 	t.Helper()
-	nic, err := OpenHost(name, HostOptions{Address: netip.MustParsePrefix(addr), MAC: macB, MTU: 1500, NetNS: guest})
+	nic, err := OpenHost(name, HostOptions{Addrs: []netip.Prefix{netip.MustParsePrefix(addr)}, MAC: macB, MTU: 1500, NetNS: guest})
 	must(t, err)
 	t.Cleanup(func() { nic.Close() })
 	return nic

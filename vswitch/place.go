@@ -209,9 +209,7 @@ func (c *change) prepare(ctx context.Context) (err error) {
 	if !c.to.NeedsAppliance() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, max(applianceAtMost, c.patience))
-	defer cancel()
-	if err := c.s.appliance.Ready(ctx); err != nil {
+	if err := c.ready(ctx); err != nil {
 		return fmt.Errorf("the appliance is not ready: %w", err)
 	}
 	if c.to.Tracks() {
@@ -219,10 +217,18 @@ func (c *change) prepare(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, applianceAtMost)
+	defer cancel()
 	if err := c.begin(ctx); err != nil || c.to != firewall.Push {
 		return err
 	}
 	return c.s.administer(ctx)
+}
+
+func (c *change) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, applianceAtMost)
+	defer cancel()
+	return c.s.appliance.Ready(ctx)
 }
 
 // begin begins a session where the new placement steers. A placement that is chosen again goes on with its own. Flows that are kept go on in

@@ -57,8 +57,6 @@ func (s *Switch) setPolicy(ctx context.Context, p *firewall.Policy) (PolicyResul
 	if err != nil {
 		return PolicyResult{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, applianceAtMost)
-	defer cancel()
 	old, oldPolicy := s.plan.Load().Program, s.policy
 	if s.told() {
 		if err := s.sendPolicy(ctx, p, s.generation+1, s.placement, s.kept.way()); err != nil {
@@ -106,17 +104,25 @@ func (s *Switch) sendPolicy(ctx context.Context, p *firewall.Policy, generation 
 	if err != nil {
 		return fmt.Errorf("render for the appliance: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, applianceAtMost+rulesAtMost(len(nft)))
+	defer cancel()
 	if err := s.appliance.SetPolicy(ctx, nft, generation); err != nil {
 		return fmt.Errorf("apply in the appliance: %w", err)
 	}
 	s.mu.Lock()
-	s.sent = generation
+	s.sent, s.sentBytes = generation, len(nft)
 	s.mu.Unlock()
 	return nil
 }
 
+// rulesAtMost is what a ruleset of so many bytes may take beyond what any takes: nft needs a few seconds for each MiB, and an emulated processor
+// many times as long.
+func rulesAtMost(bytes int) time.Duration { return time.Minute * time.Duration(bytes) / (1 << 20) }
+
 // cutDenied makes the appliance forget the flows that a policy denies.
 func (s *Switch) cutDenied(ctx context.Context, p *firewall.Policy) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, applianceAtMost)
+	defer cancel()
 	flows, err := s.appliance.Flows(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("read the appliance's flows: %w", err)

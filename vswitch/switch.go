@@ -67,6 +67,7 @@ type Switch struct {
 	since       time.Time // when the policy was put in force
 	generation  uint64
 	sent        uint64 // generation of the policy that the appliance has taken
+	sentBytes   int    // of its ruleset
 	placement   firewall.Placement
 	epoch       uint64
 	history     []Receipt

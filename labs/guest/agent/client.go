@@ -124,6 +124,11 @@ func (c *Client) call(ctx context.Context, name string, body any, each func(json
 		ctx, cancel = context.WithTimeout(ctx, callTimeout)
 		defer cancel()
 	}
+	return c.on(ctx, name, func(s io.ReadWriter) error { return exchange(s, name, body, each) })
+}
+
+// on does a call on a stream of its own.
+func (c *Client) on(ctx context.Context, name string, do func(io.ReadWriter) error) error {
 	s, err := c.Stream(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -131,7 +136,7 @@ func (c *Client) call(ctx context.Context, name string, body any, each func(json
 	defer s.Close()
 	stop := context.AfterFunc(ctx, func() { s.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err := exchange(s, name, body, each); err != nil {
+	if err := do(s); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -217,12 +222,6 @@ func (c *Client) Configure(ctx context.Context, cfg Config) error {
 // AddNeighbours adds neighbours beside those that are there.
 func (c *Client) AddNeighbours(ctx context.Context, n []appliance.Neighbour) error {
 	return c.call(ctx, callNeighbours, n, nil)
-}
-
-// ApplyNFT replaces the appliance's whole ruleset with script, atomically, and returns when it is in force. An error
-// means that nothing has changed, and holds nft's own words.
-func (c *Client) ApplyNFT(ctx context.Context, script string) error {
-	return c.call(ctx, callNFT, script, nil)
 }
 
 // Flows reads the appliance's conntrack.

@@ -98,7 +98,7 @@ func (g *guest) serveStream(s net.Conn) {
 		return
 	}
 	end := reply{End: true}
-	if err := g.do(req, func(v any) error { return writeBody(s, v) }); err != nil {
+	if err := g.do(req, r, func(v any) error { return writeBody(s, v) }); err != nil {
 		end.Error = err.Error()
 		end.Error = end.Error[:min(len(end.Error), maxError)]
 		end.Unsupported = errors.Is(err, errors.ErrUnsupported)
@@ -114,8 +114,8 @@ func writeBody(w io.Writer, v any) error {
 	return writeLine(w, reply{Body: b})
 }
 
-// do is every call that is one question; it answers through send.
-func (g *guest) do(req request, send func(any) error) error {
+// do is every call that is one question; it answers through send. rest is what follows the question.
+func (g *guest) do(req request, rest io.Reader, send func(any) error) error {
 	switch req.Call {
 	case callInfo:
 		return send(g.info())
@@ -124,7 +124,7 @@ func (g *guest) do(req request, send func(any) error) error {
 	case callNeighbours:
 		return with(req.Body, appliance.AddNeighbours)
 	case callNFT:
-		return with(req.Body, g.appliance.ApplyNFT)
+		return g.takeRuleset(rest, req.Body)
 	case callFlows:
 		return g.sendFlows(send)
 	case callPutFlows:
