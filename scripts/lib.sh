@@ -37,7 +37,9 @@ install() {
 	[ "$(id -u)" = 0 ] || { say "as root: apt-get install $*"; return 1; }
 	say "installing $*"
 	log=$(mktemp)
-	if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; } \
+	# On a new machine another apt may be at work; and a broken list of somebody's does not keep Debian's from being read.
+	if ! { apt-get -o DPkg::Lock::Timeout=300 update || :
+		DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@"; } \
 		>"$log" 2>&1 </dev/null; then
 		tail -n 20 "$log" >&2
 		say "apt-get could not install $*; its whole output is in $log"
