@@ -33,8 +33,9 @@ type fakeAppliance struct {
 	heard    *guest                      // what it is told of neighbours, where a test listens
 	judge    func(eth []byte) frame.Word // what the inspector says; nil passes everything
 	steer    vnic.NIC
-	returned func(*frame.Frame) // sees what is about to go back to the switch, outer headers and all, but for probes; may be nil
-	edition  *firewall.Edition  // on its desk
+	wire     func(frame.SegmentID, []byte) // a real router's, instead of route's own work; may be nil
+	returned func(*frame.Frame)            // sees what is about to go back to the switch, outer headers and all, but for probes; may be nil
+	edition  *firewall.Edition             // on its desk
 
 	failPut atomic.Bool                    // PutFlows says errFull
 	takes   func(firewall.FlowRecord) bool // which flows it can be told of; nil is all
@@ -68,8 +69,8 @@ func (r *rig) addAppliance() *fakeAppliance {
 	a.steer = r.addPort(vswitch.Port{ID: portSteer, Name: "fw/steer", MAC: frame.MAC{2, 1}, Service: true, Steer: true})
 	var running sync.WaitGroup
 	running.Go(a.serveSteered)
-	for _, nic := range a.nics {
-		running.Go(func() { a.route(nic) })
+	for seg, nic := range a.nics {
+		running.Go(func() { a.route(seg, nic) })
 	}
 	r.t.Cleanup(func() {
 		a.stalled.Store(false)
@@ -90,14 +91,17 @@ func (a *fakeAppliance) next(p *firewall.Policy) {
 }
 
 // route forwards what its policy allows, as the VM would.
-func (a *fakeAppliance) route(nic vnic.NIC) {
+func (a *fakeAppliance) route(seg frame.SegmentID, nic vnic.NIC) {
 	var b frame.Batch
 	for nic.ReadBatch(&b) == nil {
 		for i := range b.N {
 			f := &b.Frames[i]
 			var k frame.Key
 			a.standStill()
-			if a.hung.Load() || frame.Parse(f, &k) != frame.ReasonNone {
+			if r := frame.Parse(f, &k); a.wire != nil && k.Dst != switchOuter.Local {
+				a.wire(seg, f.Eth())
+				continue
+			} else if a.hung.Load() || r != frame.ReasonNone {
 				continue
 			}
 			if k.Dst == switchOuter.Local { // a probe

@@ -181,7 +181,7 @@ var changes = []change{
 	{"to nowhere", true, true, 0, nowhere},
 	{"to nowhere, ttl 1", true, true, 0, func(o *odd) { nowhere(o); o.ttl = 1 }},
 	{"to unspecified", true, true, 0, dst("0.0.0.0", "::")},
-	{"to link-local", true, true, 0, dst("169.254.7.7", "fe80::7")},
+	{"to link-local", true, true, 0, func(o *odd) { nowhere(o); dst("169.254.7.7", "fe80::7")(o) }},
 	{"to a reserved address", true, false, 0, func(o *odd) { nowhere(o); dst("240.0.0.7", "")(o) }},
 	{"tagged", true, true, 0, func(o *odd) { o.tag = []byte{0x81, 0, 0, 10} }},
 	{"tagged twice", true, true, 0, func(o *odd) { o.tag = []byte{0x88, 0xa8, 0, 10, 0x81, 0, 0, 20} }},

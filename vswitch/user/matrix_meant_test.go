@@ -36,7 +36,7 @@ var meantRows = []meantRow{
 	{"`reject` of what came from a broadcast address", ` source is the broadcast address$`, `^(reset|icmp)`, `^-$`, nil},
 	{"link-local addresses", ` (source is|to) link-local$`, ``, `^-$`, nil},
 	{"an echo request to all nodes by the gateway's MAC", `^v6 echo to all$`, `^echo-reply$`, `^-$`, nil},
-	{"fragments", `fragment| in two`, ``, ``, []firewall.Placement{firewall.Off, firewall.Fast, firewall.Push}},
+	{"fragments", `fragment| in two`, ``, ``, []firewall.Placement{firewall.Off, firewall.Fast, firewall.Push, firewall.Slow}},
 	{"fragments, and SYNs with data, in `inspect`", `fragment| in two|data in the SYN|as long as`, ``, ``, []firewall.Placement{firewall.Inspect}},
 	{"more than eight extension headers", ` behind nine$`, ``, `^-$`, nil},
 	{"an ICMP error that quotes less than 8 bytes, or another version of IP", ` error .*(four bytes of the inner packet|of the other version)$`, `^pass$`, `^-$`, nil},
@@ -46,7 +46,12 @@ var meantRows = []meantRow{
 }
 
 func (m *meantRow) is(d difference) bool {
-	match := func(pattern, s string) bool { return regexp.MustCompile(pattern).MatchString(s) }
+	match := func(pattern, s string) bool {
+		if s == "" {
+			s = "-"
+		}
+		return regexp.MustCompile(pattern).MatchString(s)
+	}
 	return match(m.names, d.name) && match(m.router, d.router) && match(m.engine, d.engine) &&
 		(len(m.only) == 0 || slices.Contains(m.only, d.placement))
 }
