@@ -235,10 +235,13 @@ func (p *Program) again(cx *Context, at Point, k *frame.Key, s *shard, e tracked
 	v.Flags |= flags
 	if v.Action == Pass {
 		if e.stamp != p.stamp {
-			if !cx.Dry {
+			if cx.Dry {
+				e.stamp = p.stamp // of the copy
+			} else {
 				cx.Flows.use(p)
+				cx.Flows.restamp(e, p.stamp, cx.Now)
 			}
-			e.stamp, e.points = p.stamp, [2]frame.PortID{}
+			e.points = [2]frame.PortID{}
 		}
 		e.points[at.Dir], e.rule = at.Port, v.Rule
 		return v
@@ -304,8 +307,15 @@ func (p *Program) begin(cx *Context, pt Point, k *frame.Key, s *shard, id *flowI
 	if p.enforce && !cx.Flows.within(p.policy.Limits, owner, cx.Now) {
 		return p.refuse(cx, pt, frame.ReasonFlows, "the vNIC has begun as many flows as the policy's limits allow")
 	}
+	limited := p.enforce && limitsSources(p.stamp)
+	if limited && !cx.Flows.sources.Load().begin(&k.Src, &p.policy.Limits.PerSource, cx.Now) {
+		return p.refuse(cx, pt, frame.ReasonFlows, "the source has begun as many flows as the policy's limits allow")
+	}
 	e := cx.Flows.insert(s, id, hash, owner, ms)
 	if e.flow == nil {
+		if limited {
+			cx.Flows.sources.Load().ended(&k.Src)
+		}
 		return p.refuse(cx, pt, frame.ReasonFlows, "the flow table, or the port's share of it, is full")
 	}
 	e.state = start

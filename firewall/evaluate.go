@@ -108,8 +108,11 @@ func (p *Policy) finish() {
 		p.actions[i] = p.Rules[i].Action
 	}
 	p.content = p.hash()
-	p.stamp = stampOf(p.content)
+	p.stamp = stampOf(p.content)<<1 | uint32(boolByte(p.Limits.PerSource != SourceLimits{}))
 	p.counters = make([]counter, len(p.Rules)+1)
+	for i := range p.Rules {
+		p.counters[i+1].log.rate = p.Rules[i].LogRate
+	}
 }
 
 // hash identifies what the policy decides, and the names that it gives for it.
@@ -125,6 +128,9 @@ func (p *Policy) hash() uint64 {
 		return n
 	}
 	fmt.Fprintf(h, "default %d rules %d excluded %v midstream %v liberal %v\n", p.Default, len(p.Rules), p.excluded, p.Midstream, p.Liberal)
+	if p.Limits.PerSource != (SourceLimits{}) {
+		fmt.Fprintln(h, "sources are limited") // so that flows are counted from when they are
+	}
 	var b []byte
 	for i := range p.Rules {
 		r := &p.Rules[i]

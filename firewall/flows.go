@@ -23,6 +23,7 @@ type Flows struct {
 	program atomic.Pointer[Program]
 	rates   []atomic.Int64 // by port: when its budget of new flows is whole again, in ns
 	shards  [shardCount]shard
+	sources atomic.Pointer[sources] // nil until a policy limits them
 	judged  judged
 	kept    kept
 
@@ -108,6 +109,9 @@ var noProgram = &Program{policy: &Policy{}, timeouts: &defaultTimeouts}
 // use says that a program lets flows in.
 func (f *Flows) use(p *Program) {
 	if f.program.Load() != p {
+		if limitsSources(p.stamp) && f.sources.Load() == nil {
+			f.sources.CompareAndSwap(nil, &sources{})
+		}
 		f.program.Store(p)
 	}
 }
@@ -205,6 +209,10 @@ func (f *Flows) insert(s *shard, id *flowID, hash uint64, owner frame.PortID, ms
 // remove takes a flow out of the table.
 func (f *Flows) remove(s *shard, e tracked) {
 	f.program.Load().policy.ended(e)
+	if limitsSources(e.stamp) {
+		first := e.flowID.first(e.swapped())
+		f.sources.Load().ended(&first.src)
+	}
 	hash := e.hash()
 	delete(f.judged[hash>>58], e.flowID)
 	delete(f.kept[hash>>58], e.flowID)

@@ -1,8 +1,10 @@
 package firewall
 
 import (
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"sluice/firewall/document"
@@ -13,6 +15,14 @@ import (
 type Limits struct {
 	Flows        int `json:"flows"`          // held at once
 	NewPerSecond int `json:"new_per_second"` // begun in a second; a tenth of it at once
+	// PerSource bounds what each source address may begin, whatever vNIC it is at.
+	PerSource SourceLimits `json:"per_source,omitzero"`
+}
+
+// SourceLimits bound what one source address may begin. 0 means that the policy sets no bound.
+type SourceLimits struct {
+	Flows        int `json:"flows"`
+	NewPerSecond int `json:"new_per_second"`
 }
 
 // timeoutNames are the states whose timeouts a policy may set. Those of udp are for ICMP and all other protocols too.
@@ -50,16 +60,32 @@ func (l *loader) timeouts(n *document.Node) {
 	l.p.timeouts = &t
 }
 
-// limits reads {flows: 1000, new-per-second: 100}.
+// limits reads {flows: 1000, new-per-second: 100, per-source: {flows: 50}}.
 func (l *loader) limits(n *document.Node) {
+	p := &l.p.Limits
 	for _, e := range l.Entries(n, "limits") {
 		switch e.Name {
 		case "flows":
-			l.p.Limits.Flows = l.count(e.Value, "flows", 1<<20)
+			p.Flows = l.count(e.Value, "flows", 1<<20)
 		case "new-per-second":
-			l.p.Limits.NewPerSecond = l.count(e.Value, "new-per-second", 1<<20)
+			p.NewPerSecond = l.count(e.Value, "new-per-second", 1<<20)
+		case "per-source":
+			l.perSource(e.Value, &p.PerSource)
 		default:
-			l.Unknown(e, "limits", "flows", "new-per-second")
+			l.Unknown(e, "limits", "flows", "new-per-second", "per-source")
+		}
+	}
+}
+
+func (l *loader) perSource(n *document.Node, p *SourceLimits) {
+	for _, e := range l.Entries(n, "per-source") {
+		switch e.Name {
+		case "flows":
+			p.Flows = l.count(e.Value, "flows", 1<<20)
+		case "new-per-second":
+			p.NewPerSecond = l.count(e.Value, "new-per-second", 1<<20)
+		default:
+			l.Unknown(e, "per-source", "flows", "new-per-second")
 		}
 	}
 }
@@ -129,4 +155,53 @@ func sortedKeys[V any](m map[string]V) []string {
 func (l *loader) yes(n *document.Node, what string) bool {
 	w, _ := l.OneOf(n, what, "true", "false")
 	return w == "true"
+}
+
+// logPrefix is what nft takes within quotes; maxPrefix leaves room for it in a line of the kernel's log, which cuts at 127.
+var logPrefix = regexp.MustCompile(`^[A-Za-z0-9_.:/=()+ -]{1,64}$`)
+
+// The bounds of a rule's rate; all rules together have 128 notes in a second (logRoom).
+const (
+	maxPerSecond = 100
+	maxPerLonger = 1000
+)
+
+// log reads true, false, or {prefix: web, rate: 5/second}.
+func (l *loader) log(n *document.Node, r *Rule) {
+	if n.Kind != document.Map {
+		r.Log = l.yes(n, "log")
+		return
+	}
+	r.Log = true
+	for _, e := range l.Entries(n, "log") {
+		w, ok := "", false
+		if e.Name == "prefix" || e.Name == "rate" {
+			w, ok = l.Word(e.Value, e.Name)
+		}
+		switch {
+		case e.Name == "prefix" && ok && !logPrefix.MatchString(w):
+			l.Fail(e.Value, "use letters, digits, blanks and _.:/=()+-, at most 64 of them", "%q cannot be a log's prefix", w)
+		case e.Name == "prefix":
+			r.LogPrefix = w
+		case e.Name == "rate" && ok:
+			r.LogRate = l.logRate(e.Value, w)
+		case e.Name == "rate":
+		default:
+			l.Unknown(e, "log", "prefix", "rate")
+		}
+	}
+}
+
+func (l *loader) logRate(n *document.Node, w string) (r LogRate) {
+	notes, per, _ := strings.Cut(w, "/")
+	v, err := strconv.Atoi(notes)
+	most := maxPerLonger
+	if per == "second" {
+		most = maxPerSecond
+	}
+	if err != nil || v < 1 || v > most || logUnits[per] == 0 {
+		l.Fail(n, "write for example 5/second, 30/minute or 10/hour; at most 100 a second, or 1000 a minute or an hour", "%q is no rate", w)
+		return r
+	}
+	return LogRate{v, per}
 }

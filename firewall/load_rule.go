@@ -65,7 +65,7 @@ func (l *loader) rule(n *document.Node) Rule {
 		case "stateless":
 			r.Stateless = l.yes(e.Value, "stateless")
 		case "log":
-			r.Log = l.yes(e.Value, "log")
+			l.log(e.Value, &r)
 		default:
 			l.Unknown(e, "a rule", ruleKeys...)
 		}

@@ -38,14 +38,24 @@ type Note struct {
 	At         int64 // as Context.Now
 	Point      Point
 	Rule       string
+	Prefix     string // what the rule wants before its notes
 	Action     RuleAction
 	Src, Dst   frame.Addr
 	Service    uint32 // what the rule saw of ports and types
 	Suppressed uint64 // notes of the rule that were not taken since the last one that was
 }
 
+// LogRate is how many notes of a rule are taken in a time, and as many at once.
+type LogRate struct {
+	Notes int    `json:"notes"`
+	Per   string `json:"per"` // second, minute or hour
+}
+
+var logUnits = map[string]time.Duration{"second": time.Second, "minute": time.Minute, "hour": time.Hour}
+
 // limiter holds one rule to its rate.
 type limiter struct {
+	rate       LogRate
 	whole      atomic.Int64 // when the budget is whole again, as Context.Now
 	suppressed atomic.Uint64
 }
@@ -73,7 +83,11 @@ func (l *Log) take(n Note, by *limiter) {
 
 // allows says whether one more note is within the rule's rate, and counts it.
 func (m *limiter) allows(now int64) bool {
-	const each, burst = int64(time.Second) / logPerSecond, int64(time.Second)
+	each, burst := int64(time.Second)/logPerSecond, int64(time.Second)
+	if m.rate.Notes > 0 {
+		burst = int64(logUnits[m.rate.Per])
+		each = burst / int64(m.rate.Notes)
+	}
 	for {
 		whole := m.whole.Load()
 		next := max(whole, now) + each
@@ -138,8 +152,11 @@ func (n Note) Flow() Tuple {
 
 // LogAttrs is a note for a structured log. port is the name of its port.
 func (n Note) LogAttrs(port string) []slog.Attr {
-	return []slog.Attr{
-		slog.String("rule", n.Rule), slog.String("action", n.Action.String()),
-		slog.String("point", port+"/"+n.Point.Dir.String()), slog.String("flow", n.Flow().String()), slog.Uint64("suppressed", n.Suppressed),
+	var out []slog.Attr
+	if n.Prefix != "" {
+		out = append(out, slog.String("prefix", n.Prefix))
 	}
+	return append(out,
+		slog.String("rule", n.Rule), slog.String("action", n.Action.String()),
+		slog.String("point", port+"/"+n.Point.Dir.String()), slog.String("flow", n.Flow().String()), slog.Uint64("suppressed", n.Suppressed))
 }

@@ -121,3 +121,28 @@ func TestLogManyWriters(t *testing.T) {
 		t.Errorf("%d read and %d lost of %d", got, lost.Load(), writers*each)
 	}
 }
+
+// TestLogPrefixAndRate: a rule may say what stands before its notes, and how many are taken; nft has both in a rule of its own, so that what
+// is over the rate meets the verdict all the same.
+func TestLogPrefixAndRate(t *testing.T) {
+	p := mustLoad(t, strings.Replace(logged, "log: true", "log: {prefix: \"no way:\", rate: 3/minute}", 1))
+	w := newWorld(t, mustCompile(t, p, Fast))
+	w.cx.Log = NewLog()
+	for range 100 {
+		w.send("client > server tcp 1 81 S")
+	}
+	n := 0
+	w.cx.Log.Drain(func(note Note) {
+		n++
+		if a := note.LogAttrs("client"); a[0].Key != "prefix" || a[0].Value.String() != "no way:" {
+			t.Errorf("%v", a)
+		}
+	})
+	if n != 3 {
+		t.Errorf("%d notes, want 3", n)
+	}
+	s, err := p.NFT(NFTOptions{})
+	if err != nil || !strings.Contains(s, "limit rate 3/minute burst 3 packets log prefix \"no way: \" \n\t\tmeta l4proto tcp counter reject") {
+		t.Errorf("%v\n%s", err, s)
+	}
+}

@@ -239,7 +239,15 @@ type matchText struct {
 func (w *nftWriter) verdict(match string, rejects []string, r *Rule) {
 	note := ""
 	if r.Log {
-		note = fmt.Sprintf("log prefix \"sluice %s %s \" ", r.Action, r.Name)
+		prefix := fmt.Sprintf("sluice %s %s", r.Action, r.Name)
+		if r.LogPrefix != "" {
+			prefix = r.LogPrefix
+		}
+		note = fmt.Sprintf("log prefix %q ", prefix+" ")
+	}
+	if r.LogRate.Notes > 0 { // a rule of its own: what is over the rate must meet the verdict, too
+		w.line("\t\t%slimit rate %d/%s burst %d packets %s", match, r.LogRate.Notes, r.LogRate.Per, r.LogRate.Notes, note)
+		note = ""
 	}
 	switch r.Action {
 	case RuleAllow:

@@ -78,6 +78,8 @@ type Rule struct {
 	Action    RuleAction `json:"action"`
 	Stateless bool       `json:"stateless,omitempty"` // makes no flow: each packet is asked about, and replies need a rule of their own
 	Log       bool       `json:"log,omitempty"`
+	LogPrefix string     `json:"log_prefix,omitempty"`
+	LogRate   LogRate    `json:"log_rate,omitzero"` // the zero value is logPerSecond
 	Section   string     `json:"section,omitempty"`
 	Line      int        `json:"line"` // in the policy's file
 	Col       int        `json:"col"`

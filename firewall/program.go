@@ -135,7 +135,8 @@ func (p *Program) evaluate(cx *Context, at Point, src, dst *frame.Addr, service,
 	if rule > 0 && p.policy.Rules[rule-1].Log {
 		v.Flags |= VerdictLog
 		if cx.Log != nil && !cx.Dry {
-			n := Note{At: cx.Now, Point: at, Rule: p.policy.Rules[rule-1].Name, Action: action, Src: *src, Dst: *dst, Service: service}
+			r := &p.policy.Rules[rule-1]
+			n := Note{At: cx.Now, Point: at, Rule: r.Name, Prefix: r.LogPrefix, Action: action, Src: *src, Dst: *dst, Service: service}
 			cx.Log.take(n, &p.policy.counters[rule].log)
 		}
 	}

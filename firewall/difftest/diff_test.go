@@ -105,8 +105,8 @@ func reasoned(s sent, nft, engine outcome) bool {
 	if s.rest != nil && k.Proto == frame.ProtoICMPv6 && (t >= housekeeping && t <= 137 || t == 143) {
 		return engine == dropped && nft != dropped
 	}
-	if k.Proto == 89 || k.Proto == 112 || k.Proto == 2 {
-		return engine == rejected && nft == dropped
+	if (k.Proto == 89 || k.Proto == 112 || k.Proto == 2) && engine == rejected && nft == dropped {
+		return true
 	}
 	return s.alone() && s.excluded && engine == passed && nft == dropped
 }

@@ -23,7 +23,7 @@ direction   out is asked where the flow leaves its guest, in where it reaches th
 applied-to  at whose vNICs the rule is asked   (at all)
 action      allow, drop (silence) or reject (an answer that says no)
 stateless   true: remember no flow, so answers need rules of their own; such rules come first   (false)
-log         true: each decision is an event   (false)
+log         true: each decision is an event; or {prefix: "guess:", rate: 5/minute}   (false)
 
 The policy   says
 default      allow, drop or reject; must be there
@@ -37,7 +37,7 @@ exclude      guests that the policy is not for
 timeouts     after how much silence a flow is forgotten, as in {udp-multiple: 10s}. udp-first: one packet so far, udp-single: several,
              all from one side, udp-multiple: from both sides (all three also for ICMP); tcp-first: a SYN so far, tcp-open: and its
              answer, tcp-established, tcp-closing: a FIN, tcp-fin-wait: one from each side, tcp-closed: a reset
-limits       of each vNIC: {flows: 1000, new-per-second: 100}
+limits       of each vNIC: {flows: 1000, new-per-second: 100}; per-source: {flows: 50} is of each source address
 midstream    true: a TCP flow may begin with an ACK   (false)
 tcp-windows  strict, or liberal: also what lies outside of its flow's windows   (strict)
 fail         closed or open: what passes while the appliance fails; or for each of absent, hung, backlogged, table-full   (closed)
