@@ -45,7 +45,7 @@ func TestReadme(t *testing.T) {
 		switch {
 		case line == "sluice billing check .": // nothing is answered yet
 			fmt.Fprintf(&script, "exits 1 %s\nstdout FAIL\n", line)
-		case strings.HasPrefix(line, "sluice "), strings.HasPrefix(line, "cp "):
+		case strings.HasPrefix(line, "sluice billing "), strings.HasPrefix(line, "cp "):
 			fmt.Fprintf(&script, "exec %s\n", line)
 		default:
 			continue

@@ -87,6 +87,11 @@ func gather(folder string, students []string, of *labs.Lab) ([]handed, error) {
 	case of != nil:
 		names = map[string]bool{of.Name: true}
 	case len(names) == 0:
+		for _, h := range all {
+			if h.fault != nil {
+				return nil, control.Errorf(control.BadInput, "%s: %w", h.student, h.fault)
+			}
+		}
 		return nil, control.Errorf(control.BadInput, "submissions of which lab? None of them says (sluice lab submit makes them say it), and %s is no lab's name: "+
 			"sluice lab grade %s --of LAB", folder, folder)
 	}
