@@ -14,7 +14,7 @@ import (
 func Commands(judges Judges) []*cobra.Command {
 	return []*cobra.Command{
 		checkCommand(judges), gradeCommand(judges), resetCommand(), answerCommand(), startCommand(), submitCommand(judges), hintCommand(),
-		readmeCommand(), graphCommand(), lintCommand(),
+		readmeCommand(), graphCommand(), lintCommand(judges), initCommand(), testCommand(judges),
 	}
 }
 

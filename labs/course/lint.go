@@ -3,6 +3,8 @@ package course
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,7 +14,7 @@ import (
 	"sluice/vswitch/control"
 )
 
-func lintCommand() *cobra.Command {
+func lintCommand(judges Judges) *cobra.Command {
 	return &cobra.Command{
 		Use:   "lint LAB",
 		Short: "Check a lab's files, and look for tasks that prove nothing",
@@ -30,14 +32,22 @@ Then look for checks that are allowed, but prove nothing; a finding ends with 1.
 				return err
 			}
 			for _, folder := range l.Overlays() {
-				if _, err := labs.LoadWork(args[0], labs.Work{Folder: folder}); err != nil {
+				work, err := labs.LoadWork(args[0], labs.Work{Folder: folder})
+				if err == nil && judges[labs.BuiltinName(l.Ref)] == nil {
+					_, err = work.Answers()
+				}
+				if err != nil {
 					return control.Errorf(control.BadInput, "overlay %s: %w", folder, err)
 				}
 			}
-			faults := check.Lint(l.Tasks)
+			faults := append(check.Lint(l.Tasks), lintLab(l, judges[labs.BuiltinName(l.Ref)] == nil)...)
 			err = out.Print(faults, func(w io.Writer) {
 				for _, f := range faults {
-					fmt.Fprintf(w, "%s:%d: task %s: %s\n", l.File, f.Line, f.Task, f.Text)
+					place := fmt.Sprintf("%s:%d: task %s", l.File, f.Line, f.Task)
+					if f.Line == 0 {
+						place = l.File
+					}
+					fmt.Fprintf(w, "%s: %s\n", place, f.Text)
 				}
 				fmt.Fprintf(w, "%s: %d tasks, %d findings\n", l.File, len(l.Tasks), len(faults))
 			})
@@ -47,4 +57,40 @@ Then look for checks that are allowed, but prove nothing; a finding ends with 1.
 			return err
 		},
 	}
+}
+
+// served are the ports at which a service of a guest answers over TCP.
+var served = map[string][]uint16{"echo": {23, 7777}, "http": {80}, "iperf3": {5201}}
+
+// lintLab looks for what is wrong with a lab beside what its checks prove: its name, ports that nobody serves, promises of wrong-*.
+func lintLab(l *labs.Lab, ownTasks bool) (out []check.Fault) {
+	if labs.BuiltinName(l.Name) != "" && labs.BuiltinName(l.Ref) == "" {
+		out = append(out, check.Fault{Text: fmt.Sprintf("a built-in lab is called %s, and commands would mean that one: choose another name", l.Name)})
+	}
+	for _, t := range l.Tasks {
+		for _, c := range t.Checks {
+			if r, ok := c.Kind.(*check.Reach); ok && r.Proto == "tcp" && r.To.Guest && r.Expect == check.Open && !serves(l, r.To.Name, r.Port) {
+				out = append(out, check.Fault{Task: t.ID, Line: c.Line, Text: fmt.Sprintf("%s: no service of %s answers there; see services", r, r.To.Name)})
+			}
+		}
+	}
+	for _, folder := range l.Overlays() {
+		if !strings.HasPrefix(folder, "wrong-") {
+			continue
+		}
+		p, _, fault := promiseOf(l, folder)
+		if known := func(t check.Task) bool { return t.ID == p.Task }; fault == "" && ownTasks && !slices.ContainsFunc(l.Tasks, known) {
+			fault = fmt.Sprintf("expect.yaml: the lab has no task %q", p.Task)
+		}
+		if fault != "" {
+			out = append(out, check.Fault{Text: folder + ": " + fault})
+		}
+	}
+	return out
+}
+
+// serves says whether a guest has a service that answers at a TCP port.
+func serves(l *labs.Lab, guest string, port uint16) bool {
+	i := slices.IndexFunc(l.Guests, func(g labs.Guest) bool { return g.Name == guest })
+	return i >= 0 && slices.ContainsFunc(l.Guests[i].Services, func(s string) bool { return slices.Contains(served[s], port) })
 }

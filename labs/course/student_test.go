@@ -32,7 +32,7 @@ func TestNextHint(t *testing.T) {
 		{"the cheaper one first", []check.Hint{dear, {Text: "cheap", Cost: 1}}, 0, nil, false, "cheap:1 dear:2", "no more"},
 		{"what a check has shown", []check.Hint{shown, dear}, 0, nil, false, "dear:2", "no more"},
 	} {
-		p := &progress{Shown: map[string][]int{},Tries: map[string]int{"a": c.tries}, Facts: map[string][]string{"a": c.facts}, Passed: map[string]bool{"a": c.passed}, Bought: map[string][]int{}}
+		p := &progress{Shown: map[string][]int{}, Tries: map[string]int{"a": c.tries}, Facts: map[string][]string{"a": c.facts}, Passed: map[string]bool{"a": c.passed}, Bought: map[string][]int{}}
 		var got []string
 		for {
 			if len(c.hints) > 0 && c.hints[0] == shown {
