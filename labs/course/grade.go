@@ -217,6 +217,13 @@ func (g *grading) all(ctx context.Context, list []handed) ([]mark, error) {
 			marks[i], failed = g.one(ctx, list[i])
 		}
 	}
+	for i := range marks { // what a lab is worth that is judged by others, its other rows know
+		for _, m := range marks {
+			if m.Lab == marks[i].Lab {
+				marks[i].Of = max(marks[i].Of, m.Of)
+			}
+		}
+	}
 	return marks, cmp.Or(failed, context.Cause(ctx))
 }
 
@@ -304,7 +311,10 @@ func (m mark) words() string {
 
 // faults are the tasks that have not passed, and why the first has not.
 func (m mark) faults() (failed []string, why string) {
-	why, _, _ = strings.Cut(m.Error, "\n")
+	lines := strings.Split(m.Error, "\n")
+	if why = lines[0]; len(lines) > 1 {
+		why += "; " + strings.TrimSpace(lines[len(lines)-1]) // what to do stands last
+	}
 	for _, r := range m.Results {
 		if !r.Passed {
 			failed = append(failed, r.ID)

@@ -107,7 +107,7 @@ func TestMarksCSV(t *testing.T) {
 		{"student", "points", "of", "b", "a", "reason", "evidence", "lab", "hints", "drawn-for", "remarks"},
 		{"'=1+1", "3", "5", "2", "1", "no, \"not\" so\ufffdat all", "e/1", "one", "1", "'-x", "drawn for -x"},
 		{"cat", "undecided", "5", "0", "undecided", "", "", "one", "0", "", ""},
-		{"bob", "0", "5", "0", "0", "'@first", "'-e", "one", "0", "", ""},
+		{"bob", "0", "5", "0", "0", "'@first; second", "'-e", "one", "0", "", ""},
 	}
 	if err != nil || len(rows) != len(want) {
 		t.Fatalf("%v: %q", err, rows)
