@@ -111,12 +111,15 @@ func reasoned(s sent, nft, engine outcome) bool {
 	return s.alone() && s.excluded && engine == passed && nft == dropped
 }
 
-// answerOf tells by a number how a segment without ACK would be reset; 0 is that it would not. A reset does not say which of two alike it
+// answerOf tells by a number how a segment would be reset; 0 is that it would not. A reset does not say which of two alike it
 // answers, so a burst has one.
 func answerOf(s sent) uint64 {
 	var k frame.Key
-	if frame.Parse(frame.From(s.whole), &k) != frame.ReasonNone || k.Proto != frame.ProtoTCP || k.TCPFlags&(frame.TCPAck|frame.TCPRst) != 0 {
+	if frame.Parse(frame.From(s.whole), &k) != frame.ReasonNone || k.Proto != frame.ProtoTCP || k.TCPFlags&frame.TCPRst != 0 {
 		return 0
+	}
+	if k.TCPFlags&frame.TCPAck != 0 { // the reset is where the other side was said to be
+		return k.Hash() ^ uint64(k.Ack)<<20 | 1<<63
 	}
 	return k.Hash() ^ uint64(k.Seq+k.PayloadLen+uint32(k.TCPFlags&frame.TCPFin)+uint32(k.TCPFlags&frame.TCPSyn)/frame.TCPSyn)<<20
 }
