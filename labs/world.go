@@ -213,7 +213,7 @@ func (w *world) spec(r *resident) (s guest.Spec, err error) {
 	return s, nil
 }
 
-// nic describes a vNIC for its guest. The first one has the default routes; the appliance needs none.
+// nic describes a vNIC for its guest. Each has its segment's gateways, of which the first one's come first; the appliance needs none.
 func (w *world) nic(r *resident, c Card) guest.NIC {
 	if c.Steer() {
 		net := netip.PrefixFrom(firewall.SteerAppliance, firewall.SteerNet.Bits())
@@ -224,7 +224,7 @@ func (w *world) nic(r *resident, c Card) guest.NIC {
 	for _, a := range c.Addrs {
 		n.Addrs = append(n.Addrs, netip.PrefixFrom(a, seg.subnetOf(a).Bits()))
 	}
-	if c.Index == 0 && !r.appliance {
+	if !r.appliance {
 		n.Gateways = seg.Gateways()
 	}
 	return n

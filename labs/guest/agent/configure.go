@@ -31,6 +31,7 @@ func (g *guest) configure(cfg Config) error {
 		{"load modules", func() error { return g.loadModules(cfg) }},
 		{"set sysctls", func() error { return setSysctls(cfg.Sysctls) }},
 		{"set up the NICs", func() error { return setNICs(cfg.NICs) }},
+		{"set up the legs", func() error { return g.setLegs(cfg) }},
 		{"forward", func() error { return g.forward(cfg.Appliance) }},
 		{"set neighbours", func() error { return appliance.AddNeighbours(cfg.Neighbours) }},
 		{"start services", func() error { return g.services.start(cfg.Services) }},
@@ -64,6 +65,14 @@ func (g *guest) forward(yes bool) error {
 		return nil
 	}
 	return appliance.Prepare()
+}
+
+// setLegs leaves the appliance alone: it is a router, and has one table.
+func (g *guest) setLegs(cfg Config) error {
+	if cfg.Appliance {
+		return nil
+	}
+	return setLegs(cfg.NICs)
 }
 
 func (g *guest) setNames(cfg Config) error {
@@ -102,8 +111,8 @@ func setNICs(nics []NIC) error {
 	if err := linkUp("lo"); err != nil {
 		return err
 	}
-	for _, n := range nics {
-		if err := setNIC(n); err != nil {
+	for i, n := range nics {
+		if err := setNIC(n, i); err != nil {
 			return fmt.Errorf("%s: %w", n.Name, err)
 		}
 	}
@@ -118,7 +127,8 @@ func linkUp(name string) error {
 	return netlink.LinkSetUp(l)
 }
 
-func setNIC(n NIC) error {
+// setNIC sets up a card. The first one's gateways are those of a packet whose sender has not chosen an address yet.
+func setNIC(n NIC, place int) error {
 	l, err := findNIC(n)
 	if err != nil {
 		return err
@@ -150,21 +160,11 @@ func setNIC(n NIC) error {
 			return fmt.Errorf("add address %s: %w", p, err)
 		}
 	}
-	return addGateways(l, n)
-}
-
-func addGateways(l netlink.Link, n NIC) error {
-	for _, gw := range n.Gateways {
-		all := &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}
-		if gw.Is6() {
-			all = &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
-		}
-		r := &netlink.Route{LinkIndex: l.Attrs().Index, Dst: all, Gw: gw.AsSlice()}
-		if err := netlink.RouteReplace(r); err != nil {
-			return fmt.Errorf("add gateway %s: %w", gw, err)
-		}
+	metric := 0 // the kernel's default
+	if place > 0 {
+		metric = laterMetric + place
 	}
-	return nil
+	return addGateways(l, n.Gateways, 0, metric)
 }
 
 // findNIC finds the card by its MAC, else by its name, and gives it what it lacks of the two.
