@@ -116,7 +116,7 @@ func (p *packet) Name() string            { return p.name }
 func (p *packet) Offloads() frame.Offload { return frame.OffloadAll }
 
 // Drops is how many frames the guest sent that ring or socket could not hold, or that cannot be taken: longer than any
-// frame may be, with a VLAN tag, or of a kind of GSO that a virtio_net_hdr cannot say.
+// frame may be, or of a kind of GSO that a virtio_net_hdr cannot say.
 func (p *packet) Drops() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()

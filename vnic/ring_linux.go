@@ -1,6 +1,7 @@
 package vnic
 
 import (
+	"encoding/binary"
 	"fmt"
 	"sync/atomic"
 	"unsafe"
@@ -158,15 +159,35 @@ func (r *receiver) take(fd int, b *frame.Batch) (lost int) {
 	return lost
 }
 
-// frame is the frame in a slot. A frame with a VLAN tag is not taken: the kernel has taken the tag off, and without it
-// the frame would be another.
+// frame is the frame in a slot.
 func (r *receiver) frame(fd int, h *unix.Tpacket2Hdr, slot []byte) (f frame.Frame, ok bool) {
 	if h.Status&unix.TP_STATUS_COPY != 0 {
 		f, ok = r.long.read(fd) // even where it is not taken: the next slot's frame is behind it
 	} else if h.Snaplen == h.Len {
 		f, ok = frame.Frame{Buf: slot[int(h.Mac)-frame.Headroom:], Off: frame.Headroom, Len: int(h.Len)}, true
 	}
-	return f, ok && h.Status&unix.TP_STATUS_VLAN_VALID == 0
+	if ok && h.Status&unix.TP_STATUS_VLAN_VALID != 0 {
+		f, ok = tagged(f, h)
+	}
+	return f, ok
+}
+
+// tagged puts back the VLAN tag that the kernel has taken off a frame: without it the frame would be another.
+func tagged(f frame.Frame, h *unix.Tpacket2Hdr) (frame.Frame, bool) {
+	const macs, tag = 12, 4
+	if f.Len < macs || f.Len+tag > frame.MaxLen {
+		return f, false
+	}
+	proto := uint16(frame.EtherVLAN)
+	if h.Status&unix.TP_STATUS_VLAN_TPID_VALID != 0 {
+		proto = h.Vlan_tpid
+	}
+	from := f.Off - frame.VnetLen
+	copy(f.Buf[from-tag:], f.Buf[from:f.Off+macs])
+	f.Off, f.Len = f.Off-tag, f.Len+tag
+	binary.BigEndian.PutUint16(f.Buf[f.Off+macs:], proto)
+	binary.BigEndian.PutUint16(f.Buf[f.Off+macs+2:], h.Vlan_tci)
+	return f, true
 }
 
 func (r *receiver) close() {

@@ -32,6 +32,9 @@ const (
 	EtherIPv4 = 0x0800
 	EtherARP  = 0x0806
 	EtherIPv6 = 0x86dd
+	EtherVLAN = 0x8100 // IEEE 802.1Q, and two for an outer tag of 802.1ad
+
+	etherService, etherOldService = 0x88a8, 0x9100
 
 	ProtoICMP   = 1
 	ProtoTCP    = 6

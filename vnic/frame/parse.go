@@ -28,6 +28,8 @@ func Parse(f *Frame, k *Key) Reason {
 		r = parseIPv6(b, k)
 	case EtherARP:
 		r = parseARP(b, k)
+	case EtherVLAN, etherService, etherOldService:
+		return ReasonVLAN // what is behind it nobody would have looked at, and a kernel takes VLAN 0 for none
 	}
 	if r != ReasonNone {
 		return r

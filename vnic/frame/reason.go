@@ -15,6 +15,7 @@ const (
 	ReasonBadAddress // an address that nobody can have: a source that is multicast or unspecified, loopback, the gateway's as a source
 	ReasonFragment   // a fragment that is not taken
 	ReasonChecksum   // bad-checksum: of the IPv4 header; or of TCP, UDP or ICMP, where it would begin a flow
+	ReasonVLAN       // vlan: a tag before the EtherType, of whatever VLAN: vNICs have none
 	ReasonOptions    // ip-options: a source route, malformed options, or such as forbid that they be passed over
 
 	// What the switch says.
@@ -58,7 +59,7 @@ const Reasons = int(reasonCount)
 
 var reasonNames = [Reasons]string{
 	"none",
-	"short", "bad-offset", "bad-vnet", "bad-address", "fragment", "bad-checksum", "ip-options",
+	"short", "bad-offset", "bad-vnet", "bad-address", "fragment", "bad-checksum", "vlan", "ip-options",
 	"no-port", "not-service", "not-steered", "probe", "replayed", "same-port", "no-output", "own-gateway", "ttl", "no-route", "no-neighbour",
 	"learn-limit", "reserved",
 	"rule", "reject", "default", "state-mismatch", "window", "state-limit", "spoofguard", "revoked", "inspected", "failed",
