@@ -50,6 +50,9 @@ func (s *submission) settle() error {
 // unsaid is for a submission without a cover sheet to a lab whose parameters are drawn: as whoever grades has said, or it is refused. To
 // guess would cost right work its points.
 func (s *submission) unsaid() error {
+	if worksIn(s.work.Folder) == nil {
+		return nil // there is nothing at all, which is told where it is read
+	}
 	switch s.drawnBy {
 	case drawnByFolder:
 		s.work.Student = s.graded
