@@ -128,7 +128,12 @@ func (t *tracer) build(r TraceRequest, src, dst end) *frame.Frame {
 	f := frame.New(frame.MinLen + l3 + l4)
 	b := f.Eth()
 	to := t.plan.Segments[src.segment].GatewayMAC
-	if dst.segment == src.segment && dst.port != 0 {
+	switch {
+	case isGroup(dst.addr):
+		to = groupMAC(dst.addr)
+	case t.plan.aside(src.segment, dst.addr):
+		to = broadcast
+	case dst.segment == src.segment && dst.port != 0:
 		to = dst.mac
 	}
 	frame.PutEth(b, to, src.mac, etherType)
@@ -140,6 +145,17 @@ func (t *tracer) build(r TraceRequest, src, dst end) *frame.Frame {
 	}
 	frame.SetL4Checksum(b[frame.MinLen+l3:], src.addr, dst.addr, proto)
 	return f
+}
+
+// groupMAC is the MAC that a group's packets are sent to (RFC 1112 6.4, RFC 2464 7).
+func groupMAC(a frame.Addr) frame.MAC {
+	switch {
+	case !isIPv4(&a):
+		return frame.MAC{0x33, 0x33, a[12], a[13], a[14], a[15]}
+	case a[12] == 255:
+		return broadcast
+	}
+	return frame.MAC{1, 0, 0x5e, a[13] & 0x7f, a[14], a[15]}
 }
 
 // putL4 writes the header of the first packet of a flow, and returns its protocol.
