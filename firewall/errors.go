@@ -7,3 +7,6 @@ type Error = document.Error
 
 // ErrorList is everything wrong in one file, in the order of its lines.
 type ErrorList = document.Errors
+
+// Suggest gives the one of the known words that was probably meant; empty where none is near.
+func Suggest(written string, known []string) string { return document.Suggest(written, known) }

@@ -45,6 +45,8 @@ func deployCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.Name, "name", "", "another name than the lab's own, to run it twice")
 	cmd.Flags().StringVar(&o.Work.Student, "student", "", "whose version of the lab: its parameters are drawn by this name")
 	cmd.Flags().StringVar(&o.Placement, "placement", "", "where the policy is enforced at first, instead of what the lab says")
+	cli.CompleteFlag(cmd, "guests", KindAuto, KindQEMU, KindNetns)
+	cli.CompleteFlag(cmd, "placement", placementWords...)
 	return cmd
 }
 

@@ -24,6 +24,8 @@ const (
 	maxServices = 8 // of one guest
 )
 
+var placementWords = []string{"off", "fast", "slow", "tunnel", "push", "inspect"}
+
 // labFile is the name of the file that makes a folder a lab.
 const labFile = "lab.yaml"
 
@@ -195,7 +197,7 @@ func (l *labReader) placement(n *document.Node) {
 
 // didYouMean is the remedy for a placement that there is not.
 func didYouMean(written string) string {
-	if s := document.Suggest(written, []string{"off", "fast", "slow", "tunnel", "push", "inspect"}); s != "" {
+	if s := document.Suggest(written, placementWords); s != "" {
 		return "did you mean " + s + "?"
 	}
 	return ""

@@ -3,6 +3,7 @@ package labs
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,6 +73,10 @@ func (r *reader) name(n *document.Node, what string) string {
 
 // topologyName reads the name of a guest or of a segment. It may be as they stand on diagrams: R1, srv_1.
 func (r *reader) topologyName(n *document.Node, what string) string {
+	if n.Is(document.Word) && slices.Contains(commandWords, strings.ToLower(n.Text)) {
+		r.fail(n, "%s %q is a word of the commands; choose another", what, n.Text)
+		return n.Text
+	}
 	return r.named(n, what, nameLetters+"ABCDEFGHIJKLMNOPQRSTUVWXYZ_", "letters, 0-9, - and _")
 }
 
@@ -156,6 +161,9 @@ func nameFault(w, letters string) string {
 	}
 	return ""
 }
+
+// commandWords mean something else where a guest is named: in the flow of a trace, among the ports of stats, or to every machine.
+var commandWords = []string{"from", "to", "port", "tcp", "udp", "icmp", "switch", "localhost"}
 
 // bounded reads a word of at most so many bytes.
 func (r *reader) bounded(n *document.Node, what string, most int) string {

@@ -96,7 +96,7 @@ func printable(line string, most int) string {
 
 // Suggest gives the one of the known words that was probably meant; empty where none is near.
 func Suggest(written string, known []string) string {
-	best, bestAt := "", len(written)/3+1
+	best, bestAt := "", max(1, len(written)/3) // of a short word more would be another word
 	for _, k := range known {
 		if len(k)-len(written) > bestAt || len(written)-len(k) > bestAt {
 			continue

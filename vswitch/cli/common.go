@@ -92,6 +92,11 @@ func fixed(words ...string) cobra.CompletionFunc {
 	}
 }
 
+// CompleteFlag completes one of a few words as a flag's value.
+func CompleteFlag(cmd *cobra.Command, flag string, words ...string) {
+	cmd.RegisterFlagCompletionFunc(flag, fixedFlag(words...))
+}
+
 // fixedFlag completes one of a few words as a flag's value.
 func fixedFlag(words ...string) cobra.CompletionFunc {
 	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {

@@ -42,10 +42,10 @@ func OutputOf(cmd *cobra.Command) (*Output, error) {
 	return &Output{format: format, out: out, err: cmd.ErrOrStderr(), color: colors(out)}, nil
 }
 
-// colors says whether a writer is a terminal whose user has nothing against colours (no-color.org).
+// colors says whether a writer is a terminal whose user has nothing against colours (no-color.org). One of no known kind takes no escapes.
 func colors(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
+	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && os.Getenv("TERM") != "" && term.IsTerminal(int(f.Fd()))
 }
 
 // Table says whether the answer is for a person.

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"sluice/firewall"
 	"sluice/vswitch/control"
 )
 
@@ -38,6 +39,8 @@ func Root(commands ...*cobra.Command) *cobra.Command {
 		Short:             "A virtual switch emulator with firewall insertion points, for teaching and labs",
 		SilenceErrors:     true,
 		SilenceUsage:      true,
+		Args:              noSuchCommand,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return begin(cmd) },
 	}
 	root.PersistentFlags().StringP("output", "o", "table", "table, json or yaml")
@@ -45,7 +48,76 @@ func Root(commands ...*cobra.Command) *cobra.Command {
 	root.RegisterFlagCompletionFunc("output", fixedFlag(formats...))
 	root.RegisterFlagCompletionFunc("lab", CompleteLabs)
 	root.AddCommand(commands...)
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	refuseUnknown(root)
 	return root
+}
+
+// refuseUnknown has a word that is no command refused, with what was probably meant, wherever only commands may stand. Cobra does so at the
+// root only; elsewhere it shows the help, as if that had been asked for.
+func refuseUnknown(parent *cobra.Command) {
+	for _, c := range parent.Commands() {
+		if c.HasSubCommands() {
+			refuseUnknown(c)
+		}
+		switch {
+		case c.HasSubCommands():
+			c.Args = noSuchCommand
+			if !c.Runnable() {
+				c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+			}
+		case c.Name() == "help" && c.Parent() == c.Root():
+			help := c.Run
+			c.Run, c.RunE = nil, func(c *cobra.Command, args []string) error {
+				at := c.Root()
+				for i, word := range args {
+					if at = named(at, word); at == nil {
+						return unknownCommand(parentOf(c.Root(), args[:i]), word)
+					}
+				}
+				help(c, args)
+				return nil
+			}
+		}
+	}
+}
+
+func noSuchCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return unknownCommand(c, args[0])
+}
+
+func unknownCommand(c *cobra.Command, word string) error {
+	known := []string{}
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() {
+			known = append(known, sub.Name())
+		}
+	}
+	if s := firewall.Suggest(word, known); s != "" {
+		return control.Errorf(control.BadInput, "`%s` has no command %q: did you mean `%s %s`?", c.CommandPath(), word, c.CommandPath(), s)
+	}
+	return control.Errorf(control.BadInput, "`%s` has no command %q: there are %s", c.CommandPath(), word, strings.Join(known, ", "))
+}
+
+// named is a command's own command of a name; nil where there is none.
+func named(c *cobra.Command, word string) *cobra.Command {
+	for _, sub := range c.Commands() {
+		if sub.Name() == word || sub.HasAlias(word) {
+			return sub
+		}
+	}
+	return nil
+}
+
+func parentOf(c *cobra.Command, words []string) *cobra.Command {
+	for _, w := range words {
+		c = named(c, w)
+	}
+	return c
 }
 
 // started marks a command whose flags and arguments were accepted: an error after that is no wrong use.

@@ -198,7 +198,7 @@ func (s *Server) getInspections(ctx context.Context, _ *struct{}) (inspect.Repor
 func (s *Server) trace(_ context.Context, in *ask[vswitch.TraceRequest]) (vswitch.TraceResult, error) {
 	res, err := s.sw.Trace(in.Body)
 	if err != nil {
-		return res, Errorf(BadInput, "trace: %w", err)
+		return res, Errorf(BadInput, "%w", err)
 	}
 	return res, nil
 }
