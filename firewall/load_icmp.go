@@ -24,7 +24,7 @@ var icmpNames = map[string][2]int{
 // icmpCodes are the codes that a policy may name, as type<<8 | code, in ICMP (RFC 792, RFC 1812 5.2.7.1) and in ICMPv6 (RFC 4443 3); -1 where
 // a family has none. Which of ICMPv6's is meant by a name of ICMP's is as in nftables' icmpx.
 var icmpCodes = map[string][2]int{
-	"net-unreachable":      {3<<8 | 0, 1<<8 | 0},
+	"net-unreachable":      {3 << 8, 1 << 8},
 	"host-unreachable":     {3<<8 | 1, 1<<8 | 3},
 	"protocol-unreachable": {3<<8 | 2, -1},
 	"port-unreachable":     {3<<8 | 3, 1<<8 | 4},
@@ -33,12 +33,12 @@ var icmpCodes = map[string][2]int{
 	"net-prohibited":       {3<<8 | 9, -1},
 	"host-prohibited":      {3<<8 | 10, -1},
 	"admin-prohibited":     {3<<8 | 13, 1<<8 | 1},
-	"no-route":             {-1, 1<<8 | 0},
+	"no-route":             {-1, 1 << 8},
 	"beyond-scope":         {-1, 1<<8 | 2},
 	"address-unreachable":  {-1, 1<<8 | 3},
 	"policy-fail":          {-1, 1<<8 | 5},
 	"reject-route":         {-1, 1<<8 | 6},
-	"ttl-exceeded":         {11<<8 | 0, 3<<8 | 0},
+	"ttl-exceeded":         {11 << 8, 3 << 8},
 	"reassembly-timeout":   {11<<8 | 1, 3<<8 | 1},
 }
 

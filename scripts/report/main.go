@@ -18,7 +18,7 @@ import (
 const (
 	mostSlow   = 5
 	mostFailed = 14 // lines
-	mostPlaces = 2 // of a failed test, each where it said something
+	mostPlaces = 2  // of a failed test, each where it said something
 	widest     = 240
 )
 
