@@ -158,11 +158,10 @@ func (d *deployment) choose(ctx context.Context, l *Lab, progress func(string)) 
 	if !l.hasKind(KindAuto) && !l.hasKind(KindQEMU) {
 		return nil
 	}
-	var why string
-	d.Accel, why, err = guest.ProbeAccel(ctx, d.Image)
+	d.Accel, _, err = guest.ProbeAccel(ctx, d.Image)
 	switch {
 	case err == nil:
-		progress("QEMU guests with " + string(d.Accel) + ": " + why)
+		progress(accelLine(d.Accel))
 		d.Guests = defaultKind(d.Guests, KindQEMU)
 	case l.hasKind(KindQEMU):
 		return fmt.Errorf("run QEMU guests: %w (namespace guests need none: --guests netns)", err)
@@ -172,6 +171,14 @@ func (d *deployment) choose(ctx context.Context, l *Lab, progress func(string)) 
 	}
 	l.settleKinds(d.Guests)
 	return nil
+}
+
+// accelLine opens each deploy with QEMU guests: the reason is doctor's, for it is long and does not change.
+func accelLine(a guest.Accel) string {
+	if a == guest.KVM {
+		return "QEMU guests with KVM"
+	}
+	return "no KVM here: QEMU emulates, which is slower; sluice doctor says why"
 }
 
 func defaultKind(asked, kind string) string {

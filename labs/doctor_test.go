@@ -28,6 +28,9 @@ func TestRootDoctor(t *testing.T) {
 		if f.What == "KVM" && f.OK == strings.Contains(f.Do, "guests are emulated instead") {
 			t.Errorf("KVM is %v, and %q", f.OK, f.Do)
 		}
+		if f.What == "KVM" && f.Detail == "" {
+			t.Error("doctor does not say why KVM is used or not: a deploy leaves that to it")
+		}
 		if f.Needed && !f.OK {
 			t.Errorf("%s: %s", f.What, f.Detail)
 		}

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"sluice/firewall"
 	"sluice/vswitch/control"
 )
 
@@ -39,8 +41,41 @@ func drillCommand(d control.Drill, short string) *cobra.Command {
 			if err := c.Appliance(cmd.Context(), d); err != nil {
 				return err
 			}
+			if d == control.Resume || d == control.Restart {
+				if err := untilWell(cmd.Context(), o, c); err != nil {
+					return err
+				}
+			}
 			return showAppliance(cmd, args, o, c)
 		}),
+	}
+}
+
+// noticing is how long a command waits for the switch to see that the appliance is back. It asks each 50 ms, and believes the third answer.
+const noticing = 5 * time.Second
+
+// untilWell waits until the switch has asked an appliance that is back, and heard it: what it saw before is no news. Where that takes
+// too long, the user is told that the switch does not see it yet.
+func untilWell(ctx context.Context, o *Output, c *control.Client) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	enough := time.After(noticing)
+	for {
+		sw, err := c.Status(ctx)
+		if err != nil {
+			return fmt.Errorf("ask the switch: %w", err)
+		}
+		if well := sw.ApplianceState == "" || sw.ApplianceState == firewall.Healthy.String(); well && !sw.Bypassed {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-enough:
+			o.Note("It runs, and after %s the switch does not see it well yet: ask again with `sluice appliance status`.", noticing)
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 

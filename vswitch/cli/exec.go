@@ -3,12 +3,14 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"os"
 	"os/signal"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -23,14 +25,20 @@ func execCommand() *cobra.Command {
 		Long: `Run a command in a guest. Its input, output and exit code are this command's own, byte for byte.
 No shell is put in between: for one, say: sluice exec client -- sh -c 'ping -c1 server | tail -1'
 
-Ctrl-C interrupts the command in the guest; the second time it is killed.`,
-		Example:           "  sluice exec client -- wget -qO- http://10.10.2.10/\n  sluice exec client -- tar c /etc > etc.tar",
+Ctrl-C interrupts the command in the guest; the second time it is killed. With --timeout it is killed after that time, and the exit
+code is 124, as timeout(1) has it.`,
+		Example: "  sluice exec client -- wget -qO- http://10.10.2.10/\n  sluice exec client -- tar c /etc > etc.tar\n" +
+			"  sluice exec client --timeout 10s -- ping 10.10.2.10",
 		Args:              execArgs,
 		ValidArgsFunction: CompleteGuests,
 	}
 	tty := cmd.Flags().BoolP("tty", "t", false, "on a terminal in the guest, for commands that want one")
+	timeout := cmd.Flags().Duration("timeout", 0, "how long the command may take, as in 10s or 2m; then it is killed, and the exit code is 124")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return runInGuest(cmd, args[0], args[1:], *tty, (*control.Client).Exec)
+		if *timeout < 0 || *timeout == 0 && cmd.Flags().Changed("timeout") {
+			return control.Errorf(control.BadInput, "--timeout %s: give more than nothing, or leave it out for no bound", *timeout)
+		}
+		return runInGuest(cmd, args[0], args[1:], *tty, *timeout, (*control.Client).Exec)
 	}
 	return cmd
 }
@@ -59,15 +67,18 @@ func consoleCommand() *cobra.Command {
 			if !isTerminal(cmd.InOrStdin()) {
 				return control.Errorf(control.BadInput, "a console needs a terminal: for a script use `sluice exec %s -- CMD`", args[0])
 			}
-			return runInGuest(cmd, args[0], nil, true, (*control.Client).Console)
+			return runInGuest(cmd, args[0], nil, true, 0, (*control.Client).Console)
 		},
 	}
 }
 
 type clientRun func(*control.Client, context.Context, string, control.ExecRequest, control.Streams) (int, error)
 
-// runInGuest joins this process's input, output, signals and terminal to a command in a guest.
-func runInGuest(cmd *cobra.Command, guest string, argv []string, tty bool, run clientRun) error {
+// timedOut is the exit code of a command that took longer than it might, as timeout(1) of GNU coreutils has it.
+const timedOut = 124
+
+// runInGuest joins this process's input, output, signals and terminal to a command in a guest. A timeout of 0 is none.
+func runInGuest(cmd *cobra.Command, guest string, argv []string, tty bool, timeout time.Duration, run clientRun) error {
 	c, err := Dial(cmd)
 	if err != nil {
 		return err
@@ -76,6 +87,9 @@ func runInGuest(cmd *cobra.Command, guest string, argv []string, tty bool, run c
 	// An interrupt is the guest's business, not a reason to leave: it is forwarded below.
 	ctx, leave := context.WithCancelCause(context.WithoutCancel(cmd.Context()))
 	defer leave(nil)
+	if timeout > 0 {
+		defer time.AfterFunc(timeout, func() { leave(errTimeout) }).Stop()
+	}
 	req := control.ExecRequest{Argv: argv, TTY: tty}
 	s := control.Streams{Stdin: cmd.InOrStdin(), Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr()}
 
@@ -99,6 +113,9 @@ func runInGuest(cmd *cobra.Command, guest string, argv []string, tty bool, run c
 		return nil
 	case errors.Is(err, errInterrupted):
 		return &ExitError{Code: 128 + int(syscall.SIGINT)}
+	case errors.Is(err, errTimeout):
+		fmt.Fprintf(s.Stderr, "sluice: the command in %s took longer than %s, and was killed\n", guest, timeout)
+		return &ExitError{Code: timedOut}
 	case err != nil:
 		return err
 	case code != 0:
@@ -111,6 +128,7 @@ func runInGuest(cmd *cobra.Command, guest string, argv []string, tty bool, run c
 var (
 	errEscaped     = errors.New("left with Ctrl-]")
 	errInterrupted = errors.New("interrupted twice")
+	errTimeout     = errors.New("took longer than --timeout")
 )
 
 var signalNames = map[os.Signal]string{

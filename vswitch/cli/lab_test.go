@@ -104,7 +104,7 @@ func (l *testLab) connect() error {
 			l.client = guest
 		}
 		if p.Service {
-			go answerProbes(guest, back)
+			go l.answerProbes(guest, back)
 		} else {
 			go drain(guest)
 		}
@@ -128,13 +128,13 @@ func drain(nic vnic.NIC) {
 // probesTo is where the switch's probes go.
 var probesTo = frame.AddrFrom(netip.MustParseAddr("169.254.83.1"))
 
-// answerProbes brings probes that come to the appliance back to the switch, and takes everything else.
-func answerProbes(nic, back vnic.NIC) {
+// answerProbes brings probes that come to the appliance back to the switch, and takes everything else. A stalled one brings none back.
+func (l *testLab) answerProbes(nic, back vnic.NIC) {
 	var b frame.Batch
 	for nic.ReadBatch(&b) == nil {
 		for i := range b.N {
 			var k frame.Key
-			if frame.Parse(&b.Frames[i], &k) == frame.ReasonNone && k.Dst == probesTo {
+			if frame.Parse(&b.Frames[i], &k) == frame.ReasonNone && k.Dst == probesTo && l.fw.Load() != "stalled" {
 				back.WriteBatch([]*frame.Frame{&b.Frames[i]})
 			}
 		}
