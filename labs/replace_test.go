@@ -129,8 +129,8 @@ func TestDrillsAtOnce(t *testing.T) {
 	if err := w.Appliance(t.Context(), control.Restart); err != nil {
 		t.Fatal(err)
 	}
-	if n, s := portsOf(w), w.slow().state(); n != whole || s != ready {
-		t.Errorf("%d ports and %s, want %d and ready", n, s, whole)
+	if n, s := portsOf(w), w.slow().state(); n != whole || s != silent { // these machines have no agent
+		t.Errorf("%d ports and %s, want %d and silent", n, s, whole)
 	}
 	if used := w.usage(); used.Slow < 2*time.Second {
 		t.Errorf("the appliance's machines have used %v: those of before are forgotten", used.Slow)

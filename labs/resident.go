@@ -119,9 +119,17 @@ func (r *resident) tried(ctx context.Context) string {
 	if s != ready || r.Kind == KindHost {
 		return s
 	}
+	m := r.machine()
+	if m == nil {
+		return r.state() // it is being replaced
+	}
+	a := m.Agent()
+	if a == nil {
+		return r.state()
+	}
 	ctx, cancel := context.WithTimeout(ctx, answerWait)
 	defer cancel()
-	if _, err := r.machine().Agent().Info(ctx); err != nil && r.state() == ready {
+	if _, err := a.Info(ctx); err != nil && r.state() == ready {
 		return silent
 	}
 	return r.state()
