@@ -98,6 +98,7 @@ func TestLabExec(t *testing.T) {
 		{"unread stdin", "exit 3", megabyte, 3, "", ""},
 		{"background", "sleep 1000 & echo done", nil, 0, "done\n", ""},
 		{"host name", "hostname", nil, 0, "g1\n", ""},
+		{"characters", `exec bash -c 'x=grün€; echo ${#x} $x'`, nil, 0, "5 grün€\n", ""},
 		{"hosts", "grep -c friend /etc/hosts", nil, 0, "1\n", ""},
 		{"http", "wget -qO- http://127.0.0.1/bytes/1000000 | wc -c", nil, 0, "1000000\n", ""},
 		{"http on IPv6", "wget -qO- http://[::1]/bytes/5 | wc -c", nil, 0, "5\n", ""},

@@ -27,7 +27,6 @@ var programs = []program{
 	{"ip", "iproute2", "usr/sbin"},
 	{"tc", "iproute2", "usr/sbin"}, // busybox's knows few queues
 	{"ss", "iproute2", "usr/bin"},
-	{"tc", "iproute2", "usr/sbin"},
 	{"conntrack", "conntrack", "usr/sbin"},
 	{"tcpdump", "tcpdump", "usr/bin"},
 	{"iperf3", "iperf3", "usr/bin"},
@@ -40,6 +39,9 @@ var libraryFolders = []string{"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gn
 
 // terminals is where Debian keeps the few terminal descriptions that every machine has (ncurses-base).
 const terminals = "/lib/terminfo"
+
+// characters is where Debian keeps the locale agent.Language (libc-bin). Without it a shell takes a letter outside of ASCII for several keys.
+const characters = "/usr/lib/locale/C.utf8"
 
 // addPrograms puts the host's programs in, and busybox under each of its names that no other program has.
 func (t *tree) addPrograms() error {
@@ -60,7 +62,7 @@ func (t *tree) addPrograms() error {
 	if err := t.addApplets(); err != nil {
 		return err
 	}
-	return t.addFolder(terminals)
+	return errors.Join(t.addFolder(terminals), t.addFolder(characters))
 }
 
 // addFolder puts a folder of small files in, where the host has it.

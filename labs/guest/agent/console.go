@@ -35,6 +35,9 @@ func (g *guest) runShell() error {
 		return err
 	}
 	defer tty.Close()
+	if err := erasesCharacters(tty); err != nil {
+		return err
+	}
 	if _, err := io.WriteString(tty, "\nEnter starts a shell.\n"); err != nil {
 		return err
 	}

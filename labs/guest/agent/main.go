@@ -35,6 +35,9 @@ const (
 // PortName is the name of the virtio-serial port on which a QEMU guest's agent has its line to the host.
 const PortName = "sluice.agent"
 
+// Language is the locale of all that runs in a guest: no language at all, and every character (UTF-8).
+const Language = "C.UTF-8"
+
 // EnterArgs are the arguments of a program with the agent in it for a namespace guest. It must be PID 1 of new PID, mount,
 // UTS, IPC and network namespaces, and root of a new user namespace where there is one.
 func EnterArgs(hostname string) []string {
@@ -54,6 +57,7 @@ func Main() {
 	os.Setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
 	os.Setenv("HOME", "/root")
 	os.Setenv("TERM", "xterm")
+	os.Setenv("LANG", Language)
 	if err := run(); err != nil {
 		slog.Error("agent", "error", err)
 		os.Exit(1)

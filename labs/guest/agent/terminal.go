@@ -19,8 +19,22 @@ func openTerminal(size Size) (master, slave *os.File, err error) {
 		master.Close()
 		return nil, nil, err
 	}
+	if err := erasesCharacters(slave); err != nil {
+		closeAll([]*os.File{master, slave})
+		return nil, nil, err
+	}
 	resize(master, size)
 	return master, slave, nil
+}
+
+// erasesCharacters tells a terminal that its input is UTF-8: Backspace takes a whole character away, not its last byte (termios(3), IUTF8).
+func erasesCharacters(tty *os.File) error {
+	t, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
+	if err != nil {
+		return os.NewSyscallError("read the terminal's settings", err)
+	}
+	t.Iflag |= unix.IUTF8
+	return os.NewSyscallError("change the terminal's settings", unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, t))
 }
 
 func openSlave(master int) (*os.File, error) {
