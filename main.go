@@ -39,12 +39,16 @@ func main() {
 		os.Exit(admin.Run(os.Args[1:])) // and the administrator's command in the appliance
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	root := cli.Root(slices.Concat(labs.Commands(course.Commands(course.Judges{"billing": judgeBilling})...), cli.Commands(labs.InventoryOf), []*cobra.Command{
-		demo.Command(), bench.Command(), stream.Command(), probe.Command(), billing.Command(cli.Print, cli.BadInput),
-	})...)
-	code := cli.Run(ctx, root, os.Args[1:])
+	code := cli.Run(ctx, command(), os.Args[1:])
 	stop()
 	os.Exit(code)
+}
+
+// command is `sluice`, with the commands of all floors.
+func command() *cobra.Command {
+	return cli.Root(slices.Concat(labs.Commands(course.Commands(course.Judges{"billing": judgeBilling})...), cli.Commands(labs.InventoryOf), []*cobra.Command{
+		demo.Command(), bench.Command(), stream.Command(), probe.Command(), billing.Command(cli.Print, cli.BadInput),
+	})...)
 }
 
 // judgeBilling lets the course grade the lab whose answers `sluice billing` judges.

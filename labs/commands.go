@@ -119,6 +119,11 @@ func inspect(ctx context.Context, out *cli.Output, name string) error {
 	})
 }
 
+// destroyed is the answer of `lab destroy`.
+type destroyed struct {
+	Destroyed []string `json:"destroyed"` // labs
+}
+
 func destroyCommand() *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
@@ -127,6 +132,10 @@ func destroyCommand() *cobra.Command {
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: cli.CompleteLabs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			out, err := cli.OutputOf(cmd)
+			if err != nil {
+				return err
+			}
 			if err := needRoot(); err != nil {
 				return err
 			}
@@ -134,15 +143,17 @@ func destroyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			gone := destroyed{[]string{}}
 			var failed error
 			for _, name := range names {
 				err := Destroy(name)
 				if err == nil {
-					fmt.Fprintf(cmd.ErrOrStderr(), "lab %s is gone\n", name)
+					gone.Destroyed = append(gone.Destroyed, name)
+					out.Note("lab %s is gone", name)
 				}
 				failed = errors.Join(failed, err)
 			}
-			return failed
+			return errors.Join(out.Done(gone), failed)
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "every lab that `sluice lab ls` shows")

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"sluice/vswitch/cli"
 )
 
 // Command is `sluice bench`.
@@ -21,9 +23,10 @@ func Command() *cobra.Command {
 		Long: "Measure the switch beside Linux bridge, OVS's userspace datapath, VDE 2 and a bare BPF redirect: frames/s, " +
 			"no-drop rate, latency, GSO frames, TCP and CPU. Needs root. Everything lives in namespaces without a name, " +
 			"which go with the command.\n\nOutput (-o) can also be md, the tables of docs/bench.md.",
-		Example: "  sluice bench --quick --only user-fast,bridge\n  sluice bench -o md --into docs/bench.md",
-		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+		Example:     "  sluice bench --quick --only user-fast,bridge\n  sluice bench -o md --into docs/bench.md",
+		Args:        cobra.NoArgs,
+		Annotations: map[string]string{cli.MoreFormats: "md"},
+		RunE:        func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.quick, "quick", false, "one round, no search for the no-drop rate, short TCP")

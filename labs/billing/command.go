@@ -217,6 +217,8 @@ func (c commands) serve() *cobra.Command {
 		Example: "  sluice billing serve labs/20-billing/article.yaml\n" +
 			"  sluice exec server -- sluice billing serve --listen :8080 - <labs/20-billing/article.yaml",
 		Args: cobra.ExactArgs(1),
+
+		Annotations: map[string]string{"no-answer": ""}, // its answers go to who pays; see NoAnswer of vswitch/cli
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, o, err := c.load(args[0], order)
 			if err != nil {

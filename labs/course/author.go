@@ -33,11 +33,15 @@ func initCommand() *cobra.Command {
 		Example: "  sluice lab init my-lab\n  sluice lab test my-lab --guests netns",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			out, err := cli.OutputOf(cmd)
+			if err != nil {
+				return err
+			}
 			if err := makeLab(args[0]); err != nil {
 				return err
 			}
-			note(cmd, "%s is a lab: sluice lab lint %s, sluice lab test %s, sluice lab deploy %s", args[0], args[0], args[0], args[0])
-			return nil
+			return out.Done(laidOut{Folder: args[0]},
+				fmt.Sprintf("%s is a lab: sluice lab lint %s, sluice lab test %s, sluice lab deploy %s", args[0], args[0], args[0], args[0]))
 		},
 	}
 }

@@ -29,6 +29,7 @@ Besides table, json and yaml, -o takes junit and csv. Exit codes: 0 all passed, 
 input, 3 this machine lacks something.`,
 		Example:           "  sluice lab check\n  sluice lab check fast-vs-slow --task baseline\n  sluice lab check fast-vs-slow --with my-work",
 		Args:              cobra.MaximumNArgs(1),
+		Annotations:       map[string]string{cli.MoreFormats: "junit csv"},
 		ValidArgsFunction: cli.CompleteLabs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			write, err := writerOf(cmd)

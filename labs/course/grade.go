@@ -66,9 +66,10 @@ not say whose parameters count and the lab has some, it is refused, or --drawn-b
 
 -o csv and junit have a row for each student and lab; table, json and yaml are taken, too. Exit codes: 0 all passed, 1 something failed, or was
 undecided as the machine was too busy, 2 bad input, 3 this machine lacks something.`,
-		Example: "  sluice lab grade handed-in -o csv > marks.csv\n  sluice lab grade handed-in --of ./my-lab --drawn-by folder",
-		Args:    cobra.ExactArgs(1),
-		RunE:    func(cmd *cobra.Command, args []string) error { return g.run(cmd, args[0]) },
+		Example:     "  sluice lab grade handed-in -o csv > marks.csv\n  sluice lab grade handed-in --of ./my-lab --drawn-by folder",
+		Args:        cobra.ExactArgs(1),
+		Annotations: map[string]string{cli.MoreFormats: "junit csv"},
+		RunE:        func(cmd *cobra.Command, args []string) error { return g.run(cmd, args[0]) },
 	}
 	cmd.Flags().StringVar(&g.of, "of", "", "the lab, built in or a folder: only submissions to it, and those that do not say")
 	cmd.Flags().StringVar(&g.guests, "guests", labs.KindAuto, "what guests are: qemu, netns or auto")

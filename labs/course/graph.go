@@ -48,6 +48,9 @@ func graphCommand() *cobra.Command {
 			if mermaid && dot {
 				return control.Errorf(control.BadInput, "give --mermaid or --dot, not both")
 			}
+			if (mermaid || dot) && cli.OutputGiven(cmd) {
+				return control.Errorf(control.BadInput, "--mermaid and --dot are outputs of their own: leave out -o")
+			}
 			l, err := labOrRunning(cmd, args, "")
 			if err != nil {
 				return err

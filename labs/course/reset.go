@@ -3,6 +3,7 @@ package course
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 	"time"
@@ -32,6 +33,10 @@ is the lab's own start. The history of changes stays then, for it belongs to tas
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: cli.CompleteLabs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			out, err := cli.OutputOf(cmd)
+			if err != nil {
+				return err
+			}
 			s, err := openSession(cmd, args)
 			if err != nil {
 				return err
@@ -45,12 +50,25 @@ is the lab's own start. The history of changes stays then, for it belongs to tas
 					return err
 				}
 			}
-			return s.reset(cmd, to == "")
+			if err := s.reset(cmd, to == ""); err != nil {
+				return err
+			}
+			done := atStart{s.client.Lab(), to, s.lab.Policy.File, s.lab.Placement, reboot}
+			return out.Done(done, fmt.Sprintf("lab %s is at its start: policy %s, placement %s, no flows, counters at zero", done.Lab, done.Policy, done.Placement))
 		},
 	}
 	cmd.Flags().StringVar(&to, "to", "", "a task: to its start")
 	cmd.Flags().BoolVar(&reboot, "reboot", false, "the guests, too: they boot again")
 	return cmd
+}
+
+// atStart is the answer of `lab reset`.
+type atStart struct {
+	Lab       string             `json:"lab"`
+	Task      string             `json:"task,omitempty"` // whose start it is; empty is the lab's
+	Policy    string             `json:"policy"`         // its file
+	Placement firewall.Placement `json:"placement"`
+	Rebooted  bool               `json:"rebooted"`
 }
 
 // startOf makes the session's lab what it is at the start of a task.
@@ -111,9 +129,6 @@ func (s *session) reset(cmd *cobra.Command, history bool) error {
 	}
 	if err == nil {
 		err = s.client.Forget(ctx, history)
-	}
-	if err == nil {
-		note(cmd, "lab %s is at its start: policy %s, placement %s, no flows, counters at zero", s.client.Lab(), s.lab.Policy.File, s.lab.Placement)
 	}
 	return errors.Join(err, s.progress.save())
 }

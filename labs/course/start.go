@@ -2,6 +2,7 @@ package course
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sluice/labs"
+	"sluice/vswitch/cli"
 	"sluice/vswitch/control"
 )
 
@@ -24,19 +26,31 @@ that tells a solution is among them, and no file that is there is changed.`,
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: labs.CompleteBuiltins,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			out, err := cli.OutputOf(cmd)
+			if err != nil {
+				return err
+			}
 			l, err := labs.LoadWork(args[0], labs.Work{Student: student})
 			if err != nil {
 				return err
 			}
 			n, err := layOut(l, args[1])
-			if err == nil {
-				note(cmd, "%s has %d new files; when you are ready: sluice lab submit %s", args[1], n, args[1])
+			if err != nil {
+				return err
 			}
-			return err
+			return out.Done(laidOut{args[1], l.Name, &n},
+				fmt.Sprintf("%s has %d new files; when you are ready: sluice lab submit %s", args[1], n, args[1]))
 		},
 	}
 	cmd.Flags().StringVar(&student, "student", "", "whose version of the lab")
 	return cmd
+}
+
+// laidOut is the answer of what makes a folder.
+type laidOut struct {
+	Folder string `json:"folder"`
+	Lab    string `json:"lab,omitempty"`
+	New    *int   `json:"new_files,omitempty"` // those that were there are not counted
 }
 
 // layOut writes the files that are not there yet, and says how many.

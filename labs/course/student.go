@@ -31,6 +31,10 @@ func answerCommand() *cobra.Command {
 		Example: "  sluice lab answer hops 1",
 		Args:    cobra.RangeArgs(2, 1+maxWords),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			out, err := cli.OutputOf(cmd)
+			if err != nil {
+				return err
+			}
 			s, err := openSession(cmd, nil)
 			if err != nil {
 				return err
@@ -49,10 +53,19 @@ func answerCommand() *cobra.Command {
 			if len(s.progress.Answers) > maxAnswers {
 				return control.Errorf(control.BadInput, "more than %d answers", maxAnswers)
 			}
-			note(cmd, "noted; sluice lab check says whether it is right")
-			return s.progress.save()
+			if err := s.progress.save(); err != nil {
+				return err
+			}
+			return out.Done(answered{s.lab.Name, name, words}, "noted; sluice lab check says whether it is right")
 		},
 	}
+}
+
+// answered is the answer of `lab answer`.
+type answered struct {
+	Lab    string   `json:"lab"`
+	Name   string   `json:"name"`
+	Values []string `json:"values"`
 }
 
 func hintCommand() *cobra.Command {
@@ -132,6 +145,12 @@ func (p *progress) nextHint(t check.Task) (h givenHint, err error) {
 	return h, control.Errorf(control.Failed, "there are no more hints for %s: sluice lab check repeats what was given", t.ID)
 }
 
+// readme is the answer of `lab readme`.
+type readme struct {
+	Lab  string `json:"lab"`
+	Text string `json:"text"` // Markdown
+}
+
 func readmeCommand() *cobra.Command {
 	var student string
 	cmd := &cobra.Command{
@@ -141,6 +160,10 @@ func readmeCommand() *cobra.Command {
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: labs.CompleteBuiltins,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			out, err := cli.OutputOf(cmd)
+			if err != nil {
+				return err
+			}
 			l, err := labOrRunning(cmd, args, student)
 			if err != nil {
 				return err
@@ -152,8 +175,7 @@ func readmeCommand() *cobra.Command {
 			if text, err = l.Fill("README.md", text); err != nil {
 				return err
 			}
-			_, err = cmd.OutOrStdout().Write(text)
-			return err
+			return out.Print(readme{l.Name, string(text)}, func(w io.Writer) { w.Write(text) })
 		},
 	}
 	cmd.Flags().StringVar(&student, "student", "", "whose version of the lab")

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sluice/labs"
+	"sluice/vswitch/cli"
 	"sluice/vswitch/control"
 )
 
@@ -34,6 +35,10 @@ It is not judged: sluice lab check LAB --with FOLDER does that. Hand in the fold
 		Example: "  sluice lab submit my-work\n  sluice lab submit my-billing --of billing",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			out, err := cli.OutputOf(cmd)
+			if err != nil {
+				return err
+			}
 			u, err := openSubmitting(cmd, args[0], of, student, judges)
 			if err != nil {
 				return err
@@ -42,10 +47,9 @@ It is not judged: sluice lab check LAB --with FOLDER does that. Hand in the fold
 			if err := u.write(); err != nil {
 				return err
 			}
-			for _, line := range u.tells() {
-				note(cmd, "%s", line)
-			}
-			return nil
+			in, not := u.contents()
+			done := submitted{u.folder, u.lab.Name, u.student, in, append([]string{}, not...), u.cost()}
+			return out.Done(done, u.tells(done)...)
 		},
 	}
 	cmd.Flags().StringVar(&of, "of", "", "the lab, where it does not run")
@@ -153,24 +157,37 @@ func (u *submitting) writeCover() error {
 	return nil
 }
 
+// submitted is the answer of `lab submit`.
+type submitted struct {
+	Folder  string   `json:"folder"`
+	Lab     string   `json:"lab"`
+	Student string   `json:"student"` // whose version of the lab; empty is nobody's
+	In      []string `json:"in_it"`
+	NotIn   []string `json:"not_in_it"`
+	Cost    int      `json:"hints_cost"` // points
+}
+
+// cost is what the hints cost that were asked for, in points.
+func (u *submitting) cost() (points int) {
+	for _, h := range u.cover.Hints {
+		points += h.Cost
+	}
+	return points
+}
+
 // tells says what is in the submission, and what is not.
-func (u *submitting) tells() []string {
+func (u *submitting) tells(done submitted) []string {
 	whose := ""
 	if len(u.lab.Params) > 0 {
 		whose = ", as drawn for " + orNobody(u.student)
 	}
 	out := []string{fmt.Sprintf("%s is a submission to %s%s", u.folder, u.lab.Name, whose)}
-	in, not := u.contents()
-	out = append(out, "in it: "+strings.Join(in, ", "))
-	for _, x := range not {
+	out = append(out, "in it: "+strings.Join(done.In, ", "))
+	for _, x := range done.NotIn {
 		out = append(out, "not in it: "+x)
 	}
-	cost := 0
-	for _, h := range u.cover.Hints {
-		cost += h.Cost
-	}
-	if cost > 0 {
-		out = append(out, "on the bill: hints for "+pointsOf(cost))
+	if done.Cost > 0 {
+		out = append(out, "on the bill: hints for "+pointsOf(done.Cost))
 	}
 	return append(out, fmt.Sprintf("hand in the folder, under your name; sluice lab check %s --with %s judges it", u.lab.Name, u.folder))
 }

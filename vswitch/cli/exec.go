@@ -29,6 +29,7 @@ Ctrl-C interrupts the command in the guest; the second time it is killed. With -
 code is 124, as timeout(1) has it.`,
 		Example: "  sluice exec client -- wget -qO- http://10.10.2.10/\n  sluice exec client -- tar c /etc > etc.tar\n" +
 			"  sluice exec client --timeout 10s -- ping 10.10.2.10",
+		Annotations:       map[string]string{NoAnswer: ""},
 		Args:              execArgs,
 		ValidArgsFunction: CompleteGuests,
 	}
@@ -61,6 +62,7 @@ func consoleCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:               "console GUEST",
 		Short:             "A shell in a guest; Ctrl-] leaves it",
+		Annotations:       map[string]string{NoAnswer: ""},
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: CompleteGuests,
 		RunE: func(cmd *cobra.Command, args []string) error {

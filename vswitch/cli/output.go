@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -26,6 +27,32 @@ type Output struct {
 
 // formats are what --output takes.
 var formats = []string{"table", "json", "yaml"}
+
+// Annotations of commands that are not like the others in their --output.
+const (
+	NoAnswer    = "no-answer"    // a command that has none of its own: --output is refused, where it was not said for all in the environment
+	MoreFormats = "more-formats" // what it takes beside those that all take, with blanks between
+)
+
+// answerless says whether a command has no answer: it is marked, or only shows a text of help.
+func answerless(cmd *cobra.Command) bool {
+	_, marked := cmd.Annotations[NoAnswer]
+	return marked || cmd.HasAvailableSubCommands() || cmd.Name() == "help" || cmd.HasParent() && cmd.Parent().Name() == "completion"
+}
+
+// completeFormat completes --output, by what the command takes.
+func completeFormat(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if answerless(cmd) {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return append(slices.Clone(formats), strings.Fields(cmd.Annotations[MoreFormats])...), cobra.ShellCompDirectiveNoFileComp
+}
+
+// outputGiven is a command's mark that --output stood on its command line.
+type outputGiven struct{}
+
+// OutputGiven says whether --output stood on the command line, not only in the environment.
+func OutputGiven(cmd *cobra.Command) bool { return cmd.Context().Value(outputGiven{}) != nil }
 
 // OutputOf is the output of a command, as --output says.
 func OutputOf(cmd *cobra.Command) (*Output, error) {
@@ -64,6 +91,17 @@ func (o *Output) Print(v any, table func(w io.Writer)) error {
 	}
 	_, err := o.out.Write(b.Bytes())
 	return err
+}
+
+// Done gives the result of a command that does something: v for scripts. A person is told in lines on stderr, as there is nothing to read on.
+func (o *Output) Done(v any, lines ...string) error {
+	if o.Table() {
+		for _, line := range lines {
+			o.Note("%s", line)
+		}
+		return nil
+	}
+	return o.Print(v, nil)
 }
 
 // Print gives a command's one answer, as --output says.

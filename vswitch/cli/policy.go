@@ -31,6 +31,8 @@ beside a lab that has them: these commands need a running lab, or --in LAB where
 		Use:   "help",
 		Short: "The language of policies: an example, and all keys",
 		Args:  cobra.NoArgs,
+
+		Annotations: map[string]string{NoAnswer: ""},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := io.WriteString(cmd.OutOrStdout(), policyLanguage)
 			return err

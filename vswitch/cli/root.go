@@ -45,7 +45,7 @@ func Root(commands ...*cobra.Command) *cobra.Command {
 	}
 	root.PersistentFlags().StringP("output", "o", "table", "table, json or yaml")
 	root.PersistentFlags().String("lab", "", "the running lab that is meant; may be left out where one runs")
-	root.RegisterFlagCompletionFunc("output", fixedFlag(formats...))
+	root.RegisterFlagCompletionFunc("output", completeFormat)
 	root.RegisterFlagCompletionFunc("lab", CompleteLabs)
 	root.AddCommand(commands...)
 	root.InitDefaultHelpCmd()
@@ -126,6 +126,10 @@ type started struct{}
 // begin fills flags that were not given from the environment: SLUICE_OUTPUT for --output, and so on. It runs before every
 // command, so no command may have a PersistentPreRun of its own.
 func begin(cmd *cobra.Command) error {
+	given := cmd.Flag("output").Changed
+	if given && answerless(cmd) {
+		return control.Errorf(control.BadInput, "`%s` has no answer of its own that -o could form: leave it out", cmd.CommandPath())
+	}
 	var err error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		value, set := os.LookupEnv(EnvName(f.Name))
@@ -139,7 +143,11 @@ func begin(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	cmd.SetContext(context.WithValue(cmd.Context(), started{}, true))
+	ctx := context.WithValue(cmd.Context(), started{}, true)
+	if given {
+		ctx = context.WithValue(ctx, outputGiven{}, true)
+	}
+	cmd.SetContext(ctx)
 	return nil
 }
 
