@@ -153,6 +153,7 @@ type readme struct {
 
 func readmeCommand() *cobra.Command {
 	var student string
+	var hints bool
 	cmd := &cobra.Command{
 		Use:               "readme [LAB]",
 		Short:             "Show a lab's text, with the student's own parameters",
@@ -175,10 +176,11 @@ func readmeCommand() *cobra.Command {
 			if text, err = l.Fill("README.md", text); err != nil {
 				return err
 			}
-			return out.Print(readme{l.Name, string(text)}, func(w io.Writer) { w.Write(text) })
+			return out.Markdown(readme{l.Name, string(text)}, string(text), "--hints shows it", hints)
 		},
 	}
 	cmd.Flags().StringVar(&student, "student", "", "whose version of the lab")
+	cmd.Flags().BoolVar(&hints, "hints", false, "on a terminal, also show what the text folds away")
 	return cmd
 }
 

@@ -171,7 +171,9 @@ func (o *Output) Line(v any, text string) error {
 }
 
 // Note tells the user something that is not the answer, on stderr.
-func (o *Output) Note(format string, args ...any) { fmt.Fprintf(o.err, format+"\n", args...) }
+func (o *Output) Note(format string, args ...any) {
+	writeProse(o.err, fmt.Sprintf(format+"\n", args...), lineByLine)
+}
 
 // A Color marks a word for a person. It never carries meaning that the word itself lacks.
 type Color string

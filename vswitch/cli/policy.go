@@ -34,8 +34,7 @@ beside a lab that has them: these commands need a running lab, or --in LAB where
 
 		Annotations: map[string]string{NoAnswer: ""},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := io.WriteString(cmd.OutOrStdout(), policyLanguage)
-			return err
+			return writeProse(cmd.OutOrStdout(), policyLanguage, paragraphs)
 		},
 	})
 	cmd.AddCommand(policyShow(), policyApply(), policyLint(known), policyRender(known), policyTest(known), policyDiff(known))

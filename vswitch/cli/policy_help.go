@@ -8,9 +8,10 @@ const policyLanguage = `A policy is a YAML file:
     http: {tcp: [80, 8000-8010]}
     ping: {icmp: echo}
   default: drop                        # for what no rule matches
-  rules:                               # in order: the first that matches decides
-    - {name: web, from: client, to: server, service: [http, ping], action: allow}
-    - {name: no-telnet, from: client, to: server, service: telnet, direction: out, action: reject}
+  rules:                               # in order: the first match decides
+  - {name: web, from: client, to: server, service: [http, ping], action: allow}
+  - {name: no-telnet, from: client, to: server, service: telnet, direction: out,
+     action: reject}
 
 A flow must be allowed twice: where it leaves its guest (out) and where it reaches the other (in). Its answers belong to it.
 

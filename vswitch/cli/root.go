@@ -51,6 +51,7 @@ func Root(commands ...*cobra.Command) *cobra.Command {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	refuseUnknown(root)
+	wrapHelp(root)
 	return root
 }
 
@@ -168,7 +169,7 @@ func Run(ctx context.Context, root *cobra.Command, args []string) int {
 	if errors.As(err, &exit) {
 		return exit.Code
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "sluice: %s\n", strings.TrimRight(err.Error(), "\n"))
+	writeProse(cmd.ErrOrStderr(), "sluice: "+strings.TrimRight(err.Error(), "\n")+"\n", lineByLine)
 	var known *control.Error
 	if !errors.As(err, &known) && cmd.Context().Value(started{}) == nil {
 		hint(cmd.ErrOrStderr(), cmd)
