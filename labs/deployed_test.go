@@ -405,6 +405,9 @@ func TestRootGuestDies(t *testing.T) {
 	if r := inGuest(t, name, "one", "", "true"); r.code != 0 {
 		t.Errorf("the other guest: exit code %d %s", r.code, r.stderr)
 	}
+	if r := inGuest(t, name, "one", "", "ping", "-c1", "-W1", "two"); r.code != 1 || !strings.Contains(r.stdout, " 100% packet loss") {
+		t.Errorf("the dead guest answers: exit code %d %s%s", r.code, r.stdout, r.stderr)
+	}
 	if r := inGuest(t, name, "two", "", "true"); r.code != 1 || !strings.Contains(r.stderr, "two is failed") {
 		t.Errorf("the dead guest: exit code %d %s", r.code, r.stderr)
 	}

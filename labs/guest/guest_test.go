@@ -134,5 +134,24 @@ func TestLabExec(t *testing.T) {
 				}
 			})
 		}
+		t.Run("shut down", func(t *testing.T) { testShutDown(t, m) })
 	})
+}
+
+// testShutDown has a guest shut down by a command in it: whoever gave the command is told that it was done, and that is no failure.
+func testShutDown(t *testing.T, m Machine) {
+	how := map[Kind]string{NetNS: "reboot", QEMU: "poweroff"}[m.Kind()]
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if code, err := m.Agent().Exec(ctx, agent.Command{Args: []string{how}}); code != 0 || err != nil {
+		t.Errorf("%s: code %d, %v", how, code, err)
+	}
+	select {
+	case <-m.Done():
+	case <-ctx.Done():
+		t.Fatal("the guest did not end")
+	}
+	if m.Err() != nil || m.State() != StateStopped {
+		t.Errorf("error %v, state %s; want that it is stopped, by no failure", m.Err(), m.State())
+	}
 }

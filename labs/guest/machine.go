@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"sync"
@@ -157,9 +158,32 @@ func (p *process) replaceAgent(a *agent.Client) bool {
 	return true
 }
 
+// shutDown notes that a command in the machine has ended it.
+func (p *process) shutDown() {
+	p.ended(nil)
+	p.tell(EventDown, p.spec.Name+" was shut down by a command in it (poweroff, halt, reboot); a guest does not boot again by itself")
+}
+
+// tell logs an event, and tells whoever made the guest.
+func (p *process) tell(event, detail string) {
+	slog.Warn(event, "detail", detail)
+	if p.spec.Tell != nil {
+		p.spec.Tell(event, detail)
+	}
+}
+
+// hangUp is how long what an ended machine's agent has said last may take to be read.
+const hangUp = time.Second
+
 // ended notes that the machine is no more, for whatever reason.
 func (p *process) ended(err error) {
 	p.endOnce.Do(func() {
+		if a := p.Agent(); a != nil {
+			select {
+			case <-a.Done():
+			case <-time.After(hangUp):
+			}
+		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.state = StateStopped
@@ -214,6 +238,13 @@ func (p *process) Kill() error {
 	}
 	<-p.done
 	return nil
+}
+
+// wasStopped says whether the machine has been told to end, by Stop or Kill.
+func (p *process) wasStopped() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stopped || p.killed
 }
 
 // kill ends a process for sure and waits until it has gone.

@@ -146,6 +146,12 @@ func (n *namespace) bootIn(ctx context.Context, userSpace bool) error {
 	n.booted(a)
 	go func() {
 		<-n.gone
+		n.silence()
+		var code *exec.ExitError
+		if errors.As(exit, &code) && code.ExitCode() == agent.ExitOff && !n.wasStopped() {
+			n.shutDown()
+			return
+		}
 		n.ended(fmt.Errorf("guest %s ended by itself: its agent: %v: %s", n.spec.Name, exit, lastLines(said.String(), 5)))
 	}()
 	return nil
@@ -269,6 +275,19 @@ func (n *namespace) Pause(ctx context.Context) error {
 // Resume lets them go on.
 func (n *namespace) Resume(context.Context) error {
 	return errors.Join(n.deafen(false), n.signal(syscall.SIGCONT))
+}
+
+// silence has the guest, which has ended, answer nobody. Its namespace is there until Stop, and the host's kernel would go on answering in it.
+func (n *namespace) silence() {
+	n.mu.Lock()
+	removed := n.stopped
+	n.mu.Unlock()
+	if removed {
+		return
+	}
+	if err := n.deafen(true); err != nil {
+		slog.Warn("a guest that has ended may still answer", "error", err)
+	}
 }
 
 // deafen makes the guest's vNICs drop what comes in, or take it again.

@@ -103,7 +103,12 @@ func (v *virtual) bootOnce(ctx context.Context, most time.Duration) error {
 	v.booted(a)
 	go func() {
 		<-gone
-		v.ended(fmt.Errorf("guest %s ended by itself: QEMU: %v; its last words:\n%s", v.spec.Name, exit, v.lastWords()))
+		words := v.lastWords()
+		if exit == nil && !v.wasStopped() && agent.SaysOff(words) {
+			v.shutDown()
+			return
+		}
+		v.ended(fmt.Errorf("guest %s ended by itself: QEMU: %v; its last words:\n%s", v.spec.Name, exit, words))
 	}()
 	go v.keepAgent()
 	return nil
@@ -148,6 +153,8 @@ const (
 	redialFirst  = time.Second
 	redialAtMost = time.Minute
 	lineLasts    = time.Minute // a line that held for so long counts as a good one
+
+	endsWithin = 200 * time.Millisecond // how much later than its sockets QEMU itself may end
 )
 
 // redial says how long to leave a line alone that has held for some time, having waited before.
@@ -167,6 +174,11 @@ func (v *virtual) keepAgent() {
 		case <-v.done:
 			return
 		case <-line.Done():
+		}
+		select {
+		case <-v.gone: // with QEMU: it is the end, and no silence
+			return
+		case <-time.After(endsWithin):
 		}
 		wait = redial(time.Since(begun), wait)
 		v.tell(EventSilent, fmt.Sprintf("%s: the line to its agent broke (%v); it is taken up again after %v", v.spec.Name, line.Err(), wait))
@@ -195,14 +207,6 @@ func (v *virtual) takeUp(wait time.Duration) bool {
 		return false
 	}
 	return v.replaceAgent(a)
-}
-
-// tell logs an event, and tells whoever made the guest.
-func (v *virtual) tell(event, detail string) {
-	slog.Warn(event, "detail", detail)
-	if v.spec.Tell != nil {
-		v.spec.Tell(event, detail)
-	}
 }
 
 // lastWords is the end of the boot log, for an error's text: a guest wrote it.

@@ -29,7 +29,8 @@ type guest struct {
 	inspector *appliance.Inspection
 	ownKernel bool // QEMU: modules and the clock are the guest's own
 
-	mu         sync.Mutex // held while the guest is being configured
+	execs      sync.WaitGroup // commands that run for a caller
+	mu         sync.Mutex     // held while the guest is being configured
 	configured bool
 }
 
@@ -90,6 +91,8 @@ func (g *guest) serveStream(s net.Conn) {
 		return
 	}
 	if req.Call == callExec {
+		g.execs.Add(1)
+		defer g.execs.Done()
 		g.serveExec(s, r, req.Body)
 		return
 	}

@@ -93,6 +93,7 @@ func runMachine() error {
 		return err
 	}
 	g := newGuest(true)
+	g.heedPower()
 	go g.runConsole()
 	g.buryOrphans()
 	return g.serveHosts(port)
@@ -114,6 +115,7 @@ func runInside() error {
 	}
 	f.Close()
 	g := newGuest(false)
+	g.heedPower()
 	g.buryOrphans()
 	err = g.serveLine(line)
 	if errors.Is(err, io.EOF) {
