@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"sluice/vswitch/cli"
 )
@@ -106,4 +107,25 @@ func TestOutputForAll(t *testing.T) {
 			t.Errorf("%q: code %d, %s", path, code, said.String())
 		}
 	}
+}
+
+// TestFlagsAreCompleted: every flag with a word says what the shell may offer: words, labs, guests, files, or nothing.
+func TestFlagsAreCompleted(t *testing.T) {
+	var walk func(*cobra.Command)
+	walk = func(c *cobra.Command) {
+		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			_, known := c.GetFlagCompletionFunc(f.Name)
+			_, files := f.Annotations[cobra.BashCompFilenameExt]
+			_, folders := f.Annotations[cobra.BashCompSubdirsInDir]
+			if words := strings.HasPrefix(f.Value.Type(), "string"); words && !known && !files && !folders {
+				t.Errorf("%s --%s: %s", c.CommandPath(), f.Name, f.Usage)
+			}
+		})
+		for _, sub := range c.Commands() {
+			if !sub.Hidden {
+				walk(sub)
+			}
+		}
+	}
+	walk(command())
 }

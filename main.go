@@ -46,7 +46,7 @@ func main() {
 
 // command is `sluice`, with the commands of all floors.
 func command() *cobra.Command {
-	return cli.Root(slices.Concat(labs.Commands(course.Commands(course.Judges{"billing": judgeBilling})...), cli.Commands(labs.InventoryOf), []*cobra.Command{
+	return cli.Root(slices.Concat(labs.Commands(course.Commands(course.Judges{"billing": judgeBilling})...), cli.Commands(labs.InventoryOf, labs.CompleteLabFlag), []*cobra.Command{
 		demo.Command(), bench.Command(), stream.Command(), probe.Command(), billing.Command(cli.Print, cli.BadInput),
 	})...)
 }

@@ -45,7 +45,8 @@ func deployCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.Name, "name", "", "another name than the lab's own, to run it twice")
 	cmd.Flags().StringVar(&o.Work.Student, "student", "", "whose version of the lab: its parameters are drawn by this name")
 	cmd.Flags().StringVar(&o.Placement, "placement", "", "where the policy is enforced at first, instead of what the lab says")
-	cli.CompleteFlag(cmd, "guests", KindAuto, KindQEMU, KindNetns)
+	CompleteGuestsFlag(cmd)
+	cli.CompleteFlags(cmd, cobra.NoFileCompletions, "name", "student")
 	cli.CompleteFlag(cmd, "placement", placementWords...)
 	return cmd
 }
@@ -130,7 +131,7 @@ func destroyCommand() *cobra.Command {
 		Use:               "destroy [LAB]",
 		Short:             "End a lab and remove all of it, also after a crash",
 		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: cli.CompleteLabs,
+		ValidArgsFunction: completeDeployed,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out, err := cli.OutputOf(cmd)
 			if err != nil {
@@ -282,4 +283,23 @@ func CompleteBuiltins(_ *cobra.Command, args []string, begun string) (words []st
 		next = cobra.ShellCompDirectiveFilterDirs
 	}
 	return words, next
+}
+
+// CompleteLabFlag completes the lab that a flag names, as CompleteBuiltins does an argument.
+func CompleteLabFlag(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+	return CompleteBuiltins(cmd, nil, begun)
+}
+
+// CompleteGuestsFlag completes --guests: what guests are.
+func CompleteGuestsFlag(cmd *cobra.Command) {
+	cli.CompleteFlag(cmd, "guests", KindAuto+"\tQEMU where it works", KindQEMU+"\tvirtual machines", KindNetns+"\tnetwork namespaces of this machine")
+}
+
+// completeDeployed completes the labs that are here, also those whose process has gone.
+func completeDeployed(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	here, _ := deployed()
+	return here, cobra.ShellCompDirectiveNoFileComp
 }

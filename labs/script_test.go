@@ -19,7 +19,7 @@ import (
 
 // runSluice is the command as the scripts call it.
 func runSluice() {
-	root := cli.Root(slices.Concat(labs.Commands(course.Commands(nil)...), cli.Commands(labs.InventoryOf))...)
+	root := cli.Root(slices.Concat(labs.Commands(course.Commands(nil)...), cli.Commands(labs.InventoryOf, labs.CompleteLabFlag))...)
 	os.Exit(cli.Run(context.Background(), root, os.Args[1:]))
 }
 

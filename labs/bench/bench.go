@@ -37,6 +37,11 @@ func Command() *cobra.Command {
 	f.StringVar(&o.into, "into", "", "write the tables into this Markdown file, between its marks")
 	f.StringVar(&o.profile, "profile", "", "write CPU profiles of the user engine, to files whose names begin so")
 	f.BoolVar(&o.verbose, "verbose", false, "tell of every trial on stderr")
+	cli.CompleteFlag(cmd, "only", names(subjects())...)
+	cli.CompleteFlag(cmd, "wiring", string(TAP), string(Veth))
+	cli.CompleteFlags(cmd, cobra.NoFileCompletions, "sizes")
+	cmd.MarkFlagFilename("into", "md")
+	cmd.MarkFlagFilename("profile")
 	cmd.AddCommand(playCommand(), engineCommand())
 	return cmd
 }

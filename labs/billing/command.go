@@ -66,9 +66,11 @@ func (c commands) book(name, short string, show func(*Book) (any, func(io.Writer
 
 func orderFlag(cmd *cobra.Command, order *string) {
 	cmd.Flags().StringVar(order, "order", "", "instead of the file's: oldest-first, newest-first, pro-rata, or keys like class:rent,age:oldest")
-	cmd.RegisterFlagCompletionFunc("order", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return orderNames(), cobra.ShellCompDirectiveNoFileComp
-	})
+	completeOrder(cmd)
+}
+
+func completeOrder(cmd *cobra.Command) {
+	cmd.RegisterFlagCompletionFunc("order", cobra.FixedCompletions(orderNames(), cobra.ShellCompDirectiveNoFileComp))
 }
 
 // load reads a scenario, and the order that is meant: the file's where none is given.
@@ -122,6 +124,7 @@ func (c commands) compare() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringArrayVar(&also, "order", nil, "another order beside those with a name and the file's own; may be given again")
+	completeOrder(cmd)
 	return cmd
 }
 
@@ -182,6 +185,7 @@ func (c commands) check() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&tasks, "tasks", "", "the task file, if it lies elsewhere")
+	cmd.MarkFlagFilename("tasks", "yaml", "yml")
 	return cmd
 }
 
@@ -233,6 +237,7 @@ func (c commands) serve() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address and port")
+	cmd.RegisterFlagCompletionFunc("listen", cobra.NoFileCompletions)
 	orderFlag(cmd, &order)
 	return cmd
 }

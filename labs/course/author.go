@@ -152,6 +152,7 @@ that its expect.yaml promises. Exit codes: 0 all promises were kept, 1 one was n
 		},
 	}
 	cmd.Flags().StringVar(&guests, "guests", labs.KindAuto, "what guests are: qemu, netns or auto")
+	labs.CompleteGuestsFlag(cmd)
 	return cmd
 }
 

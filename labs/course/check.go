@@ -59,6 +59,10 @@ input, 3 this machine lacks something.`,
 	cmd.Flags().StringVar(&student, "student", "", "whose version of the lab; of a running one, whose it must be")
 	cmd.Flags().StringVar(&with, "with", "", "a submission: a folder with the student's files")
 	cmd.Flags().StringVar(&guests, "guests", labs.KindAuto, "with --with: what guests are, qemu, netns or auto")
+	labs.CompleteGuestsFlag(cmd)
+	cli.CompleteFlags(cmd, completeTasks, "task")
+	cli.CompleteFlags(cmd, cobra.NoFileCompletions, "student")
+	cmd.MarkFlagDirname("with")
 	return cmd
 }
 
@@ -125,6 +129,28 @@ func hasTask(l *labs.Lab, id string) error {
 		return control.Errorf(control.BadInput, "lab %s has no task %q: %s", l.Name, id, strings.Join(ids, ", "))
 	}
 	return nil
+}
+
+// namesOf are words of the lab that a command means: of the one that runs, or the built-in one that it names.
+func namesOf(cmd *cobra.Command, args []string, words func(*labs.Lab) []string) ([]string, cobra.ShellCompDirective) {
+	l, err := labOrRunning(cmd, args, "")
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return words(l), cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeTasks completes the tasks of the lab that a command's argument means.
+func completeTasks(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return namesOf(cmd, args, taskNames)
+}
+
+// taskNames are the tasks of a lab, each with its title.
+func taskNames(l *labs.Lab) (names []string) {
+	for _, t := range l.Tasks {
+		names = append(names, cobra.CompletionWithDesc(t.ID, t.Title))
+	}
+	return names
 }
 
 // session is a running lab with what is remembered of its student.

@@ -73,8 +73,12 @@ undecided as the machine was too busy, 2 bad input, 3 this machine lacks somethi
 	}
 	cmd.Flags().StringVar(&g.of, "of", "", "the lab, built in or a folder: only submissions to it, and those that do not say")
 	cmd.Flags().StringVar(&g.guests, "guests", labs.KindAuto, "what guests are: qemu, netns or auto")
+	labs.CompleteGuestsFlag(cmd)
 	cmd.Flags().StringVar(&g.where, "evidence", "", "the folder for evidence (default: FOLDER-evidence)")
 	cmd.Flags().StringVar(&g.drawnBy, "drawn-by", "", "whose parameters count where a submission does not say: folder (its name's) or nobody")
+	cli.CompleteFlags(cmd, labs.CompleteLabFlag, "of")
+	cli.CompleteFlag(cmd, "drawn-by", drawnByFolder, drawnByNobody)
+	cmd.MarkFlagDirname("evidence")
 	cmd.Flags().IntVar(&g.jobs, "jobs", 0, "how many are judged side by side (default: by the processors)")
 	return cmd
 }

@@ -58,6 +58,7 @@ is the lab's own start. The history of changes stays then, for it belongs to tas
 		},
 	}
 	cmd.Flags().StringVar(&to, "to", "", "a task: to its start")
+	cli.CompleteFlags(cmd, completeTasks, "to")
 	cmd.Flags().BoolVar(&reboot, "reboot", false, "the guests, too: they boot again")
 	return cmd
 }

@@ -22,9 +22,14 @@ func startCommand() *cobra.Command {
 		Short: "Make a folder with what a student begins with",
 		Long: `Make a folder with what a student begins with: the lab's text with the student's own parameters, and the files that are worked with. Nothing
 that tells a solution is among them, and no file that is there is changed.`,
-		Example:           "  sluice lab start billing my-billing",
-		Args:              cobra.ExactArgs(2),
-		ValidArgsFunction: labs.CompleteBuiltins,
+		Example: "  sluice lab start billing my-billing",
+		Args:    cobra.ExactArgs(2),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 1 {
+				return nil, cobra.ShellCompDirectiveFilterDirs
+			}
+			return labs.CompleteBuiltins(cmd, args, begun)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out, err := cli.OutputOf(cmd)
 			if err != nil {
@@ -43,6 +48,7 @@ that tells a solution is among them, and no file that is there is changed.`,
 		},
 	}
 	cmd.Flags().StringVar(&student, "student", "", "whose version of the lab")
+	cli.CompleteFlags(cmd, cobra.NoFileCompletions, "student")
 	return cmd
 }
 

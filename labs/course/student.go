@@ -30,6 +30,12 @@ func answerCommand() *cobra.Command {
 		Short:   "Give an answer that a task of the running lab asks for",
 		Example: "  sluice lab answer hops 1",
 		Args:    cobra.RangeArgs(2, 1+maxWords),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return namesOf(cmd, nil, (*labs.Lab).AnswerNames)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out, err := cli.OutputOf(cmd)
 			if err != nil {
@@ -73,6 +79,12 @@ func hintCommand() *cobra.Command {
 		Use:   "hint TASK",
 		Short: "Ask for the next hint of a task; it may cost points",
 		Args:  cobra.ExactArgs(1),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return namesOf(cmd, nil, taskNames)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out, err := cli.OutputOf(cmd)
 			if err != nil {
@@ -181,6 +193,7 @@ func readmeCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&student, "student", "", "whose version of the lab")
 	cmd.Flags().BoolVar(&hints, "hints", false, "on a terminal, also show what the text folds away")
+	cli.CompleteFlags(cmd, cobra.NoFileCompletions, "student")
 	return cmd
 }
 

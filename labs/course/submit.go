@@ -53,7 +53,9 @@ It is not judged: sluice lab check LAB --with FOLDER does that. Hand in the fold
 		},
 	}
 	cmd.Flags().StringVar(&of, "of", "", "the lab, where it does not run")
+	cli.CompleteFlags(cmd, labs.CompleteLabFlag, "of")
 	cmd.Flags().StringVar(&student, "student", "", "with --of: whose version of the lab it was")
+	cli.CompleteFlags(cmd, cobra.NoFileCompletions, "student")
 	return cmd
 }
 

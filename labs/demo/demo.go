@@ -52,6 +52,7 @@ The lab is left running, to play with.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd, guests, exit) },
 	}
 	cmd.Flags().StringVar(&guests, "guests", labs.KindAuto, "what guests are: qemu, netns or auto (QEMU where it works)")
+	labs.CompleteGuestsFlag(cmd)
 	cmd.Flags().BoolVar(&exit, "exit", false, "destroy the lab at the end")
 	return cmd
 }

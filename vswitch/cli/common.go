@@ -97,6 +97,32 @@ func CompleteFlag(cmd *cobra.Command, flag string, words ...string) {
 	cmd.RegisterFlagCompletionFunc(flag, fixedFlag(words...))
 }
 
+// CompleteFlags completes the values of several flags by one function.
+func CompleteFlags(cmd *cobra.Command, by cobra.CompletionFunc, flags ...string) {
+	for _, f := range flags {
+		cmd.RegisterFlagCompletionFunc(f, by)
+	}
+}
+
+// completePoints completes where a frame may be: a guest, for what it sends, or what it is sent.
+func completePoints(cmd *cobra.Command, _ []string, begun string) (points []string, d cobra.ShellCompDirective) {
+	guests, d := CompleteGuests(cmd, nil, begun)
+	for _, g := range guests {
+		points = append(points, g, g+"/to-guest")
+	}
+	return points, d
+}
+
+// noFiles keeps the shell from offering files to commands that take no arguments.
+func noFiles(parent *cobra.Command) {
+	for _, c := range parent.Commands() {
+		noFiles(c)
+		if c.ValidArgsFunction == nil && c.Args != nil && c.Args(c, []string{"x"}) != nil && c.Args(c, []string{"x", "x"}) != nil {
+			c.ValidArgsFunction = cobra.NoFileCompletions
+		}
+	}
+}
+
 // fixedFlag completes one of a few words as a flag's value.
 func fixedFlag(words ...string) cobra.CompletionFunc {
 	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {

@@ -27,6 +27,8 @@ RULE is the rule of the policy in force that let the flow in. It is - where none
 placement in which the engine asks no rule.`,
 		Example: "  sluice flows\n  sluice flows udp from client to server\n  sluice flows to server port 80",
 		Args:    cobra.ArbitraryArgs,
+
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	watch := watchFlag(cmd)
 	cmd.RunE = withLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {

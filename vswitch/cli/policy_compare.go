@@ -25,9 +25,12 @@ type desk struct {
 // onDesk is a command's work with policies, which changes nothing.
 type onDesk func(cmd *cobra.Command, args []string, o *Output, d *desk) error
 
+// inFlag names the lab that a policy is read against, where it need not run.
+const inFlag = "in"
+
 // withDesk adds the flag --in to a command, and lets it work.
 func withDesk(cmd *cobra.Command, known InventoryOf, run onDesk) *cobra.Command {
-	in := cmd.Flags().String("in", "", "a lab that need not run: a built-in one by its name, or a folder")
+	in := cmd.Flags().String(inFlag, "", "a lab that need not run: a built-in one by its name, or a folder")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o, err := OutputOf(cmd)
 		if err != nil {
@@ -86,6 +89,7 @@ A guest stands for each of its addresses: IPv4 and IPv6 are both tried. The rule
 		Args:    cobra.ExactArgs(1),
 	}
 	policy := cmd.Flags().String("policy", "", "the policy that is tested; if left out, the lab's own, or the one in force")
+	cmd.MarkFlagFilename("policy", "yaml", "yml")
 	return withDesk(cmd, known, func(cmd *cobra.Command, args []string, o *Output, d *desk) error {
 		p, err := d.load(cmd, *policy)
 		if err != nil {

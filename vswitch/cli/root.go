@@ -24,10 +24,17 @@ func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) 
 // BadInput gives an error the exit code of wrong use or bad input, for commands that know nothing of the switch's own errors.
 func BadInput(err error) error { return control.Errorf(control.BadInput, "%w", err) }
 
-// Commands are the commands of a running switch. known is how those that check policies read a lab that does not run.
-func Commands(known InventoryOf) []*cobra.Command {
+// Commands are the commands of a running switch. known is how those that check policies read a lab that does not run, and names
+// completes what that is called.
+func Commands(known InventoryOf, names cobra.CompletionFunc) []*cobra.Command {
+	policy := policyCommand(known)
+	for _, c := range policy.Commands() {
+		if c.Flags().Lookup(inFlag) != nil {
+			CompleteFlags(c, names, inFlag)
+		}
+	}
 	return []*cobra.Command{
-		placeCommand(), execCommand(), consoleCommand(), policyCommand(known), traceCommand(), flowsCommand(), fdbCommand(),
+		placeCommand(), execCommand(), consoleCommand(), policy, traceCommand(), flowsCommand(), fdbCommand(),
 		statsCommand(), applianceCommand(), inspectionsCommand(), eventsCommand(),
 	}
 }
@@ -52,6 +59,7 @@ func Root(commands ...*cobra.Command) *cobra.Command {
 	root.InitDefaultCompletionCmd()
 	refuseUnknown(root)
 	wrapHelp(root)
+	noFiles(root)
 	return root
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
 
 	"sluice/firewall"
 	"sluice/vswitch/cli"
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 func sluice() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(cli.Run(ctx, cli.Root(cli.Commands(known)...), os.Args[1:]))
+	os.Exit(cli.Run(ctx, cli.Root(cli.Commands(known, cobra.FixedCompletions([]string{"still"}, cobra.ShellCompDirectiveNoFileComp))...), os.Args[1:]))
 }
 
 // known knows one lab that does not run.

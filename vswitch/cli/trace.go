@@ -27,11 +27,14 @@ it. Guests with addresses of both kinds are traced over IPv4, unless one of them
   sluice trace 'tcp from client to fd00:10:2::10 port 23'
   sluice trace --frame session.pcapng:7 --at client
   sluice trace --hex "$(cat frame.hex)" --at server/to-guest`,
-		Args: cobra.ArbitraryArgs,
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	cmd.Flags().StringVar(&file, "frame", "", "the Nth packet (1 if left out) of a pcap or pcapng file, as FILE:N")
 	cmd.Flags().StringVar(&digits, "hex", "", "the frame itself, from its Ethernet header on")
 	cmd.Flags().StringVar(&at, "at", "", "where a captured frame is: client, for one that it sends, or client/to-guest")
+	CompleteFlags(cmd, cobra.NoFileCompletions, "hex")
+	CompleteFlags(cmd, completePoints, "at")
 	cmd.MarkFlagFilename("frame", "pcap", "pcapng")
 	cmd.MarkFlagsMutuallyExclusive("frame", "hex")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
