@@ -129,6 +129,9 @@ func bringUp(ctx context.Context, d *deployment, l *Lab, dir string, lock *os.Fi
 	if err := d.choose(ctx, l, progress); err != nil {
 		return err
 	}
+	if err := l.checkSockets(dir); err != nil {
+		return err
+	}
 	if err := d.write(dir); err != nil {
 		return fmt.Errorf("write the state folder: %w", err)
 	}
@@ -186,6 +189,19 @@ func defaultKind(asked, kind string) string {
 		return kind
 	}
 	return asked
+}
+
+// checkSockets is an error if a guest's sockets would have too long a path in the state folder.
+func (l *Lab) checkSockets(dir string) error {
+	for _, g := range l.machines() {
+		if g.Kind != KindQEMU {
+			continue
+		}
+		if err := control.CheckSocket(guest.LongestSocket(filepath.Join(dir, guestsDir, g.Name))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *Lab) hasKind(kind string) bool {

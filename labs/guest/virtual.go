@@ -30,6 +30,9 @@ const (
 	bootLog       = "boot.log" // what QEMU itself said, and the guest's serial line
 )
 
+// LongestSocket is the path of the socket with the longest one that a QEMU guest has, whose folder is dir.
+func LongestSocket(dir string) string { return filepath.Join(dir, consoleSocket) }
+
 // virtual is a QEMU guest.
 type virtual struct {
 	*process

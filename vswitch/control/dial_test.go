@@ -94,3 +94,44 @@ func TestStateRoot(t *testing.T) {
 		t.Errorf("got %s, %v; want %s", got, err, want)
 	}
 }
+
+// TestStateRootSaid tries what a user may say: it is absolute from the first moment, and what cannot be is refused.
+func TestStateRootSaid(t *testing.T) {
+	work := t.TempDir()
+	t.Chdir(work)
+	if err := os.WriteFile("file", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ said, root, fails string }{
+		{"labs", work + "/labs", ""},
+		{"./a/../labs/", work + "/labs", ""},
+		{work + "/labs", work + "/labs", ""},
+		{"file", "", "file is no folder"},
+		{"file/labs", "", "file/labs is no folder"},
+		{strings.Repeat("x", 300), "", "107 at most"},
+	} {
+		t.Setenv("SLUICE_STATE_DIR", c.said)
+		root, err := StateRoot()
+		if root != c.root || (err == nil) != (c.fails == "") {
+			t.Errorf("%.20s: root %s, error %v; want %s, %s", c.said, root, err, c.root, c.fails)
+		}
+		if err != nil && (ClassOf(err) != BadInput || !strings.Contains(err.Error(), c.fails)) {
+			t.Errorf("%.20s: %v; want %s", c.said, err, c.fails)
+		}
+	}
+}
+
+// TestLongStateRoot fills a socket's path to the last byte, and one more.
+func TestLongStateRoot(t *testing.T) {
+	const rest = "/lab/" + SocketName
+	for over, want := range []bool{true, false} {
+		t.Setenv("SLUICE_STATE_DIR", "/"+strings.Repeat("x", 107-len(rest)-1+over))
+		_, err := LabDir("lab")
+		if (err == nil) != want {
+			t.Errorf("%d bytes over: %v", over, err)
+		}
+		if err != nil && (ClassOf(err) != BadInput || !strings.Contains(err.Error(), "has 108 bytes, and a socket's has 107 at most: set SLUICE_STATE_DIR")) {
+			t.Errorf("it does not say what to do: %v", err)
+		}
+	}
+}

@@ -1,0 +1,25 @@
+package labs
+
+import (
+	"strings"
+	"testing"
+
+	"sluice/vswitch/control"
+)
+
+// TestGuestSocketPaths: sockets of QEMU guests lie deeper than the lab's own; namespace guests have none.
+func TestGuestSocketPaths(t *testing.T) {
+	dir := "/" + strings.Repeat("x", 107-1-len("/guests/one/console.sock"))
+	for _, c := range []struct {
+		dir, kind string
+		ok        bool
+	}{{dir, KindQEMU, true}, {dir + "x", KindQEMU, false}, {dir + "x", KindNetns, true}} {
+		err := (&Lab{Guests: []Guest{{Name: "one", Kind: c.kind}}}).checkSockets(c.dir)
+		if (err == nil) != c.ok {
+			t.Errorf("%s, %d bytes: %v", c.kind, len(c.dir), err)
+		}
+		if err != nil && control.ClassOf(err) != control.BadInput {
+			t.Errorf("class of %v", err)
+		}
+	}
+}
