@@ -5,7 +5,7 @@ import (
 	"math/big"
 	"strings"
 
-	"github.com/goccy/go-yaml/ast"
+	"go.yaml.in/yaml/v4"
 )
 
 // AnswerSchema is the JSON schema of what students hand in, for editors.
@@ -48,13 +48,13 @@ func LoadAnswer(path string) (*Answer, error) {
 
 func parseAnswer(file string, text []byte) (*Answer, error) {
 	a := &Answer{File: file, Owed: map[string]Cents{}, Shares: map[string]Cents{}}
-	err := read(file, text, "an answer", func(r *reader, n ast.Node) {
-		r.fields(n, "the answer", answered(map[string]func(ast.Node){
-			"order":   func(v ast.Node) { a.Order = r.order(v) },
-			"owed":    func(v ast.Node) { r.owed(v, a.Owed) },
-			"cut-off": func(v ast.Node) { d := r.day(v, "cut-off"); a.CutOff = &d },
-			"rate":    func(v ast.Node) { r.rate(v, a) },
-			"shares":  func(v ast.Node) { r.shares(v, a.Shares) },
+	err := read(file, text, "an answer", func(r *reader, n *yaml.Node) {
+		r.fields(n, "the answer", answered(map[string]func(*yaml.Node){
+			"order":   func(v *yaml.Node) { a.Order = r.order(v) },
+			"owed":    func(v *yaml.Node) { r.owed(v, a.Owed) },
+			"cut-off": func(v *yaml.Node) { d := r.day(v, "cut-off"); a.CutOff = &d },
+			"rate":    func(v *yaml.Node) { r.rate(v, a) },
+			"shares":  func(v *yaml.Node) { r.shares(v, a.Shares) },
 		}))
 	})
 	if err != nil {
@@ -64,10 +64,10 @@ func parseAnswer(file string, text []byte) (*Answer, error) {
 }
 
 // answered makes readers pass over what is left empty.
-func answered(known map[string]func(ast.Node)) map[string]func(ast.Node) {
+func answered(known map[string]func(*yaml.Node)) map[string]func(*yaml.Node) {
 	for key, read := range known {
-		known[key] = func(v ast.Node) {
-			if _, empty := v.(*ast.NullNode); !empty && v != nil {
+		known[key] = func(v *yaml.Node) {
+			if !isNull(v) {
 				read(v)
 			}
 		}
@@ -75,25 +75,25 @@ func answered(known map[string]func(ast.Node)) map[string]func(ast.Node) {
 	return known
 }
 
-func (r *reader) owed(n ast.Node, owed map[string]Cents) {
-	known := map[string]func(ast.Node){}
+func (r *reader) owed(n *yaml.Node, owed map[string]Cents) {
+	known := map[string]func(*yaml.Node){}
 	for _, name := range orderNames() {
-		known[name] = func(v ast.Node) { owed[name] = r.cents(v, "what is owed under "+name) }
+		known[name] = func(v *yaml.Node) { owed[name] = r.cents(v, "what is owed under "+name) }
 	}
 	r.fields(n, "owed", answered(known))
 }
 
-func (r *reader) rate(n ast.Node, a *Answer) {
-	amount := func(to **Cents, what string) func(ast.Node) {
-		return func(v ast.Node) { c := r.cents(v, what); *to = &c }
+func (r *reader) rate(n *yaml.Node, a *Answer) {
+	amount := func(to **Cents, what string) func(*yaml.Node) {
+		return func(v *yaml.Node) { c := r.cents(v, what); *to = &c }
 	}
-	percent := func(to **decimal, what string) func(ast.Node) {
-		return func(v ast.Node) { *to = r.decimal(v, what) }
+	percent := func(to **decimal, what string) func(*yaml.Node) {
+		return func(v *yaml.Node) { *to = r.decimal(v, what) }
 	}
-	r.fields(n, "the rate", answered(map[string]func(ast.Node){
+	r.fields(n, "the rate", answered(map[string]func(*yaml.Node){
 		"short":  amount(&a.Rate.Short, "what was short"),
 		"fees":   amount(&a.Rate.Fees, "the fees"),
-		"days":   func(v ast.Node) { d := r.number(v, "days", 1, maxDays); a.Rate.Days = &d },
+		"days":   func(v *yaml.Node) { d := r.number(v, "days", 1, maxDays); a.Rate.Days = &d },
 		"stated": percent(&a.Rate.Stated, "the stated rate"),
 		"apr":    percent(&a.Rate.APR, "the APR"),
 		"apy":    percent(&a.Rate.APY, "the APY"),
@@ -101,7 +101,7 @@ func (r *reader) rate(n ast.Node, a *Answer) {
 }
 
 // decimal reads a percentage with any number of decimals up to maxDecimals.
-func (r *reader) decimal(n ast.Node, what string) *decimal {
+func (r *reader) decimal(n *yaml.Node, what string) *decimal {
 	w := r.word(n, what)
 	_, ok := parseDecimal(w, maxDecimals)
 	if r.err == nil && !ok {
@@ -115,13 +115,13 @@ func (r *reader) decimal(n ast.Node, what string) *decimal {
 	return &decimal{w, len(part), v}
 }
 
-func (r *reader) shares(n ast.Node, shares map[string]Cents) {
+func (r *reader) shares(n *yaml.Node, shares map[string]Cents) {
 	for _, v := range r.items(n, "shares", 0, maxItems) {
 		var id string
 		var got Cents
-		r.fields(v, "a share", map[string]func(ast.Node){
-			"charge": func(v ast.Node) { id = r.name(v, "the charge") },
-			"gets":   func(v ast.Node) { got = r.cents(v, "what it gets") },
+		r.fields(v, "a share", map[string]func(*yaml.Node){
+			"charge": func(v *yaml.Node) { id = r.name(v, "the charge") },
+			"gets":   func(v *yaml.Node) { got = r.cents(v, "what it gets") },
 		}, "charge", "gets")
 		if _, twice := shares[id]; twice {
 			r.fail(v, "keep one of them", "charge %s is there twice", id)

@@ -8,7 +8,7 @@ import (
 	"os"
 	"slices"
 
-	"github.com/goccy/go-yaml/ast"
+	"go.yaml.in/yaml/v4"
 )
 
 // ScenarioSchema is the JSON schema of scenarios, for editors.
@@ -45,7 +45,7 @@ func readFile(path string) (text []byte, shown string, err error) {
 // Parse makes a scenario of a file's text. Every error names its place.
 func Parse(file string, text []byte) (*Scenario, error) {
 	l := &scenarioReader{s: &Scenario{File: file}}
-	err := read(file, text, "a scenario", func(r *reader, n ast.Node) {
+	err := read(file, text, "a scenario", func(r *reader, n *yaml.Node) {
 		l.reader = r
 		l.root(n)
 	})
@@ -60,38 +60,37 @@ type scenarioReader struct {
 	s *Scenario
 }
 
-func (l *scenarioReader) root(n ast.Node) {
+func (l *scenarioReader) root(n *yaml.Node) {
 	s := l.s
-	l.fields(n, "the scenario", map[string]func(ast.Node){
-		"title":       func(v ast.Node) { s.Title = l.text(v, "the title") },
-		"until":       func(v ast.Node) { s.Until = l.day(v, "until") },
-		"order":       func(v ast.Node) { s.Order = l.order(v) },
-		"assumptions": func(v ast.Node) { l.assumptions(v) },
-		"charges":     func(v ast.Node) { l.charges(v) },
-		"payments":    func(v ast.Node) { l.payments(v) },
-		"overdue":     func(v ast.Node) { l.rules(v) },
+	l.fields(n, "the scenario", map[string]func(*yaml.Node){
+		"title":       func(v *yaml.Node) { s.Title = l.text(v, "the title") },
+		"until":       func(v *yaml.Node) { s.Until = l.day(v, "until") },
+		"order":       func(v *yaml.Node) { s.Order = l.order(v) },
+		"assumptions": func(v *yaml.Node) { l.assumptions(v) },
+		"charges":     func(v *yaml.Node) { l.charges(v) },
+		"payments":    func(v *yaml.Node) { l.payments(v) },
+		"overdue":     func(v *yaml.Node) { l.rules(v) },
 	}, "title", "until", "order", "charges")
 }
 
-func (l *scenarioReader) assumptions(n ast.Node) {
+func (l *scenarioReader) assumptions(n *yaml.Node) {
 	for _, v := range l.items(n, "assumptions", 0, 20) {
 		l.s.Assumptions = append(l.s.Assumptions, l.text(v, "an assumption"))
 	}
 }
 
-func (l *scenarioReader) charges(n ast.Node) {
-	places := map[string]ast.Node{}
+func (l *scenarioReader) charges(n *yaml.Node) {
+	places := map[string]*yaml.Node{}
 	for _, v := range l.items(n, "charges", 1, maxItems) {
 		var c Charge
-		l.fields(v, "a charge", map[string]func(ast.Node){
-			"id":     func(v ast.Node) { c.ID = l.name(v, "the charge's id") },
-			"class":  func(v ast.Node) { c.Class = l.class(v) },
-			"due":    func(v ast.Node) { c.Due = l.day(v, "due") },
-			"amount": func(v ast.Node) { c.Amount = l.cents(v, "the amount") },
+		l.fields(v, "a charge", map[string]func(*yaml.Node){
+			"id":     func(v *yaml.Node) { c.ID = l.name(v, "the charge's id") },
+			"class":  func(v *yaml.Node) { c.Class = l.class(v) },
+			"due":    func(v *yaml.Node) { c.Due = l.day(v, "due") },
+			"amount": func(v *yaml.Node) { c.Amount = l.cents(v, "the amount") },
 		}, "id", "class", "due", "amount")
 		if first, taken := places[c.ID]; taken {
-			line, _ := place(first)
-			l.fail(v, "give each charge an id of its own", "charge %s is in line %d already", c.ID, line)
+			l.fail(v, "give each charge an id of its own", "charge %s is in line %d already", c.ID, first.Line)
 		}
 		if l.err != nil {
 			return
@@ -102,7 +101,7 @@ func (l *scenarioReader) charges(n ast.Node) {
 }
 
 // class reads the class of charges.
-func (l *scenarioReader) class(n ast.Node) string {
+func (l *scenarioReader) class(n *yaml.Node) string {
 	w := l.name(n, "the class")
 	if w == feeClass {
 		l.fail(n, "choose another word; fees come from overdue", "the class %s is that of fees", w)
@@ -111,14 +110,14 @@ func (l *scenarioReader) class(n ast.Node) string {
 }
 
 // payments reads payments. One that is there twice counts once: that is what its id is for. But it must then be the same.
-func (l *scenarioReader) payments(n ast.Node) {
+func (l *scenarioReader) payments(n *yaml.Node) {
 	known := map[string]Payment{}
 	for _, v := range l.items(n, "payments", 0, maxItems) {
 		var p Payment
-		l.fields(v, "a payment", map[string]func(ast.Node){
-			"id":     func(v ast.Node) { p.ID = l.name(v, "the payment's id") },
-			"date":   func(v ast.Node) { p.Date = l.day(v, "the date") },
-			"amount": func(v ast.Node) { p.Amount = l.cents(v, "the amount") },
+		l.fields(v, "a payment", map[string]func(*yaml.Node){
+			"id":     func(v *yaml.Node) { p.ID = l.name(v, "the payment's id") },
+			"date":   func(v *yaml.Node) { p.Date = l.day(v, "the date") },
+			"amount": func(v *yaml.Node) { p.Amount = l.cents(v, "the amount") },
 		}, "id", "date", "amount")
 		first, told := known[p.ID]
 		if told && first != p {
@@ -135,17 +134,17 @@ func (l *scenarioReader) payments(n ast.Node) {
 // maxDays is how late a charge may be for a rule.
 const maxDays = 3650
 
-func (l *scenarioReader) rules(n ast.Node) {
+func (l *scenarioReader) rules(n *yaml.Node) {
 	names := map[string]bool{}
 	for _, v := range l.items(n, "overdue", 0, maxRules) {
 		var r Rule
-		l.fields(v, "a rule", map[string]func(ast.Node){
-			"name":    func(v ast.Node) { r.Name = l.name(v, "the rule's name") },
-			"of":      func(v ast.Node) { r.Of = l.class(v) },
-			"days":    func(v ast.Node) { r.Days = l.number(v, "days", 1, maxDays) },
-			"fee":     func(v ast.Node) { r.Fee = l.cents(v, "the fee") },
-			"percent": func(v ast.Node) { r.Percent = l.percent(v) },
-			"cut-off": func(v ast.Node) { r.CutOff = l.oneOf(v, "cut-off", "true", "false") == "true" },
+		l.fields(v, "a rule", map[string]func(*yaml.Node){
+			"name":    func(v *yaml.Node) { r.Name = l.name(v, "the rule's name") },
+			"of":      func(v *yaml.Node) { r.Of = l.class(v) },
+			"days":    func(v *yaml.Node) { r.Days = l.number(v, "days", 1, maxDays) },
+			"fee":     func(v *yaml.Node) { r.Fee = l.cents(v, "the fee") },
+			"percent": func(v *yaml.Node) { r.Percent = l.percent(v) },
+			"cut-off": func(v *yaml.Node) { r.CutOff = l.oneOf(v, "cut-off", "true", "false") == "true" },
 		}, "name", "days")
 		switch {
 		case names[r.Name]:
@@ -165,7 +164,7 @@ func (l *scenarioReader) rules(n ast.Node) {
 }
 
 // percent reads a share of what is unpaid. It is at most the whole, so that a fee is never larger than an amount may be.
-func (r *reader) percent(n ast.Node) int64 {
+func (r *reader) percent(n *yaml.Node) int64 {
 	w := r.word(n, "percent")
 	v, ok := parseDecimal(w, 4)
 	if r.err == nil && (!ok || v < 1 || v > wholePercent) {
@@ -175,8 +174,8 @@ func (r *reader) percent(n ast.Node) int64 {
 }
 
 // order reads an order: a name, or a list of keys.
-func (r *reader) order(n ast.Node) Order {
-	if _, list := n.(*ast.SequenceNode); !list {
+func (r *reader) order(n *yaml.Node) Order {
+	if n.Kind != yaml.SequenceNode {
 		o, _ := namedOrder(r.oneOf(n, "order", orderNames()...))
 		return o
 	}
@@ -190,11 +189,11 @@ func (r *reader) order(n ast.Node) Order {
 	return o
 }
 
-func (r *reader) key(n ast.Node) Key {
+func (r *reader) key(n *yaml.Node) Key {
 	var k Key
-	known := map[string]func(ast.Node){}
+	known := map[string]func(*yaml.Node){}
 	for by := range keyValues {
-		known[by] = func(v ast.Node) {
+		known[by] = func(v *yaml.Node) {
 			if k.By != "" {
 				r.fail(n, "write each key after a dash of its own", "one entry of an order has the keys %s and %s", k.By, by)
 			}

@@ -79,7 +79,7 @@ func TestBadScenarios(t *testing.T) {
 		{"fraction of a cent", "60.5", "60.505", `6:51: the amount "60.505" is no amount`},
 		{"too much money", "60.5", "1000000000.01", `is no amount`},
 		{"overflow", "60.5", "99999999999999999999999999", `is no amount`},
-		{"infinity", "60.5", ".inf", `6:51: the amount must be one plain value`},
+		{"infinity", "60.5", ".inf", `6:51: the amount ".inf" is no amount`},
 		{"hexadecimal", "60.5", "0x10", `6:51: the amount "0x10" is no amount`},
 		{"a list for an amount", "60.5", "[1]", "6:51: the amount must be one plain value|write a single word or number"},
 		{"two charges of one id", "payments:", "  - {id: a, class: rent, due: 2010-06-15, amount: 1}\npayments:", "7:5: charge a is in line 6 already|give each charge an id of its own"},
@@ -94,9 +94,14 @@ func TestBadScenarios(t *testing.T) {
 		{"payments no list", "payments:\n  - {id: p, date: 2010-06-15, amount: 60}", "payments: none", "7:11: payments must be a list|write each entry after a dash"},
 		{"a charge that is a word", "  - {id: a, class: rent, due: 2010-06-15, amount: 60.5}", "  - a", "6:5: a charge must be a mapping|write it as key: value"},
 		{"merge", "title:", "<<: {}\ntitle:", "1:1: the scenario has a key that is no plain word"},
-		{"alias", "60.5", "*a", "the amount must be one plain value"},
+		{"alias of nothing", "60.5", "*a", "6:51: an alias of nothing|write it out"},
+		{"anchor", "title: Every key", "title: &a x", "1:8: the title must be one plain value"},
+		{"alias", "title: Every key", "title: x\n&a until: 2010-12-31\norder: *a", "2:1: the scenario has a key that is no plain word"},
+		{"tag", "60.5", "!!int 60", "6:51: the amount must be one plain value"},
+		{"block", "title: Every key", "title: |\n  x", "1:8: the title must be one plain value"},
+		{"key that is a number", "title:", "1: x\ntitle:", "1:1: the scenario has a key that is no plain word"},
 		{"not YAML", "title: Every key", "title: [", "not YAML"},
-		{"nested", "title: Every key", "title: [[[[[[[[[", "1:1: a scenario nests deeper than 8"},
+		{"nested", "title: Every key", "title: [[[[[[[[[", "1:16: a scenario nests deeper than 8"},
 		{"two documents", "title:", "title: x\n---\ntitle:", "a second document; a scenario is one|remove the line ---"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -133,6 +138,9 @@ func TestFilesOutOfBounds(t *testing.T) {
 		"comment": "# nothing",
 		"large":   "title: " + strings.Repeat("x", maxFile),
 		"text":    strings.Replace(good, "Every key", strings.Repeat("x", maxText+1), 1),
+		"deep":    strings.Repeat("[\n", maxFile/2),
+		"dashes":  strings.Repeat("- ", maxFile/2),
+		"aliases": "title: &a x\norder: [" + strings.Repeat("*a, ", maxFile/8) + "]\n",
 		"many":    strings.Replace(good, "charges:\n", "charges:\n"+strings.Repeat("  - {}\n", maxItems+1), 1),
 	} {
 		if _, err := Parse("s.yaml", []byte(text)); err == nil {

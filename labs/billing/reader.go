@@ -4,21 +4,24 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"unicode"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
+	"go.yaml.in/yaml/v4"
+	"go.yaml.in/yaml/v4/plugin/loaderlimits"
 )
 
-// The bounds of a file, whatever it means. The parser recurses: so its nesting is bounded before it is asked.
+// The bounds of a file, whatever it means.
 const (
 	maxFile    = 256 << 10 // bytes
 	maxNesting = 8
 	maxText    = 300 // bytes of one text for people
 )
+
+// limits are the parser's own. Aliases cost nothing: nobody follows them.
+var limits = loaderlimits.New(loaderlimits.DepthValue(maxNesting), loaderlimits.AliasNone())
 
 // reader walks the YAML of one file. It keeps the first error only; after it every method gives zero values, so callers
 // look at err once, at the end.
@@ -29,7 +32,7 @@ type reader struct {
 }
 
 // read parses a file's one document and hands its root on; what names the kind of file.
-func read(file string, text []byte, what string, root func(*reader, ast.Node)) error {
+func read(file string, text []byte, what string, root func(*reader, *yaml.Node)) error {
 	r := &reader{file: file, lines: strings.Split(string(text), "\n")}
 	if n := r.parse(text, what); n != nil {
 		root(r, n)
@@ -37,53 +40,55 @@ func read(file string, text []byte, what string, root func(*reader, ast.Node)) e
 	return r.err
 }
 
-func (r *reader) parse(text []byte, what string) ast.Node {
+func (r *reader) parse(text []byte, what string) *yaml.Node {
 	if len(text) > maxFile {
 		r.failAt(1, 1, "split it", "%s has %d bytes; at most %d are taken", what, len(text), maxFile)
 		return nil
 	}
-	if line := tooDeep(text); line > 0 {
-		r.failAt(line, 1, "it never needs that", "%s nests deeper than %d", what, maxNesting)
+	in, err := yaml.NewLoader(bytes.NewReader(text), yaml.WithPlugin(limits))
+	if err != nil {
+		r.failAt(1, 1, "write it as key: value lines", "not YAML: %v", err)
 		return nil
 	}
-	f, err := parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey()) // fields tells of them, with what to do
-	var at yaml.Error
-	switch {
-	case errors.As(err, &at) && at.GetToken() != nil:
-		p := at.GetToken().Position
-		r.failAt(p.Line, p.Column, "look at the indentation, brackets and quotes here and above", "not YAML: %s", at.GetMessage())
-	case err != nil:
-		r.failAt(1, 1, "write it as key: value lines", "not YAML: %v", err)
-	case len(f.Docs) == 0 || f.Docs[0].Body == nil:
+	var root, second yaml.Node
+	switch err := in.Load(&root); {
+	case errors.Is(err, io.EOF), err == nil && isNull(root.Content[0]):
 		r.failAt(1, 1, "see its schema for what it needs", "%s is empty", what)
-	case len(f.Docs) > 1:
-		line, col := place(f.Docs[1].Body)
-		r.failAt(line, col, "remove the line ---", "a second document; %s is one", what)
-	default:
-		return f.Docs[0].Body
+		return nil
+	case err != nil:
+		r.notYAML(err, what)
+		return nil
 	}
-	return nil
+	switch err := in.Load(&second); {
+	case err == nil:
+		r.fail(&second, "remove the line ---", "a second document; %s is one", what)
+	case !errors.Is(err, io.EOF):
+		r.notYAML(err, what)
+	}
+	return root.Content[0]
 }
 
-// tooDeep finds the line at which brackets, or the dashes and question marks of one line, nest too deep; 0 where none do.
-func tooDeep(text []byte) int {
-	brackets, number := 0, 0
-	for l := range bytes.Lines(text) {
-		number++
-		brackets += bytes.Count(l, []byte("[")) + bytes.Count(l, []byte("{"))
-		if brackets > maxNesting || bytes.Count(l, []byte("- ")) > maxNesting || bytes.Count(l, []byte("? ")) > maxNesting {
-			return number
-		}
-		brackets = max(0, brackets-bytes.Count(l, []byte("]"))-bytes.Count(l, []byte("}")))
+// notYAML keeps why the parser gave up.
+func (r *reader) notYAML(err error, what string) {
+	var at *yaml.LoadError
+	switch {
+	case !errors.As(err, &at):
+		r.failAt(1, 1, "write it as key: value lines", "not YAML: %v", err)
+	case strings.Contains(at.Message, "max depth"):
+		r.failAt(at.Mark.Line, at.Mark.Column, "it never needs that", "%s nests deeper than %d", what, maxNesting)
+	case strings.Contains(at.Message, "unknown anchor"):
+		r.failAt(at.Mark.Line, at.Mark.Column, "write it out: anchors and aliases are not taken", "an alias of nothing")
+	default:
+		r.failAt(at.Mark.Line, at.Mark.Column,
+			"look at the indentation, brackets and quotes here and above", "not YAML: %s", at.Message)
 	}
-	return 0
 }
 
 func (r *reader) failAt(line, col int, do, format string, args ...any) {
 	if r.err != nil {
 		return
 	}
-	e := &Error{File: r.file, Line: line, Col: max(col, 1), Msg: printable(fmt.Sprintf(format, args...)), Do: do}
+	e := &Error{File: r.file, Line: max(line, 1), Col: max(col, 1), Msg: printable(fmt.Sprintf(format, args...)), Do: do}
 	if line >= 1 && line <= len(r.lines) {
 		e.Source = printable(r.lines[line-1])
 	}
@@ -91,61 +96,41 @@ func (r *reader) failAt(line, col int, do, format string, args ...any) {
 }
 
 // fail keeps an error at a node: what to do, and what is wrong.
-func (r *reader) fail(n ast.Node, do, format string, args ...any) {
-	line, col := place(n)
-	r.failAt(line, col, do, format, args...)
+func (r *reader) fail(n *yaml.Node, do, format string, args ...any) {
+	r.failAt(n.Line, n.Column, do, format, args...)
 }
 
-// place is where a node begins, from 1. A mapping's own token is its first colon, so its first key is asked.
-func place(n ast.Node) (line, col int) {
-	switch m := n.(type) {
-	case *ast.MappingNode:
-		if !m.IsFlowStyle && len(m.Values) > 0 {
-			return place(m.Values[0].Key)
-		}
-	case *ast.MappingValueNode:
-		return place(m.Key)
-	}
-	if n != nil {
-		if t := n.GetToken(); t != nil && t.Position != nil {
-			return t.Position.Line, t.Position.Column
-		}
-	}
-	return 1, 1
+// untouched says whether a node has neither an anchor nor a tag of its own: readers take no other.
+func untouched(n *yaml.Node) bool { return n.Anchor == "" && n.Style&yaml.TaggedStyle == 0 }
+
+// isNull says whether nothing was written, or ~, or null.
+func isNull(n *yaml.Node) bool {
+	return n.Kind == yaml.ScalarNode && untouched(n) && n.Tag == "!!null"
 }
 
 // fields reads a mapping whose keys are known, one function a key; needed are those that must be there. what names it in
 // errors.
-func (r *reader) fields(n ast.Node, what string, known map[string]func(ast.Node), needed ...string) {
-	var pairs []*ast.MappingValueNode
-	switch m := n.(type) {
-	case *ast.MappingNode:
-		pairs = m.Values
-	case *ast.MappingValueNode:
-		pairs = []*ast.MappingValueNode{m}
-	default:
+func (r *reader) fields(n *yaml.Node, what string, known map[string]func(*yaml.Node), needed ...string) {
+	if n.Kind != yaml.MappingNode || !untouched(n) {
 		r.fail(n, "write it as key: value", "%s must be a mapping", what)
 		return
 	}
 	seen := map[string]bool{}
-	for _, p := range pairs {
-		key, plain := p.Key.(*ast.StringNode)
-		if r.err != nil {
-			return
-		}
-		if !plain {
-			r.fail(p.Key, "write the keys out as plain words", "%s has a key that is no plain word", what)
+	for i := 0; i < len(n.Content) && r.err == nil; i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		if key.Kind != yaml.ScalarNode || !untouched(key) || key.Tag != "!!str" {
+			r.fail(key, "write the keys out as plain words", "%s has a key that is no plain word", what)
 			return
 		}
 		read := known[key.Value]
 		switch {
 		case read == nil:
-			r.fail(p.Key, "it takes "+strings.Join(keysOf(known), ", "), "%s has no key %q", what, key.Value)
+			r.fail(key, "it takes "+strings.Join(keysOf(known), ", "), "%s has no key %q", what, key.Value)
 		case seen[key.Value]:
-			r.fail(p.Key, "keep one of them", "%s has %s twice", what, key.Value)
+			r.fail(key, "keep one of them", "%s has %s twice", what, key.Value)
 		default:
 			seen[key.Value] = true
-			read(p.Value)
+			read(value)
 		}
 	}
 	for _, key := range needed {
@@ -155,7 +140,7 @@ func (r *reader) fields(n ast.Node, what string, known map[string]func(ast.Node)
 	}
 }
 
-func keysOf(known map[string]func(ast.Node)) (keys []string) {
+func keysOf(known map[string]func(*yaml.Node)) (keys []string) {
 	for k := range known {
 		keys = append(keys, k)
 	}
@@ -164,34 +149,34 @@ func keysOf(known map[string]func(ast.Node)) (keys []string) {
 }
 
 // items lists a sequence of lo to hi entries.
-func (r *reader) items(n ast.Node, what string, lo, hi int) []ast.Node {
-	s, ok := n.(*ast.SequenceNode)
+func (r *reader) items(n *yaml.Node, what string, lo, hi int) []*yaml.Node {
 	switch {
-	case !ok:
+	case n.Kind != yaml.SequenceNode || !untouched(n):
 		r.fail(n, "write each entry after a dash", "%s must be a list", what)
 		return nil
-	case len(s.Values) < lo || len(s.Values) > hi:
-		r.fail(n, fmt.Sprintf("give %d to %d", lo, hi), "%s has %d entries", what, len(s.Values))
+	case len(n.Content) < lo || len(n.Content) > hi:
+		r.fail(n, fmt.Sprintf("give %d to %d", lo, hi), "%s has %d entries", what, len(n.Content))
 		return nil
 	}
-	return s.Values
+	return n.Content
 }
 
 // word reads a scalar as it was written.
-func (r *reader) word(n ast.Node, what string) string {
-	switch n.(type) {
-	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
-		return n.GetToken().Value
-	case *ast.NullNode, nil:
+func (r *reader) word(n *yaml.Node, what string) string {
+	switch {
+	case isNull(n):
 		r.fail(n, "write a value, or remove the key", "%s is empty", what)
-	default:
+	case n.Kind != yaml.ScalarNode || !untouched(n) || n.Tag == "!!merge",
+		n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
 		r.fail(n, "write a single word or number", "%s must be one plain value", what)
+	default:
+		return n.Value
 	}
 	return ""
 }
 
 // text reads words for people.
-func (r *reader) text(n ast.Node, what string) string {
+func (r *reader) text(n *yaml.Node, what string) string {
 	s := r.word(n, what)
 	if r.err == nil && (len(s) > maxText || strings.ContainsFunc(s, func(c rune) bool { return !unicode.IsPrint(c) })) {
 		r.fail(n, fmt.Sprintf("write one line of at most %d bytes, without control characters", maxText), "%s cannot be shown", what)
@@ -200,7 +185,7 @@ func (r *reader) text(n ast.Node, what string) string {
 }
 
 // oneOf reads a word out of a few.
-func (r *reader) oneOf(n ast.Node, what string, known ...string) string {
+func (r *reader) oneOf(n *yaml.Node, what string, known ...string) string {
 	w := r.word(n, what)
 	if r.err == nil && !slices.Contains(known, w) {
 		r.fail(n, "take one of "+strings.Join(known, ", "), "no %s %q", what, w)
@@ -226,7 +211,7 @@ func isName(s string) bool {
 	return true
 }
 
-func (r *reader) name(n ast.Node, what string) string {
+func (r *reader) name(n *yaml.Node, what string) string {
 	w := r.word(n, what)
 	if r.err == nil && !isName(w) {
 		r.fail(n, nameHelp, "%s %q cannot be a name", what, w)
@@ -234,7 +219,7 @@ func (r *reader) name(n ast.Node, what string) string {
 	return w
 }
 
-func (r *reader) day(n ast.Node, what string) Day {
+func (r *reader) day(n *yaml.Node, what string) Day {
 	w := r.word(n, what)
 	d, ok := parseDay(w)
 	if r.err == nil && !ok {
@@ -243,7 +228,7 @@ func (r *reader) day(n ast.Node, what string) Day {
 	return d
 }
 
-func (r *reader) cents(n ast.Node, what string) Cents {
+func (r *reader) cents(n *yaml.Node, what string) Cents {
 	w := r.word(n, what)
 	c, ok := parseCents(w)
 	if r.err == nil && !ok {
@@ -253,7 +238,7 @@ func (r *reader) cents(n ast.Node, what string) Cents {
 }
 
 // number reads a whole number between two bounds, both allowed.
-func (r *reader) number(n ast.Node, what string, lo, hi int) int {
+func (r *reader) number(n *yaml.Node, what string, lo, hi int) int {
 	w := r.word(n, what)
 	v, ok := parseDecimal(w, 0)
 	if r.err == nil && (!ok || v < int64(lo) || v > int64(hi)) {

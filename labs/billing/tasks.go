@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/goccy/go-yaml/ast"
+	"go.yaml.in/yaml/v4"
 )
 
 // TasksSchema is the JSON schema of tasks, for editors.
@@ -51,10 +51,10 @@ func LoadTasks(path string) (*Tasks, error) {
 func parseTasks(file string, text []byte, beside fs.FS) (*Tasks, error) {
 	t := &Tasks{File: file}
 	l := &taskReader{tasks: t, beside: beside, scenarios: map[string]*Scenario{}}
-	err := read(file, text, "a task file", func(r *reader, n ast.Node) {
+	err := read(file, text, "a task file", func(r *reader, n *yaml.Node) {
 		l.reader = r
-		r.fields(n, "the task file", map[string]func(ast.Node){
-			"name":  func(v ast.Node) { t.Name = r.name(v, "the name") },
+		r.fields(n, "the task file", map[string]func(*yaml.Node){
+			"name":  func(v *yaml.Node) { t.Name = r.name(v, "the name") },
 			"tasks": l.list,
 		}, "name", "tasks")
 	})
@@ -71,18 +71,18 @@ type taskReader struct {
 	scenarios map[string]*Scenario
 }
 
-func (l *taskReader) list(n ast.Node) {
+func (l *taskReader) list(n *yaml.Node) {
 	seen := map[string]bool{}
 	for _, v := range l.items(n, "tasks", 1, maxTasks) {
 		var t Task
-		l.fields(v, "a task", map[string]func(ast.Node){
-			"id":       func(v ast.Node) { t.ID = l.name(v, "the task's id") },
-			"title":    func(v ast.Node) { t.Title = l.text(v, "the title") },
-			"points":   func(v ast.Node) { t.Points = l.number(v, "points", 1, maxPoints) },
-			"check":    func(v ast.Node) { t.Kind = l.oneOf(v, "check", kindNames...) },
-			"scenario": func(v ast.Node) { t.Scenario = l.scenario(v) },
-			"order":    func(v ast.Node) { t.Order = l.order(v) },
-			"look":     func(v ast.Node) { t.Look = l.text(v, "look") },
+		l.fields(v, "a task", map[string]func(*yaml.Node){
+			"id":       func(v *yaml.Node) { t.ID = l.name(v, "the task's id") },
+			"title":    func(v *yaml.Node) { t.Title = l.text(v, "the title") },
+			"points":   func(v *yaml.Node) { t.Points = l.number(v, "points", 1, maxPoints) },
+			"check":    func(v *yaml.Node) { t.Kind = l.oneOf(v, "check", kindNames...) },
+			"scenario": func(v *yaml.Node) { t.Scenario = l.scenario(v) },
+			"order":    func(v *yaml.Node) { t.Order = l.order(v) },
+			"look":     func(v *yaml.Node) { t.Look = l.text(v, "look") },
 		}, "id", "title", "points", "check", "scenario", "look")
 		if seen[t.ID] {
 			l.fail(v, "give each task an id of its own", "there is a task %s above", t.ID)
@@ -104,7 +104,7 @@ func (l *taskReader) list(n ast.Node) {
 }
 
 // scenario reads a file in the folder of the tasks.
-func (l *taskReader) scenario(n ast.Node) *Scenario {
+func (l *taskReader) scenario(n *yaml.Node) *Scenario {
 	name := l.word(n, "the scenario")
 	if s := l.scenarios[name]; s != nil || l.err != nil {
 		return s

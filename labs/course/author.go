@@ -12,9 +12,9 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
+	"sluice/firewall/document"
 	"sluice/labs"
 	"sluice/labs/check"
 	"sluice/vswitch/cli"
@@ -83,10 +83,12 @@ func makeLab(dir string) error {
 	})
 }
 
+// maxPromise bounds expect.yaml, in bytes.
+const maxPromise = 4 << 10
+
 // promise is expect.yaml of a wrong-*: the first task that fails, and what is found in the reason.
 type promise struct {
-	Task   string `yaml:"task"`
-	Reason string `yaml:"reason"`
+	Task, Reason string
 }
 
 // promiseOf reads what a wrong-* promises, and says what keeps it from being one.
@@ -95,8 +97,15 @@ func promiseOf(l *labs.Lab, folder string) (p promise, reason *regexp.Regexp, fa
 	if err != nil {
 		return p, nil, "it has no expect.yaml, which says which task rejects it, and why"
 	}
-	if err := yaml.UnmarshalWithOptions(text, &p, yaml.Strict()); err != nil {
-		return p, nil, "expect.yaml: " + strings.SplitN(err.Error(), "\n", 2)[0]
+	r := document.NewReader("expect.yaml", text)
+	if n := r.Parse("promise", "give it task and reason", maxPromise); n != nil {
+		r.Fields(n, "a promise", map[string]func(*document.Node){
+			"task":   func(v *document.Node) { p.Task, _ = r.Word(v, "task") },
+			"reason": func(v *document.Node) { p.Reason, _ = r.Word(v, "reason") },
+		})
+	}
+	if err := r.Err(); err != nil {
+		return p, nil, strings.SplitN(err.Error(), "\n", 2)[0]
 	}
 	if p.Task == "" || p.Reason == "" {
 		return p, nil, "expect.yaml needs task and reason"

@@ -49,7 +49,7 @@ func TestLintLab(t *testing.T) {
 		{"lab.yaml", "name: mine", "name: push", "a built-in lab is called push"},
 		{"lab.yaml", "services: [http, echo]", "services: [echo]", "tcp from client to server port 80 is open: no service of server answers there"},
 		{"wrong-all-allowed/expect.yaml", "web-only", "web-olny", `wrong-all-allowed: expect.yaml: the lab has no task "web-olny"`},
-		{"wrong-all-allowed/expect.yaml", "reason:", "raeson:", "wrong-all-allowed: expect.yaml: "},
+		{"wrong-all-allowed/expect.yaml", "reason:", "raeson:", `wrong-all-allowed: expect.yaml:2:1: a promise has no key "raeson"`},
 		{"wrong-all-allowed/expect.yaml", ".*", "(", "wrong-all-allowed: expect.yaml: reason: "},
 		{"wrong-all-allowed/expect.yaml", "", "", "wrong-all-allowed: it has no expect.yaml"},
 	} {
