@@ -55,6 +55,7 @@ func Root(commands ...*cobra.Command) *cobra.Command {
 	root.RegisterFlagCompletionFunc("output", completeFormat)
 	root.RegisterFlagCompletionFunc("lab", CompleteLabs)
 	root.AddCommand(commands...)
+	root.AddCommand(environmentTopic())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	refuseUnknown(root)
