@@ -38,7 +38,9 @@ func (w *Walker) routeIP(f *frame.Frame, k *frame.Key, p *Port, seg *Segment) fr
 	}
 	frame.DecTTL(f, k)
 	frame.PutEth(f.Eth(), h.mac, out.GatewayMAC, k.EtherType)
-	w.say("forward", func() string { return macString(h.mac) + " is behind " + w.nameOf(h.port) })
+	w.say("forward", func() string {
+		return "the gateway's neighbour " + k.Dst.IP().String() + " has " + macString(h.mac) + ", on " + w.nameOf(h.port)
+	})
 	w.deliver(f, k, h.port)
 	return frame.ReasonNone
 }

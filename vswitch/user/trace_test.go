@@ -19,7 +19,7 @@ func TestTrace(t *testing.T) {
 		{firewall.Off, "tcp from client to server port 23", "pass", "", "", "delivered to server"},
 		{firewall.Fast, "tcp from client to server port 80", "pass", "web", "", "10.10.2.10 is on dmz"},
 		{firewall.Fast, "tcp from client to fd00:10:2::10 port 80", "pass", "web", "", "fd00:10:2::10 is on dmz"},
-		{firewall.Fast, "icmp from client to server", "pass", "ping", "", "delivered to server"},
+		{firewall.Fast, "icmp from client to server", "pass", "ping", "", "the gateway's neighbour 10.10.2.10 has"},
 		{firewall.Fast, "tcp from client to server port 23", "drop", "default", "default", "10.10.1.10"},
 		{firewall.Fast, "tcp from 10.10.1.10 from port 99 to server port 22", "reject", "shy", "reject", "port 99"},
 		{firewall.Fast, "tcp from client port 98 to server port 22", "reject", "shy", "reject", "10.10.1.10 port 98 to 10.10.2.10 port 22"},
