@@ -133,9 +133,10 @@ func testShell(t *testing.T, m Machine) {
 		{"ip -br -6 addr show dev eth1", "fd77:2::2/64"},
 		{"ip -o -6 addr show tentative | wc -l", "0\n"},
 		{"ip route show default", "default via 10.77.1.1 dev eth0"},
-		{"ip neigh show 10.77.2.9", "10.77.2.9 dev eth1 lladdr 02:00:00:00:00:99 PERMANENT"},
+		{"ip neigh show 10.77.2.9", "10.77.2.9 dev eth1 lladdr 02:00:00:00:00:99 extern_learn"},
 		{"cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding /proc/sys/net/ipv4/conf/eth0/rp_filter", "1\n1\n0\n"},
 		{"cat /proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal", "0\n"},
+		{"cat /proc/sys/net/ipv4/neigh/eth1/ucast_solicit /proc/sys/net/ipv6/neigh/eth1/ucast_solicit", "100\n100\n"},
 	} {
 		if got := shell(t, m, c.script); !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.script, got, c.want)
