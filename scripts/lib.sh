@@ -85,8 +85,11 @@ go_version() { (cd / && GOTOOLCHAIN=local go env GOVERSION 2>/dev/null) | sed -E
 # shellcheck disable=SC2034  # for those who source this
 vm_packages=(qemu-system-x86) image_packages=(nftables iperf3 conntrack tcpdump iproute2 busybox-static wget traceroute)
 
+# build: the one binary. It knows its commit (sluice --version) where git tells whose clone this is.
 build() {
+	local vcs=false
 	need_go
+	! git status --porcelain >/dev/null 2>&1 || vcs=auto
 	say "building sluice"
-	go build -trimpath -ldflags '-s -w' -o "$top/sluice" .
+	go build -buildvcs=$vcs -trimpath -ldflags '-s -w' -o "$top/sluice" .
 }

@@ -44,6 +44,7 @@ func Root(commands ...*cobra.Command) *cobra.Command {
 	root := &cobra.Command{
 		Use:               "sluice",
 		Short:             "A virtual switch emulator with firewall insertion points, for teaching and labs",
+		Version:           thisVersion(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		Args:              noSuchCommand,
@@ -58,6 +59,7 @@ func Root(commands ...*cobra.Command) *cobra.Command {
 	root.AddCommand(environmentTopic())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
+	root.InitDefaultVersionFlag() // before a command runs, so that the pages of docs/cli have it
 	refuseUnknown(root)
 	wrapHelp(root)
 	noFiles(root)
@@ -143,7 +145,7 @@ func begin(cmd *cobra.Command) error {
 	var err error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		value, set := os.LookupEnv(EnvName(f.Name))
-		if !set || f.Changed || f.Name == "help" || err != nil {
+		if !set || f.Changed || f.Name == "help" || f.Name == "version" || err != nil {
 			return
 		}
 		if e := cmd.Flags().Set(f.Name, value); e != nil {
