@@ -69,6 +69,9 @@ func (s *Server) routes() {
 // answer is what every operation that is not a stream gives.
 type answer[T any] struct{ Body T }
 
+// Done is the answer of an operation that has nothing to tell.
+type Done struct{}
+
 // ask is the input of an operation with a body.
 type ask[T any] struct{ Body T }
 
@@ -171,8 +174,8 @@ type ForgetRequest struct {
 	History bool `json:"history,omitempty" doc:"The receipts of earlier changes of placement, too"`
 }
 
-func (s *Server) forget(ctx context.Context, in *ask[ForgetRequest]) (struct{}, error) {
-	return struct{}{}, s.sw.Forget(ctx, in.Body.History)
+func (s *Server) forget(ctx context.Context, in *ask[ForgetRequest]) (Done, error) {
+	return Done{}, s.sw.Forget(ctx, in.Body.History)
 }
 
 func (s *Server) getWatch(context.Context, *struct{}) (vswitch.Watched, error) {
@@ -184,11 +187,11 @@ type WatchRequest struct {
 	Sights []vswitch.Sight `json:"sights" maxItems:"256" doc:"None: the watch ends"`
 }
 
-func (s *Server) putWatch(_ context.Context, in *ask[WatchRequest]) (struct{}, error) {
+func (s *Server) putWatch(_ context.Context, in *ask[WatchRequest]) (Done, error) {
 	if err := s.sw.Watch(in.Body.Sights); err != nil {
-		return struct{}{}, Errorf(BadInput, "%w", err)
+		return Done{}, Errorf(BadInput, "%w", err)
 	}
-	return struct{}{}, nil
+	return Done{}, nil
 }
 
 func (s *Server) getInspections(ctx context.Context, _ *struct{}) (inspect.Report, error) {
@@ -208,11 +211,11 @@ type drillRequest struct {
 	Drill string `path:"drill" enum:"kill,stall,resume,restart"`
 }
 
-func (s *Server) drill(ctx context.Context, in *drillRequest) (struct{}, error) {
-	return struct{}{}, s.lab.Appliance(ctx, Drill(in.Drill))
+func (s *Server) drill(ctx context.Context, in *drillRequest) (Done, error) {
+	return Done{}, s.lab.Appliance(ctx, Drill(in.Drill))
 }
 
-func (s *Server) stop(context.Context, *struct{}) (struct{}, error) {
+func (s *Server) stop(context.Context, *struct{}) (Done, error) {
 	s.lab.Stop()
-	return struct{}{}, nil
+	return Done{}, nil
 }

@@ -231,28 +231,6 @@ func TestStop(t *testing.T) {
 	<-lab.stopped
 }
 
-func TestOpenAPI(t *testing.T) {
-	tempState(t)
-	startLab(t, "lab", &fakeLab{}, usualLimits)
-	var doc struct {
-		Paths map[string]map[string]any `json:"paths"`
-	}
-	if err := dial(t, "lab").call(t.Context(), "GET", "/openapi.json", nil, &doc); err != nil {
-		t.Fatal(err)
-	}
-	for path, methods := range map[string][]string{
-		"/v1/lab": {"get"}, "/v1/status": {"get"}, "/v1/placement": {"get", "put"}, "/v1/policy": {"get", "put"}, "/v1/policy/lint": {"post"},
-		"/v1/policy/render": {"get", "post"}, "/v1/flows": {"get"}, "/v1/stats": {"get"}, "/v1/watch": {"get", "put"}, "/v1/trace": {"post"}, "/v1/events": {"get"},
-		"/v1/guests/{guest}/exec": {"post"}, "/v1/guests/{guest}/console": {"post"}, "/v1/stop": {"post"}, "/v1/appliance/{drill}": {"post"},
-	} {
-		for _, m := range methods {
-			if doc.Paths[path][m] == nil {
-				t.Errorf("no %s %s", m, path)
-			}
-		}
-	}
-}
-
 // TestRootOnlyTheOwner runs this test's own program as another user, on a socket whose mode would let them in: the server
 // must look who it is.
 func TestRootOnlyTheOwner(t *testing.T) {
