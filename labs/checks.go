@@ -73,12 +73,12 @@ func (l *labReader) seen(n *document.Node) *check.Seen {
 	return s
 }
 
-// flow reads a flow as `sluice trace` does.
+// walk reads what a trace must say.
 func (l *labReader) walk(n *document.Node) *check.Walk {
 	w := &check.Walk{}
 	family := ""
 	l.Fields(n, "walk", map[string]func(*document.Node){
-		"flow":    func(v *document.Node) { w.Flow = l.flow(v) },
+		"flow":    func(v *document.Node) { w.Flow = l.packet(v) },
 		"family":  func(v *document.Node) { family = l.oneOf(v, "family", "ipv4", "ipv6") },
 		"verdict": func(v *document.Node) { w.Verdict = l.oneOf(v, "verdict", "pass", "drop", "reject", "answered") },
 		"by":      func(v *document.Node) { w.By = l.reason(v, "by") },

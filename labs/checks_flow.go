@@ -106,7 +106,18 @@ func (l *labReader) portList(n *document.Node, what string) []string {
 	return out
 }
 
-func (l *labReader) flow(n *document.Node) (f check.Flow) {
+// flow reads a conversation, in the words of a trace.
+func (l *labReader) flow(n *document.Node) check.Flow {
+	f := l.packet(n)
+	plain := f.Proto == "tcp" || f.Proto == "udp" || f.Proto == "icmp"
+	if !l.Failed() && (f.Flags != "" || f.ICMP != "" || !plain) {
+		l.fail(n, "flags, type and protocols other than tcp, udp and icmp are for a walk; leave them out here")
+	}
+	return f
+}
+
+// packet reads what `sluice trace` does.
+func (l *labReader) packet(n *document.Node) (f check.Flow) {
 	w := l.bounded(n, "flow", maxWord)
 	if l.Failed() {
 		return f
@@ -116,17 +127,30 @@ func (l *labReader) flow(n *document.Node) (f check.Flow) {
 		l.fail(n, "%v", err)
 		return f
 	}
-	f = check.Flow{Proto: r.Proto, SrcPort: r.SrcPort, Port: r.DstPort}
+	f = check.Flow{Proto: r.Proto, SrcPort: r.SrcPort, Port: r.DstPort, Flags: r.Flags, ICMP: r.ICMP}
 	for _, x := range []struct {
 		to   *check.End
 		name string
 	}{{&f.From, r.From}, {&f.To, r.To}} {
 		var ok bool
 		if *x.to, ok = l.endOf(x.name); !ok {
+			*x.to, ok = l.legOf(x.name)
+		}
+		if !ok {
 			l.fail(n, "%q is no guest and no address; there are %s", x.name, strings.Join(l.guestNames(), ", "))
 		}
 	}
 	return f
+}
+
+// legOf is one vNIC of a guest that has several.
+func (l *labReader) legOf(name string) (check.End, bool) {
+	for _, c := range l.lab.Cards() {
+		if c.Name == name {
+			return check.End{Name: name, Guest: c.Guest >= 0, Addrs: c.Addrs}, true
+		}
+	}
+	return check.End{}, false
 }
 
 // speed reads a comparison of downloads. Its condition is bounded: nobody shall write a check that fails on a busy machine.

@@ -127,6 +127,8 @@ tasks:
       - {id: web, placement: [slow, fast], reach: {from: client, to: server, tcp: "${port}", family: ipv4, expect: open, within: 1s}}
       - seen: {at: client/from-guest, from: client, to: server, udp: 53, min: 1, max: 9}
       - walk: {flow: tcp from client to server port 80, family: ipv6, verdict: drop, by: default, rule: x, at: server/to-guest, crosses: false, reaches: [server]}
+      - walk: {flow: "tcp from both/1 from-port 1024 to client port 80 flags syn,ack", verdict: drop}
+      - walk: {flow: icmp from both/0 to server type host-unreachable, verdict: pass}
       - flows: {flow: icmp from client to server, state: established, rule: all, is: "< 3"}
       - receipt: {from: slow, to: fast, handover: carry, changes: 2, lost: 0, gap: "<= 50ms", load: tcp from client to server port 7777}
       - counter: {port: fw, count: dropped/default, change: true, is: ">= 1"}
@@ -182,6 +184,7 @@ func checkGoodTasks(t *testing.T, tasks []check.Task) {
 		"tcp from client to server port 10083 ipv4 is open", "tcp from client to server port 10083 ipv4 is open",
 		"udp from client to server port 53 is seen at client/from-guest at least 1 and at most 9",
 		"the walk of tcp from client to server port 80 is drop by default by rule x at server/to-guest does not cross the appliance reaches server",
+		"the walk of tcp from both/1 port 1024 to client port 80 flags syn,ack is drop", "the walk of icmp from both/0 to server type host-unreachable is pass",
 		"flows that are icmp from client to server, established, by rule all: < 3",
 		"the receipt of the change from slow to fast, lost 0, gap <= 50ms",
 		"dropped/default of port fw, by the task's own traffic >= 1", "the fast share > 90%",

@@ -91,9 +91,11 @@ type PolicyResult struct {
 
 // TraceRequest describes the frame whose way is asked for: the first of a flow, or one of a flow that is known; or it is the frame.
 type TraceRequest struct {
-	Proto string `json:"proto,omitempty"` // tcp, udp or icmp
-	From  string `json:"from,omitempty"`  // a guest, or one of its addresses
-	To    string `json:"to,omitempty"`    // a guest or any address
+	Proto string `json:"proto,omitempty"` // tcp, udp, icmp; or another one of IP, by its name in policies or its number
+	From  string `json:"from,omitempty"`  // a guest, one of its vNICs (R1/1, R1/eth1), or one of its addresses
+	To    string `json:"to,omitempty"`    // a guest, one of its vNICs, or any address
+	Flags string `json:"flags,omitempty"` // TCP's, as syn,ack or none; empty is syn
+	ICMP  string `json:"icmp,omitempty"`  // type or code, as policies have it: host-unreachable, 3/1; empty is echo
 	// SrcPort and DstPort are TCP's or UDP's, 0 to 65535. A source port of 0 is one that no flow uses.
 	SrcPort uint16 `json:"src_port,omitempty"`
 	DstPort uint16 `json:"dst_port,omitempty"`

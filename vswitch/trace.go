@@ -1,7 +1,6 @@
 package vswitch
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,9 +9,6 @@ import (
 	"sluice/firewall"
 	"sluice/vnic/frame"
 )
-
-// traceSrcPort stands for "some port": it lies beyond those that Linux guests take by themselves (ip_local_port_range).
-const traceSrcPort = 61000
 
 // Trace explains the way of a frame that nobody sends: it is Decide with a recorder, and changes nothing.
 func (s *Switch) Trace(r TraceRequest) (TraceResult, error) {
@@ -33,7 +29,11 @@ func (s *Switch) Trace(r TraceRequest) (TraceResult, error) {
 	if err != nil {
 		return TraceResult{}, fmt.Errorf("trace: %w", err)
 	}
-	t.walk(src, dst, t.build(r, src, dst))
+	f, err := t.build(r, src, dst)
+	if err != nil {
+		return TraceResult{}, fmt.Errorf("trace: %w", err)
+	}
+	t.walk(src, dst, f)
 	return t.result, nil
 }
 
@@ -78,16 +78,21 @@ func (t *tracer) ends(r TraceRequest) (src, dst end, err error) {
 	return src, dst, nil
 }
 
-// pair takes the first two addresses of a family.
+// pair takes two addresses of a family: the first that who is sent to has, and who sends the one that its kernel takes for it. That is
+// the one on the same segment, or else its first, as its first leg has the default route.
 func (t *tracer) pair(from, to []netip.Addr, v6 bool) (src, dst end, ok bool) {
+	other := func(a netip.Addr) bool { return a.Is6() != v6 }
+	from, to = slices.DeleteFunc(slices.Clone(from), other), slices.DeleteFunc(slices.Clone(to), other)
+	if len(from) == 0 || len(to) == 0 {
+		return src, dst, false
+	}
+	src, dst = t.end(from[0]), t.end(to[0])
 	for _, a := range from {
-		for _, b := range to {
-			if a.Is6() == v6 && b.Is6() == v6 {
-				return t.end(a), t.end(b), true
-			}
+		if leg := t.end(a); leg.port != 0 && leg.segment == dst.segment {
+			return leg, dst, true
 		}
 	}
-	return src, dst, false
+	return src, dst, true
 }
 
 func (t *tracer) end(a netip.Addr) end {
@@ -99,86 +104,34 @@ func (t *tracer) end(a netip.Addr) end {
 	return e
 }
 
-// addrs are the addresses of a guest, or the one that is named.
+// addrs are the addresses of a guest or of one of its vNICs, or the one that is named.
 func (t *tracer) addrs(name string) ([]netip.Addr, error) {
 	if a, err := netip.ParseAddr(name); err == nil {
 		return []netip.Addr{a.Unmap().WithZone("")}, nil
 	}
 	var found []netip.Addr
+	var legs []string
+	whose, _, _ := strings.Cut(name, "/")
 	for _, p := range t.plan.Ports {
-		guest, _, _ := strings.Cut(p.Name, "/")
-		if p.ID != 0 && !p.Service && (p.Name == name || guest == name) {
+		guest, leg, several := strings.Cut(p.Name, "/")
+		if !several {
+			leg = "0"
+		}
+		switch {
+		case p.ID == 0 || p.Service || guest != whose:
+			continue
+		case name == guest || name == p.Name || name == guest+"/eth"+leg: // as it is called inside
 			found = append(found, p.Addrs...)
 		}
+		legs = append(legs, p.Name)
 	}
-	if len(found) == 0 {
-		return nil, fmt.Errorf("no guest %q with an address", name)
-	}
-	return found, nil
-}
-
-// build makes the frame as the guest would send it: to the neighbour on its own segment, else to the gateway.
-func (t *tracer) build(r TraceRequest, src, dst end) *frame.Frame {
-	const l4 = 20 // TCP's header; for the others some of it is payload
-	v6 := !isIPv4(&src.addr)
-	l3, etherType := 20, uint16(frame.EtherIPv4)
-	if v6 {
-		l3, etherType = 40, frame.EtherIPv6
-	}
-	f := frame.New(frame.MinLen + l3 + l4)
-	b := f.Eth()
-	to := t.plan.Segments[src.segment].GatewayMAC
 	switch {
-	case isGroup(dst.addr):
-		to = groupMAC(dst.addr)
-	case t.plan.aside(src.segment, dst.addr):
-		to = broadcast
-	case dst.segment == src.segment && dst.port != 0:
-		to = dst.mac
+	case len(found) > 0:
+		return found, nil
+	case name != whose && len(legs) > 0:
+		return nil, fmt.Errorf("no vNIC %q with an address: %s has %s", name, whose, strings.Join(legs, ", "))
 	}
-	frame.PutEth(b, to, src.mac, etherType)
-	proto := t.putL4(r, b[frame.MinLen+l3:], v6)
-	if v6 {
-		frame.PutIPv6(b[frame.MinLen:], src.addr, dst.addr, proto, ourTTL, l4)
-	} else {
-		frame.PutIPv4(b[frame.MinLen:], src.addr, dst.addr, proto, ourTTL, l3+l4)
-	}
-	frame.SetL4Checksum(b[frame.MinLen+l3:], src.addr, dst.addr, proto)
-	return f
-}
-
-// groupMAC is the MAC that a group's packets are sent to (RFC 1112 6.4, RFC 2464 7).
-func groupMAC(a frame.Addr) frame.MAC {
-	switch {
-	case !isIPv4(&a):
-		return frame.MAC{0x33, 0x33, a[12], a[13], a[14], a[15]}
-	case a[12] == 255:
-		return broadcast
-	}
-	return frame.MAC{1, 0, 0x5e, a[13] & 0x7f, a[14], a[15]}
-}
-
-// putL4 writes the header of the first packet of a flow, and returns its protocol.
-func (t *tracer) putL4(r TraceRequest, m []byte, v6 bool) uint8 {
-	switch {
-	case r.Proto == "icmp" && v6:
-		m[0] = icmp6Echo
-		return frame.ProtoICMPv6
-	case r.Proto == "icmp":
-		m[0] = icmpEcho
-		return frame.ProtoICMP
-	}
-	if r.SrcPort == 0 {
-		r.SrcPort = traceSrcPort
-	}
-	binary.BigEndian.PutUint16(m, r.SrcPort)
-	binary.BigEndian.PutUint16(m[2:], r.DstPort)
-	if r.Proto == "udp" {
-		binary.BigEndian.PutUint16(m[4:], uint16(len(m)))
-		return frame.ProtoUDP
-	}
-	m[12], m[13] = 5<<4, frame.TCPSyn
-	return frame.ProtoTCP
+	return nil, fmt.Errorf("no guest %q with an address", name)
 }
 
 // walk decides the frame, and follows it through the appliance where the plan leads there.
@@ -355,10 +308,14 @@ func (t *tracer) passesAppliance() bool {
 	if t.last.Flags&firewall.VerdictReply != 0 {
 		tuple.Src, tuple.Dst = tuple.Dst, tuple.Src
 	}
-	const ends = frame.TCPFin | frame.TCPSyn | frame.TCPRst | frame.TCPAck
-	known := t.last.Flags&firewall.VerdictKnown != 0
-	if !known && !policy.Midstream && t.key.Proto == frame.ProtoTCP && t.key.TCPFlags&ends != frame.TCPSyn {
-		t.note("appliance", "nftables: no flow is known, and this segment may not begin one")
+	tuple.ICMPCode, tuple.TCPFlags, tuple.NoSYN = t.key.ICMPCode, t.key.TCPFlags, t.key.TCPFlags&frame.TCPSyn == 0
+	switch known := t.last.Flags&firewall.VerdictKnown != 0; {
+	case t.plan.Program.Stateless(&t.key):
+		t.note("appliance", "nftables: a stateless rule is about it, so it is in no flow")
+	case known:
+		tuple.TCPFlags, tuple.NoSYN = 0, false // the flow was let in, or not, by its SYN
+	case !t.plan.Program.Begins(&t.key):
+		t.note("appliance", "nftables: no flow is known, and this may not begin one")
 		t.result.Verdict, t.result.Reason = "drop", frame.ReasonState.String()
 		return false
 	}

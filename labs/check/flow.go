@@ -24,6 +24,8 @@ type Flow struct {
 	Port     uint16 // destination; 0 is any
 	From, To End
 	IPv6     bool // for a walk between ends that have both families
+	// Flags and ICMP say more of a packet that is traced, as vswitch.TraceRequest does.
+	Flags, ICMP string
 }
 
 // String is the flow as `sluice trace` reads it.
@@ -47,6 +49,12 @@ func (f Flow) String() string {
 	if f.Port != 0 {
 		words = append(words, "port", fmt.Sprint(f.Port))
 	}
+	if f.Flags != "" {
+		words = append(words, "flags", f.Flags)
+	}
+	if f.ICMP != "" {
+		words = append(words, "type", f.ICMP)
+	}
 	return strings.Join(words, " ")
 }
 
@@ -68,7 +76,9 @@ func (f Flow) answer(to netip.AddrPort) Flow {
 }
 
 func (f Flow) request() vswitch.TraceRequest {
-	return vswitch.TraceRequest{Proto: f.Proto, From: f.From.Name, To: f.To.Name, SrcPort: f.SrcPort, DstPort: f.Port, IPv6: f.IPv6}
+	return vswitch.TraceRequest{
+		Proto: f.Proto, From: f.From.Name, To: f.To.Name, SrcPort: f.SrcPort, DstPort: f.Port, IPv6: f.IPv6, Flags: f.Flags, ICMP: f.ICMP,
+	}
 }
 
 func (f Flow) sight(at string) vswitch.Sight {

@@ -13,22 +13,30 @@ import (
 func traceCommand() *cobra.Command {
 	var file, digits, at string
 	cmd := &cobra.Command{
-		Use:   "trace 'PROTO from GUEST [port N] to GUEST [port N]' | --frame FILE[:N] --at POINT | --hex DIGITS --at POINT",
+		Use:   "trace 'PROTO from GUEST [port N] to GUEST [port N] [flags LIST | type ICMP]' | --frame FILE[:N] --at POINT | --hex DIGITS --at POINT",
 		Short: "Explain a frame's walk step by step, without sending it",
 		Long: `Explain the walk of a frame, step by step, by the same decisions that real frames meet: of the first frame of a flow that
 is described, or of one out of a capture (pcap or pcapng) or in hexadecimal. Nothing is sent and nothing changes.
 
 A port belongs to the end before it. A source port that is not given is one that no flow uses. Who asks about an answer names both
 ports: 'tcp from server port 80 to client port 40000' is a packet like an answer that belongs to no flow, as a stateless filter meets
-it. Guests with addresses of both kinds are traced over IPv4, unless one of them is given by its IPv6 address.`,
+it; from-port is the sender's wherever it stands. Guests with addresses of both kinds are traced over IPv4, unless one of them is given by
+its IPv6 address.
+
+A guest with several vNICs sends from the one that its own kernel would take: that on the receiver's segment, or the first. Name another
+one as GUEST/1 (or as it is called inside, GUEST/eth1), or give its address. The words of policies say the rest: TCP's flags (SYN if none
+are said), ICMP's type or code (echo; an error tells of a packet that nobody sent), and protocols without ports (gre, ospf, vrrp, sctp, ...).`,
 		Example: `  sluice trace 'tcp from client to server port 80'
   sluice trace icmp from client to 10.10.2.10
   sluice trace 'tcp from server port 80 to client port 40000'
   sluice trace 'tcp from client to fd00:10:2::10 port 23'
+  sluice trace 'tcp from client from-port 1024 to server port 80 flags syn,ack'
+  sluice trace 'icmp from router/1 to server type host-unreachable'
+  sluice trace 'vrrp from server to 224.0.0.18'
   sluice trace --frame session.pcapng:7 --at client
   sluice trace --hex "$(cat frame.hex)" --at server/to-guest`,
 		Args:              cobra.ArbitraryArgs,
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: completeTrace,
 	}
 	cmd.Flags().StringVar(&file, "frame", "", "the Nth packet (1 if left out) of a pcap or pcapng file, as FILE:N")
 	cmd.Flags().StringVar(&digits, "hex", "", "the frame itself, from its Ethernet header on")
@@ -51,6 +59,12 @@ it. Guests with addresses of both kinds are traced over IPv4, unless one of them
 		})(cmd, args)
 	}
 	return cmd
+}
+
+// completeTrace offers the words of a description, where each is an argument of its own.
+func completeTrace(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+	guests, d := CompleteGuests(cmd, nil, begun)
+	return vswitch.TraceNext(args, guests), d
 }
 
 // traceRequest is what the arguments and flags ask for.

@@ -98,6 +98,9 @@ func TestParseTraceErrors(t *testing.T) {
 		"", "tcp", "tcp from client", "tcp from client to server", "tcp from client to server port", "icmp from a to b port 3",
 		"tcp from a to b port 0", "tcp from a to b port 65536", "sctp from a to b port 3", "tcp by a to b port 3", "from a to b",
 		"tcp from a port 3 to b", "tcp to b from a port 3", "tcp from a to b port 3 port 4", "tcp from a to b from c port 3", "tcp port 3 from a to b port 4",
+		"udp from a to b port 3 flags syn", "tcp from a to b port 3 flags sin", "tcp from a to b port 3 type echo", "icmp from a to b type nonsense",
+		"icmp from a to b flags syn", "tcp from a to b port 3 flags syn flags ack", "nonsense from a to b", "256 from a to b", "6 from a to b",
+		"ipv6-icmp from a to b", "icmpv6 from a to b", "43 from a to b", "gre from a to b port 3",
 	} {
 		if r, err := vswitch.ParseTrace(s); err == nil {
 			t.Errorf("%q is %+v", s, r)

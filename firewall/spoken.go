@@ -1,0 +1,66 @@
+package firewall
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"sluice/vnic/frame"
+)
+
+// The words that policies use, for others who describe packets.
+
+// ProtocolNumber is what a policy means by a protocol's name, or by its number from 0 to 255 (IANA).
+func ProtocolNumber(word string) (proto uint8, ok bool) {
+	if proto, ok = protoNames[word]; ok {
+		return proto, true
+	}
+	n, err := strconv.ParseUint(word, 10, 8)
+	return uint8(n), err == nil
+}
+
+// ProtocolNames are the protocols that have a name, sorted.
+func ProtocolNames() []string { return sortedKeys(protoNames) }
+
+// ICMPWords are what types and codes of ICMP and ICMPv6 are called, sorted.
+func ICMPWords() []string {
+	words := append(sortedKeys(icmpNames), sortedKeys(icmpCodes)...)
+	slices.Sort(words)
+	return words
+}
+
+// ICMPKnown says whether a word names messages of ICMP or ICMPv6.
+func ICMPKnown(word string) bool { return icmpKnown(0, word) || icmpKnown(1, word) }
+
+// ICMPMessage is the message that a policy means by a type or code, as echo, host-unreachable or 3/1: where it means several, the first.
+// A number means what it is in the family.
+func ICMPMessage(word string, v6 bool) (icmpType, code uint8, ok bool) {
+	t, c, hasCode := strings.Cut(word, "/")
+	r, ok := icmpRange(int(boolByte(v6)), t, c, hasCode)
+	if !ok || t == "any" {
+		return 0, 0, false
+	}
+	return uint8(r.lo >> 8), uint8(r.lo), true
+}
+
+// TCPFlags are the flags that a policy means by syn|ack, syn,ack, none or all.
+func TCPFlags(word string) (flags uint8, ok bool) { return flagsOf(word) }
+
+// TCPFlagNames are the names of TCP's flags, in the order of their bits.
+func TCPFlagNames() []string { return slices.Clone(flagOrder[:]) }
+
+// Stateless says whether a stateless rule is about a packet, which then belongs to no flow.
+func (p *Program) Stateless(k *frame.Key) bool { return p.stateless != nil && p.isStateless(k) }
+
+// Begins says whether a packet may begin a flow: a SYN does, and an ACK where the policy has midstream; of ICMP a request does.
+func (p *Program) Begins(k *frame.Key) bool {
+	switch {
+	case k.Proto == frame.ProtoTCP:
+		_, ok := p.beginTCP(k)
+		return ok
+	case hasOwnWay(k.Proto) && k.Has(frame.KeyL4):
+		kind, _ := icmpKindOf(k)
+		return kind == icmpRequest
+	}
+	return true
+}
