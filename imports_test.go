@@ -21,6 +21,7 @@ var floors = map[string][]string{
 	"firewall/appliance":       {"firewall/inspect", "firewall", "vnic/frame"},
 	"firewall/appliance/admin": {"firewall", "vnic/frame"}, // the policy's place inside the appliance, and its command
 	"vswitch":                  {"firewall", "vnic", "vnic/frame"},
+	"vswitch/matrix":           {"firewall", "vnic/frame"}, // only for tests: odd packets, and what a real router made of them
 	"vswitch/user":             {"vswitch", "firewall", "vnic", "vnic/frame"},
 	"vswitch/control":          {"vswitch", "firewall/inspect", "firewall", "vnic/frame"},
 	"vswitch/cli":              {"vswitch/control", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},

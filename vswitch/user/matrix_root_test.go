@@ -2,6 +2,7 @@ package user_test
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"net"
 	"net/netip"
@@ -20,6 +21,7 @@ import (
 	"sluice/firewall"
 	"sluice/firewall/appliance"
 	"sluice/vnic/frame"
+	"sluice/vswitch/matrix"
 )
 
 // kernelRouter is a real Linux router between the two segments, in a namespace, with a wire to each.
@@ -37,7 +39,7 @@ func newKernelRouter(t *testing.T) *kernelRouter {
 		}
 		t.Skip("needs root: makes namespaces")
 	}
-	r := &kernelRouter{t: t, name: fmt.Sprint("sl-matrix-", os.Getpid()), mac: [2]frame.MAC{clientMAC, serverMAC}}
+	r := &kernelRouter{t: t, name: fmt.Sprint("sl-matrix-", os.Getpid()), mac: [2]frame.MAC{matrix.ClientMAC, matrix.ServerMAC}}
 	wires := r.name + "-wires"
 	t.Cleanup(func() {
 		for _, ns := range []string{r.name, wires} {
@@ -48,7 +50,7 @@ func newKernelRouter(t *testing.T) *kernelRouter {
 	r.run("ip", "netns", "add", wires)
 	for i := range r.sock {
 		in, out, n := fmt.Sprint("r", i), fmt.Sprint("w", i), fmt.Sprint(i+1)
-		r.run("ip", "-n", r.name, "link", "add", in, "mtu", "9000", "address", hardware(gatewayMAC), "type", "veth", "peer", "name", out, "netns", wires, "mtu", "9000")
+		r.run("ip", "-n", r.name, "link", "add", in, "mtu", "9000", "address", hardware(matrix.GatewayMAC), "type", "veth", "peer", "name", out, "netns", wires, "mtu", "9000")
 		r.run("ip", "netns", "exec", wires, "sysctl", "-q", "-w", "net.ipv6.conf."+out+".disable_ipv6=1")
 		r.run("ip", "-n", r.name, "addr", "add", "10.10."+n+".1/24", "broadcast", "+", "dev", in)
 		r.run("ip", "-n", r.name, "addr", "add", "fd00:10:"+n+"::1/64", "dev", in, "nodad")
@@ -61,7 +63,7 @@ func newKernelRouter(t *testing.T) *kernelRouter {
 			r.run("ip", "-n", r.name, "neigh", "replace", host, "lladdr", hardware(r.mac[i%2]), "dev", fmt.Sprint("r", i%2), "nud", "permanent")
 		}
 	}
-	for i := range strangers {
+	for i := range matrix.Strangers {
 		r.run("ip", "-n", r.name, "neigh", "replace", fmt.Sprint("10.10.1.", 100+i), "lladdr", hardware(r.mac[0]), "dev", "r0", "nud", "permanent")
 	}
 	r.open(wires)
@@ -155,10 +157,10 @@ func (r *kernelRouter) police(p *firewall.Policy) {
 
 // exchange sends frames, and gives all that came out of each wire until the router had dealt with them. It answers an ARP request in order,
 // so that its answer says when that is.
-func (r *kernelRouter) exchange(frames []sentFrame) (came [2][][]byte) {
+func (r *kernelRouter) exchange(frames []matrix.Frame) (came [2][][]byte) {
 	r.t.Helper()
 	for _, f := range frames {
-		r.write(map[bool]int{true: 1}[f.server], f.eth)
+		r.write(map[bool]int{true: 1}[f.Server], f.Eth)
 	}
 	for side := range r.sock {
 		addr := frame.Addr{10: 0xff, 11: 0xff, 12: 10, 13: 10, 14: byte(side + 1), 15: 10}
@@ -213,45 +215,59 @@ func (r *kernelRouter) drain(side int) (frames [][]byte) {
 	}
 }
 
+var writeRouter = flag.Bool("write-router", false, "TestRootMatrixRouter writes the matrix's router.txt anew")
+
 // TestRootMatrixRouter holds what the matrix says of a router against a real one, with the policy and without.
 func TestRootMatrixRouter(t *testing.T) {
-	inv := matrixInventory()
-	policy, err := firewall.Load("policy.yaml", []byte(matrixPolicy), inv)
+	policy, err := firewall.Load("policy.yaml", []byte(matrix.Policy), matrix.Inventory())
 	if err != nil {
 		t.Fatal(err)
 	}
-	cases := matrixCases()
-	var said [2][]string
-	for i, p := range []*firewall.Policy{policy, nil} {
-		t.Run([]string{"policy", "plain"}[i], func(t *testing.T) {
+	cases, said := matrix.Cases(), matrix.Router{}
+	for _, p := range []*firewall.Policy{policy, nil} {
+		t.Run(map[bool]string{true: "policy", false: "plain"}[p != nil], func(t *testing.T) {
 			r := newKernelRouter(t)
 			r.police(p)
 			for _, c := range cases {
-				r.exchange(c.before)
-				said[i] = append(said[i], c.result(r.exchange(c.judged)))
+				r.exchange(c.Before)
+				s, result := said[c.Name], c.Result(r.exchange(c.Judged))
+				if s.Plain = result; p != nil {
+					s.Policy = result
+				}
+				said[c.Name] = s
 			}
 		})
 	}
-	compareRouter(t, cases, said)
+	if *writeRouter {
+		if err := os.WriteFile("../matrix/testdata/router.txt", []byte(said.Text(cases)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	file := matrix.Said()
+	for _, c := range cases {
+		if file[c.Name] != said[c.Name] {
+			t.Errorf("%s: the file has %q, the router says %q", c.Name, file[c.Name], said[c.Name])
+		}
+	}
 }
 
 // TestRootMatrixSlow sends every case through the placement slow, with a real router as the appliance.
 func TestRootMatrixSlow(t *testing.T) {
 	k := newKernelRouter(t)
-	said, met := routerSaid(t), newMeant()
+	said, met := matrix.Said(), matrix.NewMeant()
 	r := newMatrixRig(t, firewall.Off)
 	policy, _ := r.sw.Policy()
 	k.police(policy)
 	k.serve(r.fw)
 	r.place(firewall.Slow)
-	cases := matrixCases()
+	cases := matrix.Cases()
 	for _, c := range cases {
-		r.through(c.before)
-		if got, want := atOnce(c.result(r.through(c.judged))), atOnce(said[c.name][0]); got != want {
-			met.note(t, difference{c.name, firewall.Slow, want, got})
-		}
+		r.through(c.Before)
+		got := atOnce(c.Result(r.through(c.Judged)))
+		noteDifference(t, met, firewall.Slow, c.Name, atOnce(said.In(firewall.Slow, c.Name)), got)
 	}
-	t.Logf("%d cases, %d differ", len(cases), met.of[firewall.Slow])
+	t.Logf("%d cases, %d differ", len(cases), met.Of[firewall.Slow])
 }
 
 // atOnce leaves out what a router does about a neighbour that does not answer: it asks again each second, and gives up in the midst of other cases.
@@ -300,20 +316,20 @@ func pin() {
 }
 
 // through is exchange by way of the appliance, whose answers to pings say when it has dealt with what came before.
-func (r *matrixRig) through(frames []sentFrame) (came [2][][]byte) {
+func (r *matrixRig) through(frames []matrix.Frame) (came [2][][]byte) {
 	r.t.Helper()
 	for _, f := range frames {
 		from := r.client
-		if f.server {
+		if f.Server {
 			from = r.server
 		}
-		from.send(frame.From(f.eth))
+		from.send(frame.From(f.Eth))
 	}
 	const id = 1 // no case has it
 	for range 2 {
 		for i, g := range []*guest{r.client, r.server} {
 			p := g.to(r.server, false, packet{proto: frame.ProtoICMP, icmp: 8, sport: id})
-			p.dst, p.dmac = frame.AddrFrom([]netip.Addr{lan4, dmz4}[i]), gatewayMAC
+			p.dst, p.dmac = frame.AddrFrom([]netip.Addr{lan4, dmz4}[i]), matrix.GatewayMAC
 			g.send(p.build())
 			came[i] = append(came[i], g.until(func(k *frame.Key) bool { return k.Proto == frame.ProtoICMP && k.ICMPType == 0 && k.SrcPort == id })...)
 		}

@@ -1,4 +1,4 @@
-package user_test
+package matrix
 
 import (
 	"bytes"
@@ -9,30 +9,6 @@ import (
 
 	"sluice/vnic/frame"
 )
-
-// matrixPolicy allows, rejects and drops some of each.
-const matrixPolicy = `
-services:
-  yes: [{tcp: 80, udp: 53}, {icmp: echo}, {protocol: [47, 51, 135]}]
-  no: [{tcp: 22, udp: 22}, {protocol: [50, 139]}]
-default: drop
-rules:
-  - {name: yes, from: any, to: any, service: yes, action: allow}
-  - {name: no, from: any, to: any, service: no, action: reject}
-`
-
-// oddCase is one case: what is sent before, and what is judged.
-type oddCase struct {
-	name   string
-	before []sentFrame
-	judged []sentFrame
-	last   bool // asks for a neighbour that nobody is: its answer comes long after
-}
-
-type sentFrame struct {
-	server bool // it is the server that sends
-	eth    []byte
-}
 
 // base is a packet that cases are made of.
 type base struct {
@@ -47,23 +23,16 @@ var bases = []base{
 	{"echo", frame.ProtoICMP, 0}, {"gre", 47, 0}, {"esp", 50, 0},
 }
 
-var (
-	near4, far4 = netip.MustParseAddr("10.10.1.10"), netip.MustParseAddr("10.10.2.10")
-	near6, far6 = netip.MustParseAddr("fd00:10:1::10"), netip.MustParseAddr("fd00:10:2::10")
-	clientMAC   = frame.MAC{2, 0, 0, 0, 0, byte(portClient)}
-	serverMAC   = frame.MAC{2, 0, 0, 0, 0, byte(portServer)}
-)
-
-// matrix collects the cases.
-type matrix struct {
-	cases []oddCase
+// maker collects the cases.
+type maker struct {
+	cases []Case
 	n     uint16
 }
 
 // packet makes a right packet of a base.
-func (m *matrix) packet(b base, v6 bool) *odd {
+func (m *maker) packet(b base, v6 bool) *odd {
 	m.n++
-	o := &odd{v6: v6, number: 1000 + m.n, dmac: gatewayMAC, smac: clientMAC, src: near4, dst: far4, ttl: 64, proto: b.proto}
+	o := &odd{v6: v6, number: 1000 + m.n, dmac: GatewayMAC, smac: ClientMAC, src: near4, dst: far4, ttl: 64, proto: b.proto}
 	if v6 {
 		if o.src, o.dst = near6, far6; o.proto == frame.ProtoICMP {
 			o.proto = frame.ProtoICMPv6
@@ -95,10 +64,10 @@ func (m *matrix) packet(b base, v6 bool) *odd {
 func family(v6 bool) string { return map[bool]string{false: "v4 ", true: "v6 "}[v6] }
 
 // one adds a case that is one frame.
-func (m *matrix) one(name string, b base, v6 bool, change func(o *odd)) {
+func (m *maker) one(name string, b base, v6 bool, change func(o *odd)) {
 	o := m.packet(b, v6)
 	change(o)
-	m.cases = append(m.cases, oddCase{name: family(v6) + b.name + " " + name, judged: []sentFrame{{false, o.eth()}}})
+	m.cases = append(m.cases, Case{Name: family(v6) + b.name + " " + name, Judged: []Frame{{false, o.eth()}}})
 }
 
 // change is what makes a right packet odd. Where only is set, it is for the bases with that protocol; four and six say for which family.
@@ -129,12 +98,9 @@ func dst(four, six string) func(o *odd) {
 func nowhere(o *odd) {
 	dst("192.0.2.9", "2001:db8::9")(o)
 	if !o.v6 {
-		o.src = netip.AddrFrom4([4]byte{10, 10, 1, byte(100 + o.number%strangers)})
+		o.src = netip.AddrFrom4([4]byte{10, 10, 1, byte(100 + o.number%Strangers)})
 	}
 }
-
-// strangers is how many addresses of the client's segment are known to be behind its MAC, from 10.10.1.100 on.
-const strangers = 40
 
 // changes are tried with every base.
 var changes = []change{
@@ -261,9 +227,9 @@ var hopOptions = []struct {
 // icmpTypes are those that are not told elsewhere, of both families.
 var icmpTypes = []uint8{0, 1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 30, 40, 100, 127, 129, 130, 133, 134, 135, 136, 137, 139, 140, 141, 143, 200, 255}
 
-// matrixCases are all of them, in the order in which they are sent.
-func matrixCases() []oddCase {
-	m := &matrix{}
+// Cases are all odd packets, in the order in which they are sent.
+func Cases() []Case {
+	m := &maker{}
 	for _, v6 := range []bool{false, true} {
 		for _, c := range changes {
 			for _, b := range bases {
@@ -280,11 +246,10 @@ func matrixCases() []oddCase {
 	m.options()
 	m.chains()
 	m.fragments()
-	slices.SortStableFunc(m.cases, func(a, b oddCase) int { return map[bool]int{true: 1}[a.last] - map[bool]int{true: 1}[b.last] })
 	return m.cases
 }
 
-func (m *matrix) tcp(v6 bool) {
+func (m *maker) tcp(v6 bool) {
 	for _, b := range bases[:2] {
 		for flags := range uint8(64) {
 			if flags%5 == 1 || flags < 8 {
@@ -305,7 +270,7 @@ func (m *matrix) tcp(v6 bool) {
 	}
 }
 
-func (m *matrix) udp(v6 bool) {
+func (m *maker) udp(v6 bool) {
 	for _, b := range bases[3:5] {
 		for _, n := range []uint16{0, 7, 8, 11, 13, 200, 65535} {
 			m.one(fmt.Sprintf("length %d", n), b, v6, func(o *odd) { binary.BigEndian.PutUint16(o.l4[4:], n) })
@@ -317,7 +282,7 @@ func (m *matrix) udp(v6 bool) {
 	}
 }
 
-func (m *matrix) icmp(v6 bool) {
+func (m *maker) icmp(v6 bool) {
 	for _, t := range icmpTypes {
 		m.one(fmt.Sprintf("of type %d", t), bases[6], v6, func(o *odd) { o.l4[0] = t })
 	}
@@ -327,7 +292,7 @@ func (m *matrix) icmp(v6 bool) {
 }
 
 // errors are ICMP errors that the server sends about a packet that it has got.
-func (m *matrix) errors(v6 bool) {
+func (m *maker) errors(v6 bool) {
 	for _, c := range []struct {
 		name string
 		do   func(e *odd, inner []byte) []byte // makes the error's quotation
@@ -356,16 +321,16 @@ func (m *matrix) errors(v6 bool) {
 		for _, t := range [][2]uint8{{3, 1}, {11, 3}, {12, 4}, {5, 2}} {
 			before := m.packet(bases[3], v6)
 			e := m.packet(bases[6], v6)
-			e.smac, e.src, e.dst = serverMAC, before.dst, before.src
+			e.smac, e.src, e.dst = ServerMAC, before.dst, before.src
 			e.l4 = []byte{t[0], 0, 0, 0, 0, 0, 0, 0}
 			kind := t[0]
 			if v6 {
 				e.l4[0], kind = t[1], t[1]
 			}
 			e.l4 = append(e.l4, c.do(e, before.ip())...)
-			m.cases = append(m.cases, oddCase{
-				name:   fmt.Sprintf("%serror %d, %s", family(v6), kind, c.name),
-				before: []sentFrame{{false, before.eth()}}, judged: []sentFrame{{true, e.eth()}},
+			m.cases = append(m.cases, Case{
+				Name:   fmt.Sprintf("%serror %d, %s", family(v6), kind, c.name),
+				Before: []Frame{{false, before.eth()}}, Judged: []Frame{{true, e.eth()}},
 			})
 		}
 	}
@@ -385,7 +350,7 @@ func swapped(ip []byte, v6 bool) []byte {
 	return ip
 }
 
-func (m *matrix) options() {
+func (m *maker) options() {
 	for _, opt := range ipOptions {
 		for _, b := range bases[:5] {
 			m.one("option "+opt.name, b, false, func(o *odd) { o.options = opt.b })
@@ -398,7 +363,7 @@ func (m *matrix) options() {
 	}
 }
 
-func (m *matrix) chains() {
+func (m *maker) chains() {
 	for _, b := range bases[:7] {
 		for _, h := range exthdrs {
 			m.one("behind "+h.name, b, true, func(o *odd) { o.chain = []exthdr{h.exthdr} })
@@ -428,7 +393,7 @@ func (m *matrix) chains() {
 }
 
 // fragments are UDP packets in two pieces.
-func (m *matrix) fragments() {
+func (m *maker) fragments() {
 	for _, b := range []base{bases[3], bases[4], bases[5]} {
 		for _, v6 := range []bool{false, true} {
 			for _, c := range []struct {
@@ -450,11 +415,11 @@ func (m *matrix) fragments() {
 				first.l4, last.l4 = l4[:c.split], l4[c.from:]
 				first.fragment, last.fragment = 0x2000, uint16(c.from/8)
 				first.chain, last.chain = []exthdr{{44, pad44(1)}}, []exthdr{{44, pad44(uint16(c.from))}}
-				sent := []sentFrame{{false, first.raw()}, {false, last.raw()}}
+				sent := []Frame{{false, first.raw()}, {false, last.raw()}}
 				if c.lastFirst {
 					slices.Reverse(sent)
 				}
-				m.cases = append(m.cases, oddCase{name: family(v6) + b.name + " " + c.name, judged: sent})
+				m.cases = append(m.cases, Case{Name: family(v6) + b.name + " " + c.name, Judged: sent})
 			}
 		}
 	}

@@ -1,20 +1,17 @@
-package user_test
+package matrix
 
 import (
-	"os"
 	"regexp"
 	"slices"
-	"strings"
-	"testing"
 
 	"sluice/firewall"
 )
 
-// difference is a case of which a placement made something else than the router.
-type difference struct {
-	name           string
-	placement      firewall.Placement
-	router, engine string
+// Difference is a case of which a placement made something else than the router.
+type Difference struct {
+	Name           string
+	Placement      firewall.Placement
+	Router, Engine string
 }
 
 // meantRow is a row of the table in docs/policy.md, by its first cell: which cases it is about, and what the engine must have said.
@@ -45,71 +42,44 @@ var meantRows = []meantRow{
 	{"neighbour discovery to another segment, in `off`", `^v6 echo of type 13[3-7]$`, `^pass$`, `^-$`, []firewall.Placement{firewall.Off}},
 }
 
-func (m *meantRow) is(d difference) bool {
+func (m *meantRow) is(d Difference) bool {
 	match := func(pattern, s string) bool {
 		if s == "" {
 			s = "-"
 		}
 		return regexp.MustCompile(pattern).MatchString(s)
 	}
-	return match(m.names, d.name) && match(m.router, d.router) && match(m.engine, d.engine) &&
-		(len(m.only) == 0 || slices.Contains(m.only, d.placement))
+	return match(m.names, d.Name) && match(m.router, d.Router) && match(m.engine, d.Engine) &&
+		(len(m.only) == 0 || slices.Contains(m.only, d.Placement))
 }
 
-// meant counts the differences that are met.
-type meant struct {
+// Meant counts the differences that are met, by the row of the table in docs/policy.md that gives the reason.
+type Meant struct {
 	used map[string]int
-	of   map[firewall.Placement]int
+	Of   map[firewall.Placement]int // how many cases differ in each placement
 }
 
-func newMeant() *meant { return &meant{map[string]int{}, map[firewall.Placement]int{}} }
+// NewMeant has met none.
+func NewMeant() *Meant { return &Meant{map[string]int{}, map[firewall.Placement]int{}} }
 
-// note finds the row of a difference.
-func (m *meant) note(t *testing.T, d difference) {
-	t.Helper()
-	m.of[d.placement]++
+// Note finds the row of a difference, and says whether there is one.
+func (m *Meant) Note(d Difference) bool {
+	m.Of[d.Placement]++
 	for i := range meantRows {
 		if meantRows[i].is(d) {
 			m.used[meantRows[i].row]++
-			return
+			return true
 		}
 	}
-	t.Errorf("%s: router %s, engine %s: no row of the table", d.name, d.router, d.engine)
+	return false
 }
 
-// compare holds the rows against those that were met, and against the table that people read.
-func (m *meant) compare(t *testing.T) {
-	text, err := os.ReadFile("../../docs/policy.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, table, ok := strings.Cut(string(text), "\n| odd packet |")
-	if !ok {
-		t.Fatal("docs/policy.md has no table of odd packets")
-	}
-	var written []string
-	for i, line := range strings.Split(table, "\n") {
-		cells := strings.Split(line, " | ")
-		if i < 2 {
-			continue
-		}
-		if !strings.HasPrefix(line, "| ") {
-			break
-		}
-		if len(cells) != 4 {
-			t.Errorf("a row with %d cells: %s", len(cells), line)
-		}
-		written = append(written, strings.TrimPrefix(cells[0], "| "))
-	}
+// Unmet are the rows of which no difference was noted.
+func (m *Meant) Unmet() (rows []string) {
 	for _, r := range meantRows {
 		if m.used[r.row] == 0 {
-			t.Errorf("nothing differs so any more: %s", r.row)
-		}
-		if !slices.Contains(written, r.row) {
-			t.Errorf("docs/policy.md does not say: %s", r.row)
+			rows = append(rows, r.row)
 		}
 	}
-	if len(written) != len(meantRows) {
-		t.Errorf("docs/policy.md has %d rows, the test %d", len(written), len(meantRows))
-	}
+	return rows
 }
