@@ -36,6 +36,7 @@ func onlyPorts(f firewall.FlowRecord) bool { return firewall.HasPorts(f.Proto) }
 // TestBegunAnew: flows of which the appliance cannot be told keep nothing from being carried, and go on all the same; the receipt says how
 // many.
 func TestBegunAnew(t *testing.T) {
+	t.Parallel()
 	for _, to := range []firewall.Placement{firewall.Slow, firewall.Tunnel} {
 		for _, from := range []firewall.Placement{firewall.Off, firewall.Fast, firewall.Push, firewall.Inspect} {
 			t.Run(from.String()+" to "+to.String(), func(t *testing.T) {
@@ -65,6 +66,7 @@ func TestBegunAnew(t *testing.T) {
 
 // TestGroupsAreNotCarried: in slow nothing to a group meets the appliance, so its conntrack is not told of it.
 func TestGroupsAreNotCarried(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.fw.takes = onlyPorts
 	r.policy("default: allow\n")
@@ -80,6 +82,7 @@ func TestGroupsAreNotCarried(t *testing.T) {
 
 // TestFullTableAtCarry: somebody's change is refused where connections would be lost for want of room; a recovery takes what there is.
 func TestFullTableAtCarry(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy(otherPolicy)
 	r.place(firewall.Fast)
@@ -111,6 +114,7 @@ func TestFullTableAtCarry(t *testing.T) {
 
 // TestRecoveryFails: why it does is told once; it is tried again, and works once the reason is gone.
 func TestRecoveryFails(t *testing.T) {
+	t.Parallel()
 	for _, in := range visiting {
 		t.Run(in.String(), func(t *testing.T) {
 			t.Parallel()
@@ -152,6 +156,7 @@ func TestRecoveryFails(t *testing.T) {
 // TestLeave leaves an appliance in every state that it can be in, by each handover that does without it. Nothing is asked of one that does not
 // answer, and what the switch knows goes on.
 func TestLeave(t *testing.T) {
+	t.Parallel()
 	for _, from := range append(visiting, firewall.Push) {
 		for _, c := range []struct {
 			name string

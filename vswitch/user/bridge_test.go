@@ -25,6 +25,7 @@ func isPlain(k *frame.Key) bool { return k.EtherType == 0x88b5 }
 
 // TestLearning floods until a MAC is known, and not after.
 func TestLearning(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	third := r.addGuest(10, "third", 1, "10.10.1.12", "fd00:10:1::12")
 	r.client.send(plain(r.other.port.MAC, r.client.port.MAC, 1))
@@ -44,6 +45,7 @@ func TestLearning(t *testing.T) {
 
 // TestMACLimit says that a guest with too many MACs harms only itself.
 func TestMACLimit(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.other.send(plain(broadcast, r.other.port.MAC, 0))
 	r.balanced()
@@ -62,6 +64,7 @@ func TestMACLimit(t *testing.T) {
 
 // TestServicePorts says that the appliance's ports get no floods, and are listened to only in slow.
 func TestServicePorts(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy(referencePolicy)
 	r.client.send(plain(broadcast, r.client.port.MAC, 0))
@@ -85,6 +88,7 @@ func TestServicePorts(t *testing.T) {
 
 // TestNoPretenders drops frames that claim to come from the gateway or from another guest, and reserved groups.
 func TestNoPretenders(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.client.send(plain(r.server.port.MAC, gatewayMAC, 0))
 	r.client.send(plain(r.server.port.MAC, r.other.port.MAC, 0))
@@ -97,6 +101,7 @@ func TestNoPretenders(t *testing.T) {
 
 // TestRemovePort takes a guest away under traffic. Others live on, and the books still balance.
 func TestRemovePort(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.client.send(plain(r.other.port.MAC, r.client.port.MAC, 0))
 	r.other.next("frame", isPlain)
@@ -122,6 +127,7 @@ func TestRemovePort(t *testing.T) {
 
 // TestOrphans takes the appliance's port away in slow: the switch does not begin to route what nobody checks.
 func TestOrphans(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy(referencePolicy)
 	r.place(firewall.Slow)
@@ -136,6 +142,7 @@ func TestOrphans(t *testing.T) {
 
 // TestBooks hammers the switch from every port with good frames, damaged ones and noise, while the placement changes.
 func TestBooks(t *testing.T) {
+	t.Parallel()
 	const frames = 20000
 	r := newRig(t)
 	r.policy(referencePolicy)
@@ -238,6 +245,7 @@ func (r *rig) storm() (stop func()) {
 
 // TestForget: under traffic from every port the switch forgets what it has counted and learnt, and the books balance ever after.
 func TestForget(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy(referencePolicy)
 	r.place(firewall.Fast)
@@ -285,6 +293,7 @@ func TestForget(t *testing.T) {
 
 // TestWakes: a port's goroutine is woken for a frame that comes alone; more than one for a batch it never is.
 func TestWakes(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	const alone = 5
 	before := r.balanced().Ports[1]

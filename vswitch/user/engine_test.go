@@ -12,6 +12,7 @@ import (
 
 // TestVerdictsByPlacement says what each placement delivers, over both families.
 func TestVerdictsByPlacement(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		to      firewall.Placement
 		proto   uint8
@@ -51,6 +52,7 @@ func TestVerdictsByPlacement(t *testing.T) {
 
 // TestToGuest drops at the receiver's insertion point what the sender's lets through, and counts it there.
 func TestToGuest(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy("services: {web: {tcp: 80}}\ndefault: allow\n" +
 		"rules:\n  - {name: shut, from: any, to: server, service: web, direction: in, action: drop}\n")
@@ -67,6 +69,7 @@ func TestToGuest(t *testing.T) {
 
 // TestPlaceRefused says what Place refuses, and that nothing has changed then.
 func TestPlaceRefused(t *testing.T) {
+	t.Parallel()
 	sick := errors.New("the appliance is asleep")
 	for _, c := range []struct {
 		name   string

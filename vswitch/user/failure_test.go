@@ -93,6 +93,7 @@ func (r *rig) eventually(what string, number uint16, deniedToo bool) {
 
 // TestFailures makes the appliance fail in each way, closed and open.
 func TestFailures(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		state firewall.Failure
 		fail  func(*fakeAppliance)
@@ -144,6 +145,7 @@ func TestFailures(t *testing.T) {
 // TestStale says what becomes of frames that were handed to an appliance while it stood still: for a short while they are only late, then
 // they are too old. What is sent once it is back arrives in any case.
 func TestStale(t *testing.T) {
+	t.Parallel()
 	for _, in := range visiting {
 		for _, c := range []struct {
 			name       string
@@ -202,6 +204,7 @@ func TestStale(t *testing.T) {
 
 // TestStaleMoves changes the placement while the appliance stands still, and wakes it while its old way drains.
 func TestStaleMoves(t *testing.T) {
+	t.Parallel()
 	eachVisiting(t, func(t *testing.T, r *rig, in firewall.Placement) {
 		r.place(in)
 		events, cancel := r.sw.Events()
@@ -229,6 +232,7 @@ func TestStaleMoves(t *testing.T) {
 
 // TestDrained leaves a placement while the appliance does nothing for longer than it is usually silent: what it was handed still arrives.
 func TestDrained(t *testing.T) {
+	t.Parallel()
 	eachVisiting(t, func(t *testing.T, r *rig, in firewall.Placement) {
 		r.place(in)
 		r.becomes(firewall.Healthy, false)
@@ -249,6 +253,7 @@ func TestDrained(t *testing.T) {
 
 // TestToldOnce recovers an appliance while the switch is about to do so by itself.
 func TestToldOnce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy(referencePolicy)
 	r.place(firewall.Tunnel)
@@ -307,6 +312,7 @@ func (r *rig) explains(open bool) {
 
 // TestFailOption says that a change of placement can say how it fails, whatever the policy says.
 func TestFailOption(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		policy string
 		fail   vswitch.Fail
@@ -332,6 +338,7 @@ func TestFailOption(t *testing.T) {
 
 // TestRestart says that a connection outlives the appliance: what it must know it is told before frames flow again.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	for _, in := range visiting {
 		r := newRig(t)
 		r.policy(referencePolicy)
@@ -380,6 +387,7 @@ func TestRestart(t *testing.T) {
 
 // TestForgedProbes lets a guest that may send from any address answer probes in the place of a hung appliance.
 func TestForgedProbes(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy("default: allow\n")
 	r.place(firewall.Slow)
@@ -399,6 +407,7 @@ func TestForgedProbes(t *testing.T) {
 
 // TestPlaceProves says that no placement is taken whose way does not lead through the appliance and back, and that the old one stays.
 func TestPlaceProves(t *testing.T) {
+	t.Parallel()
 	eachVisiting(t, func(t *testing.T, r *rig, to firewall.Placement) {
 		r.place(firewall.Fast)
 		r.connect(1000)

@@ -42,10 +42,11 @@ type fakeAppliance struct {
 	full    bool                           // those that it does not take find no room
 
 	absent, hung, tableFull atomic.Bool
-	stalled                 atomic.Bool  // it stands still: what comes in waits in its queues
-	mute                    atomic.Bool  // who asks it something gets no answer
-	delay                   atomic.Int64 // ns: how late it is
-	onPut                   func()       // called by PutFlows, after it has done its work
+	stalled                 atomic.Bool   // it stands still: what comes in waits in its queues
+	mute                    atomic.Bool   // who asks it something gets no answer
+	delay                   atomic.Int64  // ns: how late it is
+	routed                  atomic.Uint64 // frames that its two NICs have read and that it has dealt with
+	onPut                   func()        // called by PutFlows, after it has done its work
 }
 
 type fakeFlow struct {
@@ -95,35 +96,33 @@ func (a *fakeAppliance) route(seg frame.SegmentID, nic vnic.NIC) {
 	var b frame.Batch
 	for nic.ReadBatch(&b) == nil {
 		for i := range b.N {
-			f := &b.Frames[i]
-			var k frame.Key
 			a.standStill()
-			if r := frame.Parse(f, &k); a.wire != nil && k.Dst != switchOuter.Local {
-				a.wire(seg, f.Eth())
-				continue
-			} else if a.hung.Load() || r != frame.ReasonNone {
-				continue
-			}
-			if k.Dst == switchOuter.Local { // a probe
-				if k.SrcPort == 1 || !a.tableFull.Load() {
-					a.steer.WriteBatch([]*frame.Frame{f})
-				}
-				continue
-			}
-			if k.Has(frame.KeyARP) || k.Proto == frame.ProtoICMPv6 && k.ICMPType >= 133 {
-				a.hear(f, &k)
-				continue
-			}
-			if k.TTL <= 1 || !a.lets(&k) {
-				continue
-			}
-			a.mu.Lock()
-			to := a.macs[k.Dst]
-			a.mu.Unlock()
-			frame.DecTTL(f, &k)
-			frame.PutEth(f.Eth(), to, gatewayMAC, k.EtherType)
-			a.nics[a.segs[k.Dst]].WriteBatch([]*frame.Frame{f})
+			a.routeFrame(seg, &b.Frames[i])
+			a.routed.Add(1)
 		}
+	}
+}
+
+func (a *fakeAppliance) routeFrame(seg frame.SegmentID, f *frame.Frame) {
+	var k frame.Key
+	r := frame.Parse(f, &k)
+	switch {
+	case a.wire != nil && k.Dst != switchOuter.Local:
+		a.wire(seg, f.Eth())
+	case a.hung.Load() || r != frame.ReasonNone:
+	case k.Dst == switchOuter.Local: // a probe
+		if k.SrcPort == 1 || !a.tableFull.Load() {
+			a.steer.WriteBatch([]*frame.Frame{f})
+		}
+	case k.Has(frame.KeyARP) || k.Proto == frame.ProtoICMPv6 && k.ICMPType >= 133:
+		a.hear(f, &k)
+	case k.TTL > 1 && a.lets(&k):
+		a.mu.Lock()
+		to, out := a.macs[k.Dst], a.segs[k.Dst]
+		a.mu.Unlock()
+		frame.DecTTL(f, &k)
+		frame.PutEth(f.Eth(), to, gatewayMAC, k.EtherType)
+		a.nics[out].WriteBatch([]*frame.Frame{f})
 	}
 }
 

@@ -21,6 +21,7 @@ func arp(op uint16, smac, dmac frame.MAC, sender, target frame.Addr) *frame.Fram
 
 // TestGatewayAnswersARP says that the switch answers for the gateway in every placement, for its own segment only.
 func TestGatewayAnswersARP(t *testing.T) {
+	t.Parallel()
 	for _, to := range []firewall.Placement{firewall.Off, firewall.Fast, firewall.Slow} {
 		r := newRig(t)
 		r.policy(referencePolicy)
@@ -40,6 +41,7 @@ func TestGatewayAnswersARP(t *testing.T) {
 
 // TestGatewayAnswersND is the same for IPv6, also for who has no address yet.
 func TestGatewayAnswersND(t *testing.T) {
+	t.Parallel()
 	for _, asker := range []string{"fd00:10:1::10", "::"} {
 		r := newRig(t)
 		r.policy(referencePolicy)
@@ -64,6 +66,7 @@ func TestGatewayAnswersND(t *testing.T) {
 
 // TestRouting says what a routed packet looks like when it arrives.
 func TestRouting(t *testing.T) {
+	t.Parallel()
 	for _, v6 := range []bool{false, true} {
 		r := newRig(t)
 		f := r.client.to(r.server, v6, packet{proto: frame.ProtoUDP, sport: 5, dport: 6, ttl: 9, payload: []byte("hello")}).build()
@@ -80,6 +83,7 @@ func TestRouting(t *testing.T) {
 
 // TestICMPErrors says what the gateway answers to what it cannot route, and that the error quotes the packet.
 func TestICMPErrors(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name                     string
 		dst4, dst6               string
@@ -119,6 +123,7 @@ func TestICMPErrors(t *testing.T) {
 
 // TestNoErrorAboutErrors says that what must not be answered is not (RFC 1122 3.2.2).
 func TestNoErrorAboutErrors(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	p := r.client.to(r.server, false, packet{proto: frame.ProtoICMP, icmp: 3, ttl: 1, payload: make([]byte, 28)})
 	r.client.send(p.build())
@@ -131,6 +136,7 @@ func TestNoErrorAboutErrors(t *testing.T) {
 
 // TestEchoToGateway pings the gateway, with more than any scratch memory holds.
 func TestEchoToGateway(t *testing.T) {
+	t.Parallel()
 	for _, v6 := range []bool{false, true} {
 		r := newRig(t)
 		p := r.client.to(r.server, v6, packet{proto: frame.ProtoICMP, icmp: 8, sport: 77, ttl: 3, payload: bytes.Repeat([]byte("ab"), 2000)})
@@ -150,6 +156,7 @@ func TestEchoToGateway(t *testing.T) {
 
 // TestNeighbours routes to a guest that the plan does not know: the gateway asks, keeps the packet, and delivers it once it has learnt.
 func TestNeighbours(t *testing.T) {
+	t.Parallel()
 	for _, v6 := range []bool{false, true} {
 		for _, to := range []firewall.Placement{firewall.Fast, firewall.Tunnel} {
 			r := newRig(t)
@@ -189,6 +196,7 @@ func asksFor(a frame.Addr) func(*frame.Key) bool {
 // TestNobodyThere says that who sends to an address that nobody has is told so, once it has been asked for in vain: the router does it for a
 // single packet, without another that reminds it.
 func TestNobodyThere(t *testing.T) {
+	t.Parallel()
 	for _, v6 := range []bool{false, true} {
 		r := newRig(t)
 		p := r.client.to(r.server, v6, packet{proto: frame.ProtoUDP, sport: 5, dport: 6, payload: []byte("hello")})
@@ -213,6 +221,7 @@ func TestNobodyThere(t *testing.T) {
 
 // TestReject says how the two kinds of reject are answered, in the words of nft's reject.
 func TestReject(t *testing.T) {
+	t.Parallel()
 	for _, v6 := range []bool{false, true} {
 		r := newRig(t)
 		r.policy(referencePolicy)
@@ -238,6 +247,7 @@ func TestReject(t *testing.T) {
 // TestErrorsAreLimited says that a guest that begs for errors gets about as many as Linux would send: a burst of 50, and
 // 1,000 a second.
 func TestErrorsAreLimited(t *testing.T) {
+	t.Parallel()
 	const begged = 3000
 	r := newRig(t)
 	began := time.Now()

@@ -84,6 +84,7 @@ func (r *rig) notKept() {
 // TestKeep changes from each placement to each. The connection that was there stays on its way, another takes the new one, and once the
 // first has ended nothing is left of the old way.
 func TestKeep(t *testing.T) {
+	t.Parallel()
 	pairs(t, everywhere, everywhere, func(t *testing.T, from, to firewall.Placement) {
 		r := newRig(t)
 		r.policy(referencePolicy)
@@ -183,6 +184,7 @@ func TestKeepUnderLoad(t *testing.T) {
 
 // TestKeepDenied says that what was begun in off and the policy denies is not kept, and that a flow of off that is kept is checked.
 func TestKeepDenied(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy(referencePolicy)
 	r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 9, dport: deniedPort}).build())
@@ -204,6 +206,7 @@ func TestKeepDenied(t *testing.T) {
 
 // TestKeepPolicy says that a new policy is for flows that are kept, too, wherever they are.
 func TestKeepPolicy(t *testing.T) {
+	t.Parallel()
 	const denies = "tcp-windows: liberal\nservices: {speed: {udp: 5201}}\ndefault: drop\nrules:\n  - {name: speed, from: client, to: server, service: speed, action: allow}\n"
 	pairs(t, everywhere, everywhere[1:4], func(t *testing.T, from, to firewall.Placement) {
 		r := newRig(t)
@@ -230,6 +233,7 @@ func TestKeepPolicy(t *testing.T) {
 
 // TestKeepFails lets the appliance go that flows were kept on: they go on by the new way.
 func TestKeepFails(t *testing.T) {
+	t.Parallel()
 	for _, from := range visiting {
 		for name, fail := range map[string]func(*rig){
 			"hung": func(r *rig) { r.fw.hung.Store(true) },
@@ -262,6 +266,7 @@ func TestKeepFails(t *testing.T) {
 
 // TestKeepRecovers says that flows which are kept on the engine's way do not notice that the appliance fails and comes back.
 func TestKeepRecovers(t *testing.T) {
+	t.Parallel()
 	for _, to := range visiting {
 		r := newRig(t)
 		r.policy(referencePolicy)
@@ -292,6 +297,7 @@ func (r *rig) policyInForce() *firewall.Policy {
 
 // TestKeepErrors says that an ICMP error goes the way of the flow that it is about.
 func TestKeepErrors(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy(referencePolicy)
 	r.place(firewall.Fast)
@@ -307,6 +313,7 @@ func TestKeepErrors(t *testing.T) {
 
 // TestKeepRefused says what is not kept, and that nothing has changed then.
 func TestKeepRefused(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy(referencePolicy)
 	r.place(firewall.Fast)
@@ -334,6 +341,7 @@ func TestKeepRefused(t *testing.T) {
 
 // TestKeepNewPort adds a guest while flows are kept in a session.
 func TestKeepNewPort(t *testing.T) {
+	t.Parallel()
 	for _, from := range steering {
 		r := newRig(t)
 		r.policy(referencePolicy)

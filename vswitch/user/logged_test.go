@@ -20,6 +20,7 @@ rules:
 // TestLoggedRules: what a logged rule decides becomes an event of typed fields, and no other rule's does; what its rate does not allow
 // is counted and told.
 func TestLoggedRules(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy(loggedPolicy)
 	r.place(firewall.Fast)
@@ -63,6 +64,7 @@ func TestLoggedRules(t *testing.T) {
 
 // TestGenerations: each vNIC tells the generation that is realized there, and so does the appliance.
 func TestGenerations(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	realized := func() map[string]uint64 {
 		got := map[string]uint64{}
@@ -90,6 +92,7 @@ func TestGenerations(t *testing.T) {
 
 // TestTraceFrame: a captured frame meets what a real one would, where it is said to be, and changes nothing.
 func TestTraceFrame(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		to                    firewall.Placement
 		at                    string
@@ -133,6 +136,7 @@ func TestTraceFrame(t *testing.T) {
 
 // TestTraceReplyInSlow: of a flow that runs, a captured reply passes the appliance as well.
 func TestTraceReplyInSlow(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy(referencePolicy)
 	r.place(firewall.Slow)

@@ -44,6 +44,7 @@ func (r *rig) addSpare() *guest {
 // TestAddressMoves says that an address which another guest announces is routed to that one at once: one that the plan gives to a guest, and
 // one that it does not know; with the guest's own MAC, and with one that moves along.
 func TestAddressMoves(t *testing.T) {
+	t.Parallel()
 	virtual := frame.MAC{0, 0, 0x5e, 0, 1, 7}
 	for _, to := range []firewall.Placement{firewall.Off, firewall.Fast, firewall.Slow, firewall.Tunnel, firewall.Inspect, firewall.Push} {
 		r := newRig(t)
@@ -79,6 +80,7 @@ func TestAddressMoves(t *testing.T) {
 // TestClaimsThatDoNotHold says what moves no address: an advertisement without the override flag, one that came through a router or with a
 // wrong checksum, a claim of the gateway's own address or with its MAC, a group as a MAC, and what a router does not hear.
 func TestClaimsThatDoNotHold(t *testing.T) {
+	t.Parallel()
 	a4, a6 := addr("10.10.2.10"), addr("fd00:10:2::10")
 	for name, claim := range map[string]func(g *guest){
 		"no override": func(g *guest) { g.claims(a6, g.port.MAC, false) },
@@ -132,6 +134,7 @@ func TestClaimsThatDoNotHold(t *testing.T) {
 
 // TestGuardedMovesNothing says that a guest under SpoofGuard takes nobody's address.
 func TestGuardedMovesNothing(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	spare := r.addSpare()
 	r.inv.Guests[len(r.inv.Guests)-1].VNICs[0].Guarded = true
@@ -155,6 +158,7 @@ func TestGuardedMovesNothing(t *testing.T) {
 // TestApplianceFollows says that the appliance, which hears no broadcasts, is told of each address that moves: while it routes, and when it
 // begins to. What it asks the switch answers.
 func TestApplianceFollows(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	spare := r.addSpare()
 	r.policy("default: allow")

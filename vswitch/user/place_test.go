@@ -100,6 +100,7 @@ func (s *stream) end() (o outcome) {
 // TestChangesUnderLoad changes the placement at random while frames flow. Nothing that the policy denies is delivered,
 // nothing else is lost, the established connection lives on, and the receipts say the same.
 func TestChangesUnderLoad(t *testing.T) {
+	t.Parallel()
 	const changes = 30
 	r := newRig(t)
 	r.policy(referencePolicy)
@@ -125,6 +126,7 @@ func TestChangesUnderLoad(t *testing.T) {
 
 // TestPlaceCancelled cancels changes at every moment: each either has happened or has not.
 func TestPlaceCancelled(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy(referencePolicy)
 	s := r.startStream()
@@ -148,6 +150,7 @@ func TestPlaceCancelled(t *testing.T) {
 
 // TestHandover says what becomes of an established connection.
 func TestHandover(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		from, to firewall.Placement
 		how      vswitch.Handover
@@ -196,6 +199,7 @@ func TestHandover(t *testing.T) {
 // TestCarryWhileConnectionsBegin opens one connection while the flows are copied, which the second copy must carry, and
 // one during that, which must be held until the appliance sees its SYN.
 func TestCarryWhileConnectionsBegin(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy(referencePolicy)
 	r.place(firewall.Fast)
@@ -236,6 +240,7 @@ func TestCarryWhileConnectionsBegin(t *testing.T) {
 
 // TestDetachWhileHeld takes a port away whose frames are being held: nobody has to wait for the change.
 func TestDetachWhileHeld(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy(referencePolicy)
 	r.place(firewall.Fast)
@@ -264,6 +269,7 @@ func TestDetachWhileHeld(t *testing.T) {
 
 // TestCarryFails says that an appliance that falls ill while flows are carried leaves everything as it was.
 func TestCarryFails(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy(referencePolicy)
 	r.place(firewall.Fast)
@@ -282,6 +288,7 @@ func TestCarryFails(t *testing.T) {
 
 // TestPolicyCuts says that a policy which denies a flow ends it, in both enforcing placements.
 func TestPolicyCuts(t *testing.T) {
+	t.Parallel()
 	for _, in := range []firewall.Placement{firewall.Fast, firewall.Slow} {
 		r := newRig(t)
 		r.policy(referencePolicy)

@@ -51,6 +51,7 @@ func (r *rig) passes(proto uint8, sport, dport uint16, flags uint8) bool {
 
 // TestPush: what is pushed is in force at every vNIC at once, and cuts what it denies. No frame goes to the appliance.
 func TestPush(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	first := r.policy(referencePolicy)
 	r.place(firewall.Push)
@@ -90,6 +91,7 @@ func TestPush(t *testing.T) {
 
 // TestPushRefused says what is refused, and that nothing has changed then.
 func TestPushRefused(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		at   firewall.Placement
@@ -134,6 +136,7 @@ func TestPushRefused(t *testing.T) {
 
 // TestPushesAtOnce has many push at once from the same generation: one wins, each of the others is told.
 func TestPushesAtOnce(t *testing.T) {
+	t.Parallel()
 	const pushers = 8
 	r := newRig(t)
 	r.policy(referencePolicy)
@@ -166,6 +169,7 @@ func TestPushesAtOnce(t *testing.T) {
 
 // TestPushWithoutAppliance: an appliance that is not there cannot take the policy, and one that dies takes nothing with it.
 func TestPushWithoutAppliance(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy(referencePolicy)
 	r.place(firewall.Fast)

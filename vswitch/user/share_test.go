@@ -11,6 +11,7 @@ import (
 
 // TestShare counts each frame of a guest once, as it was sent, on the side that it went to; and nobody else's.
 func TestShare(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		to   firewall.Placement
 		slow int // of the frames below

@@ -15,6 +15,7 @@ var steering = []firewall.Placement{firewall.Tunnel, firewall.Inspect}
 
 // TestSteered sends what is allowed and what is not through the appliance, between segments and inside one.
 func TestSteered(t *testing.T) {
+	t.Parallel()
 	for _, to := range steering {
 		t.Run(to.String(), func(t *testing.T) {
 			r := newRig(t)
@@ -53,6 +54,7 @@ func TestSteered(t *testing.T) {
 func (r *rig) settled() vswitch.Stats {
 	r.t.Helper()
 	for last := r.balanced(); ; {
+		r.routed(last)
 		s := r.balanced()
 		if s.In == last.In {
 			return s
@@ -61,8 +63,25 @@ func (r *rig) settled() vswitch.Stats {
 	}
 }
 
+// routed waits until the appliance has dealt with what its NICs were handed, unless it stands still.
+func (r *rig) routed(s vswitch.Stats) {
+	r.t.Helper()
+	var handed uint64
+	for _, p := range s.Ports {
+		if p.ID == portLAN || p.ID == portDMZ {
+			handed += p.OutFrames
+		}
+	}
+	for deadline := time.Now().Add(patience); !r.fw.stalled.Load() && r.fw.routed.Load() < handed; time.Sleep(time.Millisecond) { // a poll
+		if time.Now().After(deadline) {
+			r.t.Fatalf("the appliance has dealt with %d frames of %d", r.fw.routed.Load(), handed)
+		}
+	}
+}
+
 // TestDeniedNeverSteered says that what the engine denies where a frame would arrive never meets the inspector.
 func TestDeniedNeverSteered(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy("default: allow\nrules:\n  - {name: shut, from: any, to: server, direction: in, applied-to: [server], action: drop}\n")
 	r.place(firewall.Inspect)
@@ -79,6 +98,7 @@ func TestDeniedNeverSteered(t *testing.T) {
 
 // TestSteeredWhole sends frames that stand for many packets. Nothing is lost for its size, and what can stay whole does.
 func TestSteeredWhole(t *testing.T) {
+	t.Parallel()
 	const size = 1400
 	for _, to := range steering {
 		for _, c := range []struct {
@@ -132,6 +152,7 @@ func TestSteeredWhole(t *testing.T) {
 
 // TestReturns lets the appliance give back what it may not. Each is dropped by a reason of its own.
 func TestReturns(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		to     firewall.Placement
@@ -188,6 +209,7 @@ const (
 
 // TestOldSession gives a frame back after the placement that it was steered in: while the old way drains it passes, and later never.
 func TestOldSession(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy(referencePolicy)
 	r.place(firewall.Tunnel)
@@ -218,6 +240,7 @@ func (r *rig) drops(reason string, n uint64) {
 
 // TestSteerNewPort adds a guest while frames are steered.
 func TestSteerNewPort(t *testing.T) {
+	t.Parallel()
 	for _, to := range steering {
 		r := newRig(t)
 		r.policy("default: allow\n")
@@ -230,6 +253,7 @@ func TestSteerNewPort(t *testing.T) {
 
 // TestSteerWithoutPort takes the steer port away: nothing passes that nobody has looked at.
 func TestSteerWithoutPort(t *testing.T) {
+	t.Parallel()
 	for _, to := range steering {
 		r := newRig(t)
 		r.policy(referencePolicy)
@@ -249,6 +273,7 @@ func TestSteerWithoutPort(t *testing.T) {
 
 // TestAllPairsUnderLoad changes from each placement to each under load: nothing is lost, leaked or doubled, and the connection lives.
 func TestAllPairsUnderLoad(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy(referencePolicy)
 	r.place(firewall.Fast)
@@ -276,6 +301,7 @@ func TestAllPairsUnderLoad(t *testing.T) {
 
 // TestWords lets the inspector say each of its words of a frame in a connection.
 func TestWords(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		word           frame.Word
 		comes, goesOn  bool // the frame arrives; later ones do

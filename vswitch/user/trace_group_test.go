@@ -10,6 +10,7 @@ import (
 
 // TestTraceGroups says that what is sent to a group, or to all, is traced as the guest sends it: to the others on its segment.
 func TestTraceGroups(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy("default: allow")
 	r.place(firewall.Fast)

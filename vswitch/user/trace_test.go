@@ -10,6 +10,8 @@ import (
 
 // TestTrace says what traces say, and that they change nothing.
 func TestTrace(t *testing.T) {
+	t.Parallel()
+	rigs := map[firewall.Placement]*rig{} // a trace changes nothing: one is enough for each placement
 	for _, c := range []struct {
 		to                    firewall.Placement
 		what                  string
@@ -45,9 +47,13 @@ func TestTrace(t *testing.T) {
 		{firewall.Inspect, "tcp from client to server port 22", "reject", "shy", "reject", "reject"},
 		{firewall.Off, "udp from client to 192.0.2.1 port 9", "drop", "", "no-route", "no-route"},
 	} {
-		r := newRig(t)
-		r.policy(referencePolicy)
-		r.place(c.to)
+		r := rigs[c.to]
+		if r == nil {
+			r = newRig(t)
+			r.policy(referencePolicy)
+			r.place(c.to)
+			rigs[c.to] = r
+		}
 		before := r.sw.Stats()
 		req, err := vswitch.ParseTrace(c.what)
 		if err != nil {
@@ -79,6 +85,7 @@ func TestTrace(t *testing.T) {
 
 // TestTraceFlood names everybody whom a frame reaches: all of the segment until the switch has heard of the MAC.
 func TestTraceFlood(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	third := r.addGuest(portOther+10, "third", 1, "10.10.1.12", "fd00:10:1::12")
 	r.place(firewall.Off)
@@ -94,6 +101,7 @@ func TestTraceFlood(t *testing.T) {
 
 // TestParseTraceErrors says what is refused.
 func TestParseTraceErrors(t *testing.T) {
+	t.Parallel()
 	for _, s := range []string{
 		"", "tcp", "tcp from client", "tcp from client to server", "tcp from client to server port", "icmp from a to b port 3",
 		"tcp from a to b port 0", "tcp from a to b port 65536", "sctp from a to b port 3", "tcp by a to b port 3", "from a to b",

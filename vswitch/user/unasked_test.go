@@ -12,6 +12,7 @@ import (
 // TestFirstFrame: after a change to a placement that needs the appliance, each frame meets a healthy one from the first on, whatever has happened
 // to it before, and whether it would fail open or closed.
 func TestFirstFrame(t *testing.T) {
+	t.Parallel()
 	kill := func(r *rig) { r.fw.die(); r.becomes(firewall.Absent, r.open()) }
 	killUnseen := func(r *rig) { r.fw.die() }
 	stall := func(r *rig) { r.fw.stalled.Store(true); r.becomes(firewall.Hung, r.open()) }
@@ -76,6 +77,7 @@ func (r *rig) open() bool { return r.policyInForce().FailOpen[firewall.Absent] }
 
 // TestUnasked: a receipt says what was chosen before, that it was passed by, and how many frames did so since the receipt before.
 func TestUnasked(t *testing.T) {
+	t.Parallel()
 	for _, in := range visiting {
 		for _, to := range []firewall.Placement{firewall.Fast, in} { // in: it recovers
 			t.Run(in.String()+" to "+to.String(), func(t *testing.T) {

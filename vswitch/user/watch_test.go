@@ -13,6 +13,7 @@ import (
 
 // TestWatch says what is counted at which point in which placement, of one SYN that the policy denies.
 func TestWatch(t *testing.T) {
+	t.Parallel()
 	server := netip.MustParseAddr("10.10.2.10")
 	sights := []vswitch.Sight{
 		{At: "client/from-guest", Proto: "tcp", Port: 23},
@@ -58,6 +59,7 @@ func TestWatch(t *testing.T) {
 
 // TestWatchRefuses says which sights are none, and that a watch that is refused leaves the one before.
 func TestWatchRefuses(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	if err := r.sw.Watch([]vswitch.Sight{{At: "client/from-guest"}}); err != nil {
 		t.Fatal(err)
@@ -80,6 +82,7 @@ func TestWatchRefuses(t *testing.T) {
 // TestWatchKeeps says what is kept of the frames themselves: their first bytes as they came to the point, of so many at each, and how many
 // more there were.
 func TestWatchKeeps(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.policy(referencePolicy)
 	r.place(firewall.Fast)
