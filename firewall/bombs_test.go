@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A bomb is a small file that asks for much. odd lists every second port, so that no two make a range.
+// odd lists for a bomb, a small file that asks for much: every second port, so that no two make a range.
 func odd(n int) string {
 	var b strings.Builder
 	for i := range n {

@@ -7,8 +7,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// What a rule's service can tell apart is one number of 24 bits: the IP protocol, and below it the destination port of TCP and UDP,
-// or type and code of ICMP and ICMPv6. So a service is a set of ranges of numbers, and `any` is all of them.
+// svcRange is a range of service numbers. What a rule's service can tell apart is one number of 24 bits: the IP protocol, and below it
+// the destination port of TCP and UDP, or type and code of ICMP and ICMPv6. So a service is a set of ranges, and `any` is all numbers.
 type svcRange struct{ lo, hi uint32 }
 
 // svcSet is sorted ranges that neither overlap nor touch.

@@ -2,7 +2,7 @@ package firewall
 
 import "sluice/vnic/frame"
 
-// What a TCP segment is for the state machine (RFC 9293 3.10.7).
+// segment is what a TCP segment is for the state machine (RFC 9293 3.10.7).
 type segment uint8
 
 const (

@@ -31,7 +31,7 @@ const (
 	ackWindow = 66000
 )
 
-// Sequence numbers wrap: one is after another where it is less than half of them ahead.
+// seqAfter says whether one sequence number is after another. They wrap: it is less than half of them ahead.
 func seqAfter(a, b uint32) bool  { return int32(b-a) < 0 }
 func seqBefore(a, b uint32) bool { return int32(a-b) < 0 }
 

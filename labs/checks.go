@@ -34,11 +34,6 @@ func (l *labReader) kinds() map[string]func(*document.Node) check.Kind {
 	}
 }
 
-// service is the keys that say a flow's protocol and port.
-// end reads a guest's name, the appliance's, or an address.
-// guest reads the name of a guest that can be spoken to.
-// point reads an insertion point, or a port of the appliance with a direction.
-// portNames are guests and their vNICs: client, both/0.
 func (l *labReader) reach(n *document.Node) *check.Reach {
 	r := &check.Reach{Within: 2 * time.Second}
 	keys := l.service(&r.Flow)

@@ -12,6 +12,7 @@ import (
 	"sluice/vswitch"
 )
 
+// service is the keys that say a flow's protocol and port.
 func (l *labReader) service(f *check.Flow) map[string]func(*document.Node) {
 	said := false
 	proto := func(name string, port func(*document.Node)) func(*document.Node) {
@@ -31,6 +32,7 @@ func (l *labReader) service(f *check.Flow) map[string]func(*document.Node) {
 	}
 }
 
+// end reads a guest's name, the appliance's, or an address.
 func (l *labReader) end(n *document.Node, what string) check.End {
 	w := l.word(n, what)
 	if l.unsure[w] {
@@ -67,6 +69,7 @@ func (l *labReader) guestNames() (names []string) {
 	return names
 }
 
+// guestIn reads the name of a guest that can be spoken to.
 func (l *labReader) guestIn(n *document.Node, what string) string {
 	w := l.oneOf(n, what, l.guestNames()...)
 	for _, g := range l.lab.machines() {
@@ -77,6 +80,7 @@ func (l *labReader) guestIn(n *document.Node, what string) string {
 	return w
 }
 
+// point reads an insertion point, or a port of the appliance with a direction.
 func (l *labReader) point(n *document.Node, what string) string {
 	w := l.word(n, what)
 	i := strings.LastIndexByte(w, '/')
@@ -86,6 +90,7 @@ func (l *labReader) point(n *document.Node, what string) string {
 	return w
 }
 
+// portNames are guests and their vNICs (client, both/0), the appliance among them.
 func (l *labReader) portNames() (names []string) {
 	for _, c := range l.lab.Cards() {
 		guest, _, _ := strings.Cut(c.Name, "/")

@@ -149,7 +149,7 @@ func testPushesAtOnce(t *testing.T, lab string) {
 	}
 }
 
-// reaches says whether the client reaches the server's HTTP.
+// answersOn says whether the client reaches the server's HTTP.
 func answersOn(t *testing.T, lab string, want bool) {
 	t.Helper()
 	r := inGuest(t, lab, "client", "", "wget", "-qO-", "-T", "2", "http://10.10.2.10/bytes/10")

@@ -62,7 +62,7 @@ func (w *Walker) answer(n int) *frame.Frame {
 	return f
 }
 
-// say1 sends one of the switch's own frames to a guest. No check point sees it: it is the switch that speaks.
+// speak sends one of the switch's own frames to a guest. No check point sees it: it is the switch that speaks.
 func (w *Walker) speak(f *frame.Frame, to frame.PortID) {
 	w.own.frames++
 	w.own.bytes += uint64(f.Len)

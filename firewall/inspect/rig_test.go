@@ -109,7 +109,7 @@ func (r *rig) shake(a, b end) {
 	r.expect("ACK", tcp(a, b, ackFlag, clientISN+1, serverISN+1, nil), frame.WordPass)
 }
 
-// anomalies counts those that were met.
+// anomaly is how often one was met.
 func (r *rig) anomaly(name string) uint64 {
 	for _, c := range r.Report().Anomalies {
 		if c.Name == name {

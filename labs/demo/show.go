@@ -55,7 +55,7 @@ func costsOf(stops []Stop) *cli.Grid {
 	return g
 }
 
-// changes is every receipt beside what the guests saw of the same change.
+// changesOf is every receipt beside what the guests saw of the same change.
 func changesOf(list []Change) *cli.Grid {
 	head := []string{""}
 	for _, c := range list {

@@ -44,7 +44,7 @@ func ownNamespace(t *testing.T) {
 	}
 }
 
-// plug gives a machine its vNICs: TAPs before it boots, veths after.
+// plugTAPs gives a machine its vNICs before it boots.
 func plugTAPs(t *testing.T, spec *Spec) {
 	t.Helper()
 	for i, w := range wires {
@@ -63,6 +63,7 @@ func plugTAPs(t *testing.T, spec *Spec) {
 	}
 }
 
+// plugVeths gives a machine that runs its vNICs.
 func plugVeths(t *testing.T, m Machine) {
 	t.Helper()
 	ns, err := os.Open(m.NetNS())

@@ -45,7 +45,7 @@ type sessionEnd struct {
 	Problem *Problem `json:"problem,omitempty"`
 }
 
-// signals that a client may send to a command.
+// sessionSignals are those that a client may send to a command.
 var sessionSignals = map[string]bool{"INT": true, "TERM": true, "HUP": true, "QUIT": true}
 
 // errSessionCut is what the client says when the lab process goes away during a session.

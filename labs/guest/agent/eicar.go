@@ -13,7 +13,7 @@ import (
 	"sluice/firewall/inspect"
 )
 
-// The web server also has the EICAR test file, for a firewall that looks into what it lets through: at once, in pieces, and behind
+// serveEICAR has the web server serve the EICAR test file, too, for a firewall that looks into what it lets through: at once, in pieces, and behind
 // something harmless. Each says its length, for else HTTP would put the length of each piece into the file (chunked).
 func serveEICAR(mux *http.ServeMux) {
 	file := inspect.EICAR()

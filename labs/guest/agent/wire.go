@@ -12,8 +12,8 @@ import (
 	"github.com/hashicorp/yamux"
 )
 
-// A stream is one call: a line of JSON with the request, then lines of JSON with the reply (each a message, the last one
-// an end), or exec's frames.
+// request is the line of JSON that begins a stream, which is one call. Then come lines of JSON with the reply (each a message, the last
+// one an end), or exec's frames.
 type request struct {
 	Call string          `json:"call"`
 	Body json.RawMessage `json:"body,omitempty"`
@@ -81,7 +81,7 @@ func readLine(r *bufio.Reader, v any) error {
 	}
 }
 
-// Frames of exec: type (1 byte), length (4 bytes, big-endian), payload.
+// frameType tells the frames of exec apart. A frame is type (1 byte), length (4 bytes, big-endian), payload.
 type frameType byte
 
 const (
