@@ -32,20 +32,24 @@ var floors = map[string][]string{
 	"labs/bench": {
 		"vswitch/user", "vswitch/cli", "vswitch/control", "vswitch", "firewall", "vnic", "vnic/frame",
 	},
-	"labs/probe": {"vnic/frame"}, // in a guest: what a check tries
-	"labs/check": {"labs/probe", "vswitch", "firewall", "vnic/frame"},
-	"labs": {
-		"labs/boundlog", "labs/check", "labs/guest", "labs/guest/agent", "labs/guest/confine", "firewall/appliance/admin", "firewall/appliance", "firewall/inspect", "vswitch/user",
-		"vswitch/control", "vswitch/cli", "vswitch", "firewall",
-		"firewall/document", "vnic", "vnic/frame",
+	"labs/probe":   {"vnic/frame"}, // in a guest: what a check tries
+	"labs/check":   {"labs/probe", "vswitch", "firewall", "vnic/frame"},
+	"labs":         {}, // the folders of the labs, in the binary
+	"labs/labfile": {"labs", "labs/check", "labs/guest", "labs/guest/agent", "vswitch/control", "vswitch", "firewall/inspect", "firewall", "firewall/document", "vnic/frame"},
+	"labs/running": {
+		"labs/labfile", "labs/boundlog", "labs/guest", "labs/guest/agent", "labs/guest/confine", "firewall/appliance/admin", "firewall/appliance",
+		"firewall/inspect", "vswitch/user", "vswitch/control", "vswitch", "firewall", "vnic", "vnic/frame",
 	},
-	"labs/course":       {"labs", "labs/check", "labs/probe", "vswitch/control", "vswitch/cli", "vswitch", "firewall", "firewall/document"},
+	"labs/commands": {"labs", "labs/labfile", "labs/running", "labs/boundlog", "labs/guest", "vswitch/control", "vswitch/cli", "vnic", "vnic/frame"},
+	"labs/course": {
+		"labs", "labs/commands", "labs/labfile", "labs/running", "labs/check", "labs/probe", "vswitch/control", "vswitch/cli", "vswitch", "firewall", "firewall/document",
+	},
 	"labs/bench/stream": {},
 	"scripts/report":    {}, // what a run of tests came to
 	"labs/billing":      {}, // no import to or from the rest: main joins its command, and its lab is data
-	"labs/demo":         {"labs", "labs/bench/stream", "vswitch/control", "vswitch/cli", "vswitch", "firewall"},
+	"labs/demo":         {"labs/commands", "labs/running", "labs/labfile", "labs/bench/stream", "vswitch/control", "vswitch/cli", "vswitch", "firewall"},
 	"": {
-		"labs", "labs/demo", "labs/bench", "labs/bench/stream", "labs/billing", "labs/check", "labs/course", "labs/probe", "labs/guest/agent",
+		"labs/commands", "labs/labfile", "labs/demo", "labs/bench", "labs/bench/stream", "labs/billing", "labs/check", "labs/course", "labs/probe", "labs/guest/agent",
 		"labs/guest/confine", "firewall/appliance/admin", "vswitch/cli",
 	},
 }

@@ -14,15 +14,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"sluice/firewall/appliance/admin"
-	"sluice/labs"
 	"sluice/labs/bench"
 	"sluice/labs/bench/stream"
 	"sluice/labs/billing"
 	"sluice/labs/check"
+	"sluice/labs/commands"
 	"sluice/labs/course"
 	"sluice/labs/demo"
 	"sluice/labs/guest/agent"
 	"sluice/labs/guest/confine"
+	"sluice/labs/labfile"
 	"sluice/labs/probe"
 	"sluice/vswitch/cli"
 )
@@ -46,7 +47,7 @@ func main() {
 
 // command is `sluice`, with the commands of all floors.
 func command() *cobra.Command {
-	return cli.Root(slices.Concat(labs.Commands(course.Commands(course.Judges{"billing": judgeBilling})...), cli.Commands(labs.InventoryOf, labs.CompleteLabFlag), []*cobra.Command{
+	return cli.Root(slices.Concat(commands.Commands(course.Commands(course.Judges{"billing": judgeBilling})...), cli.Commands(labfile.InventoryOf, commands.CompleteLabFlag), []*cobra.Command{
 		demo.Command(), bench.Command(), stream.Command(), probe.Command(), billing.Command(cli.Print, cli.BadInput),
 	})...)
 }

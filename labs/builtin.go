@@ -1,3 +1,4 @@
+// Package labs keeps the lab folders, and embeds them. What a lab is says labs/labfile; labs/running makes it live.
 package labs
 
 import (
@@ -12,37 +13,37 @@ import (
 //go:embed [0-9]*
 var builtinFiles embed.FS
 
-// builtin is a lab in the binary.
-type builtin struct {
-	folder string // 03-fast-vs-slow
-	files  fs.FS
+// Builtin is a lab in the binary.
+type Builtin struct {
+	Folder string // 03-fast-vs-slow
+	Files  fs.FS
 }
 
-// name is what people call it: fast-vs-slow.
-func (b builtin) name() string {
-	_, name, _ := strings.Cut(b.folder, "-")
+// Name is what people call it: fast-vs-slow.
+func (b Builtin) Name() string {
+	_, name, _ := strings.Cut(b.Folder, "-")
 	return name
 }
 
-// number is what its folder begins with: 03.
-func (b builtin) number() string {
-	number, _, _ := strings.Cut(b.folder, "-")
+// Number is what its folder begins with: 03.
+func (b Builtin) Number() string {
+	number, _, _ := strings.Cut(b.Folder, "-")
 	return number
 }
 
-// builtins are the labs in the binary, in the order of their numbers.
-func builtins() []builtin {
+// Builtins are the labs in the binary, in the order of their numbers.
+func Builtins() []Builtin {
 	entries, err := builtinFiles.ReadDir(".")
 	if err != nil {
 		panic(err) // the root of an embedded file system is always there
 	}
-	out := make([]builtin, 0, len(entries))
+	out := make([]Builtin, 0, len(entries))
 	for _, e := range entries {
 		sub, err := fs.Sub(builtinFiles, e.Name())
 		if err != nil {
 			panic(err) // as above
 		}
-		out = append(out, builtin{folder: e.Name(), files: sub})
+		out = append(out, Builtin{Folder: e.Name(), Files: sub})
 	}
 	return out
 }
@@ -50,24 +51,24 @@ func builtins() []builtin {
 // BuiltinNames are those of the labs in the binary, in the order of their numbers.
 func BuiltinNames() []string {
 	var names []string
-	for _, b := range builtins() {
-		names = append(names, b.name())
+	for _, b := range Builtins() {
+		names = append(names, b.Name())
 	}
 	return names
 }
 
 // BuiltinName is the name of a built-in lab that is given by its name, its number, or both; empty where there is none.
 func BuiltinName(ref string) string {
-	if b := findBuiltin(ref); b != nil {
-		return b.name()
+	if b := FindBuiltin(ref); b != nil {
+		return b.Name()
 	}
 	return ""
 }
 
-// findBuiltin finds a built-in lab by its name, its number, or both.
-func findBuiltin(ref string) *builtin {
-	all := builtins()
-	i := slices.IndexFunc(all, func(b builtin) bool { return ref == b.folder || ref == b.name() || ref == b.number() })
+// FindBuiltin finds a built-in lab by its name, its number, or both.
+func FindBuiltin(ref string) *Builtin {
+	all := Builtins()
+	i := slices.IndexFunc(all, func(b Builtin) bool { return ref == b.Folder || ref == b.Name() || ref == b.Number() })
 	if i < 0 {
 		return nil
 	}

@@ -17,6 +17,8 @@ import (
 	"sluice/firewall/document"
 	"sluice/labs"
 	"sluice/labs/check"
+	"sluice/labs/commands"
+	"sluice/labs/labfile"
 	"sluice/vswitch/cli"
 	"sluice/vswitch/control"
 )
@@ -92,7 +94,7 @@ type promise struct {
 }
 
 // promiseOf reads what a wrong-* promises, and says what keeps it from being one.
-func promiseOf(l *labs.Lab, folder string) (p promise, reason *regexp.Regexp, fault string) {
+func promiseOf(l *labfile.Lab, folder string) (p promise, reason *regexp.Regexp, fault string) {
 	text, err := fs.ReadFile(l.Files, folder+"/expect.yaml")
 	if err != nil {
 		return p, nil, "it has no expect.yaml, which says which task rejects it, and why"
@@ -132,16 +134,16 @@ func testCommand(judges Judges) *cobra.Command {
 		Long: `Judge a lab as an author does: unsolved it must fail, solution/ and each right-* must pass, and each wrong-* must fail first at the task and for the reason
 that its expect.yaml promises. Exit codes: 0 all promises were kept, 1 one was not, 2 the lab cannot be read, 3 this machine lacks something.`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: labs.CompleteBuiltins,
+		ValidArgsFunction: commands.CompleteBuiltins,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out, err := cli.OutputOf(cmd)
 			if err != nil {
 				return err
 			}
-			if err := labs.CheckKind(guests); err != nil {
+			if err := labfile.CheckKind(guests); err != nil {
 				return err
 			}
-			l, err := labs.Load(args[0])
+			l, err := labfile.Load(args[0])
 			if err != nil {
 				return err
 			}
@@ -160,8 +162,8 @@ that its expect.yaml promises. Exit codes: 0 all promises were kept, 1 one was n
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&guests, "guests", labs.KindAuto, "what guests are: qemu, netns or auto")
-	labs.CompleteGuestsFlag(cmd)
+	cmd.Flags().StringVar(&guests, "guests", labfile.KindAuto, "what guests are: qemu, netns or auto")
+	commands.CompleteGuestsFlag(cmd)
 	return cmd
 }
 
@@ -179,7 +181,7 @@ func writeTried(w io.Writer, out *cli.Output, rows []tried) {
 }
 
 // testLab judges the lab unsolved and with each of its folders.
-func testLab(cmd *cobra.Command, l *labs.Lab, judges Judges, guests string) ([]tried, error) {
+func testLab(cmd *cobra.Command, l *labfile.Lab, judges Judges, guests string) ([]tried, error) {
 	if judges[labs.BuiltinName(l.Ref)] == nil {
 		if err := hasTask(l, ""); err != nil {
 			return nil, err
@@ -203,7 +205,7 @@ func testLab(cmd *cobra.Command, l *labs.Lab, judges Judges, guests string) ([]t
 			at = empty
 		}
 		note(cmd, "%s", at)
-		s := &submission{ref: l.Ref, guests: guests, work: labs.Work{Folder: at}, judges: judges, drawnBy: drawnByNobody, note: func(string, ...any) {}}
+		s := &submission{ref: l.Ref, guests: guests, work: labfile.Work{Folder: at}, judges: judges, drawnBy: drawnByNobody, note: func(string, ...any) {}}
 		row, err := testOne(cmd.Context(), l, s, folder)
 		if err != nil {
 			return nil, err
@@ -213,7 +215,7 @@ func testLab(cmd *cobra.Command, l *labs.Lab, judges Judges, guests string) ([]t
 	return rows, nil
 }
 
-func testOne(ctx context.Context, l *labs.Lab, s *submission, folder string) (row tried, err error) {
+func testOne(ctx context.Context, l *labfile.Lab, s *submission, folder string) (row tried, err error) {
 	row = tried{Folder: folder, Promised: "it passes"}
 	fails, reason := folder == "", (*regexp.Regexp)(nil)
 	p := promise{}

@@ -8,6 +8,7 @@ import (
 
 	"sluice/labs"
 	"sluice/labs/check"
+	"sluice/labs/labfile"
 )
 
 // TestInit: what lab init makes is called as its folder, lints, and its solution and wrong ways are told apart by their policies.
@@ -17,7 +18,7 @@ func TestInit(t *testing.T) {
 		if err := makeLab(dir); err != nil {
 			t.Fatal(err)
 		}
-		l, err := labs.Load(dir)
+		l, err := labfile.Load(dir)
 		if err != nil || l.Name != name {
 			t.Fatalf("%s: %+v, %v", base, l, err)
 		}
@@ -28,7 +29,7 @@ func TestInit(t *testing.T) {
 			t.Errorf("%s: %v", base, l.Overlays())
 		}
 		for _, folder := range l.Overlays() {
-			work, err := labs.LoadWork(dir, labs.Work{Folder: folder})
+			work, err := labfile.LoadWork(dir, labfile.Work{Folder: folder})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -67,7 +68,7 @@ func TestLintLab(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := labs.Load(dir)
+		l, err := labfile.Load(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +77,7 @@ func TestLintLab(t *testing.T) {
 		}
 	}
 	for _, name := range labs.BuiltinNames() {
-		l, err := labs.Load(name)
+		l, err := labfile.Load(name)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,9 @@ import (
 
 	"sluice/labs"
 	"sluice/labs/check"
+	"sluice/labs/commands"
+	"sluice/labs/labfile"
+	"sluice/labs/running"
 	"sluice/vswitch/cli"
 	"sluice/vswitch/control"
 )
@@ -39,7 +42,7 @@ input, 3 this machine lacks something.`,
 			var report check.Report
 			var name string
 			if with != "" {
-				name, report, err = checkWork(cmd, args, judges, labs.Work{Student: student, Folder: with}, guests, task)
+				name, report, err = checkWork(cmd, args, judges, labfile.Work{Student: student, Folder: with}, guests, task)
 			} else {
 				name, report, err = checkRunning(cmd, args, judges, student, task)
 			}
@@ -58,8 +61,8 @@ input, 3 this machine lacks something.`,
 	cmd.Flags().StringVar(&task, "task", "", "one task, with those that it needs")
 	cmd.Flags().StringVar(&student, "student", "", "whose version of the lab; of a running one, whose it must be")
 	cmd.Flags().StringVar(&with, "with", "", "a submission: a folder with the student's files")
-	cmd.Flags().StringVar(&guests, "guests", labs.KindAuto, "with --with: what guests are, qemu, netns or auto")
-	labs.CompleteGuestsFlag(cmd)
+	cmd.Flags().StringVar(&guests, "guests", labfile.KindAuto, "with --with: what guests are, qemu, netns or auto")
+	commands.CompleteGuestsFlag(cmd)
 	cli.CompleteFlags(cmd, completeTasks, "task")
 	cli.CompleteFlags(cmd, cobra.NoFileCompletions, "student")
 	cmd.MarkFlagDirname("with")
@@ -108,7 +111,7 @@ func orNobody(student string) string {
 }
 
 // judge is check.Judge, for a lab that has tasks and knows the one that is asked for.
-func judge(ctx context.Context, on check.Lab, l *labs.Lab, o check.Options) (check.Report, error) {
+func judge(ctx context.Context, on check.Lab, l *labfile.Lab, o check.Options) (check.Report, error) {
 	if err := hasTask(l, o.Only); err != nil {
 		return check.Report{OwnMoves: o.OwnMoves}, err
 	}
@@ -117,7 +120,7 @@ func judge(ctx context.Context, on check.Lab, l *labs.Lab, o check.Options) (che
 }
 
 // hasTask is an error where the lab has no tasks, or not the one that is asked for.
-func hasTask(l *labs.Lab, id string) error {
+func hasTask(l *labfile.Lab, id string) error {
 	if len(l.Tasks) == 0 {
 		return control.Errorf(control.BadInput, "lab %s has no tasks: there is nothing to check", l.Name)
 	}
@@ -132,7 +135,7 @@ func hasTask(l *labs.Lab, id string) error {
 }
 
 // namesOf are words of the lab that a command means: of the one that runs, or the built-in one that it names.
-func namesOf(cmd *cobra.Command, args []string, words func(*labs.Lab) []string) ([]string, cobra.ShellCompDirective) {
+func namesOf(cmd *cobra.Command, args []string, words func(*labfile.Lab) []string) ([]string, cobra.ShellCompDirective) {
 	l, err := labOrRunning(cmd, args, "")
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
@@ -146,7 +149,7 @@ func completeTasks(cmd *cobra.Command, args []string, _ string) ([]string, cobra
 }
 
 // taskNames are the tasks of a lab, each with its title.
-func taskNames(l *labs.Lab) (names []string) {
+func taskNames(l *labfile.Lab) (names []string) {
 	for _, t := range l.Tasks {
 		names = append(names, cobra.CompletionWithDesc(t.ID, t.Title))
 	}
@@ -156,16 +159,16 @@ func taskNames(l *labs.Lab) (names []string) {
 // session is a running lab with what is remembered of its student.
 type session struct {
 	client   *control.Client
-	lab      *labs.Lab
+	lab      *labfile.Lab
 	progress *progress
 }
 
 func openSession(cmd *cobra.Command, args []string) (*session, error) {
-	c, err := control.Dial(cmd.Context(), labs.Argument(cmd, args))
+	c, err := control.Dial(cmd.Context(), commands.Argument(cmd, args))
 	if err != nil {
 		return nil, err
 	}
-	l, err := labs.Deployed(c.Lab())
+	l, err := running.Deployed(c.Lab())
 	if err != nil {
 		c.Close()
 		return nil, err

@@ -14,6 +14,8 @@ import (
 
 	"sluice/labs"
 	"sluice/labs/check"
+	"sluice/labs/commands"
+	"sluice/labs/labfile"
 	"sluice/vswitch/cli"
 	"sluice/vswitch/control"
 )
@@ -44,7 +46,7 @@ type grading struct {
 	of, guests      string
 	where, drawnBy  string
 	jobs            int
-	labs            map[string]*labs.Lab // by name
+	labs            map[string]*labfile.Lab // by name
 	note            func(format string, args ...any)
 	several         bool // labs
 	done, submitted int
@@ -52,7 +54,7 @@ type grading struct {
 }
 
 func gradeCommand(judges Judges) *cobra.Command {
-	g := &grading{judges: judges, labs: map[string]*labs.Lab{}}
+	g := &grading{judges: judges, labs: map[string]*labfile.Lab{}}
 	cmd := &cobra.Command{
 		Use:   "grade FOLDER",
 		Short: "Check many submissions, and write a row for each student and lab",
@@ -72,11 +74,11 @@ undecided as the machine was too busy, 2 bad input, 3 this machine lacks somethi
 		RunE:        func(cmd *cobra.Command, args []string) error { return g.run(cmd, args[0]) },
 	}
 	cmd.Flags().StringVar(&g.of, "of", "", "the lab, built in or a folder: only submissions to it, and those that do not say")
-	cmd.Flags().StringVar(&g.guests, "guests", labs.KindAuto, "what guests are: qemu, netns or auto")
-	labs.CompleteGuestsFlag(cmd)
+	cmd.Flags().StringVar(&g.guests, "guests", labfile.KindAuto, "what guests are: qemu, netns or auto")
+	commands.CompleteGuestsFlag(cmd)
 	cmd.Flags().StringVar(&g.where, "evidence", "", "the folder for evidence (default: FOLDER-evidence)")
 	cmd.Flags().StringVar(&g.drawnBy, "drawn-by", "", "whose parameters count where a submission does not say: folder (its name's) or nobody")
-	cli.CompleteFlags(cmd, labs.CompleteLabFlag, "of")
+	cli.CompleteFlags(cmd, commands.CompleteLabFlag, "of")
 	cli.CompleteFlag(cmd, "drawn-by", drawnByFolder, drawnByNobody)
 	cmd.MarkFlagDirname("evidence")
 	cmd.Flags().IntVar(&g.jobs, "jobs", 0, "how many are judged side by side (default: by the processors)")
@@ -89,7 +91,7 @@ func (g *grading) run(cmd *cobra.Command, folder string) error {
 	if err != nil {
 		return err
 	}
-	if err := labs.CheckKind(g.guests); err != nil {
+	if err := labfile.CheckKind(g.guests); err != nil {
 		return err
 	}
 	if g.drawnBy != "" && g.drawnBy != drawnByFolder && g.drawnBy != drawnByNobody {
@@ -123,9 +125,9 @@ func (g *grading) list(folder string) ([]handed, error) {
 	if err != nil {
 		return nil, err
 	}
-	var of *labs.Lab
+	var of *labfile.Lab
 	if g.of != "" {
-		if of, err = labs.Load(g.of); err != nil {
+		if of, err = labfile.Load(g.of); err != nil {
 			return nil, err
 		}
 		g.labs[of.Name] = of
@@ -138,7 +140,7 @@ func (g *grading) list(folder string) ([]handed, error) {
 		if h.lab == "" || g.labs[h.lab] != nil {
 			continue
 		}
-		l, err := labs.Load(h.lab)
+		l, err := labfile.Load(h.lab)
 		if err != nil {
 			return nil, err
 		}
@@ -159,7 +161,7 @@ func (g *grading) list(folder string) ([]handed, error) {
 }
 
 // order lists the labs in the order in which they come first.
-func (g *grading) order(list []handed) (out []*labs.Lab) {
+func (g *grading) order(list []handed) (out []*labfile.Lab) {
 	seen := map[string]bool{}
 	for _, h := range list {
 		if l := g.labs[h.lab]; l != nil && !seen[h.lab] {
@@ -237,7 +239,7 @@ func (g *grading) sideBySide() int {
 	switch {
 	case g.jobs > 0:
 		return g.jobs
-	case g.guests == labs.KindNetns:
+	case g.guests == labfile.KindNetns:
 		return min(runtime.NumCPU(), 8)
 	}
 	return max(1, runtime.NumCPU()/2)
@@ -254,7 +256,7 @@ func (g *grading) one(ctx context.Context, h handed) (mark, error) {
 	if h.fault != nil || l == nil {
 		m, err = m.written(&evidence{}, h.fault)
 	} else {
-		s := &submission{ref: l.Ref, guests: g.guests, work: labs.Work{Folder: h.folder}, graded: h.student, drawnBy: g.drawnBy, judges: g.judges,
+		s := &submission{ref: l.Ref, guests: g.guests, work: labfile.Work{Folder: h.folder}, graded: h.student, drawnBy: g.drawnBy, judges: g.judges,
 			note: func(string, ...any) {}} // what is done stands in the evidence
 		m, err = s.mark(ctx, m)
 		m.Remarks = s.remarks(len(l.Params) > 0)
@@ -269,7 +271,7 @@ func (g *grading) one(ctx context.Context, h handed) (mark, error) {
 	return m, err
 }
 
-func pointsIn(l *labs.Lab) (n int) {
+func pointsIn(l *labfile.Lab) (n int) {
 	for _, t := range l.Tasks {
 		n += t.Points
 	}

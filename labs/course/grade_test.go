@@ -11,8 +11,8 @@ import (
 	"syscall"
 	"testing"
 
-	"sluice/labs"
 	"sluice/labs/check"
+	"sluice/labs/labfile"
 	"sluice/vswitch/control"
 )
 
@@ -76,7 +76,7 @@ func TestOddSubmissions(t *testing.T) {
 			if err := c.make(dir); err != nil {
 				t.Fatal(err)
 			}
-			s := &submission{ref: "fast-vs-slow", guests: "netns", work: labs.Work{Folder: dir}, graded: "eve", note: func(string, ...any) {}}
+			s := &submission{ref: "fast-vs-slow", guests: "netns", work: labfile.Work{Folder: dir}, graded: "eve", note: func(string, ...any) {}}
 			m, err := s.mark(t.Context(), mark{Student: "eve", Evidence: where, Of: 10})
 			fits := slices.ContainsFunc(strings.Split(c.want, "|"), func(w string) bool { return strings.Contains(m.Error, w) })
 			if err != nil || m.Points != 0 || m.Passed || m.Of != 10 || !fits {
@@ -92,14 +92,14 @@ func TestOddSubmissions(t *testing.T) {
 // TestMarksCSV: a column for each task in the lab's order, whatever of them a student has; and no cell that a spreadsheet would take for a
 // formula.
 func TestMarksCSV(t *testing.T) {
-	l := &labs.Lab{Name: "one", Tasks: []check.Task{{ID: "b"}, {ID: "a"}}}
+	l := &labfile.Lab{Name: "one", Tasks: []check.Task{{ID: "b"}, {ID: "a"}}}
 	marks := []mark{
 		{Student: "=1+1", Lab: "one", Hints: 1, DrawnFor: "-x", Remarks: []string{"drawn for -x"}, Points: 3, Of: 5, Evidence: "e/1", Results: []check.Result{{ID: "a", Points: 1, Passed: true}, {ID: "b", Points: 2, Reason: "no, \"not\" so\nat all"}}},
 		{Student: "cat", Lab: "one", Of: 5, Undecided: true, Results: []check.Result{{ID: "a", Undecided: true}}},
 		{Student: "bob", Lab: "one", Of: 5, Error: "@first\nsecond", Evidence: "-e"},
 	}
 	var out bytes.Buffer
-	if err := marksCSV(&out, []*labs.Lab{l}, marks); err != nil {
+	if err := marksCSV(&out, []*labfile.Lab{l}, marks); err != nil {
 		t.Fatal(err)
 	}
 	rows, err := csv.NewReader(&out).ReadAll()
@@ -162,7 +162,7 @@ func TestReportCSV(t *testing.T) {
 // TestSeeds: a student's lab is theirs, and the same each time.
 func TestSeeds(t *testing.T) {
 	params := func(student string) string {
-		l, err := labs.LoadWork("inspect", labs.Work{Student: student})
+		l, err := labfile.LoadWork("inspect", labfile.Work{Student: student})
 		if err != nil {
 			t.Fatal(err)
 		}

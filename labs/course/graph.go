@@ -7,7 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"sluice/labs"
+	"sluice/labs/commands"
+	"sluice/labs/labfile"
 	"sluice/vswitch/cli"
 	"sluice/vswitch/control"
 )
@@ -39,7 +40,7 @@ func graphCommand() *cobra.Command {
 		Short:             "Draw a lab: its segments, and who is on them",
 		Example:           "  sluice lab graph fast-vs-slow\n  sluice lab graph fast-vs-slow --dot | dot -Tsvg > lab.svg",
 		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: labs.CompleteBuiltins,
+		ValidArgsFunction: commands.CompleteBuiltins,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out, err := cli.OutputOf(cmd)
 			if err != nil {
@@ -70,7 +71,7 @@ func graphCommand() *cobra.Command {
 	return cmd
 }
 
-func graphOf(l *labs.Lab) graph {
+func graphOf(l *labfile.Lab) graph {
 	g := graph{Lab: l.Name, Placement: l.Placement.String()}
 	for _, s := range l.Segments {
 		seg := graphSegment{Name: s.Name}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"sluice/labs"
+	"sluice/labs/labfile"
 	"sluice/vswitch/control"
 )
 
@@ -55,7 +56,7 @@ func isYAML(name string) bool {
 
 // gather finds what each student has handed in for which lab: a row for each student and lab. of is the lab that is graded; nil is each
 // that somebody names. A student may only name a lab that is built in: another one's scripts would run on this machine.
-func gather(folder string, students []string, of *labs.Lab) ([]handed, error) {
+func gather(folder string, students []string, of *labfile.Lab) ([]handed, error) {
 	outer := ""
 	if abs, err := filepath.Abs(folder); err == nil {
 		outer = labs.BuiltinName(filepath.Base(abs))
@@ -161,13 +162,13 @@ func sorted(names map[string]bool) (out []string) {
 
 // labOf says which lab a submission is of: by its cover sheet, by the name in its lab file, or else by what its folder is called, which
 // below a student's own may be the lab's name.
-func labOf(folder string, below bool, of *labs.Lab) (lab string, fault error) {
-	cover, fault := labs.ReadCover(folder)
+func labOf(folder string, below bool, of *labfile.Lab) (lab string, fault error) {
+	cover, fault := labfile.ReadCover(folder)
 	said, where := "", ""
 	if cover != nil && fault == nil {
-		said, where = cover.Lab, labs.CoverFile
+		said, where = cover.Lab, labfile.CoverFile
 	}
-	named, err := labs.LabNamedBy(folder)
+	named, err := labfile.LabNamedBy(folder)
 	if err == nil && named != "" {
 		if b := labs.BuiltinName(named); b != "" {
 			named = b

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"sluice/labs"
+	"sluice/labs/labfile"
 )
 
 // classOf makes a folder of submissions: by path, what a file has.
@@ -35,16 +35,16 @@ func classOf(t *testing.T, files map[string]string) string {
 // coverOf is the cover sheet of a student's work on a lab.
 func coverOf(t *testing.T, lab, student string) string {
 	t.Helper()
-	l, err := labs.LoadWork(lab, labs.Work{Student: student})
+	l, err := labfile.LoadWork(lab, labfile.Work{Student: student})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string((&labs.Cover{Lab: l.Name, Student: student, Params: l.Params}).Text())
+	return string((&labfile.Cover{Lab: l.Name, Student: student, Params: l.Params}).Text())
 }
 
 // TestGather: a row for each student and lab, in whatever layout the work comes.
 func TestGather(t *testing.T) {
-	every, err := labs.Load("../testdata/every")
+	every, err := labfile.Load("../running/testdata/every")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestGather(t *testing.T) {
 	for _, c := range []struct {
 		what  string
 		files map[string]string
-		of    *labs.Lab
+		of    *labfile.Lab
 		want  string // STUDENT:LAB:FOLDER, with ! where it cannot be judged
 	}{
 		{"flat", map[string]string{"ada/submission.yaml": cover("push", "ada"), "bob/answers.yaml": "a: b"}, nil, "ada:push:ada bob:push:bob"},
@@ -106,9 +106,9 @@ func TestGather(t *testing.T) {
 	}
 }
 
-func mustLoad(t *testing.T, lab string) *labs.Lab {
+func mustLoad(t *testing.T, lab string) *labfile.Lab {
 	t.Helper()
-	l, err := labs.Load(lab)
+	l, err := labfile.Load(lab)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,9 +150,9 @@ func TestSettle(t *testing.T) {
 			if c.edit[0] != "" {
 				text = strings.ReplaceAll(text, c.edit[0], c.edit[1])
 			}
-			files["w/"+labs.CoverFile] = text
+			files["w/"+labfile.CoverFile] = text
 		}
-		s := &submission{ref: c.lab, work: labs.Work{Student: c.asked, Folder: filepath.Join(classOf(t, files), "w")}, graded: c.graded, drawnBy: c.drawnBy, note: func(string, ...any) {}}
+		s := &submission{ref: c.lab, work: labfile.Work{Student: c.asked, Folder: filepath.Join(classOf(t, files), "w")}, graded: c.graded, drawnBy: c.drawnBy, note: func(string, ...any) {}}
 		err := s.settle()
 		got := strings.Join(s.remarks(c.lab != "push"), "; ")
 		switch {

@@ -10,6 +10,8 @@ import (
 
 	"sluice/labs"
 	"sluice/labs/check"
+	"sluice/labs/commands"
+	"sluice/labs/labfile"
 	"sluice/vswitch/cli"
 	"sluice/vswitch/control"
 )
@@ -21,18 +23,18 @@ func lintCommand(judges Judges) *cobra.Command {
 		Long: `Read a lab as a deploy would, and each overlay in it (solution, wrong-*, start/*). What cannot be right is an error with its place, and ends with 2.
 Then look for checks that are allowed, but prove nothing; a finding ends with 1.`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: labs.CompleteBuiltins,
+		ValidArgsFunction: commands.CompleteBuiltins,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out, err := cli.OutputOf(cmd)
 			if err != nil {
 				return err
 			}
-			l, err := labs.Load(args[0])
+			l, err := labfile.Load(args[0])
 			if err != nil {
 				return err
 			}
 			for _, folder := range l.Overlays() {
-				work, err := labs.LoadWork(args[0], labs.Work{Folder: folder})
+				work, err := labfile.LoadWork(args[0], labfile.Work{Folder: folder})
 				if err == nil && judges[labs.BuiltinName(l.Ref)] == nil {
 					_, err = work.Answers()
 				}
@@ -63,7 +65,7 @@ Then look for checks that are allowed, but prove nothing; a finding ends with 1.
 var served = map[string][]uint16{"echo": {23, 7777}, "http": {80}, "iperf3": {5201}}
 
 // lintLab looks for what is wrong with a lab beside what its checks prove: its name, ports that nobody serves, promises of wrong-*.
-func lintLab(l *labs.Lab, ownTasks bool) (out []check.Fault) {
+func lintLab(l *labfile.Lab, ownTasks bool) (out []check.Fault) {
 	if labs.BuiltinName(l.Name) != "" && labs.BuiltinName(l.Ref) == "" {
 		out = append(out, check.Fault{Text: fmt.Sprintf("a built-in lab is called %s, and commands would mean that one: choose another name", l.Name)})
 	}
@@ -90,7 +92,7 @@ func lintLab(l *labs.Lab, ownTasks bool) (out []check.Fault) {
 }
 
 // serves says whether a guest has a service that answers at a TCP port.
-func serves(l *labs.Lab, guest string, port uint16) bool {
-	i := slices.IndexFunc(l.Guests, func(g labs.Guest) bool { return g.Name == guest })
+func serves(l *labfile.Lab, guest string, port uint16) bool {
+	i := slices.IndexFunc(l.Guests, func(g labfile.Guest) bool { return g.Name == guest })
 	return i >= 0 && slices.ContainsFunc(l.Guests[i].Services, func(s string) bool { return slices.Contains(served[s], port) })
 }

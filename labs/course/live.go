@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"sluice/firewall"
-	"sluice/labs"
 	"sluice/labs/check"
+	"sluice/labs/labfile"
 	"sluice/labs/probe"
 	"sluice/vswitch"
 	"sluice/vswitch/control"
@@ -29,7 +29,7 @@ const maxOutput = 256 << 10
 // live is a running lab as checks meet it: its control API, and commands in its guests.
 type live struct {
 	*control.Client
-	lab *labs.Lab
+	lab *labfile.Lab
 }
 
 var _ check.Lab = (*live)(nil)

@@ -9,28 +9,28 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"sluice/labs"
 	"sluice/labs/check"
+	"sluice/labs/labfile"
 	"sluice/vswitch/cli"
 )
 
 // marksWriter is how `grade` writes, as --output says.
-func marksWriter(cmd *cobra.Command) (func([]*labs.Lab, []mark) error, error) {
+func marksWriter(cmd *cobra.Command) (func([]*labfile.Lab, []mark) error, error) {
 	format, err := cmd.Flags().GetString("output")
 	if err != nil {
 		return nil, err
 	}
 	switch w := cmd.OutOrStdout(); format {
 	case "csv":
-		return func(l []*labs.Lab, marks []mark) error { return marksCSV(w, l, marks) }, nil
+		return func(l []*labfile.Lab, marks []mark) error { return marksCSV(w, l, marks) }, nil
 	case "junit":
-		return func(_ []*labs.Lab, marks []mark) error { return marksJUnit(w, marks) }, nil
+		return func(_ []*labfile.Lab, marks []mark) error { return marksJUnit(w, marks) }, nil
 	}
 	out, err := cli.OutputOf(cmd)
 	if err != nil {
 		return nil, err
 	}
-	return func(_ []*labs.Lab, marks []mark) error {
+	return func(_ []*labfile.Lab, marks []mark) error {
 		return out.Print(marks, func(w io.Writer) {
 			g := cli.NewGrid("STUDENT", "LAB", ">POINTS", ">OF", ">HINTS", "FAILED", "WHY", "REMARKS")
 			for _, m := range marks {
@@ -52,7 +52,7 @@ func (m mark) points() string {
 
 // marksCSV has a column for each task of the lab, so that every row has the same; where there are several labs, the lab's name stands
 // before the task's.
-func marksCSV(w io.Writer, list []*labs.Lab, marks []mark) error {
+func marksCSV(w io.Writer, list []*labfile.Lab, marks []mark) error {
 	head := []string{"student", "points", "of"}
 	var tasks [][2]string // lab, task
 	for _, l := range list {
@@ -77,7 +77,7 @@ func marksCSV(w io.Writer, list []*labs.Lab, marks []mark) error {
 }
 
 // tasksIn are the tasks of a lab: those in its file, or those that were judged.
-func tasksIn(l *labs.Lab, marks []mark) (out []string) {
+func tasksIn(l *labfile.Lab, marks []mark) (out []string) {
 	for _, t := range l.Tasks {
 		out = append(out, t.ID)
 	}

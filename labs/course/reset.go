@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sluice/firewall"
-	"sluice/labs"
+	"sluice/labs/running"
 	"sluice/vswitch"
 	"sluice/vswitch/cli"
 	"sluice/vswitch/control"
@@ -94,14 +94,14 @@ func (s *session) startOf(task string) error {
 // again deploys the lab anew, as it was deployed, and keeps what is remembered of the student.
 func (s *session) again(cmd *cobra.Command) error {
 	name := s.client.Lab()
-	ref, o, err := labs.DeployedAs(name)
+	ref, o, err := running.DeployedAs(name)
 	if err != nil {
 		return err
 	}
-	if err := labs.Destroy(name); err != nil {
+	if err := running.Destroy(name); err != nil {
 		return err
 	}
-	if _, err := labs.Deploy(cmd.Context(), ref, o, func(what string) { note(cmd, "  %s", what) }); err != nil {
+	if _, err := running.Deploy(cmd.Context(), ref, o, func(what string) { note(cmd, "  %s", what) }); err != nil {
 		return err
 	}
 	old := s.progress

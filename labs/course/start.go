@@ -10,7 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"sluice/labs"
+	"sluice/labs/commands"
+	"sluice/labs/labfile"
 	"sluice/vswitch/cli"
 	"sluice/vswitch/control"
 )
@@ -28,14 +29,14 @@ that tells a solution is among them, and no file that is there is changed.`,
 			if len(args) == 1 {
 				return nil, cobra.ShellCompDirectiveFilterDirs
 			}
-			return labs.CompleteBuiltins(cmd, args, begun)
+			return commands.CompleteBuiltins(cmd, args, begun)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out, err := cli.OutputOf(cmd)
 			if err != nil {
 				return err
 			}
-			l, err := labs.LoadWork(args[0], labs.Work{Student: student})
+			l, err := labfile.LoadWork(args[0], labfile.Work{Student: student})
 			if err != nil {
 				return err
 			}
@@ -60,7 +61,7 @@ type laidOut struct {
 }
 
 // layOut writes the files that are not there yet, and says how many.
-func layOut(l *labs.Lab, folder string) (n int, err error) {
+func layOut(l *labfile.Lab, folder string) (n int, err error) {
 	names := []string{"README.md"}
 	names = append(append(names, l.Theirs...), l.Handout...)
 	for _, name := range names {

@@ -9,8 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"sluice/labs"
 	"sluice/labs/check"
+	"sluice/labs/commands"
+	"sluice/labs/labfile"
+	"sluice/labs/running"
 	"sluice/vswitch/cli"
 	"sluice/vswitch/control"
 )
@@ -34,7 +36,7 @@ func answerCommand() *cobra.Command {
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			return namesOf(cmd, nil, (*labs.Lab).AnswerNames)
+			return namesOf(cmd, nil, (*labfile.Lab).AnswerNames)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out, err := cli.OutputOf(cmd)
@@ -111,7 +113,7 @@ func hintCommand() *cobra.Command {
 }
 
 // taskOf is a task that the lab has.
-func taskOf(l *labs.Lab, id string) check.Task {
+func taskOf(l *labfile.Lab, id string) check.Task {
 	return l.Tasks[slices.IndexFunc(l.Tasks, func(t check.Task) bool { return t.ID == id })]
 }
 
@@ -171,7 +173,7 @@ func readmeCommand() *cobra.Command {
 		Short:             "Show a lab's text, with the student's own parameters",
 		Example:           "  sluice lab readme 01\n  sluice lab readme meet-the-switch",
 		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: labs.CompleteBuiltins,
+		ValidArgsFunction: commands.CompleteBuiltins,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out, err := cli.OutputOf(cmd)
 			if err != nil {
@@ -198,15 +200,15 @@ func readmeCommand() *cobra.Command {
 }
 
 // labOrRunning is the lab that is named, deployed or not; without a name the one that runs.
-func labOrRunning(cmd *cobra.Command, args []string, student string) (*labs.Lab, error) {
-	name := labs.Argument(cmd, args)
+func labOrRunning(cmd *cobra.Command, args []string, student string) (*labfile.Lab, error) {
+	name := commands.Argument(cmd, args)
 	if len(args) == 1 && !control.Running(name) {
-		return labs.LoadWork(args[0], labs.Work{Student: student})
+		return labfile.LoadWork(args[0], labfile.Work{Student: student})
 	}
 	c, err := control.Dial(cmd.Context(), name)
 	if err != nil {
 		return nil, err
 	}
 	c.Close()
-	return labs.Deployed(c.Lab())
+	return running.Deployed(c.Lab())
 }

@@ -15,6 +15,8 @@ import (
 
 	"sluice/labs"
 	"sluice/labs/check"
+	"sluice/labs/labfile"
+	"sluice/labs/running"
 	"sluice/vswitch/control"
 )
 
@@ -27,14 +29,14 @@ type Judges map[string]Judge
 // submission is one student's work on a lab, to be judged from its start.
 type submission struct {
 	ref     string
-	work    labs.Work
+	work    labfile.Work
 	guests  string
 	task    string
 	graded  string // as whose it was handed in; empty where a student tries their own
 	drawnBy string // whose parameters count where it does not say: drawnByFolder, drawnByNobody; empty refuses it
 	judges  Judges
 	note    func(format string, args ...any)
-	cover   *labs.Cover // once settled; nil is none
+	cover   *labfile.Cover // once settled; nil is none
 }
 
 // runs numbers what this process deploys: several may be judged side by side.
@@ -42,7 +44,7 @@ var runs atomic.Int64
 
 // judge deploys the lab with the student's files under a name of its own, judges it, and destroys it. What was met on the way is the
 // evidence, also where it failed.
-func (s *submission) judge(ctx context.Context) (l *labs.Lab, report check.Report, met *evidence, err error) {
+func (s *submission) judge(ctx context.Context) (l *labfile.Lab, report check.Report, met *evidence, err error) {
 	met = &evidence{}
 	if err := s.settle(); err != nil {
 		return nil, report, met, err
@@ -50,7 +52,7 @@ func (s *submission) judge(ctx context.Context) (l *labs.Lab, report check.Repor
 	if j := s.judges[labs.BuiltinName(s.ref)]; j != nil {
 		return s.judgeAnswers(j, met)
 	}
-	l, err = labs.LoadWork(s.ref, s.work)
+	l, err = labfile.LoadWork(s.ref, s.work)
 	if err != nil {
 		return nil, report, met, err
 	}
@@ -67,7 +69,7 @@ func (s *submission) judge(ctx context.Context) (l *labs.Lab, report check.Repor
 	}
 	defer func() {
 		begun := time.Now()
-		gone := labs.Destroy(name)
+		gone := running.Destroy(name)
 		met.did(begun, check.Output{}, gone, "sluice", "lab", "destroy", name)
 		err = errors.Join(err, gone)
 	}()
@@ -83,16 +85,16 @@ func (s *submission) judge(ctx context.Context) (l *labs.Lab, report check.Repor
 }
 
 // judgeAnswers judges what needs no lab to run.
-func (s *submission) judgeAnswers(j Judge, met *evidence) (l *labs.Lab, report check.Report, _ *evidence, err error) {
+func (s *submission) judgeAnswers(j Judge, met *evidence) (l *labfile.Lab, report check.Report, _ *evidence, err error) {
 	const file = "answers.yaml"
-	if l, err = labs.Load(s.ref); err != nil {
+	if l, err = labfile.Load(s.ref); err != nil {
 		return nil, report, met, err
 	}
 	var text []byte
 	if l.Holds(s.work.Folder) {
 		text, err = fs.ReadFile(l.Files, path.Join(s.work.Folder, file))
 	} else {
-		text, err = labs.ReadHandedIn(s.work.Folder, file)
+		text, err = labfile.ReadHandedIn(s.work.Folder, file)
 	}
 	if err != nil {
 		return l, report, met, err
@@ -108,7 +110,7 @@ func (s *submission) judgeAnswers(j Judge, met *evidence) (l *labs.Lab, report c
 func (s *submission) deploy(ctx context.Context, name string, met *evidence) error {
 	begun := time.Now()
 	var said strings.Builder
-	_, err := labs.Deploy(ctx, s.ref, labs.Options{Guests: s.guests, Name: name, Work: s.work}, func(what string) {
+	_, err := running.Deploy(ctx, s.ref, running.Options{Guests: s.guests, Name: name, Work: s.work}, func(what string) {
 		s.note("  %s", what)
 		fmt.Fprintln(&said, what)
 	})
@@ -118,7 +120,7 @@ func (s *submission) deploy(ctx context.Context, name string, met *evidence) err
 }
 
 // checkWork is `lab check --with`.
-func checkWork(cmd *cobra.Command, args []string, judges Judges, work labs.Work, guests, task string) (string, check.Report, error) {
+func checkWork(cmd *cobra.Command, args []string, judges Judges, work labfile.Work, guests, task string) (string, check.Report, error) {
 	if len(args) == 0 {
 		return "", check.Report{}, control.Errorf(control.BadInput, "which lab is the work of? sluice lab check LAB --with %s", work.Folder)
 	}

@@ -16,6 +16,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"sluice/labs"
+	"sluice/labs/commands"
+	"sluice/labs/labfile"
+	"sluice/labs/running"
 	"sluice/vswitch/cli"
 	"sluice/vswitch/control"
 )
@@ -53,7 +56,7 @@ It is not judged: sluice lab check LAB --with FOLDER does that. Hand in the fold
 		},
 	}
 	cmd.Flags().StringVar(&of, "of", "", "the lab, where it does not run")
-	cli.CompleteFlags(cmd, labs.CompleteLabFlag, "of")
+	cli.CompleteFlags(cmd, commands.CompleteLabFlag, "of")
 	cmd.Flags().StringVar(&student, "student", "", "with --of: whose version of the lab it was")
 	cli.CompleteFlags(cmd, cobra.NoFileCompletions, "student")
 	return cmd
@@ -66,10 +69,10 @@ type submitting struct {
 	session *session // of the lab that runs; nil is none
 	ref     string
 	student string
-	lab     *labs.Lab // the student's version, without their files
-	judge   Judge     // who judges instead of tasks; nil is nobody
-	work    *labs.Lab // with their files; nil where somebody else judges
-	cover   *labs.Cover
+	lab     *labfile.Lab // the student's version, without their files
+	judge   Judge        // who judges instead of tasks; nil is nobody
+	work    *labfile.Lab // with their files; nil where somebody else judges
+	cover   *labfile.Cover
 }
 
 func openSubmitting(cmd *cobra.Command, folder, of, student string, judges Judges) (u *submitting, err error) {
@@ -82,10 +85,10 @@ func openSubmitting(cmd *cobra.Command, folder, of, student string, judges Judge
 			return nil, err
 		}
 		u.student = u.session.lab.Work.Student
-		u.ref, _, err = labs.DeployedAs(u.session.client.Lab())
+		u.ref, _, err = running.DeployedAs(u.session.client.Lab())
 	}
 	if err == nil {
-		u.lab, err = labs.LoadWork(u.ref, labs.Work{Student: u.student})
+		u.lab, err = labfile.LoadWork(u.ref, labfile.Work{Student: u.student})
 	}
 	if err == nil {
 		u.judge = judges[labs.BuiltinName(u.ref)]
@@ -123,7 +126,7 @@ func (u *submitting) write() (err error) {
 			return err
 		}
 	}
-	if u.work, err = labs.LoadWork(u.ref, labs.Work{Student: u.student, Folder: u.dir}); err != nil {
+	if u.work, err = labfile.LoadWork(u.ref, labfile.Work{Student: u.student, Folder: u.dir}); err != nil {
 		return err
 	}
 	if _, err := u.work.Answers(); err != nil {
@@ -134,7 +137,7 @@ func (u *submitting) write() (err error) {
 
 // writeCover writes the cover sheet. Hints of an earlier one stay on the bill: they were asked for.
 func (u *submitting) writeCover() error {
-	before, err := labs.ReadCover(u.dir)
+	before, err := labfile.ReadCover(u.dir)
 	if err != nil {
 		return err
 	}
@@ -144,16 +147,16 @@ func (u *submitting) writeCover() error {
 			bought[task] = append(bought[task], hints...)
 		}
 	}
-	u.cover = &labs.Cover{Lab: u.lab.Name, Student: u.student, Params: u.lab.Params}
+	u.cover = &labfile.Cover{Lab: u.lab.Name, Student: u.student, Params: u.lab.Params}
 	for _, t := range u.lab.Tasks {
 		slices.Sort(bought[t.ID])
 		for _, i := range slices.Compact(bought[t.ID]) {
 			if i < len(t.Hints) && t.Hints[i].Cost > 0 {
-				u.cover.Hints = append(u.cover.Hints, labs.CoverHint{Task: t.ID, Hint: i, Cost: t.Hints[i].Cost})
+				u.cover.Hints = append(u.cover.Hints, labfile.CoverHint{Task: t.ID, Hint: i, Cost: t.Hints[i].Cost})
 			}
 		}
 	}
-	if err := os.WriteFile(filepath.Join(u.dir, labs.CoverFile), u.cover.Text(), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(u.dir, labfile.CoverFile), u.cover.Text(), 0o644); err != nil {
 		return control.Errorf(control.Failed, "write a submission: %w", err)
 	}
 	return nil
@@ -243,7 +246,7 @@ func (u *submitting) live() (not []string) {
 
 // nameLab puts the lab's name into a submission's lab file, where none is.
 func nameLab(dir, lab string) error {
-	named, err := labs.LabNamedBy(dir)
+	named, err := labfile.LabNamedBy(dir)
 	if known := labs.BuiltinName(named); known != "" {
 		named = known
 	}
@@ -252,7 +255,7 @@ func nameLab(dir, lab string) error {
 		return err
 	case named == "":
 		return complete(filepath.Join(dir, "lab.yaml"), "name: "+lab+"\n", func() error {
-			_, err := labs.LabNamedBy(dir)
+			_, err := labfile.LabNamedBy(dir)
 			return err
 		})
 	case named != lab:
@@ -266,7 +269,7 @@ func (s *session) addAnswers(ref, dir string) error {
 	text := ""
 	mine := s.progress.Answers
 	read := func() (map[string][]string, error) {
-		l, err := labs.LoadWork(ref, labs.Work{Student: s.lab.Work.Student, Folder: dir})
+		l, err := labfile.LoadWork(ref, labfile.Work{Student: s.lab.Work.Student, Folder: dir})
 		if err != nil {
 			return nil, err
 		}

@@ -4,7 +4,7 @@ import (
 	"os"
 	"strings"
 
-	"sluice/labs"
+	"sluice/labs/labfile"
 	"sluice/vswitch/control"
 )
 
@@ -17,14 +17,14 @@ const (
 // settle settles whose version of the lab a submission is of, and which hints were asked for: what its cover sheet says. So what the
 // student's own check found right is right when it is graded, whatever the folder is called; and whoever grades is told the name.
 func (s *submission) settle() error {
-	own, err := labs.Load(s.ref)
+	own, err := labfile.Load(s.ref)
 	if err != nil || own.Holds(s.work.Folder) {
 		return err // the lab's own solution, and the like, are of any version
 	}
 	if _, err := os.Stat(s.work.Folder); err != nil {
 		return nil // which is told where it is read
 	}
-	if s.cover, err = labs.ReadCover(s.work.Folder); err != nil {
+	if s.cover, err = labfile.ReadCover(s.work.Folder); err != nil {
 		return err
 	}
 	drawn := len(own.Params) > 0
@@ -35,10 +35,10 @@ func (s *submission) settle() error {
 		s.note("%s does not say whose version of the lab it is: nobody's is taken. sluice lab submit %s makes it say so; it cannot be graded without", s.work.Folder, s.work.Folder)
 	case c == nil:
 	case s.graded == "" && s.work.Student != "" && s.work.Student != c.Student:
-		return control.Errorf(control.BadInput, "%s says that it is of %s, and --student says %s", labs.CoverFile, orNobody(c.Student), s.work.Student)
+		return control.Errorf(control.BadInput, "%s says that it is of %s, and --student says %s", labfile.CoverFile, orNobody(c.Student), s.work.Student)
 	default:
 		s.work.Student = c.Student
-		theirs, err := labs.LoadWork(s.ref, labs.Work{Student: c.Student})
+		theirs, err := labfile.LoadWork(s.ref, labfile.Work{Student: c.Student})
 		if err != nil {
 			return err
 		}
@@ -68,12 +68,12 @@ func (s *submission) unsaid() error {
 func (s *submission) remarks(drawn bool) (out []string) {
 	switch c := s.cover; {
 	case c == nil && s.graded != "":
-		return []string{"no " + labs.CoverFile + ": hints that were asked for are not known"}
+		return []string{"no " + labfile.CoverFile + ": hints that were asked for are not known"}
 	case s.graded == "":
 		return nil
 	default:
 		if c.Edited {
-			out = append(out, labs.CoverFile+" was edited by hand")
+			out = append(out, labfile.CoverFile+" was edited by hand")
 		}
 		if drawn && !strings.EqualFold(strings.TrimSpace(c.Student), strings.TrimSpace(s.graded)) {
 			out = append(out, "drawn for "+orNobody(c.Student))

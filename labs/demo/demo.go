@@ -14,7 +14,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"sluice/firewall"
-	"sluice/labs"
+	"sluice/labs/commands"
+	"sluice/labs/labfile"
+	"sluice/labs/running"
 	"sluice/vswitch/cli"
 	"sluice/vswitch/control"
 )
@@ -51,8 +53,8 @@ The lab is left running, to play with.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd, guests, exit) },
 	}
-	cmd.Flags().StringVar(&guests, "guests", labs.KindAuto, "what guests are: qemu, netns or auto (QEMU where it works)")
-	labs.CompleteGuestsFlag(cmd)
+	cmd.Flags().StringVar(&guests, "guests", labfile.KindAuto, "what guests are: qemu, netns or auto (QEMU where it works)")
+	commands.CompleteGuestsFlag(cmd)
 	cmd.Flags().BoolVar(&exit, "exit", false, "destroy the lab at the end")
 	return cmd
 }
@@ -66,14 +68,14 @@ func run(cmd *cobra.Command, guests string, exit bool) (err error) {
 	note := func(format string, a ...any) {
 		out.Note("%5.1f s  %s", time.Since(begun).Seconds(), fmt.Sprintf(format, a...))
 	}
-	l, err := labs.Deploy(ctx, labName, labs.Options{Guests: guests, Placement: walk[0].String()},
+	l, err := running.Deploy(ctx, labName, running.Options{Guests: guests, Placement: walk[0].String()},
 		func(what string) { note("%s", what) })
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil || exit {
-			err = errors.Join(err, labs.Destroy(l.Name))
+			err = errors.Join(err, running.Destroy(l.Name))
 			note("lab %s is gone", l.Name)
 		}
 	}()
@@ -112,7 +114,7 @@ func (d *demo) walk(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	shared := slices.ContainsFunc(info.Guests, func(g control.GuestInfo) bool { return g.Appliance && g.Kind == labs.KindNetns })
+	shared := slices.ContainsFunc(info.Guests, func(g control.GuestInfo) bool { return g.Appliance && g.Kind == labfile.KindNetns })
 	for i, p := range walk {
 		if p == firewall.Tunnel && shared {
 			d.note("%s is left out: the appliance is no QEMU guest, and this machine's kernel may lack what it needs", p)

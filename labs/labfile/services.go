@@ -1,0 +1,5 @@
+package labfile
+
+import "sluice/labs/guest/agent"
+
+func knownServices() []string { return agent.ServiceNames }
