@@ -3,7 +3,8 @@ package firewall
 import (
 	"fmt"
 	"net"
-	"net/netip"
+	"slices"
+	"strings"
 
 	"sluice/vnic/frame"
 )
@@ -60,16 +61,50 @@ func (w *nftWriter) steered() {
 	w.line("\t\ticmpv6 type { 130-132, 143 } ip6 hoplimit 1 jump housekeeping")
 	w.line("\t\tip protocol igmp ip ttl 1 ip daddr 224.0.0.0/4 accept")
 	w.known()
+	gateways := w.gateways()
+	for _, g := range gateways {
+		w.line("\t\t%smeta l4proto != { %s, udp } counter drop comment \"own-gateway\"", g.to, g.icmp)
+		w.line("\t\t%s%s type != echo-request counter drop comment \"own-gateway\"", g.to, g.icmp)
+	}
 	w.line("\t\tjump from-guest")
-	for _, s := range w.p.inv.Segments {
-		for _, g := range s.Gateways {
-			w.line("\t\tether daddr %s %s daddr %s accept comment \"gateway\"", net.HardwareAddr(s.GatewayMAC[:]), nftName(g), g)
-		}
+	for _, g := range gateways {
+		w.line("\t\t%saccept comment \"gateway\"", g.to)
 	}
 	w.line("\t\tjump to-guest")
 	w.line("\t\taccept")
 	w.line("\t}")
 	w.housekeeping()
+}
+
+// toGateway is how nft says that a frame is for a gateway, in one family.
+type toGateway struct{ to, icmp string }
+
+// gateways are the segments'. Like the switch they drop in silence what they do not serve, whatever the policy would answer.
+func (w *nftWriter) gateways() (out []toGateway) {
+	var macs, four, six []string
+	for _, s := range w.p.inv.Segments {
+		if len(s.Gateways) > 0 {
+			macs = append(macs, net.HardwareAddr(s.GatewayMAC[:]).String())
+		}
+		for _, g := range s.Gateways {
+			if g.Is4() {
+				four = append(four, g.String())
+			} else {
+				six = append(six, g.String())
+			}
+		}
+	}
+	slices.Sort(macs) // segments may share one
+	for _, f := range []struct {
+		name, icmp string
+		addrs      []string
+	}{{"ip", "icmp", four}, {"ip6", "icmpv6", six}} {
+		if len(f.addrs) > 0 {
+			match := fmt.Sprintf("ether daddr { %s } %s daddr { %s } ", strings.Join(slices.Compact(macs), ", "), f.name, strings.Join(f.addrs, ", "))
+			out = append(out, toGateway{match, f.icmp})
+		}
+	}
+	return out
 }
 
 // housekeeping passes what stays on its segment.
@@ -91,11 +126,4 @@ func (w *nftWriter) unsteered() {
 	w.line("\tchain input {")
 	w.line("\t\ttype filter hook input priority 0; policy drop;")
 	w.line("\t}")
-}
-
-func nftName(a netip.Addr) string {
-	if a.Is4() {
-		return "ip"
-	}
-	return "ip6"
 }

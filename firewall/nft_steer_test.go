@@ -96,9 +96,13 @@ func TestNFTOfSteeredFrames(t *testing.T) {
 			ct state established,related accept
 			ct state invalid counter drop comment "state-mismatch"
 			ct state new meta l4proto tcp tcp flags & (fin|syn|rst|ack) != syn counter drop comment "state-mismatch"
+			ether daddr { 02:00:00:01:00:01 } ip daddr { 10.10.1.1 } meta l4proto != { icmp, udp } counter drop comment "own-gateway"
+			ether daddr { 02:00:00:01:00:01 } ip daddr { 10.10.1.1 } icmp type != echo-request counter drop comment "own-gateway"
+			ether daddr { 02:00:00:01:00:01 } ip6 daddr { fd00:10:1::1 } meta l4proto != { icmpv6, udp } counter drop comment "own-gateway"
+			ether daddr { 02:00:00:01:00:01 } ip6 daddr { fd00:10:1::1 } icmpv6 type != echo-request counter drop comment "own-gateway"
 			jump from-guest
-			ether daddr 02:00:00:01:00:01 ip daddr 10.10.1.1 accept comment "gateway"
-			ether daddr 02:00:00:01:00:01 ip6 daddr fd00:10:1::1 accept comment "gateway"
+			ether daddr { 02:00:00:01:00:01 } ip daddr { 10.10.1.1 } accept comment "gateway"
+			ether daddr { 02:00:00:01:00:01 } ip6 daddr { fd00:10:1::1 } accept comment "gateway"
 			jump to-guest
 			accept`,
 		"housekeeping": `

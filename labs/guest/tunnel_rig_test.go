@@ -49,6 +49,10 @@ var (
 	steerMAC             = frame.MAC{2, 0x53, 0x4c, 0, 0, 9}
 	switchMAC            = frame.MAC{2, 0x53, 0x4c, 2, 0, 1}
 
+	steerOuter = frame.Outer{ // as the switch sees it
+		Local: frame.AddrFrom(firewall.SteerSwitch), Peer: frame.AddrFrom(firewall.SteerAppliance), LocalMAC: switchMAC, PeerMAC: steerMAC,
+	}
+
 	steeredLab = &firewall.Inventory{
 		Segments: []firewall.InvSegment{
 			{
@@ -81,13 +85,19 @@ func addresses(s ...string) (out []netip.Addr) {
 	return out
 }
 
-// bootSteered boots an appliance with a vNIC on each segment and one for steered frames.
+// bootSteered boots an appliance with a vNIC on each segment and one for steered frames, and hears them.
 func bootSteered(t *testing.T, kind Kind) *steered {
+	s := &steered{t: t, came: make(chan returned, 4096), outer: steerOuter, machine: bootAppliance(t, kind)}
+	for i := range s.nics {
+		s.open(i)
+	}
+	return s
+}
+
+// bootAppliance boots an appliance with a vNIC on each segment and one for steered frames, whose wires end in the test's namespace.
+func bootAppliance(t *testing.T, kind Kind) Machine {
 	img := testImage(t)
 	ownNamespace(t)
-	s := &steered{t: t, came: make(chan returned, 4096), outer: frame.Outer{
-		Local: frame.AddrFrom(firewall.SteerSwitch), Peer: frame.AddrFrom(firewall.SteerAppliance), LocalMAC: switchMAC, PeerMAC: steerMAC,
-	}}
 	spec := Spec{
 		Lab: "sl-guest-steered", Name: "fw", Kind: kind, Dir: t.TempDir(), Image: img, Accel: TCG, Appliance: true,
 		NICs: []NIC{
@@ -123,7 +133,7 @@ func bootSteered(t *testing.T, kind Kind) *steered {
 		t.Fatal(err)
 	}
 	if kind == NetNS {
-		s.plug(m, spec.NICs)
+		plugSteered(t, m, spec.NICs)
 	}
 	for i, n := range spec.NICs {
 		if err := vnic.SetMTU(wireName(i), n.MTU); err != nil {
@@ -133,24 +143,21 @@ func bootSteered(t *testing.T, kind Kind) *steered {
 	if err := m.Configure(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.machine = m
-	for i := range s.nics {
-		s.open(i)
-	}
-	return s
+	return m
 }
 
 func wireName(i int) string { return fmt.Sprintf("sl-steer-%d", i) }
 
-func (s *steered) plug(m Machine, nics []NIC) {
+func plugSteered(t *testing.T, m Machine, nics []NIC) {
+	t.Helper()
 	ns, err := os.Open(m.NetNS())
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	defer ns.Close()
 	for i, n := range nics {
 		if err := vnic.NewVeth(wireName(i), vnic.VethPeer{Name: n.Name, MAC: n.MAC, NetNS: ns}); err != nil {
-			s.t.Fatal(err)
+			t.Fatal(err)
 		}
 	}
 }

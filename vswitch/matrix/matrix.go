@@ -62,6 +62,7 @@ func Inventory() *firewall.Inventory {
 		id := frame.SegmentID(i + 1)
 		inv.Segments = append(inv.Segments, firewall.InvSegment{
 			Name: g.segment, ID: id, Prefixes: []netip.Prefix{netip.PrefixFrom(g.v4, 24).Masked(), netip.PrefixFrom(g.v6, 64).Masked()},
+			Gateways: []netip.Addr{netip.PrefixFrom(g.v4, 24).Masked().Addr().Next(), netip.PrefixFrom(g.v6, 64).Masked().Addr().Next()}, GatewayMAC: GatewayMAC,
 		})
 		inv.Guests = append(inv.Guests, firewall.InvGuest{Name: g.guest, VNICs: []firewall.InvVNIC{{
 			Port: frame.PortID(i + 1), Segment: id, MAC: g.mac, Addrs: []netip.Addr{g.v4, g.v6},

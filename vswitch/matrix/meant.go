@@ -35,6 +35,8 @@ var meantRows = []meantRow{
 	{"an echo request to all nodes by the gateway's MAC", `^v6 echo to all$`, `^echo-reply$`, `^-$`, nil},
 	{"fragments", `fragment| in two`, ``, ``, []firewall.Placement{firewall.Off, firewall.Fast, firewall.Push, firewall.Slow}},
 	{"fragments, and SYNs with data, in `inspect`", `fragment| in two|data in the SYN|as long as`, ``, ``, []firewall.Placement{firewall.Inspect}},
+	{"fragments, in `tunnel`", `fragment| in two`, ``, ``, []firewall.Placement{firewall.Tunnel}},
+	{"`reject` of an IPv6 packet with nothing behind its headers, in `tunnel`", ` no length$`, `^-$`, `^icmp 1/1$`, []firewall.Placement{firewall.Tunnel}},
 	{"more than eight extension headers", ` behind nine$`, ``, `^-$`, nil},
 	{"an ICMP error that quotes less than 8 bytes, or another version of IP", ` error .*(four bytes of the inner packet|of the other version)$`, `^pass$`, `^-$`, nil},
 	{"lengths that contradict each other, in `off`", ` (length .*|no length|cut in the header|nothing|offset .*|(eight|four) bytes|behind a header that lies)$`, `^pass$`, `^-$`, []firewall.Placement{firewall.Off}},
@@ -74,10 +76,14 @@ func (m *Meant) Note(d Difference) bool {
 	return false
 }
 
-// Unmet are the rows of which no difference was noted.
-func (m *Meant) Unmet() (rows []string) {
+// Unmet are the rows of which no difference was noted: those about some of the placements and, where general, those about all placements.
+func (m *Meant) Unmet(general bool, some ...firewall.Placement) (rows []string) {
 	for _, r := range meantRows {
-		if m.used[r.row] == 0 {
+		about := general && len(r.only) == 0
+		for _, p := range r.only {
+			about = about || slices.Contains(some, p)
+		}
+		if about && m.used[r.row] == 0 {
 			rows = append(rows, r.row)
 		}
 	}
