@@ -14,40 +14,41 @@ import (
 var floors = map[string][]string{
 	"vnic/frame":               {},
 	"vnic":                     {"vnic/frame"},
-	"firewall/document":        {}, // YAML with places: policies and lab files are read by the same few rules
-	"firewall":                 {"firewall/document", "vnic/frame"},
-	"firewall/difftest":        {"firewall", "vnic/frame"},          // only tests: verdicts against real nftables
-	"firewall/inspect":         {"firewall/document", "vnic/frame"}, // below the appliance that runs it; labs read its files, control shows its report
+	"firewall/fault":           {},                 // what is wrong, told so that a person can mend it: all floors tell their errors by it
+	"firewall/document":        {"firewall/fault"}, // YAML with places: all files that people write are read by it, but for labs/billing's
+	"firewall":                 {"firewall/fault", "firewall/document", "vnic/frame"},
+	"firewall/difftest":        {"firewall", "vnic/frame"},                            // only tests: verdicts against real nftables
+	"firewall/inspect":         {"firewall/fault", "firewall/document", "vnic/frame"}, // below the appliance that runs it; labs read its files, control shows its report
 	"firewall/appliance":       {"firewall/inspect", "firewall", "vnic/frame"},
-	"firewall/appliance/admin": {"firewall", "vnic/frame"}, // the policy's place inside the appliance, and its command
+	"firewall/appliance/admin": {"firewall/fault", "firewall", "vnic/frame"}, // the policy's place inside the appliance, and its command
 	"vswitch":                  {"firewall", "vnic", "vnic/frame"},
 	"vswitch/matrix":           {"firewall", "vnic/frame"}, // only for tests: odd packets, and what a real router made of them
 	"vswitch/user":             {"vswitch", "firewall", "vnic", "vnic/frame"},
-	"vswitch/control":          {"vswitch", "firewall/inspect", "firewall", "vnic/frame"},
-	"vswitch/cli":              {"vswitch/control", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},
+	"vswitch/control":          {"firewall/fault", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},
+	"vswitch/cli":              {"firewall/fault", "vswitch/control", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},
 	"labs/boundlog":            {}, // log files of bounded size: the lab's own, and its guests' consoles
 	"labs/guest/confine":       {}, // what a process of a lab starts with and may do: the program, the lab process and guests share it
-	"labs/guest/agent":         {"labs/guest/confine", "firewall/appliance/admin", "firewall/appliance", "firewall/inspect", "firewall", "vnic/frame"},
-	"labs/guest":               {"labs/boundlog", "labs/guest/agent", "labs/guest/confine", "firewall/appliance/admin", "firewall/appliance", "firewall", "vnic", "vnic/frame"},
+	"labs/guest/agent":         {"firewall/fault", "labs/guest/confine", "firewall/appliance/admin", "firewall/appliance", "firewall/inspect", "firewall", "vnic/frame"},
+	"labs/guest":               {"firewall/fault", "labs/boundlog", "labs/guest/agent", "labs/guest/confine", "firewall/appliance/admin", "firewall/appliance", "firewall", "vnic", "vnic/frame"},
 	"labs/bench": {
-		"vswitch/user", "vswitch/cli", "vswitch/control", "vswitch", "firewall", "vnic", "vnic/frame",
+		"firewall/fault", "vswitch/user", "vswitch/cli", "vswitch/control", "vswitch", "firewall", "vnic", "vnic/frame",
 	},
 	"labs/probe":   {"vnic/frame"}, // in a guest: what a check tries
 	"labs/check":   {"labs/probe", "vswitch", "firewall", "vnic/frame"},
 	"labs":         {}, // the folders of the labs, in the binary
-	"labs/labfile": {"labs", "labs/check", "labs/guest", "labs/guest/agent", "vswitch/control", "vswitch", "firewall/inspect", "firewall", "firewall/document", "vnic/frame"},
+	"labs/labfile": {"firewall/fault", "labs", "labs/check", "labs/guest", "labs/guest/agent", "vswitch/control", "vswitch", "firewall/inspect", "firewall", "firewall/document", "vnic/frame"},
 	"labs/running": {
-		"labs/labfile", "labs/boundlog", "labs/guest", "labs/guest/agent", "labs/guest/confine", "firewall/appliance/admin", "firewall/appliance",
+		"firewall/fault", "labs/labfile", "labs/boundlog", "labs/guest", "labs/guest/agent", "labs/guest/confine", "firewall/appliance/admin", "firewall/appliance",
 		"firewall/inspect", "vswitch/user", "vswitch/control", "vswitch", "firewall", "vnic", "vnic/frame",
 	},
-	"labs/commands": {"labs", "labs/labfile", "labs/running", "labs/boundlog", "labs/guest", "vswitch/control", "vswitch/cli", "vnic", "vnic/frame"},
+	"labs/commands": {"firewall/fault", "labs", "labs/labfile", "labs/running", "labs/boundlog", "labs/guest", "vswitch/control", "vswitch/cli", "vnic", "vnic/frame"},
 	"labs/course": {
-		"labs", "labs/commands", "labs/labfile", "labs/running", "labs/check", "labs/probe", "vswitch/control", "vswitch/cli", "vswitch", "firewall", "firewall/document",
+		"firewall/fault", "labs", "labs/commands", "labs/labfile", "labs/running", "labs/check", "labs/probe", "vswitch/control", "vswitch/cli", "vswitch", "firewall", "firewall/document",
 	},
 	"labs/bench/stream": {},
 	"scripts/report":    {}, // what a run of tests came to
 	"labs/billing":      {}, // no import to or from the rest: main joins its command, and its lab is data
-	"labs/demo":         {"labs/commands", "labs/running", "labs/labfile", "labs/bench/stream", "vswitch/control", "vswitch/cli", "vswitch", "firewall"},
+	"labs/demo":         {"firewall/fault", "labs/commands", "labs/running", "labs/labfile", "labs/bench/stream", "vswitch/control", "vswitch/cli", "vswitch", "firewall"},
 	"": {
 		"labs/commands", "labs/labfile", "labs/demo", "labs/bench", "labs/bench/stream", "labs/billing", "labs/check", "labs/course", "labs/probe", "labs/guest/agent",
 		"labs/guest/confine", "firewall/appliance/admin", "vswitch/cli",

@@ -33,7 +33,7 @@ const (
 //   - {from: client, to: server, tcp: 80, expect: allow, rule: web}
 //   - {from: client, to: 10.10.2.99, icmp: echo, expect: drop}
 //
-// A guest stands for each of its addresses; every pair of one family is tried. The error is an ErrorList, as Load's.
+// A guest stands for each of its addresses; every pair of one family is tried. The error is an fault.List, as Load's.
 func (p *Policy) Expect(file string, src []byte) ([]Expectation, error) {
 	l := &loader{Reader: document.NewReader(file, src), p: p}
 	root := l.Parse("test file", "write - {from: client, to: server, tcp: 80, expect: allow}", maxTests)

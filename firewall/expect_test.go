@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"sluice/firewall/fault"
 )
 
 func TestExpect(t *testing.T) {
@@ -46,7 +48,7 @@ func TestExpectErrors(t *testing.T) {
 		{"- {from: client, to: server, tcp: 80, expect: allow, port: 1}", "1:54"},
 	} {
 		_, err := mustLoad(t, reference).Expect("t.yaml", []byte(c.text))
-		var e *Error
+		var e *fault.Fault
 		if !errors.As(err, &e) || !strings.HasPrefix(err.Error(), "t.yaml:"+c.place+": ") {
 			t.Errorf("%s: want %s, got %v", c.text, c.place, err)
 		}

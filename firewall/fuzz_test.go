@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"sluice/firewall/fault"
 	"sluice/vnic/frame"
 )
 
@@ -81,7 +82,7 @@ func FuzzExpect(f *testing.F) {
 	f.Fuzz(func(t *testing.T, src []byte) {
 		results, err := p.Expect("t.yaml", src)
 		if err != nil {
-			var list ErrorList
+			var list fault.List
 			if !errors.As(err, &list) || len(list) == 0 || list[0].Line < 1 || list[0].Col < 1 {
 				t.Fatalf("an error without a place: %v", err)
 			}

@@ -78,7 +78,7 @@ func join[S ~[]E, E any](l *loader, n *document.Node, list, more S) S {
 // MaxSource bounds a policy file, in bytes: one of 100,000 rules has about 10 MB.
 const MaxSource = 16 << 20
 
-// Load reads a policy. file is for messages only; every noun must be in inv. The error is an ErrorList: each error has
+// Load reads a policy. file is for messages only; every noun must be in inv. The error is an fault.List: each error has
 // a line and a column, and says what to do.
 func Load(file string, src []byte, inv *Inventory) (*Policy, error) {
 	l := &loader{

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"sluice/firewall/document"
+	"sluice/firewall/fault"
 	"sluice/vnic/frame"
 )
 
@@ -128,7 +129,7 @@ func (l *loader) serviceFor(w string) string {
 	do := "add it to services under a name, for example " + example
 	if known := sortedKeys(l.services); len(known) > 0 {
 		do += "; there are " + firstOf(known)
-		if s := document.Suggest(w, known); s != "" {
+		if s := fault.Suggest(w, known); s != "" {
 			return "did you mean " + s + "? Else " + do
 		}
 	}

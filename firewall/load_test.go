@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"sluice/firewall/fault"
 )
 
 // TestWhatToDo: an error offers what would be right here.
@@ -22,7 +24,7 @@ func TestWhatToDo(t *testing.T) {
 		{"services: {a: {icmpv6: reply}}", "reject-route, ttl-exceeded; or write numbers from 0 to 255, as 3 or 3/1"},
 	} {
 		_, err := Load("p.yaml", []byte("default: drop\n"+c.text), lab)
-		var list ErrorList
+		var list fault.List
 		if !errors.As(err, &list) || len(list) != 1 || !strings.HasSuffix(list[0].Do, c.do) {
 			t.Errorf("%s: %v; want %q", c.text, err, c.do)
 		}
@@ -108,7 +110,7 @@ func TestLoadErrors(t *testing.T) {
 		{head + strings.Repeat("[", 40), "2:33", "nests deeper"},
 	} {
 		_, err := Load("p.yaml", []byte(c.text), lab)
-		var e *Error
+		var e *fault.Fault
 		if !errors.As(err, &e) {
 			t.Errorf("%q: no error with a place: %v", c.text, err)
 			continue
@@ -121,7 +123,7 @@ func TestLoadErrors(t *testing.T) {
 
 func TestLoadTellsSeveralErrors(t *testing.T) {
 	_, err := Load("p.yaml", []byte("default: no\nrules:\n  - {name: a, action: no}\n  - {name: b, action: no}\n"), lab)
-	var list ErrorList
+	var list fault.List
 	if !errors.As(err, &list) || len(list) != 3 || list[2].Line != 4 || list[2].Source != "  - {name: b, action: no}" {
 		t.Errorf("%v", err)
 	}
@@ -215,7 +217,7 @@ func FuzzLoad(f *testing.F) {
 	f.Fuzz(func(t *testing.T, src []byte) {
 		p, err := Load("p.yaml", src, lab)
 		if err != nil {
-			var list ErrorList
+			var list fault.List
 			if !errors.As(err, &list) || len(list) == 0 || list[0].Line < 1 || list[0].Col < 1 {
 				t.Fatalf("an error without a place: %v", err)
 			}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unsafe"
 
+	"sluice/firewall/fault"
 	"sluice/vnic/frame"
 )
 
@@ -22,7 +23,7 @@ type NFTOptions struct {
 func (p *Policy) NFT(o NFTOptions) (string, error) {
 	w := &nftWriter{p: p, steer: o.Steer || o.Bridge, matches: map[matchKey]matchText{}}
 	if o.Comment != "" {
-		w.line("# %s", strings.Map(oneLine, o.Comment))
+		w.line("# %s", fault.Clean(o.Comment))
 	}
 	// What a ruleset cannot say, but the kernel must do: the appliance's business (appliance.Settings).
 	w.line("define tcp_be_liberal = %d", boolByte(p.Liberal))
@@ -51,13 +52,6 @@ func (w *nftWriter) table(family string, chains ...func()) {
 	w.points("from-guest", FromGuest)
 	w.points("to-guest", ToGuest)
 	w.line("}")
-}
-
-func oneLine(r rune) rune {
-	if r < ' ' || r == 0x7f {
-		return ' '
-	}
-	return r
 }
 
 type nftWriter struct {

@@ -12,6 +12,8 @@ import (
 
 	"go.yaml.in/yaml/v4"
 	"go.yaml.in/yaml/v4/plugin/loaderlimits"
+
+	"sluice/firewall/fault"
 )
 
 // MaxNesting bounds how deep a document may nest: its readers recurse.
@@ -65,14 +67,13 @@ func (p Pair) Name() (name string, ok bool) {
 	return p.Key.Text, true
 }
 
-// fault is why a document cannot be read: where, what is wrong, and what to do about it.
-type fault struct {
-	line, col int // from 1
-	msg, do   string
+// flaw is why a document cannot be read: where, what is wrong, and what to do about it. Who reads the file knows its name.
+func flaw(line, col int, msg, do string) *fault.Fault {
+	return &fault.Fault{Line: line, Col: col, Msg: msg, Do: do}
 }
 
 // parse gives the one document in src, or a fault. what names it, least says what is the least that it needs.
-func parse(src []byte, what, least string) (*Node, *fault) {
+func parse(src []byte, what, least string) (*Node, *fault.Fault) {
 	src = bytes.TrimPrefix(src, []byte("\ufeff"))
 	src = bytes.ReplaceAll(src, []byte("\r\n"), []byte("\n"))
 	if f := letters(src); f != nil {
@@ -80,7 +81,7 @@ func parse(src []byte, what, least string) (*Node, *fault) {
 	}
 	in, err := yaml.NewLoader(bytes.NewReader(src), yaml.WithPlugin(limits))
 	if err != nil {
-		return nil, &fault{1, 1, err.Error(), ""}
+		return nil, flaw(1, 1, err.Error(), "")
 	}
 	var root, second yaml.Node
 	switch err := in.Load(&root); {
@@ -91,7 +92,7 @@ func parse(src []byte, what, least string) (*Node, *fault) {
 	}
 	switch err := in.Load(&second); {
 	case err == nil:
-		return nil, &fault{max(second.Line, 1), max(second.Column, 1), "a second document; a " + what + " is one", "remove the line ---"}
+		return nil, flaw(max(second.Line, 1), max(second.Column, 1), "a second document; a "+what+" is one", "remove the line ---")
 	case !errors.Is(err, io.EOF):
 		return nil, faultOf(err, src, what)
 	}
@@ -102,7 +103,7 @@ func parse(src []byte, what, least string) (*Node, *fault) {
 	return n, nil
 }
 
-func empty(what, least string) *fault { return &fault{1, 1, "the " + what + " is empty", least} }
+func empty(what, least string) *fault.Fault { return flaw(1, 1, "the "+what+" is empty", least) }
 
 // nodeOf takes over what the parser made. Depth is bounded by the parser.
 func nodeOf(y *yaml.Node) *Node {
@@ -134,13 +135,13 @@ func nodeOf(y *yaml.Node) *Node {
 
 // letters finds what is no text, and the line breaks that only some programs take for such: places must mean to a reader
 // what they mean to an editor.
-func letters(src []byte) *fault {
+func letters(src []byte) *fault.Fault {
 	if bytes.HasPrefix(src, []byte("\xff\xfe")) || bytes.HasPrefix(src, []byte("\xfe\xff")) {
-		return &fault{1, 1, "the file is UTF-16", "save it as UTF-8"}
+		return flaw(1, 1, "the file is UTF-16", "save it as UTF-8")
 	}
 	line, begin := 1, 0
-	at := func(i int, msg, do string) *fault {
-		return &fault{line, len(bytes.Runes(src[begin:i])) + 1, msg, do}
+	at := func(i int, msg, do string) *fault.Fault {
+		return flaw(line, len(bytes.Runes(src[begin:i]))+1, msg, do)
 	}
 	for i, size := 0, 0; i < len(src); i += size {
 		var c rune

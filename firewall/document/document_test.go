@@ -50,7 +50,7 @@ func TestParse(t *testing.T) {
 				if f != nil || n == nil {
 					t.Errorf("fault %+v", f)
 				}
-			case f == nil || n != nil || f.line != c.line || f.col != c.col || !strings.Contains(f.msg, c.msg):
+			case f == nil || n != nil || f.Line != c.line || f.Col != c.col || !strings.Contains(f.Msg, c.msg):
 				t.Errorf("fault %+v, want %d:%d %s", f, c.line, c.col, c.msg)
 			}
 		})
@@ -91,21 +91,6 @@ func TestPairs(t *testing.T) {
 	}
 }
 
-func TestSuggest(t *testing.T) {
-	for _, c := range []struct{ written, want string }{
-		{"segmnet", "segment"},
-		{"segments", "segment"},
-		{"adress", "address"},
-		{"colour", ""},
-		{"", ""},
-		{strings.Repeat("x", 100), ""},
-	} {
-		if got := Suggest(c.written, []string{"address", "segment"}); got != c.want {
-			t.Errorf("Suggest(%q) = %q, want %q", c.written, got, c.want)
-		}
-	}
-}
-
 // FuzzDocument: whatever a file holds, it is read or has a fault with a place.
 func FuzzDocument(f *testing.F) {
 	f.Add([]byte("a: [1, {b: c}]\n---\nd"))
@@ -113,7 +98,7 @@ func FuzzDocument(f *testing.F) {
 	f.Add([]byte("a: \"\n\tb: [x}\n"))
 	f.Fuzz(func(t *testing.T, src []byte) {
 		n, fault := parse(src, "file", "")
-		if (n == nil) == (fault == nil) || fault != nil && (fault.line < 1 || fault.col < 1 || fault.msg == "") {
+		if (n == nil) == (fault == nil) || fault != nil && (fault.Line < 1 || fault.Col < 1 || fault.Msg == "") {
 			t.Fatalf("%v, %+v", n, fault)
 		}
 		whole(t, n)

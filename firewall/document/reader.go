@@ -7,9 +7,11 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"sluice/firewall/fault"
 )
 
-// Reader takes one document apart and collects what is wrong with it, up to MaxErrors. Its methods give zero values after an
+// Reader takes one document apart and collects what is wrong with it, up to fault.Most. Its methods give zero values after an
 // error, and go on: so many errors are told at once.
 //
 // Where one error would only cause others, a reader reads Apart what stands for itself, and asks Failed before it compares.
@@ -17,7 +19,7 @@ type Reader struct {
 	File string // as messages call it
 
 	src    []byte
-	errs   Errors
+	errs   fault.List
 	failed bool
 	bad    bool // it is no document: nothing else counts
 }
@@ -41,18 +43,18 @@ func (r *Reader) Parse(what, least string, most int) *Node {
 	root, f := parse(r.src, what, least)
 	if f != nil {
 		r.errs = nil
-		r.FailAt(f.line, f.col, f.do, "%s", f.msg)
+		r.FailAt(f.Line, f.Col, f.Do, "%s", f.Msg)
 		r.bad = true
 	}
 	return root
 }
 
-// Err is all that is wrong, as Errors; nil where nothing is.
+// Err is all that is wrong, as a fault.List; nil where nothing is.
 func (r *Reader) Err() error {
 	if len(r.errs) == 0 {
 		return nil
 	}
-	r.errs.sort()
+	r.errs.Sort()
 	return r.errs
 }
 
@@ -79,7 +81,7 @@ func (r *Reader) Apart(read func()) (ok bool) {
 func (r *Reader) Spoil() { r.failed = true }
 
 // Full says whether no more errors are taken; who asks it saves the work to word them.
-func (r *Reader) Full() bool { return len(r.errs) == MaxErrors || r.bad }
+func (r *Reader) Full() bool { return len(r.errs) == fault.Most || r.bad }
 
 // FailAt notes an error at a place: what to do, and what is wrong.
 func (r *Reader) FailAt(line, col int, do, format string, args ...any) {
@@ -87,10 +89,8 @@ func (r *Reader) FailAt(line, col int, do, format string, args ...any) {
 	if r.Full() {
 		return
 	}
-	e := &Error{File: r.File, Line: line, Col: max(col, 1), Do: printable(do, 2*maxMessage)}
-	e.Msg = printable(fmt.Sprintf(format, args...), maxMessage)
-	e.Source = Printable(string(lineAt(r.src, line)))
-	if !slices.ContainsFunc(r.errs, func(o *Error) bool { return *o == *e }) { // what is read twice is told once
+	e := fault.At(r.File, line, col, string(lineAt(r.src, line)), fmt.Sprintf(format, args...), do)
+	if !slices.ContainsFunc(r.errs, func(o *fault.Fault) bool { return *o == *e }) { // what is read twice is told once
 		r.errs = append(r.errs, e)
 	}
 }
@@ -102,9 +102,9 @@ func (r *Reader) Fail(n *Node, do, format string, args ...any) {
 }
 
 // Join takes over what was wrong in another file that belongs to this one.
-func (r *Reader) Join(errs Errors) {
+func (r *Reader) Join(errs fault.List) {
 	r.failed = r.failed || len(errs) > 0
-	r.errs = append(r.errs, errs[:min(len(errs), MaxErrors-len(r.errs))]...)
+	r.errs = append(r.errs, errs[:min(len(errs), fault.Most-len(r.errs))]...)
 }
 
 // Entries lists a mapping in the file's order; what names it in errors. A key that stands twice is told, and left out.
@@ -170,7 +170,7 @@ func (r *Reader) Meant(written, otherwise string, known []string) string {
 	if r.Full() {
 		return ""
 	}
-	if s := Suggest(written, known); s != "" {
+	if s := fault.Suggest(written, known); s != "" {
 		return "did you mean " + s + "?"
 	}
 	return otherwise

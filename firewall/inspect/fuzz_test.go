@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"sluice/firewall/document"
+	"sluice/firewall/fault"
 	"sluice/vnic/frame"
 )
 
@@ -122,11 +122,11 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte("signatures: []"))
 	f.Add([]byte("? - - -\n: {[}"))
 	f.Fuzz(func(t *testing.T, src []byte) {
-		c, fault := Load("s.yaml", src)
-		if fault != nil {
-			var list document.Errors
-			if !errors.As(fault, &list) || list[0].Line < 1 || list[0].Col < 1 || list[0].Msg == "" {
-				t.Fatalf("a fault without a place: %v", fault)
+		c, err := Load("s.yaml", src)
+		if err != nil {
+			var list fault.List
+			if !errors.As(err, &list) || list[0].Line < 1 || list[0].Col < 1 || list[0].Msg == "" {
+				t.Fatalf("a fault without a place: %v", err)
 			}
 			return
 		}

@@ -47,7 +47,7 @@ func begin() *Config {
 	return c
 }
 
-// Load reads a signature file; an empty one is Default. file is for messages only. The error is document.Errors.
+// Load reads a signature file; an empty one is Default. file is for messages only. The error is fault.List.
 func Load(file string, src []byte) (*Config, error) {
 	if len(src) == 0 {
 		return Default(), nil

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"sluice/firewall"
-	"sluice/vswitch/control"
+	"sluice/firewall/fault"
 )
 
 func TestBadInput(t *testing.T) {
@@ -29,8 +29,8 @@ func TestBadInput(t *testing.T) {
 		cmd := command(append([]string{"bench"}, strings.Fields(c.args)...)...)
 		cmd.SetErr(io.Discard)
 		err := cmd.Execute()
-		var e *control.Error
-		if !errors.As(err, &e) || e.Class != control.BadInput || !strings.Contains(e.Message, c.says) {
+		var e *fault.Error
+		if !errors.As(err, &e) || e.Class != fault.BadInput || !strings.Contains(e.Message, c.says) {
 			t.Errorf("%s: %v; want bad input with %q", c.args, err, c.says)
 		}
 	}

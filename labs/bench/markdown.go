@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"sluice/vswitch/control"
+	"sluice/firewall/fault"
 )
 
 // The marks in docs/bench.md between which the figures stand. What is outside of them is written by hand.
@@ -26,12 +26,12 @@ func openPage(path string) (page, error) {
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return page{}, control.Errorf(control.BadInput, "--into: %w", err)
+		return page{}, fault.Errorf(fault.BadInput, "--into: %w", err)
 	}
 	before, rest, begin := strings.Cut(string(text), markBegin)
 	_, after, end := strings.Cut(rest, markEnd)
 	if !begin || !end {
-		return page{}, control.Errorf(control.BadInput, "--into: %s has no lines %q and %q to write between", path,
+		return page{}, fault.Errorf(fault.BadInput, "--into: %s has no lines %q and %q to write between", path,
 			strings.TrimSpace(markBegin), strings.TrimSpace(markEnd))
 	}
 	return page{path, before, after}, nil

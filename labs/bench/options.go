@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"sluice/vswitch/control"
+	"sluice/firewall/fault"
 )
 
 // options are the command's flags.
@@ -37,7 +37,7 @@ func names(ss []subject) []string {
 func (o *options) run(cmd *cobra.Command) error {
 	format := cmd.Flag("output").Value.String()
 	if !slices.Contains([]string{"table", "json", "yaml", "md"}, format) {
-		return control.Errorf(control.BadInput, "no output format %q: table, json, yaml or md", format)
+		return fault.Errorf(fault.BadInput, "no output format %q: table, json, yaml or md", format)
 	}
 	plan, err := o.plan(cmd.Flags().Changed("rounds"))
 	if err != nil {
@@ -48,7 +48,7 @@ func (o *options) run(cmd *cobra.Command) error {
 		return err
 	}
 	if os.Geteuid() != 0 {
-		return control.Errorf(control.Lacks, "needs root: makes TAPs and network namespaces")
+		return fault.Errorf(fault.Lacks, "needs root: makes TAPs and network namespaces")
 	}
 	if o.verbose {
 		plan.Trials = cmd.ErrOrStderr()
@@ -84,7 +84,7 @@ func (o *options) plan(roundsGiven bool) (Plan, error) {
 	}
 	for _, name := range o.only {
 		if known := names(p.Subjects); !slices.Contains(known, name) {
-			return p, control.Errorf(control.BadInput, "--only %q: %s", name, strings.Join(known, ", "))
+			return p, fault.Errorf(fault.BadInput, "--only %q: %s", name, strings.Join(known, ", "))
 		}
 	}
 	p.Subjects = slices.DeleteFunc(p.Subjects, func(s subject) bool { return len(o.only) > 0 && !slices.Contains(o.only, s.name) })
@@ -93,19 +93,19 @@ func (o *options) plan(roundsGiven bool) (Plan, error) {
 
 func (p Plan) valid() error {
 	if p.Rounds < 1 || p.Rounds > 100 {
-		return control.Errorf(control.BadInput, "--rounds %d: 1 to 100", p.Rounds)
+		return fault.Errorf(fault.BadInput, "--rounds %d: 1 to 100", p.Rounds)
 	}
 	if len(p.Sizes) == 0 || len(p.Wirings) == 0 {
-		return control.Errorf(control.BadInput, "--sizes and --wiring may not be empty")
+		return fault.Errorf(fault.BadInput, "--sizes and --wiring may not be empty")
 	}
 	for i, size := range p.Sizes {
 		if size < 64 || size > 1518 || slices.Contains(p.Sizes[:i], size) {
-			return control.Errorf(control.BadInput, "--sizes %d: 64 to 1518, each once", size)
+			return fault.Errorf(fault.BadInput, "--sizes %d: 64 to 1518, each once", size)
 		}
 	}
 	for i, w := range p.Wirings {
 		if w != TAP && w != Veth || slices.Contains(p.Wirings[:i], w) {
-			return control.Errorf(control.BadInput, "--wiring %s: tap or veth, each once", w)
+			return fault.Errorf(fault.BadInput, "--wiring %s: tap or veth, each once", w)
 		}
 	}
 	return nil

@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sluice/firewall/fault"
 	"sluice/vswitch/cli"
 	"time"
-
-	"sluice/vswitch/control"
 )
 
 // Report is one run: where, when, of what, and what came of it.
@@ -35,7 +34,7 @@ func newReport(ctx context.Context, p Plan, command string) (*Report, error) {
 		return program != ""
 	})
 	if len(p.Subjects) == 0 {
-		return nil, control.Errorf(control.Lacks, "nothing that was asked for can be measured here: %v", r.Skipped)
+		return nil, fault.Errorf(fault.Lacks, "nothing that was asked for can be measured here: %v", r.Skipped)
 	}
 	r.plan = p
 	var err error

@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"sluice/firewall/fault"
 	"sluice/labs/boundlog"
 	"sluice/labs/labfile"
 	"sluice/labs/running"
@@ -99,7 +100,7 @@ func bundleLabs(cmd *cobra.Command) ([]string, error) {
 		return here, nil
 	}
 	if !running.Present(name) {
-		return nil, control.Errorf(control.BadInput, "no lab %s is deployed here; see: sluice lab ls", name)
+		return nil, fault.Errorf(fault.BadInput, "no lab %s is deployed here; see: sluice lab ls", name)
 	}
 	return []string{name}, nil
 }
@@ -226,9 +227,9 @@ func (b *bundle) write(path string) (size int64, err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		return 0, control.Errorf(control.BadInput, "%s is there already; give the bundle another name", path)
+		return 0, fault.Errorf(fault.BadInput, "%s is there already; give the bundle another name", path)
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission):
-		return 0, control.Errorf(control.BadInput, "write the bundle: %w", err)
+		return 0, fault.Errorf(fault.BadInput, "write the bundle: %w", err)
 	case err != nil:
 		return 0, fmt.Errorf("write the bundle: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/firewall/fault"
 	"sluice/labs"
 	"sluice/labs/labfile"
 	"sluice/labs/running"
@@ -173,7 +174,7 @@ func toDestroy(cmd *cobra.Command, args []string, all bool) ([]string, error) {
 	case err != nil:
 		return nil, err
 	case all && len(args) > 0:
-		return nil, control.Errorf(control.BadInput, "give a lab or --all, not both")
+		return nil, fault.Errorf(fault.BadInput, "give a lab or --all, not both")
 	case all:
 		return here, nil
 	}
@@ -181,7 +182,7 @@ func toDestroy(cmd *cobra.Command, args []string, all bool) ([]string, error) {
 		return []string{name}, nil
 	}
 	if len(here) != 1 {
-		return nil, control.Errorf(control.BadInput, "%d labs are here (%s); say which, or --all", len(here), strings.Join(here, ", "))
+		return nil, fault.Errorf(fault.BadInput, "%d labs are here (%s); say which, or --all", len(here), strings.Join(here, ", "))
 	}
 	return here, nil
 }

@@ -14,12 +14,12 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"sluice/firewall/fault"
 	"sluice/labs/guest"
 	"sluice/labs/running"
 	"sluice/vnic"
 	"sluice/vnic/frame"
 	"sluice/vswitch/cli"
-	"sluice/vswitch/control"
 )
 
 // finding is what doctor found out about one thing that labs use.
@@ -44,7 +44,7 @@ func doctorCommand() *cobra.Command {
 			case bundle:
 				return makeBundle(cmd, strings.Join(args, ""))
 			case len(args) > 0:
-				return control.Errorf(control.BadInput, "%q: a file is for --bundle", args[0])
+				return fault.Errorf(fault.BadInput, "%q: a file is for --bundle", args[0])
 			}
 			out, err := cli.OutputOf(cmd)
 			if err != nil {
@@ -92,7 +92,7 @@ func verdict(found []finding) error {
 	if len(lacks) == 0 {
 		return nil
 	}
-	return control.Errorf(control.Lacks, "this machine lacks what labs need: %s", strings.Join(lacks, ", "))
+	return fault.Errorf(fault.Lacks, "this machine lacks what labs need: %s", strings.Join(lacks, ", "))
 }
 
 // examine tries each thing out: that a file is there proves little.

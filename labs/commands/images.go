@@ -7,10 +7,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/firewall/fault"
 	"sluice/labs/guest"
 	"sluice/labs/running"
 	"sluice/vswitch/cli"
-	"sluice/vswitch/control"
 )
 
 // imageCommand is about the images in the cache: each build of this program has one, of about 100 MB.
@@ -37,7 +37,7 @@ func imageListCommand() *cobra.Command {
 			}
 			images, err := guest.Images(cmd.Context(), guest.ImageOptions{})
 			if err != nil {
-				return control.Errorf(running.ClassOf(err), "list the images: %w", err)
+				return fault.Errorf(running.ClassOf(err), "list the images: %w", err)
 			}
 			return out.Print(listOf(images), func(w io.Writer) { writeImages(w, images) })
 		},
@@ -58,11 +58,11 @@ func imagePruneCommand() *cobra.Command {
 				return err
 			}
 			if keep < 0 {
-				return control.Errorf(control.BadInput, "--keep %d: give 0 or more", keep)
+				return fault.Errorf(fault.BadInput, "--keep %d: give 0 or more", keep)
 			}
 			gone, err := guest.PruneImages(cmd.Context(), guest.ImageOptions{}, keep)
 			if err != nil {
-				return control.Errorf(running.ClassOf(err), "%w", err)
+				return fault.Errorf(running.ClassOf(err), "%w", err)
 			}
 			var bytes int64
 			for _, i := range gone {

@@ -15,12 +15,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"sluice/firewall/document"
+	"sluice/firewall/fault"
 	"sluice/labs"
 	"sluice/labs/check"
 	"sluice/labs/commands"
 	"sluice/labs/labfile"
 	"sluice/vswitch/cli"
-	"sluice/vswitch/control"
 )
 
 // skeleton is a minimal lab: it lints, and passes its test.
@@ -54,14 +54,14 @@ var labName = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$`)
 func makeLab(dir string) error {
 	here, err := os.ReadDir(dir)
 	if err == nil && len(here) > 0 {
-		return control.Errorf(control.BadInput, "%s is not empty: give a folder that is, or a new one", dir)
+		return fault.Errorf(fault.BadInput, "%s is not empty: give a folder that is, or a new one", dir)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return control.Errorf(control.BadInput, "open %s: %w", dir, err)
+		return fault.Errorf(fault.BadInput, "open %s: %w", dir, err)
 	}
 	abs, err := filepath.Abs(dir)
 	if err != nil {
-		return control.Errorf(control.BadInput, "open %s: %w", dir, err)
+		return fault.Errorf(fault.BadInput, "open %s: %w", dir, err)
 	}
 	name := filepath.Base(abs)
 	if !labName.MatchString(name) || name == "any" || labs.BuiltinName(name) != "" {
@@ -79,7 +79,7 @@ func makeLab(dir string) error {
 			err = os.WriteFile(to, []byte(strings.ReplaceAll(string(text), "NAME", name)), 0o644)
 		}
 		if err != nil {
-			return control.Errorf(control.Failed, "make %s: %w", dir, err)
+			return fault.Errorf(fault.Failed, "make %s: %w", dir, err)
 		}
 		return nil
 	})
@@ -156,7 +156,7 @@ that its expect.yaml promises. Exit codes: 0 all promises were kept, 1 one was n
 			}
 			for _, r := range rows {
 				if !r.Kept {
-					return &cli.ExitError{Code: int(control.Failed)}
+					return &cli.ExitError{Code: int(fault.Failed)}
 				}
 			}
 			return nil
@@ -176,7 +176,7 @@ func writeTried(w io.Writer, out *cli.Output, rows []tried) {
 		if folder == "" {
 			folder = "unsolved"
 		}
-		fmt.Fprintf(w, "%s  %s\n      promised: %s\n      came:     %s\n", out.Paint(color, word), folder, cli.Clean(r.Promised), cli.Clean(r.Came))
+		fmt.Fprintf(w, "%s  %s\n      promised: %s\n      came:     %s\n", out.Paint(color, word), folder, fault.Clean(r.Promised), fault.Clean(r.Came))
 	}
 }
 
@@ -231,7 +231,7 @@ func testOne(ctx context.Context, l *labfile.Lab, s *submission, folder string) 
 	}
 	_, report, _, err := s.judge(ctx)
 	if err != nil {
-		if control.ClassOf(err) != control.BadInput {
+		if fault.ClassOf(err) != fault.BadInput {
 			return row, err
 		}
 		row.Came = err.Error()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/firewall/fault"
 	"sluice/labs"
 	"sluice/labs/check"
 	"sluice/labs/commands"
@@ -53,7 +54,7 @@ input, 3 this machine lacks something.`,
 				return err
 			}
 			if !report.Passed {
-				return &cli.ExitError{Code: int(control.Failed)}
+				return &cli.ExitError{Code: int(fault.Failed)}
 			}
 			return nil
 		},
@@ -77,10 +78,10 @@ func checkRunning(cmd *cobra.Command, args []string, judges Judges, student, tas
 	}
 	defer s.close()
 	if student != "" && student != s.lab.Work.Student {
-		return "", check.Report{}, control.Errorf(control.BadInput, "lab %s was deployed for %s, not for %s: deploy it with --student", s.lab.Name, orNobody(s.lab.Work.Student), student)
+		return "", check.Report{}, fault.Errorf(fault.BadInput, "lab %s was deployed for %s, not for %s: deploy it with --student", s.lab.Name, orNobody(s.lab.Work.Student), student)
 	}
 	if judges[labs.BuiltinName(s.lab.Ref)] != nil {
-		return "", check.Report{}, control.Errorf(control.BadInput, "the tasks of lab %s are about what you write, not about what runs: sluice lab check %s --with FOLDER",
+		return "", check.Report{}, fault.Errorf(fault.BadInput, "the tasks of lab %s are about what you write, not about what runs: sluice lab check %s --with FOLDER",
 			s.lab.Name, labs.BuiltinName(s.lab.Ref))
 	}
 	answers, err := s.answers()
@@ -122,14 +123,14 @@ func judge(ctx context.Context, on check.Lab, l *labfile.Lab, o check.Options) (
 // hasTask is an error where the lab has no tasks, or not the one that is asked for.
 func hasTask(l *labfile.Lab, id string) error {
 	if len(l.Tasks) == 0 {
-		return control.Errorf(control.BadInput, "lab %s has no tasks: there is nothing to check", l.Name)
+		return fault.Errorf(fault.BadInput, "lab %s has no tasks: there is nothing to check", l.Name)
 	}
 	var ids []string
 	for _, t := range l.Tasks {
 		ids = append(ids, t.ID)
 	}
 	if id != "" && !slices.Contains(ids, id) {
-		return control.Errorf(control.BadInput, "lab %s has no task %q: %s", l.Name, id, strings.Join(ids, ", "))
+		return fault.Errorf(fault.BadInput, "lab %s has no task %q: %s", l.Name, id, strings.Join(ids, ", "))
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 	"sluice/labs/check"
 	"sluice/labs/probe"
 	"sluice/vswitch"
@@ -91,7 +92,7 @@ func (e *evidence) keep(name string, asked, answer any, err error) {
 // did writes a command into the log, which is in the order in which commands ended.
 func (e *evidence) did(begun time.Time, out check.Output, err error, words ...string) {
 	if err != nil && out.Code == 0 {
-		out.Code = int(control.ClassOf(err))
+		out.Code = int(fault.ClassOf(err))
 	}
 	out.Stdout, out.Stderr = cut(out.Stdout), cut(out.Stderr)
 	e.keep("commands", words, command{out, float64(time.Since(begun).Microseconds()) / 1000}, err)

@@ -12,12 +12,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/firewall/fault"
 	"sluice/labs"
 	"sluice/labs/check"
 	"sluice/labs/commands"
 	"sluice/labs/labfile"
 	"sluice/vswitch/cli"
-	"sluice/vswitch/control"
 )
 
 // maxSubmissions bounds a class.
@@ -95,7 +95,7 @@ func (g *grading) run(cmd *cobra.Command, folder string) error {
 		return err
 	}
 	if g.drawnBy != "" && g.drawnBy != drawnByFolder && g.drawnBy != drawnByNobody {
-		return control.Errorf(control.BadInput, "--drawn-by %q: give folder or nobody", g.drawnBy)
+		return fault.Errorf(fault.BadInput, "--drawn-by %q: give folder or nobody", g.drawnBy)
 	}
 	list, err := g.list(folder)
 	if err != nil {
@@ -113,7 +113,7 @@ func (g *grading) run(cmd *cobra.Command, folder string) error {
 	}
 	for _, m := range marks {
 		if !m.Passed {
-			return &cli.ExitError{Code: int(control.Failed)}
+			return &cli.ExitError{Code: int(fault.Failed)}
 		}
 	}
 	return nil
@@ -176,7 +176,7 @@ func (g *grading) order(list []handed) (out []*labfile.Lab) {
 func submissions(folder string) ([]string, error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
-		return nil, control.Errorf(control.BadInput, "open submissions: %w", err)
+		return nil, fault.Errorf(fault.BadInput, "open submissions: %w", err)
 	}
 	var out []string
 	for _, e := range entries {
@@ -185,7 +185,7 @@ func submissions(folder string) ([]string, error) {
 		}
 	}
 	if len(out) == 0 || len(out) > maxSubmissions {
-		return nil, control.Errorf(control.BadInput, "%s has %d folders with submissions; 1 to %d are taken", folder, len(out), maxSubmissions)
+		return nil, fault.Errorf(fault.BadInput, "%s has %d folders with submissions; 1 to %d are taken", folder, len(out), maxSubmissions)
 	}
 	return out, nil
 }
@@ -267,7 +267,7 @@ func (g *grading) one(ctx context.Context, h handed) (mark, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.done++
-	g.note("%d of %d: %s, %s: %s", min(g.done, g.submitted), g.submitted, cli.Clean(h.student), cmp.Or(h.lab, "no lab"), m.words())
+	g.note("%d of %d: %s, %s: %s", min(g.done, g.submitted), g.submitted, fault.Clean(h.student), cmp.Or(h.lab, "no lab"), m.words())
 	return m, err
 }
 
@@ -283,7 +283,7 @@ func (s *submission) mark(ctx context.Context, m mark) (mark, error) {
 	_, report, met, err := s.judge(ctx)
 	m.Points, m.Of, m.Passed, m.Results, m.Undecided, m.Hints = report.Points, max(m.Of, report.Of), report.Passed && err == nil, report.Results, report.Undecided, report.Hints
 	m.DrawnFor = s.work.Student
-	if err != nil && (ctx.Err() != nil || control.ClassOf(err) == control.Lacks) {
+	if err != nil && (ctx.Err() != nil || fault.ClassOf(err) == fault.Lacks) {
 		return m, err
 	}
 	return m.written(met, err)
@@ -293,13 +293,13 @@ func (s *submission) mark(ctx context.Context, m mark) (mark, error) {
 func (m mark) written(met *evidence, err error) (mark, error) {
 	if err != nil {
 		m.Error, m.Points, m.Passed = err.Error(), 0, false
-		m.Undecided = control.ClassOf(err) != control.BadInput
+		m.Undecided = fault.ClassOf(err) != fault.BadInput
 	}
 	if m.Undecided {
 		m.Points = 0
 	}
 	if err := met.write(m.Evidence, m); err != nil {
-		return m, control.Errorf(control.Failed, "write the evidence of %s: %w", m.Student, errors.Unwrap(err))
+		return m, fault.Errorf(fault.Failed, "write the evidence of %s: %w", m.Student, errors.Unwrap(err))
 	}
 	return m, nil
 }
@@ -309,9 +309,9 @@ func (m mark) words() string {
 	_, why := m.faults()
 	switch {
 	case m.Undecided:
-		return "undecided: " + cli.Clean(why)
+		return "undecided: " + fault.Clean(why)
 	case m.Error != "":
-		return "0 points: " + cli.Clean(why)
+		return "0 points: " + fault.Clean(why)
 	}
 	return pointsOf(m.Points) + " of " + pointsOf(m.Of)
 }

@@ -11,9 +11,9 @@ import (
 	"syscall"
 	"testing"
 
+	"sluice/firewall/fault"
 	"sluice/labs/check"
 	"sluice/labs/labfile"
-	"sluice/vswitch/control"
 )
 
 // TestSubmissions: folders are students, in the order of their names, whatever these are; nothing else is.
@@ -35,7 +35,7 @@ func TestSubmissions(t *testing.T) {
 		t.Errorf("%q, %v; want %q", got, err, want)
 	}
 	for _, bad := range []string{t.TempDir(), filepath.Join(dir, "nowhere"), filepath.Join(dir, "notes.txt")} {
-		if got, err := submissions(bad); control.ClassOf(err) != control.BadInput {
+		if got, err := submissions(bad); fault.ClassOf(err) != fault.BadInput {
 			t.Errorf("%s: %q, %v", bad, got, err)
 		}
 	}
@@ -105,7 +105,7 @@ func TestMarksCSV(t *testing.T) {
 	rows, err := csv.NewReader(&out).ReadAll()
 	want := [][]string{
 		{"student", "points", "of", "b", "a", "reason", "evidence", "lab", "hints", "drawn-for", "remarks"},
-		{"'=1+1", "3", "5", "2", "1", "no, \"not\" so\ufffdat all", "e/1", "one", "1", "'-x", "drawn for -x"},
+		{"'=1+1", "3", "5", "2", "1", "no, \"not\" so?at all", "e/1", "one", "1", "'-x", "drawn for -x"},
 		{"cat", "undecided", "5", "0", "undecided", "", "", "one", "0", "", ""},
 		{"bob", "0", "5", "0", "0", "'@first; second", "'-e", "one", "0", "", ""},
 	}

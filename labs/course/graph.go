@@ -7,10 +7,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/firewall/fault"
 	"sluice/labs/commands"
 	"sluice/labs/labfile"
 	"sluice/vswitch/cli"
-	"sluice/vswitch/control"
 )
 
 // graph is who hangs on what.
@@ -47,10 +47,10 @@ func graphCommand() *cobra.Command {
 				return err
 			}
 			if mermaid && dot {
-				return control.Errorf(control.BadInput, "give --mermaid or --dot, not both")
+				return fault.Errorf(fault.BadInput, "give --mermaid or --dot, not both")
 			}
 			if (mermaid || dot) && cli.OutputGiven(cmd) {
-				return control.Errorf(control.BadInput, "--mermaid and --dot are outputs of their own: leave out -o")
+				return fault.Errorf(fault.BadInput, "--mermaid and --dot are outputs of their own: leave out -o")
 			}
 			l, err := labOrRunning(cmd, args, "")
 			if err != nil {

@@ -7,9 +7,9 @@ import (
 	"slices"
 	"strings"
 
+	"sluice/firewall/fault"
 	"sluice/labs"
 	"sluice/labs/labfile"
-	"sluice/vswitch/control"
 )
 
 // handed is one student's work on one lab. A student who has handed in nothing for a lab that others have is one, too, with a fault.
@@ -90,10 +90,10 @@ func gather(folder string, students []string, of *labfile.Lab) ([]handed, error)
 	case len(names) == 0:
 		for _, h := range all {
 			if h.fault != nil {
-				return nil, control.Errorf(control.BadInput, "%s: %w", h.student, h.fault)
+				return nil, fault.Errorf(fault.BadInput, "%s: %w", h.student, h.fault)
 			}
 		}
-		return nil, control.Errorf(control.BadInput, "submissions of which lab? None of them says (sluice lab submit makes them say it), and %s is no lab's name: "+
+		return nil, fault.Errorf(fault.BadInput, "submissions of which lab? None of them says (sluice lab submit makes them say it), and %s is no lab's name: "+
 			"sluice lab grade %s --of LAB", folder, folder)
 	}
 	return rows(all, students, names), nil
@@ -121,7 +121,7 @@ func rows(all []handed, students []string, names map[string]bool) (out []handed)
 		for _, h := range theirs {
 			if h.lab == "" && !h.empty {
 				if h.fault == nil {
-					h.fault = control.Errorf(control.BadInput, "%s does not say of which lab it is: sluice lab submit makes it say so", h.folder)
+					h.fault = fault.Errorf(fault.BadInput, "%s does not say of which lab it is: sluice lab submit makes it say so", h.folder)
 				}
 				out = append(out, h)
 			}
@@ -140,7 +140,7 @@ func oneOf(theirs []handed, student, lab string) handed {
 	}
 	switch len(found) {
 	case 0:
-		return handed{student: student, lab: lab, fault: control.Errorf(control.BadInput, "nothing was handed in for %s", lab)}
+		return handed{student: student, lab: lab, fault: fault.Errorf(fault.BadInput, "nothing was handed in for %s", lab)}
 	case 1:
 		return found[0]
 	}
@@ -148,8 +148,8 @@ func oneOf(theirs []handed, student, lab string) handed {
 	for _, h := range found {
 		where = append(where, filepath.Base(h.folder))
 	}
-	fault := control.Errorf(control.BadInput, "%d folders are of lab %s (%s): leave one", len(found), lab, some(where))
-	return handed{student: student, lab: lab, folder: found[0].folder, fault: fault}
+	wrong := fault.Errorf(fault.BadInput, "%d folders are of lab %s (%s): leave one", len(found), lab, some(where))
+	return handed{student: student, lab: lab, folder: found[0].folder, fault: wrong}
 }
 
 func sorted(names map[string]bool) (out []string) {
@@ -162,10 +162,10 @@ func sorted(names map[string]bool) (out []string) {
 
 // labOf says which lab a submission is of: by its cover sheet, by the name in its lab file, or else by what its folder is called, which
 // below a student's own may be the lab's name.
-func labOf(folder string, below bool, of *labfile.Lab) (lab string, fault error) {
-	cover, fault := labfile.ReadCover(folder)
+func labOf(folder string, below bool, of *labfile.Lab) (lab string, wrong error) {
+	cover, wrong := labfile.ReadCover(folder)
 	said, where := "", ""
-	if cover != nil && fault == nil {
+	if cover != nil && wrong == nil {
 		said, where = cover.Lab, labfile.CoverFile
 	}
 	named, err := labfile.LabNamedBy(folder)
@@ -174,17 +174,17 @@ func labOf(folder string, below bool, of *labfile.Lab) (lab string, fault error)
 			named = b
 		}
 		if said != "" && said != named {
-			return said, control.Errorf(control.BadInput, "%s says lab %s, and lab.yaml says %s: they must agree", where, said, named)
+			return said, fault.Errorf(fault.BadInput, "%s says lab %s, and lab.yaml says %s: they must agree", where, said, named)
 		}
 		said, where = named, "lab.yaml"
 	}
 	if said == "" && below {
-		return labs.BuiltinName(filepath.Base(folder)), fault
+		return labs.BuiltinName(filepath.Base(folder)), wrong
 	}
 	if said != "" && labs.BuiltinName(said) == "" && (of == nil || of.Name != said) {
-		return "", control.Errorf(control.BadInput, "%s names the lab %.40q, which is not built in: say which lab is meant with --of LAB", where, said)
+		return "", fault.Errorf(fault.BadInput, "%s names the lab %.40q, which is not built in: say which lab is meant with --of LAB", where, said)
 	}
-	return said, fault // what else cannot be read is told where it is judged
+	return said, wrong // what else cannot be read is told where it is judged
 }
 
 // some names the first few of many.

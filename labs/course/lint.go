@@ -8,12 +8,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/firewall/fault"
 	"sluice/labs"
 	"sluice/labs/check"
 	"sluice/labs/commands"
 	"sluice/labs/labfile"
 	"sluice/vswitch/cli"
-	"sluice/vswitch/control"
 )
 
 func lintCommand(judges Judges) *cobra.Command {
@@ -39,7 +39,7 @@ Then look for checks that are allowed, but prove nothing; a finding ends with 1.
 					_, err = work.Answers()
 				}
 				if err != nil {
-					return control.Errorf(control.BadInput, "overlay %s: %w", folder, err)
+					return fault.Errorf(fault.BadInput, "overlay %s: %w", folder, err)
 				}
 			}
 			faults := append(check.Lint(l.Tasks), lintLab(l, judges[labs.BuiltinName(l.Ref)] == nil)...)
@@ -54,7 +54,7 @@ Then look for checks that are allowed, but prove nothing; a finding ends with 1.
 				fmt.Fprintf(w, "%s: %d tasks, %d findings\n", l.File, len(l.Tasks), len(faults))
 			})
 			if err == nil && len(faults) > 0 {
-				err = &cli.ExitError{Code: int(control.Failed)}
+				err = &cli.ExitError{Code: int(fault.Failed)}
 			}
 			return err
 		},

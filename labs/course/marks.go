@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/firewall/fault"
 	"sluice/labs/check"
 	"sluice/labs/labfile"
 	"sluice/vswitch/cli"
@@ -118,7 +119,7 @@ type junitSuites struct {
 func marksJUnit(w io.Writer, marks []mark) error {
 	var all junitSuites
 	for _, m := range marks {
-		name := cli.Clean(m.Student)
+		name := fault.Clean(m.Student)
 		if m.Lab != "" {
 			name += "/" + m.Lab
 		}

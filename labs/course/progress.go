@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sluice/firewall/fault"
 	"sluice/vswitch/control"
 )
 
@@ -40,14 +41,14 @@ func openProgress(lab string) (*progress, error) {
 	}
 	f, err := os.OpenFile(filepath.Join(dir, progressFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, control.Errorf(control.BadInput, "no lab %s is deployed here; see: sluice lab ls", lab)
+		return nil, fault.Errorf(fault.BadInput, "no lab %s is deployed here; see: sluice lab ls", lab)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the progress of %s: %w", lab, err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
-		return nil, control.Errorf(control.BadInput, "another check of lab %s runs: wait until it has ended", lab)
+		return nil, fault.Errorf(fault.BadInput, "another check of lab %s runs: wait until it has ended", lab)
 	}
 	p := &progress{Tries: map[string]int{}, Passed: map[string]bool{}, Facts: map[string][]string{}, Bought: map[string][]int{}, Shown: map[string][]int{}, Answers: map[string][]string{}, file: f}
 	info, err := f.Stat()

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 	"sluice/labs/running"
 	"sluice/vswitch"
 	"sluice/vswitch/cli"
@@ -144,7 +145,7 @@ func (s *session) heal(cmd *cobra.Command) (booted bool, err error) {
 		switch {
 		case g.State == "ready" && (!g.Appliance || s.answering(cmd.Context(), g.Name)):
 		case !g.Appliance:
-			err = errors.Join(err, control.Errorf(control.Failed, "guest %s is %s: sluice lab reset --reboot brings it back", g.Name, g.State))
+			err = errors.Join(err, fault.Errorf(fault.Failed, "guest %s is %s: sluice lab reset --reboot brings it back", g.Name, g.State))
 		case g.State == "stalled":
 			note(cmd, "%s goes on", g.Name)
 			err = errors.Join(err, s.client.Appliance(cmd.Context(), control.Resume))

@@ -10,10 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/firewall/fault"
 	"sluice/labs/commands"
 	"sluice/labs/labfile"
 	"sluice/vswitch/cli"
-	"sluice/vswitch/control"
 )
 
 func startCommand() *cobra.Command {
@@ -70,11 +70,11 @@ func layOut(l *labfile.Lab, folder string) (n int, err error) {
 			text, err = l.Fill(name, text)
 		}
 		if err != nil {
-			return n, control.Errorf(control.BadInput, "lab %s: %w", l.Name, err)
+			return n, fault.Errorf(fault.BadInput, "lab %s: %w", l.Name, err)
 		}
 		to := filepath.Join(folder, filepath.FromSlash(name))
 		if err := os.MkdirAll(path.Dir(to), 0o755); err != nil {
-			return n, control.Errorf(control.BadInput, "make %s: %w", folder, err)
+			return n, fault.Errorf(fault.BadInput, "make %s: %w", folder, err)
 		}
 		f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 		if errors.Is(err, fs.ErrExist) {
@@ -85,7 +85,7 @@ func layOut(l *labfile.Lab, folder string) (n int, err error) {
 			err = errors.Join(err, f.Close())
 		}
 		if err != nil {
-			return n, control.Errorf(control.Failed, "write %s: %w", to, err)
+			return n, fault.Errorf(fault.Failed, "write %s: %w", to, err)
 		}
 		n++
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/firewall/fault"
 	"sluice/labs/check"
 	"sluice/labs/commands"
 	"sluice/labs/labfile"
@@ -50,16 +51,16 @@ func answerCommand() *cobra.Command {
 			defer s.close()
 			name, words := args[0], args[1:]
 			if known := s.lab.AnswerNames(); !slices.Contains(known, name) || !answerName.MatchString(name) {
-				return control.Errorf(control.BadInput, "no task of lab %s asks for an answer %q: %v", s.lab.Name, name, known)
+				return fault.Errorf(fault.BadInput, "no task of lab %s asks for an answer %q: %v", s.lab.Name, name, known)
 			}
 			for _, w := range words {
 				if len(w) > maxWord {
-					return control.Errorf(control.BadInput, "an answer of %d bytes; at most %d are taken", len(w), maxWord)
+					return fault.Errorf(fault.BadInput, "an answer of %d bytes; at most %d are taken", len(w), maxWord)
 				}
 			}
 			s.progress.Answers[name] = words
 			if len(s.progress.Answers) > maxAnswers {
-				return control.Errorf(control.BadInput, "more than %d answers", maxAnswers)
+				return fault.Errorf(fault.BadInput, "more than %d answers", maxAnswers)
 			}
 			if err := s.progress.save(); err != nil {
 				return err
@@ -135,7 +136,7 @@ type givenHint struct {
 // is free, the cheaper ones come first, and none is sold for a task that has passed.
 func (p *progress) nextHint(t check.Task) (h givenHint, err error) {
 	if p.Passed[t.ID] {
-		return h, control.Errorf(control.Failed, "task %s has passed: it needs no hint", t.ID)
+		return h, fault.Errorf(fault.Failed, "task %s has passed: it needs no hint", t.ID)
 	}
 	order := make([]int, len(t.Hints))
 	for i := range order {
@@ -154,9 +155,9 @@ func (p *progress) nextHint(t check.Task) (h givenHint, err error) {
 		}
 	}
 	if waiting {
-		return h, control.Errorf(control.Failed, "there is no hint yet: try first, and check it with sluice lab check --task %s", t.ID)
+		return h, fault.Errorf(fault.Failed, "there is no hint yet: try first, and check it with sluice lab check --task %s", t.ID)
 	}
-	return h, control.Errorf(control.Failed, "there are no more hints for %s: sluice lab check repeats what was given", t.ID)
+	return h, fault.Errorf(fault.Failed, "there are no more hints for %s: sluice lab check repeats what was given", t.ID)
 }
 
 // readme is the answer of `lab readme`.
@@ -185,7 +186,7 @@ func readmeCommand() *cobra.Command {
 			}
 			text, err := fs.ReadFile(l.Files, "README.md")
 			if err != nil {
-				return control.Errorf(control.BadInput, "lab %s has no README.md: %w", l.Name, err)
+				return fault.Errorf(fault.BadInput, "lab %s has no README.md: %w", l.Name, err)
 			}
 			if text, err = l.Fill("README.md", text); err != nil {
 				return err

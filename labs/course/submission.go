@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/firewall/fault"
 	"sluice/labs"
 	"sluice/labs/check"
 	"sluice/labs/labfile"
@@ -100,7 +101,7 @@ func (s *submission) judgeAnswers(j Judge, met *evidence) (l *labfile.Lab, repor
 		return l, report, met, err
 	}
 	if s.task != "" {
-		return l, report, met, control.Errorf(control.BadInput, "the tasks of lab %s are judged together: leave out --task", l.Name)
+		return l, report, met, fault.Errorf(fault.BadInput, "the tasks of lab %s are judged together: leave out --task", l.Name)
 	}
 	report, err = j(l.Files, path.Join(s.work.Folder, file), text)
 	return l, report, met, err
@@ -122,7 +123,7 @@ func (s *submission) deploy(ctx context.Context, name string, met *evidence) err
 // checkWork is `lab check --with`.
 func checkWork(cmd *cobra.Command, args []string, judges Judges, work labfile.Work, guests, task string) (string, check.Report, error) {
 	if len(args) == 0 {
-		return "", check.Report{}, control.Errorf(control.BadInput, "which lab is the work of? sluice lab check LAB --with %s", work.Folder)
+		return "", check.Report{}, fault.Errorf(fault.BadInput, "which lab is the work of? sluice lab check LAB --with %s", work.Folder)
 	}
 	s := &submission{ref: args[0], work: work, guests: guests, task: task, judges: judges, note: func(f string, a ...any) { note(cmd, f, a...) }}
 	l, report, _, err := s.judge(cmd.Context())

@@ -15,12 +15,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/firewall/fault"
 	"sluice/labs"
 	"sluice/labs/commands"
 	"sluice/labs/labfile"
 	"sluice/labs/running"
 	"sluice/vswitch/cli"
-	"sluice/vswitch/control"
 )
 
 func submitCommand(judges Judges) *cobra.Command {
@@ -79,7 +79,7 @@ func openSubmitting(cmd *cobra.Command, folder, of, student string, judges Judge
 	u = &submitting{folder: folder, ref: of, student: student}
 	if of == "" {
 		if student != "" {
-			return nil, control.Errorf(control.BadInput, "--student goes with --of: the lab that runs knows for whom it was deployed")
+			return nil, fault.Errorf(fault.BadInput, "--student goes with --of: the lab that runs knows for whom it was deployed")
 		}
 		if u.session, err = openSession(cmd, nil); err != nil {
 			return nil, err
@@ -97,7 +97,7 @@ func openSubmitting(cmd *cobra.Command, folder, of, student string, judges Judge
 	if err == nil {
 		err = os.MkdirAll(u.dir, 0o755)
 		if err != nil {
-			err = control.Errorf(control.BadInput, "open %s: %w", folder, err)
+			err = fault.Errorf(fault.BadInput, "open %s: %w", folder, err)
 		}
 	}
 	if err != nil {
@@ -157,7 +157,7 @@ func (u *submitting) writeCover() error {
 		}
 	}
 	if err := os.WriteFile(filepath.Join(u.dir, labfile.CoverFile), u.cover.Text(), 0o644); err != nil {
-		return control.Errorf(control.Failed, "write a submission: %w", err)
+		return fault.Errorf(fault.Failed, "write a submission: %w", err)
 	}
 	return nil
 }
@@ -259,7 +259,7 @@ func nameLab(dir, lab string) error {
 			return err
 		})
 	case named != lab:
-		return control.Errorf(control.BadInput, "%s says that it is of lab %s, and %s runs: take another folder, or change that line", filepath.Join(dir, "lab.yaml"), named, lab)
+		return fault.Errorf(fault.BadInput, "%s says that it is of lab %s, and %s runs: take another folder, or change that line", filepath.Join(dir, "lab.yaml"), named, lab)
 	}
 	return nil
 }
@@ -289,7 +289,7 @@ func (s *session) addAnswers(ref, dir string) error {
 			}
 			text += line
 		case !slices.Equal(was, mine[name]):
-			return control.Errorf(control.Failed, "the answer %s is %q in %s, and you answered %q: make them agree",
+			return fault.Errorf(fault.Failed, "the answer %s is %q in %s, and you answered %q: make them agree",
 				name, strings.Join(was, ", "), filepath.Join(dir, "answers.yaml"), strings.Join(mine[name], ", "))
 		}
 	}
@@ -320,21 +320,21 @@ func complete(path, lines string, read func() error) error {
 	was, err := os.ReadFile(path)
 	missing := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !missing {
-		return control.Errorf(control.BadInput, "read a submission: %w", err)
+		return fault.Errorf(fault.BadInput, "read a submission: %w", err)
 	}
 	text := lines
 	if len(was) > 0 && !strings.HasSuffix(string(was), "\n") {
 		text = "\n" + lines
 	}
 	if err := appendTo(path, text); err != nil {
-		return control.Errorf(control.Failed, "write a submission: %w", err)
+		return fault.Errorf(fault.Failed, "write a submission: %w", err)
 	}
 	if err := read(); err != nil {
 		back := func() error { return os.Truncate(path, int64(len(was))) }
 		if missing {
 			back = func() error { return os.Remove(path) }
 		}
-		return errors.Join(control.Errorf(control.BadInput, "%s does not take these lines; add them yourself:\n%s%w", path, lines, err), back())
+		return errors.Join(fault.Errorf(fault.BadInput, "%s does not take these lines; add them yourself:\n%s%w", path, lines, err), back())
 	}
 	return nil
 }

@@ -4,8 +4,8 @@ import (
 	"os"
 	"strings"
 
+	"sluice/firewall/fault"
 	"sluice/labs/labfile"
-	"sluice/vswitch/control"
 )
 
 // Whose parameters count where a submission does not say.
@@ -35,7 +35,7 @@ func (s *submission) settle() error {
 		s.note("%s does not say whose version of the lab it is: nobody's is taken. sluice lab submit %s makes it say so; it cannot be graded without", s.work.Folder, s.work.Folder)
 	case c == nil:
 	case s.graded == "" && s.work.Student != "" && s.work.Student != c.Student:
-		return control.Errorf(control.BadInput, "%s says that it is of %s, and --student says %s", labfile.CoverFile, orNobody(c.Student), s.work.Student)
+		return fault.Errorf(fault.BadInput, "%s says that it is of %s, and --student says %s", labfile.CoverFile, orNobody(c.Student), s.work.Student)
 	default:
 		s.work.Student = c.Student
 		theirs, err := labfile.LoadWork(s.ref, labfile.Work{Student: c.Student})
@@ -59,7 +59,7 @@ func (s *submission) unsaid() error {
 	case drawnByNobody:
 		s.work.Student = ""
 	default:
-		return control.Errorf(control.BadInput, "it does not say for whom the lab's parameters were drawn: let it be submitted with sluice lab submit, or say --drawn-by folder or nobody")
+		return fault.Errorf(fault.BadInput, "it does not say for whom the lab's parameters were drawn: let it be submitted with sluice lab submit, or say --drawn-by folder or nobody")
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/firewall/fault"
 	"sluice/labs/check"
 	"sluice/vswitch/cli"
 )
@@ -55,15 +56,15 @@ func writeTable(w io.Writer, out *cli.Output, r check.Report) {
 		}
 		fmt.Fprintf(w, "%s  %-*s  %*s", out.Paint(color, word), width, t.ID, 7, fmt.Sprintf("%d/%d", t.Points, t.Of))
 		if t.Reason == "" {
-			fmt.Fprintf(w, "  %s\n", cli.Clean(t.Title))
+			fmt.Fprintf(w, "  %s\n", fault.Clean(t.Title))
 			continue
 		}
-		fmt.Fprintf(w, "  %s\n", cli.Clean(t.Reason))
+		fmt.Fprintf(w, "  %s\n", fault.Clean(t.Reason))
 		if t.Look != "" {
-			fmt.Fprintf(w, "      look: %s\n", cli.Clean(t.Look))
+			fmt.Fprintf(w, "      look: %s\n", fault.Clean(t.Look))
 		}
 		for _, h := range t.Hints {
-			fmt.Fprintf(w, "      hint: %s\n", cli.Clean(h))
+			fmt.Fprintf(w, "      hint: %s\n", fault.Clean(h))
 		}
 		if t.ForSale > 0 {
 			fmt.Fprintf(w, "      there is a hint that costs points: sluice lab hint %s\n", t.ID)
@@ -111,14 +112,14 @@ func suiteOf(name string, r check.Report) junitSuite {
 		text := ""
 		for _, f := range t.Findings {
 			if !f.Passed {
-				text += fmt.Sprintf("line %d: %s\n", f.Line, cli.Clean(f.Reason))
+				text += fmt.Sprintf("line %d: %s\n", f.Line, fault.Clean(f.Reason))
 			}
 		}
 		switch {
 		case t.Skipped, t.Undecided:
-			c.Skipped, s.Skipped = &junitMessage{Message: cli.Clean(t.Reason)}, s.Skipped+1
+			c.Skipped, s.Skipped = &junitMessage{Message: fault.Clean(t.Reason)}, s.Skipped+1
 		case !t.Passed:
-			c.Failure, s.Failures = &junitMessage{cli.Clean(t.Reason), text}, s.Failures+1
+			c.Failure, s.Failures = &junitMessage{fault.Clean(t.Reason), text}, s.Failures+1
 		}
 		s.Cases = append(s.Cases, c)
 	}
@@ -159,7 +160,7 @@ func resultWord(t check.Result) string {
 
 // cell is a text that a spreadsheet takes for a text, whatever a student made of it.
 func cell(s string) string {
-	s = cli.Clean(s)
+	s = fault.Clean(s)
 	if s != "" && (s[0] == '=' || s[0] == '+' || s[0] == '-' || s[0] == '@' || s[0] == '\t') {
 		return "'" + s
 	}

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"sync"
 
-	"sluice/vswitch/control"
+	"sluice/firewall/fault"
 )
 
 // Try is one thing that the client tried for real.
@@ -79,7 +79,7 @@ func (d *demo) findServer(ctx context.Context) error {
 		}
 	}
 	if len(d.server) == 0 {
-		return control.Errorf(control.Failed, "lab %s has no guest called server", info.Name)
+		return fault.Errorf(fault.Failed, "lab %s has no guest called server", info.Name)
 	}
 	return nil
 }

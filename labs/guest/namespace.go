@@ -21,6 +21,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"sluice/firewall/fault"
 	"sluice/labs/guest/agent"
 	"sluice/vnic"
 )
@@ -365,5 +366,5 @@ func (t *tail) Write(p []byte) (int, error) {
 func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return agent.Printable(t.buf.String())
+	return fault.Lines(t.buf.String(), tailBytes)
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"sluice/firewall/fault"
 	"sluice/labs/boundlog"
 	"sluice/labs/guest/agent"
 )
@@ -218,7 +219,7 @@ func (v *virtual) lastWords() string {
 	if err != nil {
 		return err.Error()
 	}
-	return lastLines(agent.Printable(string(b)), 12)
+	return lastLines(fault.Lines(string(b), 2048), 12)
 }
 
 func (v *virtual) PIDs() []int { return v.firstPID() }

@@ -10,6 +10,7 @@ import (
 
 	"sluice/firewall"
 	"sluice/firewall/document"
+	"sluice/firewall/fault"
 	"sluice/labs/check"
 )
 
@@ -111,7 +112,7 @@ func (l *labReader) leftFree(n *document.Node) *firewall.Policy {
 
 // firstFault is what is wrong and what to do about it, without a place: that is in a text that nobody has written.
 func firstFault(err error) string {
-	var e *firewall.Error
+	var e *fault.Fault
 	if errors.As(err, &e) {
 		return e.Msg + "; " + e.Do
 	}

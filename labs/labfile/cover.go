@@ -15,7 +15,7 @@ import (
 	"strings"
 
 	"sluice/firewall/document"
-	"sluice/vswitch/control"
+	"sluice/firewall/fault"
 )
 
 // Cover is the cover sheet of a submission: what whoever grades it has to know beside the work. `sluice lab submit` writes it.
@@ -41,7 +41,7 @@ const CoverFile = "submission.yaml"
 func ReadCover(folder string) (*Cover, error) {
 	root, err := os.OpenRoot(folder) // no link leads out of it
 	if err != nil {
-		return nil, control.Errorf(control.BadInput, "open submission: %w", err)
+		return nil, fault.Errorf(fault.BadInput, "open submission: %w", err)
 	}
 	defer root.Close()
 	if _, err := root.Lstat(CoverFile); errors.Is(err, fs.ErrNotExist) {
@@ -50,7 +50,7 @@ func ReadCover(folder string) (*Cover, error) {
 	shown := filepath.Join(folder, CoverFile)
 	text, err := ReadBounded(root.FS(), CoverFile)
 	if err != nil {
-		return nil, control.Errorf(control.BadInput, "read %s: %w", shown, err)
+		return nil, fault.Errorf(fault.BadInput, "read %s: %w", shown, err)
 	}
 	return parseCover(shown, text)
 }
@@ -133,11 +133,11 @@ func (c *Cover) Text() []byte {
 // writes another name there gets that one's parameters, and whoever grades sees the name.
 func (c *Cover) Fits(l *Lab, name string) error {
 	if c.Lab != name {
-		return control.Errorf(control.BadInput, "%s says that it is of lab %s, not of %s", CoverFile, c.Lab, name)
+		return fault.Errorf(fault.BadInput, "%s says that it is of lab %s, not of %s", CoverFile, c.Lab, name)
 	}
 	for _, p := range slices.Sorted(maps.Keys(l.Params)) {
 		if c.Params[p] != l.Params[p] {
-			return control.Errorf(control.BadInput, "%s says that %s was %q for %s, and in this lab it is %q: the lab was another, or the line was changed; let it be submitted anew",
+			return fault.Errorf(fault.BadInput, "%s says that %s was %q for %s, and in this lab it is %q: the lab was another, or the line was changed; let it be submitted anew",
 				CoverFile, p, c.Params[p], orNobody(c.Student), l.Params[p])
 		}
 	}

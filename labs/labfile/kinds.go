@@ -1,11 +1,13 @@
 package labfile
 
-import "sluice/vswitch/control"
+import (
+	"sluice/firewall/fault"
+)
 
 // CheckKind is an error for what is no kind that --guests takes.
 func CheckKind(kind string) error {
 	if kind != KindAuto && kind != KindQEMU && kind != KindNetns {
-		return control.Errorf(control.BadInput, "--guests %q: give qemu, netns or auto", kind)
+		return fault.Errorf(fault.BadInput, "--guests %q: give qemu, netns or auto", kind)
 	}
 	return nil
 }

@@ -11,9 +11,9 @@ import (
 
 	"sluice/firewall"
 	"sluice/firewall/document"
+	"sluice/firewall/fault"
 	"sluice/labs"
 	"sluice/vswitch"
-	"sluice/vswitch/control"
 )
 
 // The bounds of a lab file. They keep a bad file from costing memory, and names of devices within 15 bytes.
@@ -31,7 +31,7 @@ var PlacementWords = []string{"off", "fast", "slow", "tunnel", "push", "inspect"
 const labFile = "lab.yaml"
 
 // Load reads and checks a lab: a built-in one by its name (fast-vs-slow), its number (03) or both (03-fast-vs-slow), else a folder. What is wrong
-// with a file is told with its place; every error's class is control.BadInput.
+// with a file is told with its place; every error's class is fault.BadInput.
 func Load(ref string) (*Lab, error) { return LoadWork(ref, Work{}) }
 
 // LoadWork is Load for one student: with their parameters, and with their files laid over the lab's.
@@ -44,15 +44,15 @@ func LoadWork(ref string, w Work) (*Lab, error) {
 	info, err := os.Stat(ref)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, control.Errorf(control.BadInput, "no lab %q: neither built in (%s) nor a folder", ref, strings.Join(labs.BuiltinNames(), ", "))
+		return nil, fault.Errorf(fault.BadInput, "no lab %q: neither built in (%s) nor a folder", ref, strings.Join(labs.BuiltinNames(), ", "))
 	case err != nil:
-		return nil, control.Errorf(control.BadInput, "open lab: %w", err)
+		return nil, fault.Errorf(fault.BadInput, "open lab: %w", err)
 	case !info.IsDir():
-		return nil, control.Errorf(control.BadInput, "%s is a file: give the folder that holds %s", ref, labFile)
+		return nil, fault.Errorf(fault.BadInput, "%s is a file: give the folder that holds %s", ref, labFile)
 	}
 	dir, err := filepath.Abs(ref)
 	if err != nil {
-		return nil, control.Errorf(control.BadInput, "open lab: %w", err)
+		return nil, fault.Errorf(fault.BadInput, "open lab: %w", err)
 	}
 	w = w.resolve(os.DirFS(dir))
 	l, err := loadFrom(os.DirFS(dir), filepath.Join(ref, labFile), w)
@@ -75,7 +75,7 @@ func (l *Lab) by(ref string, w Work) *Lab {
 func loadFrom(files fs.FS, shown string, w Work) (*Lab, error) {
 	text, err := ReadBounded(files, labFile)
 	if err != nil {
-		return nil, control.Errorf(control.BadInput, "read %s: %w", shown, err)
+		return nil, fault.Errorf(fault.BadInput, "read %s: %w", shown, err)
 	}
 	return parseLab(files, shown, text, w)
 }
@@ -203,7 +203,7 @@ func (l *labReader) placement(n *document.Node) {
 
 // didYouMean is the remedy for a placement that there is not.
 func didYouMean(written string) string {
-	if s := document.Suggest(written, PlacementWords); s != "" {
+	if s := fault.Suggest(written, PlacementWords); s != "" {
 		return "did you mean " + s + "?"
 	}
 	return ""

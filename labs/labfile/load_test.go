@@ -14,10 +14,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 	"sluice/labs"
 	"sluice/labs/check"
 	"sluice/labs/guest"
-	"sluice/vswitch/control"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -42,8 +42,8 @@ func TestBadLabs(t *testing.T) {
 			if err == nil {
 				t.Fatal("loaded")
 			}
-			if control.ClassOf(err) != control.BadInput {
-				t.Errorf("class %d, want BadInput: %v", control.ClassOf(err), err)
+			if fault.ClassOf(err) != fault.BadInput {
+				t.Errorf("class %d, want BadInput: %v", fault.ClassOf(err), err)
 			}
 			compareGolden(t, strings.TrimSuffix(path, ".yaml")+".golden", err.Error()+"\n")
 		})
@@ -85,7 +85,7 @@ func TestLoadRefusesWhatIsNoLab(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Load(c.ref)
-			if err == nil || !strings.Contains(err.Error(), c.want) || control.ClassOf(err) != control.BadInput {
+			if err == nil || !strings.Contains(err.Error(), c.want) || fault.ClassOf(err) != fault.BadInput {
 				t.Errorf("got %v, want bad input with %q", err, c.want)
 			}
 		})
@@ -295,8 +295,8 @@ func FuzzLoadLab(f *testing.F) {
 		}
 		l, err := parseLab(os.DirFS("testdata/bad"), "lab.yaml", text, Work{})
 		if err != nil {
-			if control.ClassOf(err) != control.BadInput {
-				t.Errorf("class %d: %v", control.ClassOf(err), err)
+			if fault.ClassOf(err) != fault.BadInput {
+				t.Errorf("class %d: %v", fault.ClassOf(err), err)
 			}
 			return
 		}

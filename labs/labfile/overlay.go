@@ -10,9 +10,9 @@ import (
 	"strings"
 
 	"sluice/firewall/document"
+	"sluice/firewall/fault"
 	"sluice/labs/check"
 	"sluice/vswitch"
-	"sluice/vswitch/control"
 )
 
 // Work says whose version of a lab is meant. The zero Work is the lab as it is.
@@ -85,12 +85,12 @@ func (l *Lab) Holds(folder string) bool {
 func ReadHandedIn(folder, name string) ([]byte, error) {
 	root, err := os.OpenRoot(folder)
 	if err != nil {
-		return nil, control.Errorf(control.BadInput, "open submission: %w", err)
+		return nil, fault.Errorf(fault.BadInput, "open submission: %w", err)
 	}
 	defer root.Close()
 	text, err := ReadBounded(root.FS(), name)
 	if err != nil {
-		return nil, control.Errorf(control.BadInput, "read %s: %w", filepath.Join(folder, name), err)
+		return nil, fault.Errorf(fault.BadInput, "read %s: %w", filepath.Join(folder, name), err)
 	}
 	return text, nil
 }
@@ -101,11 +101,11 @@ func openWork(lab fs.FS, folder string) (fs.FS, error) {
 	case inLab(lab, folder):
 		return fs.Sub(lab, folder)
 	case !filepath.IsAbs(folder):
-		return nil, control.Errorf(control.BadInput, "no folder %q, neither here nor in the lab", folder)
+		return nil, fault.Errorf(fault.BadInput, "no folder %q, neither here nor in the lab", folder)
 	}
 	root, err := os.OpenRoot(folder)
 	if err != nil {
-		return nil, control.Errorf(control.BadInput, "open submission: %w", err)
+		return nil, fault.Errorf(fault.BadInput, "open submission: %w", err)
 	}
 	return root.FS(), nil
 }
@@ -122,7 +122,7 @@ func (l *labReader) takeWork(folder string) error {
 		return err
 	}
 	if !slices.ContainsFunc(theirs, func(name string) bool { _, err := fs.Stat(student, name); return err == nil }) {
-		return control.Errorf(control.BadInput, "%s holds none of a student's files: %s", folder, strings.Join(theirs, ", "))
+		return fault.Errorf(fault.BadInput, "%s holds none of a student's files: %s", folder, strings.Join(theirs, ", "))
 	}
 	if text, err := ReadBounded(student, labFile); err == nil {
 		if err := l.takePlacement(folder+"/"+labFile, text); err != nil {
@@ -138,7 +138,7 @@ func (l *labReader) takeWork(folder string) error {
 func misnamed(folder string, student fs.FS, theirs []string) error {
 	here, err := fs.ReadDir(student, ".")
 	if err != nil {
-		return control.Errorf(control.BadInput, "open submission: %w", err)
+		return fault.Errorf(fault.BadInput, "open submission: %w", err)
 	}
 	for _, e := range here {
 		name := e.Name()
@@ -147,7 +147,7 @@ func misnamed(folder string, student fs.FS, theirs []string) error {
 		}
 		for _, meant := range theirs {
 			if _, err := fs.Stat(student, meant); errors.Is(err, fs.ErrNotExist) && nearlyNamed(name, meant) {
-				return control.Errorf(control.BadInput, "%s has %s, which nobody reads, and no %s: rename it", folder, name, meant)
+				return fault.Errorf(fault.BadInput, "%s has %s, which nobody reads, and no %s: rename it", folder, name, meant)
 			}
 		}
 	}
@@ -162,7 +162,7 @@ func nearlyNamed(name, meant string) bool {
 	}
 	const short = 4 // letters: such a name is like many others
 	is, was := strings.ToLower(strings.TrimSuffix(name, ext)), strings.TrimSuffix(meant, path.Ext(meant))
-	return is == was || len(was) >= short && document.Suggest(is, []string{was}) != ""
+	return is == was || len(was) >= short && fault.Suggest(is, []string{was}) != ""
 }
 
 // takePlacement reads where a student's lab file puts the firewall.
@@ -182,7 +182,7 @@ func (l *labReader) takePlacement(file string, text []byte) error {
 		}
 	}
 	if !r.Failed() && r.lab.NeedsAppliance() && l.lab.Appliance == nil {
-		return control.Errorf(control.BadInput, "%s: placement %s needs an appliance, and the lab has none", file, r.lab.Placement)
+		return fault.Errorf(fault.BadInput, "%s: placement %s needs an appliance, and the lab has none", file, r.lab.Placement)
 	}
 	l.lab.Placement, l.lab.Handover = r.lab.Placement, r.lab.Handover
 	return r.failure()
@@ -195,7 +195,7 @@ var labKeys = []string{"name", "title", "params", "kind", "student", "handout", 
 func LabNamedBy(folder string) (string, error) {
 	root, err := os.OpenRoot(folder) // no link leads out of it
 	if err != nil {
-		return "", control.Errorf(control.BadInput, "open submission: %w", err)
+		return "", fault.Errorf(fault.BadInput, "open submission: %w", err)
 	}
 	defer root.Close()
 	text, err := ReadBounded(root.FS(), labFile)
@@ -203,7 +203,7 @@ func LabNamedBy(folder string) (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", control.Errorf(control.BadInput, "read %s: %w", filepath.Join(folder, labFile), err)
+		return "", fault.Errorf(fault.BadInput, "read %s: %w", filepath.Join(folder, labFile), err)
 	}
 	r := &labReader{reader: newReader(filepath.Join(folder, labFile), hole.ReplaceAll(text, []byte("0"))), lab: &Lab{}}
 	if n := r.parse(); n != nil {
@@ -246,7 +246,7 @@ func (l *Lab) Answers() (map[string][]string, error) {
 		if _, missing := fs.Stat(l.Files, answersFile); errors.Is(missing, fs.ErrNotExist) {
 			return map[string][]string{}, nil
 		}
-		return nil, control.Errorf(control.BadInput, "read %s: %w", answersFile, err)
+		return nil, fault.Errorf(fault.BadInput, "read %s: %w", answersFile, err)
 	}
 	if text, err = l.Fill(answersFile, text); err != nil {
 		return nil, err

@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 	"sluice/labs/check"
-	"sluice/vswitch/control"
 )
 
 // courseFiles is a lab with a task, a parameter and a solution.
@@ -68,7 +68,7 @@ func TestOverlay(t *testing.T) {
 	} {
 		l, err := loadFrom(courseFiles(), "lab.yaml", Work{Folder: c.folder}.resolve(courseFiles()))
 		switch {
-		case c.bad && (err == nil || !strings.Contains(err.Error(), c.want) || control.ClassOf(err) != control.BadInput):
+		case c.bad && (err == nil || !strings.Contains(err.Error(), c.want) || fault.ClassOf(err) != fault.BadInput):
 			t.Errorf("%s: %v, want bad input with %q", c.what, err, c.want)
 		case !c.bad && (err != nil || !strings.Contains(string(l.Policy.Source), c.want)):
 			t.Errorf("%s: %v, want a policy with %q", c.what, err, c.want)
@@ -139,8 +139,8 @@ func FuzzAnswers(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		answers, err := readAnswers("answers.yaml", text, []string{"a", "d"})
-		if err != nil && control.ClassOf(err) != control.BadInput {
-			t.Errorf("class %d: %v", control.ClassOf(err), err)
+		if err != nil && fault.ClassOf(err) != fault.BadInput {
+			t.Errorf("class %d: %v", fault.ClassOf(err), err)
 		}
 		for name, words := range answers {
 			if err == nil && len(words) > maxAnswers {

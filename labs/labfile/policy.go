@@ -8,6 +8,7 @@ import (
 
 	"sluice/firewall"
 	"sluice/firewall/document"
+	"sluice/firewall/fault"
 )
 
 // InventoryOf is what a policy may refer to in a lab that need not run, and the lab's own policy.
@@ -64,7 +65,7 @@ func (l *labReader) loadPolicy(shown string, text []byte) *firewall.Policy {
 
 // joinIn takes over what is wrong in another file of the lab.
 func (l *labReader) joinIn(err error) {
-	var errs document.Errors
+	var errs fault.List
 	if errors.As(err, &errs) {
 		l.Join(errs)
 	}

@@ -1,8 +1,10 @@
 package labfile
 
-import "sluice/vswitch/control"
+import (
+	"sluice/firewall/fault"
+)
 
 // badFile gives what is wrong in a file its class.
 func badFile(err error) error {
-	return &control.Error{Class: control.BadInput, Message: err.Error(), Err: err}
+	return &fault.Error{Class: fault.BadInput, Message: err.Error(), Err: err}
 }

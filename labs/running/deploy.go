@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 	"sluice/labs/boundlog"
 	"sluice/labs/guest"
 	"sluice/labs/guest/confine"
@@ -40,7 +41,7 @@ func Deploy(ctx context.Context, ref string, o Options, progress func(string)) (
 	defer lock.Close()
 	defer func() { d.Image.LetGo() }() // by now the lab process holds it
 	if err := bringUp(ctx, d, l, dir, lock, progress); err != nil {
-		why := &control.Error{Class: ClassOf(err), Message: withLog(dir, err).Error(), Err: err}
+		why := &fault.Error{Class: ClassOf(err), Message: withLog(dir, err).Error(), Err: err}
 		return nil, errors.Join(why, cleanUp(l.Name, dir))
 	}
 	return l, nil
@@ -72,10 +73,10 @@ func prepare(ref string, o Options) (*deployment, *labfile.Lab, error) {
 		return nil, nil, err
 	}
 	if l.Placement, err = firewall.ParsePlacement(d.Placement); err != nil {
-		return nil, nil, control.Errorf(control.BadInput, "--placement: %w", err)
+		return nil, nil, fault.Errorf(fault.BadInput, "--placement: %w", err)
 	}
 	if l.NeedsAppliance() && l.Appliance == nil {
-		return nil, nil, control.Errorf(control.BadInput, "placement %s needs an appliance, and lab %s has none", d.Placement, d.Name)
+		return nil, nil, fault.Errorf(fault.BadInput, "placement %s needs an appliance, and lab %s has none", d.Placement, d.Name)
 	}
 	if err := NeedRoot(); err != nil {
 		return nil, nil, err
@@ -87,7 +88,7 @@ func prepare(ref string, o Options) (*deployment, *labfile.Lab, error) {
 // NeedRoot is an error for an ordinary user.
 func NeedRoot() error {
 	if os.Geteuid() != 0 {
-		return control.Errorf(control.Lacks, "labs need root: they are made of network namespaces and TAPs; try sudo")
+		return fault.Errorf(fault.Lacks, "labs need root: they are made of network namespaces and TAPs; try sudo")
 	}
 	return nil
 }
@@ -105,9 +106,9 @@ func claim(name string, progress func(string)) (dir string, lock *os.File, err e
 	}
 	switch {
 	case errors.Is(err, errLocked):
-		return "", nil, control.Errorf(control.BadInput, "lab %s is deployed already: destroy it first, or give this one another --name", name)
+		return "", nil, fault.Errorf(fault.BadInput, "lab %s is deployed already: destroy it first, or give this one another --name", name)
 	case err != nil:
-		err = control.Errorf(control.Lacks, "make the state folder: %w", err)
+		err = fault.Errorf(fault.Lacks, "make the state folder: %w", err)
 		return "", nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	if left {
@@ -143,7 +144,7 @@ func bringUp(ctx context.Context, d *deployment, l *labfile.Lab, dir string, loc
 		return err
 	case <-ctx.Done():
 		p.stop()
-		return control.Errorf(control.Failed, "deploy of %s was interrupted", d.Name)
+		return fault.Errorf(fault.Failed, "deploy of %s was interrupted", d.Name)
 	}
 }
 
@@ -279,9 +280,9 @@ func withLog(dir string, err error) error {
 }
 
 // ClassOf is the class of an error. That the machine lacks something is also known by guest's sentinel, or a full disk.
-func ClassOf(err error) control.Class {
+func ClassOf(err error) fault.Class {
 	if errors.Is(err, guest.ErrMissing) || errors.Is(err, unix.ENOSPC) {
-		return control.Lacks
+		return fault.Lacks
 	}
-	return control.ClassOf(err)
+	return fault.ClassOf(err)
 }

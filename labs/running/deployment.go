@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 	"sluice/labs/guest"
 	"sluice/labs/labfile"
 	"sluice/vswitch/control"
@@ -60,7 +61,7 @@ func Deployed(name string) (*labfile.Lab, error) {
 	}
 	d, err := readDeployment(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, control.Errorf(control.BadInput, "no lab %s is deployed here; see: sluice lab ls", name)
+		return nil, fault.Errorf(fault.BadInput, "no lab %s is deployed here; see: sluice lab ls", name)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the deployment of %s: %w", name, err)

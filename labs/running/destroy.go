@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"sluice/firewall/fault"
 	"sluice/labs/guest"
 	"sluice/vswitch/control"
 )
@@ -24,7 +25,7 @@ func Destroy(name string) error {
 		return err
 	}
 	if !Present(name) {
-		return control.Errorf(control.BadInput, "no lab %s is deployed here; see: sluice lab ls", name)
+		return fault.Errorf(fault.BadInput, "no lab %s is deployed here; see: sluice lab ls", name)
 	}
 	if err := endRunner(name, dir); err != nil {
 		return err
@@ -32,7 +33,7 @@ func Destroy(name string) error {
 	lock, err := waitForLock(dir)
 	switch {
 	case errors.Is(err, errLocked):
-		return control.Errorf(control.Failed, "lab %s lives, and its processes cannot be ended from here: either a deploy of it is not done (interrupt that), "+
+		return fault.Errorf(fault.Failed, "lab %s lives, and its processes cannot be ended from here: either a deploy of it is not done (interrupt that), "+
 			"or it runs in another PID namespace, as that of a container (destroy it there)", name)
 	case err == nil:
 		defer lock.Close()

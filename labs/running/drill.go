@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"sluice/firewall/fault"
 	"sluice/vswitch/control"
 )
 
@@ -14,13 +15,13 @@ import (
 func (w *world) Appliance(ctx context.Context, d control.Drill) error {
 	r := w.slow()
 	if r == nil {
-		return control.Errorf(control.BadInput, "lab %s has no appliance", w.lab.Name)
+		return fault.Errorf(fault.BadInput, "lab %s has no appliance", w.lab.Name)
 	}
 	select {
 	case w.drilling <- struct{}{}:
 		defer func() { <-w.drilling }()
 	default:
-		return control.Errorf(control.Failed, "another drill of %s is running", r.Name)
+		return fault.Errorf(fault.Failed, "another drill of %s is running", r.Name)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -35,13 +36,13 @@ func (w *world) Appliance(ctx context.Context, d control.Drill) error {
 	case control.Restart:
 		return w.restart(ctx, r)
 	}
-	return control.Errorf(control.BadInput, "no drill %q", d)
+	return fault.Errorf(fault.BadInput, "no drill %q", d)
 }
 
 // kill returns when the machine has ended and the switch has let go of its ports.
 func (w *world) kill(r *resident) error {
 	if s := r.state(); s != ready && s != stalled {
-		return control.Errorf(control.BadInput, "%s is %s already", r.Name, s)
+		return fault.Errorf(fault.BadInput, "%s is %s already", r.Name, s)
 	}
 	r.cpu() // a last look
 	if err := r.machine().Kill(); err != nil {
@@ -53,7 +54,7 @@ func (w *world) kill(r *resident) error {
 
 func stall(ctx context.Context, r *resident) error {
 	if s := r.state(); s != ready {
-		return control.Errorf(control.BadInput, "%s is %s", r.Name, s)
+		return fault.Errorf(fault.BadInput, "%s is %s", r.Name, s)
 	}
 	m := r.machine()
 	r.setStalled(true) // first: whoever asks it something would wait
@@ -66,7 +67,7 @@ func stall(ctx context.Context, r *resident) error {
 
 func resume(ctx context.Context, r *resident) error {
 	if r.state() != stalled {
-		return control.Errorf(control.BadInput, "%s is not stalled", r.Name)
+		return fault.Errorf(fault.BadInput, "%s is not stalled", r.Name)
 	}
 	if err := r.machine().Resume(ctx); err != nil {
 		return fmt.Errorf("resume: %w", err)

@@ -5,9 +5,9 @@ import (
 	"fmt"
 
 	"sluice/firewall/appliance"
+	"sluice/firewall/fault"
 	inspector "sluice/firewall/inspect"
 	"sluice/labs/guest"
-	"sluice/vswitch/control"
 )
 
 // instruct says to an appliance that is new what its inspector looks for.
@@ -26,7 +26,7 @@ func (w *world) instruct(ctx context.Context, m guest.Machine) error {
 // Inspections is what the appliance's inspector has counted.
 func (w *world) Inspections(ctx context.Context) (inspector.Report, error) {
 	if w.lab.Appliance == nil {
-		return inspector.Report{}, control.Errorf(control.BadInput, "lab %s has no appliance, so nothing is looked into", w.lab.Name)
+		return inspector.Report{}, fault.Errorf(fault.BadInput, "lab %s has no appliance, so nothing is looked into", w.lab.Name)
 	}
 	a, err := w.agentOf(w.lab.Appliance.Name)
 	if err != nil {
@@ -34,7 +34,7 @@ func (w *world) Inspections(ctx context.Context) (inspector.Report, error) {
 	}
 	r, err := a.Inspections(ctx)
 	if err != nil {
-		return r, control.Errorf(control.Failed, "ask %s: %w", w.lab.Appliance.Name, err)
+		return r, fault.Errorf(fault.Failed, "ask %s: %w", w.lab.Appliance.Name, err)
 	}
 	return r, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"sluice/firewall"
 	"sluice/firewall/appliance/admin"
+	"sluice/firewall/fault"
 	"sluice/labs/guest/agent"
 	"sluice/labs/labfile"
 	"sluice/vswitch"
@@ -131,7 +132,7 @@ func (d *desk) answer(req admin.Request) (a admin.Answer) {
 			return firewall.Load(d.appliance+":"+p.File, p.Source, d.inventory)
 		}})
 		if err != nil {
-			var wrong firewall.ErrorList
+			var wrong fault.List
 			a.Error, a.BadInput = err.Error(), errors.As(err, &wrong)
 			return a
 		}
@@ -152,7 +153,7 @@ func (w *world) pushInside(ctx context.Context, source []byte) error {
 	case err != nil:
 		return fmt.Errorf("push the policy from inside %s: %w", w.lab.Appliance.Name, err)
 	case code != 0:
-		return control.Errorf(control.BadInput, "push the policy from inside %s: %s", w.lab.Appliance.Name, strings.TrimSpace(says.String()))
+		return fault.Errorf(fault.BadInput, "push the policy from inside %s: %s", w.lab.Appliance.Name, strings.TrimSpace(says.String()))
 	}
 	return nil
 }

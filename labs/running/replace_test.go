@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 	"sluice/labs/guest"
 	"sluice/labs/guest/agent"
 	"sluice/labs/labfile"
@@ -105,7 +106,7 @@ func TestDrillsAtOnce(t *testing.T) {
 	for _, d := range []control.Drill{control.Kill, control.Stall, control.Resume, control.Restart, control.Restart} {
 		all.Go(func() {
 			for range 50 {
-				var known *control.Error
+				var known *fault.Error
 				if err := w.Appliance(t.Context(), d); err != nil && !errors.As(err, &known) {
 					t.Errorf("%s: %v", d, err)
 				}

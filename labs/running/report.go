@@ -6,15 +6,15 @@ import (
 	"io"
 	"sync"
 
-	"sluice/vswitch/control"
+	"sluice/firewall/fault"
 )
 
 // report is one line that the lab process writes to its parent while it comes up. The last one has Ready or Error.
 type report struct {
-	Progress string        `json:"progress,omitempty"`
-	Ready    bool          `json:"ready,omitempty"`
-	Error    string        `json:"error,omitempty"`
-	Class    control.Class `json:"class,omitempty"` // of Error
+	Progress string      `json:"progress,omitempty"`
+	Ready    bool        `json:"ready,omitempty"`
+	Error    string      `json:"error,omitempty"`
+	Class    fault.Class `json:"class,omitempty"` // of Error
 }
 
 // reporter is the lab process's end; many guests report at once. A parent that has gone is no reason to stop: the reports
@@ -53,7 +53,7 @@ func follow(from io.Reader, progress func(string)) error {
 		case r.Ready:
 			return nil
 		case r.Error != "":
-			return &control.Error{Class: r.Class, Message: r.Error}
+			return &fault.Error{Class: r.Class, Message: r.Error}
 		default:
 			progress(r.Progress)
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 	"sluice/labs/guest/agent"
 	"sluice/labs/labfile"
 	"sluice/vswitch/control"
@@ -62,7 +63,7 @@ func ownCPU() time.Duration {
 // Exec runs a command in a guest.
 func (w *world) Exec(ctx context.Context, name string, req control.ExecRequest, s control.Streams) (int, error) {
 	if len(req.Argv) == 0 {
-		return 0, control.Errorf(control.BadInput, "no command to run")
+		return 0, fault.Errorf(fault.BadInput, "no command to run")
 	}
 	return w.run(ctx, name, req, s)
 }
@@ -94,17 +95,17 @@ func (w *world) agentOf(name string) (*agent.Client, error) {
 	i := slices.IndexFunc(w.guests, func(r *resident) bool { return r.Name == name })
 	switch {
 	case i < 0:
-		return nil, control.Errorf(control.BadInput, "no guest %q in lab %s", name, w.lab.Name)
+		return nil, fault.Errorf(fault.BadInput, "no guest %q in lab %s", name, w.lab.Name)
 	case w.guests[i].Kind == labfile.KindHost:
-		return nil, control.Errorf(control.BadInput, "%s is a device of this machine: run the command without sluice", name)
+		return nil, fault.Errorf(fault.BadInput, "%s is a device of this machine: run the command without sluice", name)
 	}
 	if state := w.guests[i].state(); state != ready {
-		return nil, control.Errorf(control.Failed, "guest %s is %s", name, state)
+		return nil, fault.Errorf(fault.Failed, "guest %s is %s", name, state)
 	}
 	if a := w.guests[i].machine().Agent(); a != nil {
 		return a, nil
 	}
-	return nil, control.Errorf(control.Failed, "guest %s does not answer", name)
+	return nil, fault.Errorf(fault.Failed, "guest %s does not answer", name)
 }
 
 func environment(env map[string]string) []string {

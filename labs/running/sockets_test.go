@@ -4,8 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"sluice/firewall/fault"
 	"sluice/labs/labfile"
-	"sluice/vswitch/control"
 )
 
 // TestGuestSocketPaths: sockets of QEMU guests lie deeper than the lab's own; namespace guests have none.
@@ -19,7 +19,7 @@ func TestGuestSocketPaths(t *testing.T) {
 		if (err == nil) != c.ok {
 			t.Errorf("%s, %d bytes: %v", c.kind, len(c.dir), err)
 		}
-		if err != nil && control.ClassOf(err) != control.BadInput {
+		if err != nil && fault.ClassOf(err) != fault.BadInput {
 			t.Errorf("class of %v", err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 	"sluice/vswitch/control"
 )
 
@@ -105,7 +106,7 @@ func statusOfAppliance(ctx context.Context, c *control.Client) (st applianceStat
 	}
 	i := slices.IndexFunc(info.Guests, func(g control.GuestInfo) bool { return g.Appliance })
 	if i < 0 {
-		return st, control.Errorf(control.BadInput, "lab %s has no appliance", info.Name)
+		return st, fault.Errorf(fault.BadInput, "lab %s has no appliance", info.Name)
 	}
 	sw, err := c.Status(ctx)
 	if err != nil {

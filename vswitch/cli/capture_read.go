@@ -15,8 +15,8 @@ import (
 	"github.com/google/gopacket/layers"
 	"github.com/google/gopacket/pcapgo"
 
+	"sluice/firewall/fault"
 	"sluice/vnic/frame"
-	"sluice/vswitch/control"
 )
 
 // The bounds of a capture file that somebody else may have made.
@@ -31,25 +31,25 @@ func captured(name string) ([]byte, error) {
 	if i := strings.LastIndexByte(name, ':'); i >= 0 {
 		number, err := strconv.ParseUint(name[i+1:], 10, 32)
 		if err != nil || number == 0 {
-			return nil, control.Errorf(control.BadInput, "--frame %s: write FILE or FILE:N, the Nth packet of a capture from 1", name)
+			return nil, fault.Errorf(fault.BadInput, "--frame %s: write FILE or FILE:N, the Nth packet of a capture from 1", name)
 		}
 		file, n = name[:i], number
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, control.Errorf(control.BadInput, "read the capture: %w", err)
+		return nil, fault.Errorf(fault.BadInput, "read the capture: %w", err)
 	}
 	defer f.Close()
 	all, err := io.ReadAll(io.LimitReader(f, maxCapture+1))
 	switch {
 	case err != nil:
-		return nil, control.Errorf(control.BadInput, "read the capture: %w", err)
+		return nil, fault.Errorf(fault.BadInput, "read the capture: %w", err)
 	case len(all) > maxCapture:
-		return nil, control.Errorf(control.BadInput, "%s is longer than %d MiB", file, maxCapture>>20)
+		return nil, fault.Errorf(fault.BadInput, "%s is longer than %d MiB", file, maxCapture>>20)
 	}
 	eth, err := packet(all, n)
 	if err != nil {
-		return nil, control.Errorf(control.BadInput, "%s: %w", file, err)
+		return nil, fault.Errorf(fault.BadInput, "%s: %w", file, err)
 	}
 	return eth, nil
 }
@@ -133,11 +133,11 @@ func checkBlocks(file []byte) error {
 func fromHex(s string) ([]byte, error) {
 	digits := strings.NewReplacer(" ", "", "\n", "", "\t", "", ":", "", "-", "").Replace(s)
 	if len(digits) > 2*frame.MaxLen {
-		return nil, control.Errorf(control.BadInput, "--hex: more than a frame's %d bytes", frame.MaxLen)
+		return nil, fault.Errorf(fault.BadInput, "--hex: more than a frame's %d bytes", frame.MaxLen)
 	}
 	eth, err := hex.DecodeString(digits)
 	if err != nil {
-		return nil, control.Errorf(control.BadInput, "--hex: %w", err)
+		return nil, fault.Errorf(fault.BadInput, "--hex: %w", err)
 	}
 	return eth, nil
 }

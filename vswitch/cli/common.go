@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/firewall/fault"
 	"sluice/vswitch/control"
 )
 
@@ -34,7 +35,7 @@ func withPolicyLab(run labRun) func(*cobra.Command, []string) error {
 	return withLabBy(func(cmd *cobra.Command) (*control.Client, error) {
 		c, err := Dial(cmd)
 		if err != nil {
-			return nil, control.Errorf(control.ClassOf(err), "a policy names the guests and segments of a running lab: %w", err)
+			return nil, fault.Errorf(fault.ClassOf(err), "a policy names the guests and segments of a running lab: %w", err)
 		}
 		return c, nil
 	}, run)

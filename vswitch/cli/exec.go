@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"sluice/firewall/fault"
 	"sluice/vswitch/control"
 )
 
@@ -37,7 +38,7 @@ code is 124, as timeout(1) has it.`,
 	timeout := cmd.Flags().Duration("timeout", 0, "how long the command may take, as in 10s or 2m; then it is killed, and the exit code is 124")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *timeout < 0 || *timeout == 0 && cmd.Flags().Changed("timeout") {
-			return control.Errorf(control.BadInput, "--timeout %s: give more than nothing, or leave it out for no bound", *timeout)
+			return fault.Errorf(fault.BadInput, "--timeout %s: give more than nothing, or leave it out for no bound", *timeout)
 		}
 		return runInGuest(cmd, args[0], args[1:], *tty, *timeout, (*control.Client).Exec)
 	}
@@ -48,11 +49,11 @@ code is 124, as timeout(1) has it.`,
 func execArgs(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0 || cmd.ArgsLenAtDash() == 0:
-		return control.Errorf(control.BadInput, "which guest? sluice exec GUEST -- CMD [ARG...]")
+		return fault.Errorf(fault.BadInput, "which guest? sluice exec GUEST -- CMD [ARG...]")
 	case len(args) == 1:
-		return control.Errorf(control.BadInput, "which command? sluice exec %s -- CMD [ARG...]", args[0])
+		return fault.Errorf(fault.BadInput, "which command? sluice exec %s -- CMD [ARG...]", args[0])
 	case cmd.ArgsLenAtDash() != 1:
-		return control.Errorf(control.BadInput, "put -- between the guest and the command: sluice exec %s -- %s",
+		return fault.Errorf(fault.BadInput, "put -- between the guest and the command: sluice exec %s -- %s",
 			args[0], joinArgs(args[1:]))
 	}
 	return nil
@@ -67,7 +68,7 @@ func consoleCommand() *cobra.Command {
 		ValidArgsFunction: CompleteGuests,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !isTerminal(cmd.InOrStdin()) {
-				return control.Errorf(control.BadInput, "a console needs a terminal: for a script use `sluice exec %s -- CMD`", args[0])
+				return fault.Errorf(fault.BadInput, "a console needs a terminal: for a script use `sluice exec %s -- CMD`", args[0])
 			}
 			return runInGuest(cmd, args[0], nil, true, 0, (*control.Client).Console)
 		},

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 	"sluice/vswitch"
 	"sluice/vswitch/control"
 )
@@ -18,7 +19,7 @@ func filterOf(ctx context.Context, c *control.Client, words string) (f vswitch.F
 	}
 	r, err := vswitch.ParseFlows(words)
 	if err != nil {
-		return f, control.Errorf(control.BadInput, "which flows? %w", err)
+		return f, fault.Errorf(fault.BadInput, "which flows? %w", err)
 	}
 	inv, err := c.Inventory(ctx)
 	if err != nil {
@@ -47,7 +48,7 @@ func addressesOf(inv firewall.Inventory, name string) (all []netip.Addr, err err
 		}
 	}
 	if len(all) == 0 {
-		err = control.Errorf(control.BadInput, "no guest %q with an address: %s", name, strings.Join(names, ", "))
+		err = fault.Errorf(fault.BadInput, "no guest %q with an address: %s", name, strings.Join(names, ", "))
 	}
 	return all, err
 }

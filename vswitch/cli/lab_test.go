@@ -17,6 +17,7 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 	"sluice/firewall/inspect"
 	"sluice/vnic"
 	"sluice/vnic/frame"
@@ -231,7 +232,7 @@ func (l *testLab) Console(ctx context.Context, guest string, req control.ExecReq
 
 func (l *testLab) Appliance(_ context.Context, d control.Drill) error {
 	if d == control.Resume && l.fw.Load() != "stalled" {
-		return control.Errorf(control.BadInput, "fw is not stalled")
+		return fault.Errorf(fault.BadInput, "fw is not stalled")
 	}
 	l.fw.Store(map[control.Drill]string{control.Kill: "failed", control.Stall: "stalled", control.Resume: "ready", control.Restart: "ready"}[d])
 	return nil

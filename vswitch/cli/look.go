@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 	"sluice/vnic/frame"
 	"sluice/vswitch"
 	"sluice/vswitch/control"
@@ -100,7 +101,7 @@ func again(cmd *cobra.Command, every time.Duration, o *Output, show func() error
 	case every == 0:
 		return show()
 	case every < 100*time.Millisecond:
-		return control.Errorf(control.BadInput, "--watch %s is too often: at least 100ms", every)
+		return fault.Errorf(fault.BadInput, "--watch %s is too often: at least 100ms", every)
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -180,7 +181,7 @@ func eventsCommand() *cobra.Command {
 				o.Note("Watching lab %s: %s, epoch %d. Ctrl-C ends.", c.Lab(), st.Placement, st.Epoch)
 			}
 			return c.Events(cmd.Context(), begin, func(e vswitch.Event) error {
-				return o.Line(e, fmt.Sprintf("%s  %-12s  %s", e.Time.Local().Format("15:04:05.000"), Clean(e.Kind), Clean(e.Detail)))
+				return o.Line(e, fmt.Sprintf("%s  %-12s  %s", e.Time.Local().Format("15:04:05.000"), fault.Clean(e.Kind), fault.Clean(e.Detail)))
 			})
 		}),
 	}

@@ -14,7 +14,7 @@ import (
 	"go.yaml.in/yaml/v4"
 	"golang.org/x/term"
 
-	"sluice/vswitch/control"
+	"sluice/firewall/fault"
 )
 
 // Output is where a command's answer goes: to stdout, for a person or for a script. What is no answer (progress, advice)
@@ -63,7 +63,7 @@ func OutputOf(cmd *cobra.Command) (*Output, error) {
 	switch format {
 	case "table", "json", "yaml":
 	default:
-		return nil, control.Errorf(control.BadInput, "no output %q: %s", format, strings.Join(formats, ", "))
+		return nil, fault.Errorf(fault.BadInput, "no output %q: %s", format, strings.Join(formats, ", "))
 	}
 	out := cmd.OutOrStdout()
 	return &Output{format: format, out: out, err: cmd.ErrOrStderr(), color: colors(out)}, nil
@@ -172,8 +172,11 @@ func (o *Output) Line(v any, text string) error {
 
 // Note tells the user something that is not the answer, on stderr.
 func (o *Output) Note(format string, args ...any) {
-	writeProse(o.err, fmt.Sprintf(format+"\n", args...), lineByLine)
+	writeProse(o.err, fault.Lines(fmt.Sprintf(format, args...), maxNote)+"\n", lineByLine)
 }
+
+// maxNote bounds a note and an error's text, in characters.
+const maxNote = 64 << 10
 
 // A Color marks a word for a person. It never carries meaning that the word itself lacks.
 type Color string
@@ -210,7 +213,7 @@ func NewGrid(head ...string) *Grid { return &Grid{head: head} }
 func (g *Grid) Row(cells ...any) {
 	row := make([]string, len(cells))
 	for i, c := range cells {
-		row[i] = Clean(fmt.Sprint(c))
+		row[i] = fault.Clean(fmt.Sprint(c))
 	}
 	g.rows = append(g.rows, row)
 }
@@ -246,14 +249,4 @@ func (g *Grid) Write(w io.Writer, indent string) {
 		}
 		fmt.Fprintf(w, "%s%s\n", indent, strings.TrimRight(b.String(), " "))
 	}
-}
-
-// Clean replaces what could steer a terminal: names and messages may come from a guest.
-func Clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return '�'
-		}
-		return r
-	}, s)
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 	"sluice/vswitch"
 	"sluice/vswitch/control"
 )
@@ -48,18 +49,18 @@ new way (keep), or are forgotten (cut).`,
 			return showPlacement(cmd, o, c, *history)
 		}
 		if *history {
-			return control.Errorf(control.BadInput, "--history shows earlier changes: leave out %q", args[0])
+			return fault.Errorf(fault.BadInput, "--history shows earlier changes: leave out %q", args[0])
 		}
 		to, err := firewall.ParsePlacement(args[0])
 		if err != nil {
-			return control.Errorf(control.BadInput, "%w", err)
+			return fault.Errorf(fault.BadInput, "%w", err)
 		}
 		over, err := parseHandover(*handover)
 		if err != nil {
 			return err
 		}
 		if *fail != "" && *fail != "closed" && *fail != "open" {
-			return control.Errorf(control.BadInput, "--fail %q: closed or open", *fail)
+			return fault.Errorf(fault.BadInput, "--fail %q: closed or open", *fail)
 		}
 		receipt, err := c.Place(cmd.Context(), to, vswitch.PlaceOptions{Handover: over, Fail: vswitch.Fail(*fail)})
 		if err != nil {
@@ -75,7 +76,7 @@ func parseHandover(s string) (vswitch.Handover, error) {
 	case "", vswitch.Carry, vswitch.Keep, vswitch.Cut:
 		return h, nil
 	}
-	return "", control.Errorf(control.BadInput, "no handover %q: carry, keep or cut", s)
+	return "", fault.Errorf(fault.BadInput, "no handover %q: carry, keep or cut", s)
 }
 
 func showPlacement(cmd *cobra.Command, o *Output, c *control.Client, history bool) error {

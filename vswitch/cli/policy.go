@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/firewall/fault"
 	"sluice/vswitch/control"
 )
 
@@ -24,7 +25,7 @@ beside a lab that has them: these commands need a running lab, or --in LAB where
 ` + policyLanguage,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return control.Errorf(control.BadInput, "policy what? show, apply FILE, lint FILE, render, test FILE, diff A [B]; help has the language")
+			return fault.Errorf(fault.BadInput, "policy what? show, apply FILE, lint FILE, render, test FILE, diff A [B]; help has the language")
 		},
 	}
 	cmd.AddCommand(&cobra.Command{
@@ -102,17 +103,17 @@ func readPolicy(cmd *cobra.Command, name string) (control.PolicyText, error) {
 	} else {
 		f, err := os.Open(name)
 		if err != nil {
-			return control.PolicyText{}, control.Errorf(control.BadInput, "read the policy: %w", err)
+			return control.PolicyText{}, fault.Errorf(fault.BadInput, "read the policy: %w", err)
 		}
 		defer f.Close()
 		in = f
 	}
 	src, err := io.ReadAll(io.LimitReader(in, maxPolicy+1))
 	if err != nil {
-		return control.PolicyText{}, control.Errorf(control.BadInput, "read the policy: %w", err)
+		return control.PolicyText{}, fault.Errorf(fault.BadInput, "read the policy: %w", err)
 	}
 	if len(src) > maxPolicy {
-		return control.PolicyText{}, control.Errorf(control.BadInput, "%s is no policy: longer than %d MiB", shown, maxPolicy>>20)
+		return control.PolicyText{}, fault.Errorf(fault.BadInput, "%s is no policy: longer than %d MiB", shown, maxPolicy>>20)
 	}
 	return control.PolicyText{File: shown, Source: string(src)}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 	"sluice/vnic/frame"
 	"sluice/vswitch/control"
 )
@@ -113,7 +114,7 @@ A guest stands for each of its addresses: IPv4 and IPv6 are both tried. The rule
 			return err
 		}
 		if failed > 0 {
-			return control.Errorf(control.Failed, "%s: %d of %d expectations fail for %s", text.File, failed, len(results), p.File)
+			return fault.Errorf(fault.Failed, "%s: %d of %d expectations fail for %s", text.File, failed, len(results), p.File)
 		}
 		return nil
 	})
@@ -196,7 +197,7 @@ lab's own) is compared with A: from what is to what would be. Exit code: 0 they 
 			return err
 		}
 		if len(c.Differences) > 0 || !c.Complete {
-			return &ExitError{Code: int(control.Failed)}
+			return &ExitError{Code: int(fault.Failed)}
 		}
 		return nil
 	})

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 	"sluice/vswitch/control"
 )
 
@@ -31,7 +32,7 @@ Exit code: 0 nothing was found, 1 something was, 2 it is no policy.`,
 	hits := cmd.Flags().Bool("hits", false, "also say which rules in force have not been hit")
 	return withDesk(cmd, known, func(cmd *cobra.Command, args []string, o *Output, d *desk) error {
 		if *hits && (len(args) > 0 || d.client == nil) {
-			return control.Errorf(control.BadInput, "--hits is for the policy in force in a running lab: leave out FILE and --in")
+			return fault.Errorf(fault.BadInput, "--hits is for the policy in force in a running lab: leave out FILE and --in")
 		}
 		p, err := d.load(cmd, append(args, "")[0])
 		if err != nil {
@@ -50,7 +51,7 @@ Exit code: 0 nothing was found, 1 something was, 2 it is no policy.`,
 			return err
 		}
 		if len(r.Findings) > 0 {
-			return control.Errorf(control.Failed, "%s: %d findings in %d rules", r.File, len(r.Findings), r.Rules)
+			return fault.Errorf(fault.Failed, "%s: %d findings in %d rules", r.File, len(r.Findings), r.Rules)
 		}
 		return nil
 	})
@@ -79,7 +80,7 @@ func (d *desk) neverHit(cmd *cobra.Command, p *firewall.Policy) ([]firewall.Find
 
 func writeFindings(w io.Writer, o *Output, r control.LintResult) {
 	for _, f := range r.Findings {
-		fmt.Fprintf(w, "%s:%d:%d: %s: %s\n", r.File, f.Line, f.Col, o.Paint(Warn, f.Kind), Clean(f.Detail))
+		fmt.Fprintf(w, "%s:%d:%d: %s: %s\n", r.File, f.Line, f.Col, o.Paint(Warn, f.Kind), fault.Clean(f.Detail))
 		if f.Witness != "" {
 			fmt.Fprintf(w, "    for example %s\n", f.Witness)
 		}
@@ -102,7 +103,7 @@ func policyRender(known InventoryOf) *cobra.Command {
 	cmd.RegisterFlagCompletionFunc("to", fixedFlag("nft\tnftables, as the appliance has it"))
 	return withDesk(cmd, known, func(cmd *cobra.Command, args []string, o *Output, d *desk) error {
 		if *to != "nft" {
-			return control.Errorf(control.BadInput, "no language %q to render to: nft", *to)
+			return fault.Errorf(fault.BadInput, "no language %q to render to: nft", *to)
 		}
 		p, err := d.load(cmd, append(args, "")[0])
 		if err != nil {

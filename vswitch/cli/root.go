@@ -11,8 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"sluice/firewall"
-	"sluice/vswitch/control"
+	"sluice/firewall/fault"
 )
 
 // ExitError ends the command with a code that is not a class of failure: that of a command in a guest. Nothing is
@@ -22,7 +21,7 @@ type ExitError struct{ Code int }
 func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
 
 // BadInput gives an error the exit code of wrong use or bad input, for commands that know nothing of the switch's own errors.
-func BadInput(err error) error { return control.Errorf(control.BadInput, "%w", err) }
+func BadInput(err error) error { return fault.Errorf(fault.BadInput, "%w", err) }
 
 // Commands are the commands of a running switch. known is how those that check policies read a lab that does not run, and names
 // completes what that is called.
@@ -109,10 +108,10 @@ func unknownCommand(c *cobra.Command, word string) error {
 			known = append(known, sub.Name())
 		}
 	}
-	if s := firewall.Suggest(word, known); s != "" {
-		return control.Errorf(control.BadInput, "`%s` has no command %q: did you mean `%s %s`?", c.CommandPath(), word, c.CommandPath(), s)
+	if s := fault.Suggest(word, known); s != "" {
+		return fault.Errorf(fault.BadInput, "`%s` has no command %q: did you mean `%s %s`?", c.CommandPath(), word, c.CommandPath(), s)
 	}
-	return control.Errorf(control.BadInput, "`%s` has no command %q: there are %s", c.CommandPath(), word, strings.Join(known, ", "))
+	return fault.Errorf(fault.BadInput, "`%s` has no command %q: there are %s", c.CommandPath(), word, strings.Join(known, ", "))
 }
 
 // named is a command's own command of a name; nil where there is none.
@@ -140,7 +139,7 @@ type started struct{}
 func begin(cmd *cobra.Command) error {
 	given := cmd.Flag("output").Changed
 	if given && answerless(cmd) {
-		return control.Errorf(control.BadInput, "`%s` has no answer of its own that -o could form: leave it out", cmd.CommandPath())
+		return fault.Errorf(fault.BadInput, "`%s` has no answer of its own that -o could form: leave it out", cmd.CommandPath())
 	}
 	var err error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -149,7 +148,7 @@ func begin(cmd *cobra.Command) error {
 			return
 		}
 		if e := cmd.Flags().Set(f.Name, value); e != nil {
-			err = control.Errorf(control.BadInput, "%s: %w", EnvName(f.Name), e)
+			err = fault.Errorf(fault.BadInput, "%s: %w", EnvName(f.Name), e)
 		}
 	})
 	if err != nil {
@@ -180,13 +179,13 @@ func Run(ctx context.Context, root *cobra.Command, args []string) int {
 	if errors.As(err, &exit) {
 		return exit.Code
 	}
-	writeProse(cmd.ErrOrStderr(), "sluice: "+strings.TrimRight(err.Error(), "\n")+"\n", lineByLine)
-	var known *control.Error
+	writeProse(cmd.ErrOrStderr(), "sluice: "+fault.Lines(strings.TrimRight(err.Error(), "\n"), maxNote)+"\n", lineByLine)
+	var known *fault.Error
 	if !errors.As(err, &known) && cmd.Context().Value(started{}) == nil {
 		hint(cmd.ErrOrStderr(), cmd)
-		return int(control.BadInput)
+		return int(fault.BadInput)
 	}
-	return int(control.ClassOf(err))
+	return int(fault.ClassOf(err))
 }
 
 func hint(w io.Writer, cmd *cobra.Command) {

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 	"sluice/vswitch/cli"
 	"sluice/vswitch/control"
 )
@@ -38,7 +39,7 @@ func sluice() {
 // known knows one lab that does not run.
 func known(lab string) (*firewall.Inventory, *firewall.Policy, error) {
 	if lab != "still" {
-		return nil, nil, control.Errorf(control.BadInput, "no lab %q", lab)
+		return nil, nil, fault.Errorf(fault.BadInput, "no lab %q", lab)
 	}
 	p, err := firewall.Load("still.yaml", []byte(testPolicy), testInventory)
 	return testInventory, p, err

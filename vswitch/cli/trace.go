@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/firewall/fault"
 	"sluice/vswitch"
 	"sluice/vswitch/control"
 )
@@ -72,26 +73,26 @@ func traceRequest(args []string, file, digits, at string) (r vswitch.TraceReques
 	switch {
 	case file == "" && digits == "":
 		if len(args) == 0 {
-			return r, control.Errorf(control.BadInput, "trace what? 'tcp from client to server port 80', --frame FILE[:N] or --hex DIGITS")
+			return r, fault.Errorf(fault.BadInput, "trace what? 'tcp from client to server port 80', --frame FILE[:N] or --hex DIGITS")
 		}
 		if at != "" {
-			return r, control.Errorf(control.BadInput, "--at is for --frame and --hex")
+			return r, fault.Errorf(fault.BadInput, "--at is for --frame and --hex")
 		}
 		if r, err = vswitch.ParseTrace(joinArgs(args)); err != nil {
-			return r, control.Errorf(control.BadInput, "%w", err)
+			return r, fault.Errorf(fault.BadInput, "%w", err)
 		}
 		return r, nil
 	case len(args) > 0:
-		return r, control.Errorf(control.BadInput, "describe a frame, or give one with --frame or --hex: not both")
+		return r, fault.Errorf(fault.BadInput, "describe a frame, or give one with --frame or --hex: not both")
 	case at == "":
-		return r, control.Errorf(control.BadInput, "say where the frame is, as in --at client or --at server/to-guest")
+		return r, fault.Errorf(fault.BadInput, "say where the frame is, as in --at client or --at server/to-guest")
 	case file != "":
 		r.Frame, err = captured(file)
 	default:
 		r.Frame, err = fromHex(digits)
 	}
 	if err == nil && len(r.Frame) == 0 {
-		err = control.Errorf(control.BadInput, "the frame is empty")
+		err = fault.Errorf(fault.BadInput, "the frame is empty")
 	}
 	r.At = at
 	return r, err
@@ -121,5 +122,5 @@ func writeTrace(w io.Writer, o *Output, res vswitch.TraceResult) {
 	if res.Reason != "" {
 		why += ", reason " + res.Reason
 	}
-	fmt.Fprintf(w, "\nverdict: %s%s\n", o.Paint(color, res.Verdict), Clean(why))
+	fmt.Fprintf(w, "\nverdict: %s%s\n", o.Paint(color, res.Verdict), fault.Clean(why))
 }

@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 	"sluice/firewall/inspect"
 	"sluice/vswitch"
 )
@@ -27,7 +28,7 @@ type Client struct {
 }
 
 // Dial finds a running lab and sees that it answers. With an empty name it is the one lab that runs. Each way to fail has
-// an error of its own, of class BadInput where another command would do: it says which.
+// an error of its own, of class fault.BadInput where another command would do: it says which.
 func Dial(ctx context.Context, lab string) (*Client, error) {
 	if lab == "" {
 		var err error
@@ -71,12 +72,12 @@ func onlyLab() (string, error) {
 	case len(running) == 1:
 		return running[0], nil
 	case len(running) > 1:
-		return "", Errorf(BadInput, "%d labs run; say which with --lab: %s", len(running), listNames(running))
+		return "", fault.Errorf(fault.BadInput, "%d labs run; say which with --lab: %s", len(running), listNames(running))
 	case len(all) > 0:
-		return "", Errorf(BadInput, "no lab runs; the process of %s has ended: clean up with `sluice lab destroy %s`",
+		return "", fault.Errorf(fault.BadInput, "no lab runs; the process of %s has ended: clean up with `sluice lab destroy %s`",
 			listNames(all), all[0])
 	}
-	return "", Errorf(BadInput, "no lab runs; start one with `sluice lab deploy LAB` (`sluice lab ls` lists them)")
+	return "", fault.Errorf(fault.BadInput, "no lab runs; start one with `sluice lab deploy LAB` (`sluice lab ls` lists them)")
 }
 
 // Running says whether a lab's process answers on its socket.
@@ -96,18 +97,18 @@ func Running(lab string) bool {
 func dialError(lab, dir string, err error) error {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return Errorf(BadInput, "lab %[1]s is dead: its process has ended but left its socket; "+
+		return fault.Errorf(fault.BadInput, "lab %[1]s is dead: its process has ended but left its socket; "+
 			"clean up with `sluice lab destroy %[1]s`", lab)
 	case errors.Is(err, fs.ErrPermission):
-		return Errorf(BadInput, "lab %s belongs to another user: only they and root may use it", lab)
+		return fault.Errorf(fault.BadInput, "lab %s belongs to another user: only they and root may use it", lab)
 	case errors.Is(err, fs.ErrNotExist):
 		if _, statErr := filepath.EvalSymlinks(dir); statErr == nil {
-			return Errorf(BadInput, "lab %[1]s does not answer: it is still being deployed, or its process has ended "+
+			return fault.Errorf(fault.BadInput, "lab %[1]s does not answer: it is still being deployed, or its process has ended "+
 				"(then: `sluice lab destroy %[1]s`)", lab)
 		}
-		return Errorf(BadInput, "no lab %s runs; start it with `sluice lab deploy %s` (`sluice lab ls` lists labs)", lab, lab)
+		return fault.Errorf(fault.BadInput, "no lab %s runs; start it with `sluice lab deploy %s` (`sluice lab ls` lists labs)", lab, lab)
 	}
-	return Errorf(Failed, "reach lab %s: %w", lab, err)
+	return fault.Errorf(fault.Failed, "reach lab %s: %w", lab, err)
 }
 
 // listNames writes names for a message.
@@ -250,7 +251,7 @@ func (c *Client) do(ctx context.Context, method, path string, in any, header htt
 	defer resp.Body.Close()
 	var p Problem
 	if json.NewDecoder(io.LimitReader(resp.Body, maxPolicyBody)).Decode(&p) != nil || p.Status == 0 {
-		return nil, Errorf(Failed, "lab %s answered %s: is it of another version of sluice?", c.lab, resp.Status)
+		return nil, fault.Errorf(fault.Failed, "lab %s answered %s: is it of another version of sluice?", c.lab, resp.Status)
 	}
 	return nil, p.err()
 }
@@ -262,8 +263,8 @@ func (c *Client) broken(ctx context.Context, err error) error {
 	}
 	for _, gone := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.ECONNREFUSED} {
 		if errors.Is(err, gone) {
-			return Errorf(Failed, "lab %s ended before it answered", c.lab)
+			return fault.Errorf(fault.Failed, "lab %s ended before it answered", c.lab)
 		}
 	}
-	return Errorf(Failed, "ask lab %s: %w", c.lab, err)
+	return fault.Errorf(fault.Failed, "ask lab %s: %w", c.lab, err)
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"sluice/firewall/fault"
 	"sluice/vswitch"
 )
 
@@ -32,7 +33,7 @@ func (c *Client) session(ctx context.Context, guest, kind string, req ExecReques
 	conn, ok := resp.Body.(io.ReadWriteCloser)
 	if !ok || resp.StatusCode != http.StatusSwitchingProtocols {
 		resp.Body.Close()
-		return 0, Errorf(Failed, "lab %s answered %s where a session should begin: is it of another version of sluice?",
+		return 0, fault.Errorf(fault.Failed, "lab %s answered %s where a session should begin: is it of another version of sluice?",
 			c.lab, resp.Status)
 	}
 	return joinSession(ctx, conn, s)
@@ -72,13 +73,13 @@ func dispatch(kind string, data []byte, begin func(vswitch.Status), fn func(vswi
 	case "status":
 		var st vswitch.Status
 		if err := json.Unmarshal(data, &st); err != nil {
-			return Errorf(Failed, "read a status: %w", err)
+			return fault.Errorf(fault.Failed, "read a status: %w", err)
 		}
 		begin(st)
 	case "event":
 		var e vswitch.Event
 		if err := json.Unmarshal(data, &e); err != nil {
-			return Errorf(Failed, "read an event: %w", err)
+			return fault.Errorf(fault.Failed, "read an event: %w", err)
 		}
 		return fn(e)
 	}

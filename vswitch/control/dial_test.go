@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"sluice/firewall/fault"
 )
 
 // TestDialSaysWhatToDo: each way in which there is no lab to speak to has its own error.
@@ -15,8 +17,8 @@ func TestDialSaysWhatToDo(t *testing.T) {
 	expect := func(name, want string) {
 		t.Helper()
 		_, err := Dial(t.Context(), name)
-		if err == nil || !strings.Contains(err.Error(), want) || ClassOf(err) != BadInput {
-			t.Errorf("dial %q: got %v of class %d; want %q of class 2", name, err, ClassOf(err), want)
+		if err == nil || !strings.Contains(err.Error(), want) || fault.ClassOf(err) != fault.BadInput {
+			t.Errorf("dial %q: got %v of class %d; want %q of class 2", name, err, fault.ClassOf(err), want)
 		}
 	}
 	expect("", "no lab runs; start one with `sluice lab deploy LAB`")
@@ -69,7 +71,7 @@ func TestListen(t *testing.T) {
 		t.Fatalf("over a dead lab's socket: %v", err)
 	}
 	defer l.Close()
-	if _, err := Listen(dir); ClassOf(err) != BadInput || err == nil || !strings.Contains(err.Error(), "already runs") {
+	if _, err := Listen(dir); fault.ClassOf(err) != fault.BadInput || err == nil || !strings.Contains(err.Error(), "already runs") {
 		t.Errorf("beside a running lab: got %v", err)
 	}
 	for path, want := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, SocketName): 0o600} {
@@ -115,7 +117,7 @@ func TestStateRootSaid(t *testing.T) {
 		if root != c.root || (err == nil) != (c.fails == "") {
 			t.Errorf("%.20s: root %s, error %v; want %s, %s", c.said, root, err, c.root, c.fails)
 		}
-		if err != nil && (ClassOf(err) != BadInput || !strings.Contains(err.Error(), c.fails)) {
+		if err != nil && (fault.ClassOf(err) != fault.BadInput || !strings.Contains(err.Error(), c.fails)) {
 			t.Errorf("%.20s: %v; want %s", c.said, err, c.fails)
 		}
 	}
@@ -130,7 +132,7 @@ func TestLongStateRoot(t *testing.T) {
 		if (err == nil) != want {
 			t.Errorf("%d bytes over: %v", over, err)
 		}
-		if err != nil && (ClassOf(err) != BadInput || !strings.Contains(err.Error(), "has 108 bytes, and a socket's has 107 at most: set SLUICE_STATE_DIR")) {
+		if err != nil && (fault.ClassOf(err) != fault.BadInput || !strings.Contains(err.Error(), "has 108 bytes, and a socket's has 107 at most: set SLUICE_STATE_DIR")) {
 			t.Errorf("it does not say what to do: %v", err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 	"sluice/firewall/inspect"
 	"sluice/vswitch"
 )
@@ -152,7 +153,7 @@ type PlaceRequest struct {
 func (s *Server) putPlacement(ctx context.Context, in *ask[PlaceRequest]) (vswitch.Receipt, error) {
 	to, err := firewall.ParsePlacement(in.Body.To)
 	if err != nil {
-		return vswitch.Receipt{}, Errorf(BadInput, "%w", err)
+		return vswitch.Receipt{}, fault.Errorf(fault.BadInput, "%w", err)
 	}
 	return s.sw.Place(ctx, to, vswitch.PlaceOptions{Handover: vswitch.Handover(in.Body.Handover), Fail: vswitch.Fail(in.Body.Fail)})
 }
@@ -189,7 +190,7 @@ type WatchRequest struct {
 
 func (s *Server) putWatch(_ context.Context, in *ask[WatchRequest]) (Done, error) {
 	if err := s.sw.Watch(in.Body.Sights); err != nil {
-		return Done{}, Errorf(BadInput, "%w", err)
+		return Done{}, fault.Errorf(fault.BadInput, "%w", err)
 	}
 	return Done{}, nil
 }
@@ -201,7 +202,7 @@ func (s *Server) getInspections(ctx context.Context, _ *struct{}) (inspect.Repor
 func (s *Server) trace(_ context.Context, in *ask[vswitch.TraceRequest]) (vswitch.TraceResult, error) {
 	res, err := s.sw.Trace(in.Body)
 	if err != nil {
-		return res, Errorf(BadInput, "%w", err)
+		return res, fault.Errorf(fault.BadInput, "%w", err)
 	}
 	return res, nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 	"sluice/vswitch"
 )
 
@@ -31,7 +32,7 @@ const (
 )
 
 // errNoPolicy is said before the lab's first policy.
-var errNoPolicy = Errorf(Failed, "no policy is in force yet: put one in force with `sluice policy apply FILE`")
+var errNoPolicy = fault.Errorf(fault.Failed, "no policy is in force yet: put one in force with `sluice policy apply FILE`")
 
 func (s *Server) getPolicy(context.Context, *struct{}) (PolicyInForce, error) {
 	p, generation := s.sw.Policy()
@@ -83,8 +84,8 @@ func giveBack(source string) {
 func (s *Server) load(text PolicyText) (*firewall.Policy, error) {
 	defer giveBack(text.Source)
 	p, err := s.lab.LoadPolicy(text.File, []byte(text.Source))
-	if err != nil && len(faultsIn(err)) == 0 {
-		return nil, Errorf(BadInput, "%w", err)
+	if err != nil && len(fault.In(err)) == 0 {
+		return nil, fault.Errorf(fault.BadInput, "%w", err)
 	}
 	return p, err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/danielgtaylor/huma/v2/sse"
 
+	"sluice/firewall/fault"
 	"sluice/vswitch"
 )
 
@@ -62,7 +63,7 @@ func (s *Server) sessionRoute(api huma.API, path, summary string, needsCommand b
 			return nil, problemOf(err)
 		}
 		if needsCommand && (len(in.Body.Argv) == 0 || in.Body.Argv[0] == "") {
-			return nil, problemOf(Errorf(BadInput, "no command to run in %s", in.Guest))
+			return nil, problemOf(fault.Errorf(fault.BadInput, "no command to run in %s", in.Guest))
 		}
 		return &huma.StreamResponse{Body: func(ctx huma.Context) {
 			r, w := humago.Unwrap(ctx)
@@ -79,7 +80,7 @@ func (s *Server) knowGuest(name string) error {
 		names = append(names, g.Name)
 	}
 	if !slices.Contains(names, name) {
-		return Errorf(BadInput, "no guest %q in this lab: %s", name, listNames(names))
+		return fault.Errorf(fault.BadInput, "no guest %q in this lab: %s", name, listNames(names))
 	}
 	return nil
 }
@@ -87,7 +88,7 @@ func (s *Server) knowGuest(name string) error {
 func (s *Server) session(w http.ResponseWriter, r *http.Request, run runFunc) {
 	if r.Header.Get("Upgrade") != sessionProtocol {
 		w.Header().Set("Upgrade", sessionProtocol)
-		err := Errorf(BadInput, "this needs an upgrade of the connection to %s", sessionProtocol)
+		err := fault.Errorf(fault.BadInput, "this needs an upgrade of the connection to %s", sessionProtocol)
 		writeProblem(w, http.StatusUpgradeRequired, err)
 		return
 	}
@@ -95,7 +96,7 @@ func (s *Server) session(w http.ResponseWriter, r *http.Request, run runFunc) {
 	case s.sessions <- struct{}{}:
 		defer func() { <-s.sessions }()
 	default:
-		err := Errorf(Failed, "%d commands run in this lab's guests already; end one first", maxSessions)
+		err := fault.Errorf(fault.Failed, "%d commands run in this lab's guests already; end one first", maxSessions)
 		writeProblem(w, http.StatusServiceUnavailable, err)
 		return
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sluice/firewall/fault"
 	"sluice/vswitch"
 )
 
@@ -56,7 +57,7 @@ func Listen(dir string) (net.Listener, error) {
 	path := filepath.Join(dir, SocketName)
 	if conn, err := net.Dial("unix", path); err == nil {
 		conn.Close()
-		return nil, Errorf(BadInput, "lab %s already runs", filepath.Base(dir))
+		return nil, fault.Errorf(fault.BadInput, "lab %s already runs", filepath.Base(dir))
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("remove the socket that a dead lab left: %w", err)
@@ -117,7 +118,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		uid, known := r.Context().Value(peerKey{}).(uint32)
 		if !known || uid != owner && uid != 0 {
-			err := Errorf(BadInput, "this lab belongs to user %d: only they and root may use it", owner)
+			err := fault.Errorf(fault.BadInput, "this lab belongs to user %d: only they and root may use it", owner)
 			writeProblem(w, http.StatusForbidden, err)
 			return
 		}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 )
 
 // raw sends a request as it is and reads the problem that answers it.
@@ -80,7 +81,7 @@ func TestRequestsThatCannotBeRight(t *testing.T) {
 		if status != test.status || !strings.Contains(p.Detail, test.want) {
 			t.Errorf("%s: got %d %q; want %d with %q", test.what, status, p.Detail, test.status, test.want)
 		}
-		if p.Class != BadInput && p.Status != 0 {
+		if p.Class != fault.BadInput && p.Status != 0 {
 			t.Errorf("%s: class %d; want 2", test.what, p.Class)
 		}
 	}
@@ -89,12 +90,12 @@ func TestRequestsThatCannotBeRight(t *testing.T) {
 func TestProblemsKeepTheirPlaceInTheFile(t *testing.T) {
 	tempState(t)
 	startLab(t, "lab", &fakeLab{load: func(file string, src []byte) (*firewall.Policy, error) {
-		return nil, firewall.ErrorList{{File: file, Line: 3, Col: 5, Source: "  - nmae: x", Msg: `unknown key "nmae"`, Do: "did you mean name?"}}
+		return nil, fault.List{{File: file, Line: 3, Col: 5, Source: "  - nmae: x", Msg: `unknown key "nmae"`, Do: "did you mean name?"}}
 	}}, usualLimits)
 	_, err := dial(t, "lab").SetPolicy(t.Context(), PolicyText{File: "p.yaml", Source: "x"})
 	want := "p.yaml:3:5: unknown key \"nmae\"\n      - nmae: x\n        ^\n    did you mean name?"
-	if err == nil || err.Error() != want || ClassOf(err) != BadInput {
-		t.Fatalf("got %v of class %d\nwant %s", err, ClassOf(err), want)
+	if err == nil || err.Error() != want || fault.ClassOf(err) != fault.BadInput {
+		t.Fatalf("got %v of class %d\nwant %s", err, fault.ClassOf(err), want)
 	}
 }
 
@@ -203,7 +204,7 @@ func TestDrills(t *testing.T) {
 	var done []Drill
 	startLab(t, "lab", &fakeLab{drill: func(d Drill) error {
 		if done = append(done, d); d == Resume {
-			return Errorf(BadInput, "it is not stalled")
+			return fault.Errorf(fault.BadInput, "it is not stalled")
 		}
 		return nil
 	}}, usualLimits)
@@ -213,8 +214,8 @@ func TestDrills(t *testing.T) {
 			t.Errorf("%s: %v", d, err)
 		}
 	}
-	if err := c.Appliance(t.Context(), Resume); err == nil || err.Error() != "it is not stalled" || ClassOf(err) != BadInput {
-		t.Errorf("resume: %v of class %d", err, ClassOf(err))
+	if err := c.Appliance(t.Context(), Resume); err == nil || err.Error() != "it is not stalled" || fault.ClassOf(err) != fault.BadInput {
+		t.Errorf("resume: %v of class %d", err, fault.ClassOf(err))
 	}
 	if want := []Drill{Kill, Stall, Restart, Resume}; !slices.Equal(done, want) {
 		t.Errorf("the lab was asked for %v, want %v", done, want)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/yamux"
+
+	"sluice/firewall/fault"
 )
 
 // A session joins a user's terminal or pipes to a command in a guest, over the connection of an upgraded request
@@ -49,7 +51,7 @@ type sessionEnd struct {
 var sessionSignals = map[string]bool{"INT": true, "TERM": true, "HUP": true, "QUIT": true}
 
 // errSessionCut is what the client says when the lab process goes away during a session.
-var errSessionCut = Errorf(Failed, "the lab ended while the command ran")
+var errSessionCut = fault.Errorf(fault.Failed, "the lab ended while the command ran")
 
 func sessionConfig() *yamux.Config {
 	c := yamux.DefaultConfig()

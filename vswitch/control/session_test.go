@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"testing/iotest"
+
+	"sluice/firewall/fault"
 )
 
 // join runs a command over a connection of its own and gives what the client sees.
@@ -108,10 +110,10 @@ func TestSessionResizes(t *testing.T) {
 func TestSessionSaysWhyThereIsNoExitCode(t *testing.T) {
 	_, err := join(t, t.Context(), Streams{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: io.Discard},
 		func(context.Context, Streams) (int, error) {
-			return 0, Errorf(Lacks, "the guest has no agent")
+			return 0, fault.Errorf(fault.Lacks, "the guest has no agent")
 		})
-	if ClassOf(err) != Lacks || err == nil || err.Error() != "the guest has no agent" {
-		t.Fatalf("got %v of class %d", err, ClassOf(err))
+	if fault.ClassOf(err) != fault.Lacks || err == nil || err.Error() != "the guest has no agent" {
+		t.Fatalf("got %v of class %d", err, fault.ClassOf(err))
 	}
 }
 

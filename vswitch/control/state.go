@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"syscall"
+
+	"sluice/firewall/fault"
 )
 
 // SocketName is the name of the control socket in a lab's state folder.
@@ -19,7 +21,7 @@ var labName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 // CheckLabName says whether name can be the name of a lab: 1 to 32 of a-z, 0-9 and -, and no - in front.
 func CheckLabName(name string) error {
 	if !labName.MatchString(name) {
-		return Errorf(BadInput, "%q cannot be a lab's name: 1 to 32 of a-z, 0-9 and -, and no - in front", name)
+		return fault.Errorf(fault.BadInput, "%q cannot be a lab's name: 1 to 32 of a-z, 0-9 and -, and no - in front", name)
 	}
 	return nil
 }
@@ -39,7 +41,7 @@ func StateRoot() (string, error) {
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		return stateRoot("XDG_RUNTIME_DIR", filepath.Join(dir, "sluice"))
 	}
-	return "", Errorf(Lacks, "no folder for running labs: XDG_RUNTIME_DIR is not set "+
+	return "", fault.Errorf(fault.Lacks, "no folder for running labs: XDG_RUNTIME_DIR is not set "+
 		"(log in through systemd, or set it to a folder of your own)")
 }
 
@@ -47,12 +49,12 @@ func StateRoot() (string, error) {
 func stateRoot(variable, dir string) (string, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
-		return "", Errorf(BadInput, "%s: %w", variable, err)
+		return "", fault.Errorf(fault.BadInput, "%s: %w", variable, err)
 	}
 	info, err := os.Stat(abs)
 	switch {
 	case err == nil && !info.IsDir(), errors.Is(err, syscall.ENOTDIR):
-		return "", Errorf(BadInput, "%s: %s is no folder: give a folder for running labs, or none for %s", variable, abs, UsualRoot)
+		return "", fault.Errorf(fault.BadInput, "%s: %s is no folder: give a folder for running labs, or none for %s", variable, abs, UsualRoot)
 	case errors.Is(err, syscall.ENAMETOOLONG):
 		return "", tooLong(variable, abs)
 	}
@@ -78,7 +80,7 @@ func tooLong(variable, path string) error {
 	if len(path) > 2*maxSocketPath {
 		shown = path[:maxSocketPath] + "..."
 	}
-	return Errorf(BadInput, "%sthe path %s has %d bytes, and a socket's has %d at most: set SLUICE_STATE_DIR to a shorter one, such as %s",
+	return fault.Errorf(fault.BadInput, "%sthe path %s has %d bytes, and a socket's has %d at most: set SLUICE_STATE_DIR to a shorter one, such as %s",
 		variable, shown, len(path), maxSocketPath, UsualRoot)
 }
 
@@ -106,7 +108,7 @@ func Labs() ([]string, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, Errorf(Failed, "look for running labs: %w", err)
+		return nil, fault.Errorf(fault.Failed, "look for running labs: %w", err)
 	}
 	var labs []string
 	for _, e := range entries {

@@ -8,10 +8,10 @@ package admin
 import (
 	"errors"
 	"fmt"
-	"unicode"
 	"unicode/utf8"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 )
 
 // The bounds of what is pushed. Reading a policy costs the host time and memory, and the appliance is not trusted: the worst that has been found for
@@ -54,7 +54,7 @@ func (r *Request) Check() error {
 	switch {
 	case p == nil:
 		return nil
-	case len(p.File) == 0 || len(p.File) > maxFile || !utf8.ValidString(p.File) || !printable(p.File, ""):
+	case len(p.File) == 0 || len(p.File) > maxFile || !utf8.ValidString(p.File) || !fault.IsSafe(p.File, ""):
 		return fmt.Errorf("the file's name must be printable, and of at most %d bytes", maxFile)
 	case p.Force != (p.Base == 0):
 		return errors.New("a push names the generation that it was made from, or is forced")
@@ -69,24 +69,10 @@ func checkSource(src []byte) error {
 		return fmt.Errorf("the policy has %d bytes; at most %d are taken from an appliance: use groups, or apply it on the host in another placement", len(src), MaxSource)
 	case !utf8.Valid(src):
 		return errors.New("the policy is not UTF-8")
-	case !printable(string(src), "\n\t\r"):
+	case !fault.IsSafe(string(src), "\n\t\r"):
 		return errors.New("the policy has control characters, or ones that cannot be seen")
 	}
 	return nil
-}
-
-// printable says whether a text has nothing but what can be seen, and these.
-func printable(s, also string) bool {
-	for _, r := range s {
-		known := unicode.IsGraphic(r)
-		for _, a := range also {
-			known = known || r == a
-		}
-		if !known {
-			return false
-		}
-	}
-	return true
 }
 
 // Answer is what the host says to a request.

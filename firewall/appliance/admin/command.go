@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 )
 
 // CommandName is what the command is called: in the image it is a link to the program.
@@ -19,27 +20,10 @@ const CommandName = "policy"
 // IsCommand says whether a program was called as the command.
 func IsCommand(arg0 string) bool { return filepath.Base(arg0) == CommandName }
 
-// Exit codes, as everywhere in Sluice.
-const (
-	exitFailed = 1 // it was tried and did not work, or a check did not pass
-	exitInput  = 2 // wrong use, or a policy that cannot be right
-)
-
-// failure is an error with its exit code.
-type failure struct {
-	code int
-	err  error
-}
-
-func (f *failure) Error() string { return f.err.Error() }
-func (f *failure) Unwrap() error { return f.err }
-
-func badInput(format string, args ...any) error {
-	return &failure{exitInput, fmt.Errorf(format, args...)}
-}
+func badInput(format string, args ...any) error { return fault.Errorf(fault.BadInput, format, args...) }
 
 // errSaid ends a command whose output has said already what is wrong.
-var errSaid = &failure{code: exitFailed}
+var errSaid = &fault.Error{Class: fault.Failed}
 
 // Run is the command: it returns its exit code.
 func Run(args []string) int { return under("/").run(args, os.Stdin, os.Stdout, os.Stderr) }
@@ -54,15 +38,10 @@ func (at place) run(args []string, in io.Reader, out, errs io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	code := exitFailed
-	var f *failure
-	if errors.As(err, &f) {
-		code = f.code
-	}
 	if !errors.Is(err, errSaid) {
 		fmt.Fprintf(errs, "%s: %v\n", CommandName, err)
 	}
-	return code
+	return int(fault.ClassOf(err))
 }
 
 func (at place) command() *cobra.Command {

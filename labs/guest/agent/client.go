@@ -9,12 +9,12 @@ import (
 	"io"
 	"net"
 	"time"
-	"unicode/utf8"
 
 	"github.com/hashicorp/yamux"
 
 	"sluice/firewall"
 	"sluice/firewall/appliance"
+	"sluice/firewall/fault"
 	"sluice/firewall/inspect"
 )
 
@@ -171,7 +171,7 @@ func readReply(r *bufio.Reader, name string, each func(json.RawMessage) error) e
 			return err
 		}
 		if rep.Error != "" {
-			return &Error{Call: name, Text: printable(rep.Error, maxError), Unsupported: rep.Unsupported}
+			return &Error{Call: name, Text: fault.Lines(rep.Error, maxError), Unsupported: rep.Unsupported}
 		}
 		if len(rep.Body) > 0 && each != nil {
 			if err := each(rep.Body); err != nil {
@@ -185,22 +185,6 @@ func readReply(r *bufio.Reader, name string, each func(json.RawMessage) error) e
 	return fmt.Errorf("more than %d messages: %w", maxBodies, errTooLong)
 }
 
-// printable makes a guest's text fit for a terminal and a log.
-func printable(s string, limit int) string {
-	out := make([]rune, 0, min(len(s), limit))
-	for _, r := range s {
-		switch {
-		case len(out) >= limit:
-			return string(out) + "..."
-		case r == '\n' || r == '\t' || (r >= ' ' && r != 0x7f && r != utf8.RuneError && (r < 0x80 || r > 0x9f)):
-			out = append(out, r)
-		default:
-			out = append(out, '?')
-		}
-	}
-	return string(out)
-}
-
 func into(v any) func(json.RawMessage) error {
 	return func(b json.RawMessage) error { return json.Unmarshal(b, v) }
 }
@@ -209,7 +193,7 @@ func into(v any) func(json.RawMessage) error {
 func (c *Client) Info(ctx context.Context) (Info, error) {
 	var info Info
 	err := c.call(ctx, callInfo, nil, into(&info))
-	info.Hostname, info.Kernel = printable(info.Hostname, 256), printable(info.Kernel, 256)
+	info.Hostname, info.Kernel = fault.Line(info.Hostname, 256), fault.Line(info.Kernel, 256)
 	return info, err
 }
 
@@ -261,7 +245,7 @@ func (c *Client) PutFlows(ctx context.Context, f []firewall.FlowRecord) (all fir
 			all.Left, last = append(all.Left, done+i), i
 		}
 		if all.Full = all.Full || one.Full; all.Why == "" {
-			all.Why = printable(one.Why, maxFlowWhy)
+			all.Why = fault.Line(one.Why, maxFlowWhy)
 		}
 		done += len(some)
 		return nil
@@ -341,16 +325,12 @@ func (c *Client) Inspections(ctx context.Context) (inspect.Report, error) {
 	r.Sightings = r.Sightings[:min(len(r.Sightings), inspect.MaxSightings)]
 	for i := range r.Sightings {
 		e := &r.Sightings[i]
-		e.What, e.Word = printable(e.What, 256), printable(e.Word, 256)
+		e.What, e.Word = fault.Line(e.What, 256), fault.Line(e.Word, 256)
 	}
 	for _, list := range [][]inspect.Count{r.Matches, r.Anomalies} {
 		for i := range list {
-			list[i].Name = printable(list[i].Name, 256)
+			list[i].Name = fault.Line(list[i].Name, 256)
 		}
 	}
 	return r, err
 }
-
-// Printable makes what a guest wrote fit for a terminal and a log: control characters become question marks, and it is
-// cut where it is too long for an error's text.
-func Printable(s string) string { return printable(s, maxError) }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sluice/firewall/appliance/admin"
+	"sluice/firewall/fault"
 )
 
 // answerTimeout bounds how long the guest may take to read an answer.
@@ -98,7 +99,7 @@ func readDesk(r *bufio.Reader, v any) error {
 	}
 	switch {
 	case rep.Error != "":
-		return &Error{Call: callDesk, Text: printable(rep.Error, maxError)}
+		return &Error{Call: callDesk, Text: fault.Lines(rep.Error, maxError)}
 	case rep.End || len(rep.Body) == 0:
 		return fmt.Errorf("no body: %w", errForbidden)
 	}

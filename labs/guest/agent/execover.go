@@ -11,6 +11,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"sluice/firewall/fault"
 )
 
 // Size is a terminal's, in characters.
@@ -98,7 +100,7 @@ func readExec(r io.Reader, cmd Command, taken func(uint32)) (int, error) {
 		case t == frameExit && len(p) == 4:
 			return int(binary.BigEndian.Uint32(p) & 0xff), nil
 		case t == frameFailed:
-			return 0, &Error{Call: callExec, Text: printable(string(p), maxError)}
+			return 0, &Error{Call: callExec, Text: fault.Lines(string(p), maxError)}
 		default:
 			err = fmt.Errorf("frame of type %d: %w", t, errForbidden)
 		}

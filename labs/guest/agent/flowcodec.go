@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 )
 
 // Flows travel packed, not as JSON: a change of placement waits for them, and a guest without KVM takes longer to read
@@ -82,7 +83,7 @@ func unpackFlow(b []byte) (f firewall.FlowRecord, rest []byte, err error) {
 	f.Bytes = [2]uint64{binary.BigEndian.Uint64(b[58:]), binary.BigEndian.Uint64(b[66:])}
 	f.TCP = [2]firewall.TCPSide{unpackSide(b[74]), unpackSide(b[75])}
 	f.ICMPType, f.ICMPCode = b[76], b[77]
-	f.State = printable(string(b[flowFixed:flowFixed+state]), maxFlowState)
+	f.State = fault.Line(string(b[flowFixed:flowFixed+state]), maxFlowState)
 	return f, b[flowFixed+state:], nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
+
+	"sluice/firewall/fault"
 )
 
 // decode is utf8.DecodeRune, with -1 for what is no UTF-8.
@@ -23,17 +25,17 @@ func decode(b []byte) (c rune, size int) {
 
 // faultOf tells in words of ours why the parser gave up. It says where it was and where that which it was in began; the one
 // of the two that has to be mended is told.
-func faultOf(err error, src []byte, what string) *fault {
+func faultOf(err error, src []byte, what string) *fault.Fault {
 	var e *yaml.LoadError
 	if !errors.As(err, &e) {
-		return &fault{1, 1, "not YAML: " + err.Error(), ""}
+		return flaw(1, 1, "not YAML: "+err.Error(), "")
 	}
 	at, began := placed(e.Mark.Line, e.Mark.Column), placed(e.ContextMark.Line, e.ContextMark.Column)
-	says := func(p place, msg, do string) *fault { return &fault{p.line, p.col, "not YAML: " + msg, do} }
+	says := func(p place, msg, do string) *fault.Fault { return flaw(p.line, p.col, "not YAML: "+msg, do) }
 	is := func(part string) bool { return strings.Contains(e.Message, part) }
 	switch {
 	case is("max depth"):
-		return &fault{at.line, at.col, fmt.Sprintf("nests deeper than %d", MaxNesting), "a " + what + " never needs that"}
+		return flaw(at.line, at.col, fmt.Sprintf("nests deeper than %d", MaxNesting), "a "+what+" never needs that")
 	case is("tab character"):
 		at = tabFrom(src, at)
 		fallthrough
@@ -57,7 +59,7 @@ func faultOf(err error, src []byte, what string) *fault {
 	case is("could not find expected ':'"):
 		return says(began, "a key without a colon", "write key: value")
 	case is("unknown anchor"):
-		return &fault{at.line, at.col, "an alias of nothing", "write it out: anchors and aliases are not taken"}
+		return flaw(at.line, at.col, "an alias of nothing", "write it out: anchors and aliases are not taken")
 	}
 	return says(at, e.Message, "")
 }
@@ -67,7 +69,7 @@ type place struct{ line, col int }
 func placed(line, col int) place { return place{max(line, 1), max(col, 1)} }
 
 // unclosed tells of a bracket: by itself where the file ends before it does, else by what stands in its way.
-func unclosed(src []byte, at, began place, says func(place, string, string) *fault) *fault {
+func unclosed(src []byte, at, began place, says func(place, string, string) *fault.Fault) *fault.Fault {
 	open := charAt(src, began)
 	shut := map[rune]string{'[': "]", '{': "}"}[open]
 	if shut == "" {
