@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"sluice/vnic/frame"
 )
 
 // schemaObject is as much of a JSON schema as this test reads.
@@ -77,6 +79,23 @@ func TestSchemaAgreesWithLoader(t *testing.T) {
 				t.Error("the schema takes unknown keys")
 			}
 		})
+	}
+}
+
+// TestSchemaKnowsReasons: where a reason is a word of a lab file, the schema has those of vnic/frame, no more and no less.
+func TestSchemaKnowsReasons(t *testing.T) {
+	text, err := os.ReadFile("../schema/lab.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for r := frame.ReasonNone + 1; int(r) < frame.Reasons; r++ {
+		want = append(want, r.String())
+	}
+	for def, key := range map[string]string{"walk": "by", "counter": "reason"} {
+		if got := schemaAt(t, text, def).Properties[key].Enum; !slices.Equal(got, want) {
+			t.Errorf("%s of %s:\nthe schema has %q,\nvnic/frame     %q", key, def, got, want)
+		}
 	}
 }
 
