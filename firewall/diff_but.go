@@ -8,7 +8,7 @@ func DiffBut(a, b, but *Policy) Comparison {
 	if but == nil || len(but.Rules) == 0 {
 		return Diff(a, b)
 	}
-	c := Diff(a.under(but), b.under(but))
+	c := Diff(a.under(but.Rules, RuleAllow), b.under(but.Rules, RuleAllow))
 	for i := range c.Differences {
 		for _, d := range []*Decision{&c.Differences[i].A, &c.Differences[i].B} {
 			if d.Rule > 0 { // no flow of the first rules differs, so it is one of the policy's own
@@ -19,12 +19,12 @@ func DiffBut(a, b, but *Policy) Comparison {
 	return c
 }
 
-// under is a policy with rules before its own, by which it allows what they match.
-func (p *Policy) under(first *Policy) *Policy {
+// under is a policy with rules before its own, all of one action.
+func (p *Policy) under(first []Rule, action RuleAction) *Policy {
 	q := &Policy{File: p.File, Source: p.Source, Default: p.Default, Exclude: p.Exclude, inv: p.inv, excluded: p.excluded}
-	q.Rules = slices.Concat(first.Rules, p.Rules)
-	for i := range first.Rules {
-		q.Rules[i].Action = RuleAllow
+	q.Rules = slices.Concat(first, p.Rules)
+	for i := range first {
+		q.Rules[i].Action = action
 	}
 	q.finish()
 	return q

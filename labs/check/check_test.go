@@ -177,6 +177,7 @@ func TestChecks(t *testing.T) {
 		{answer(Answer{Recorded: &Recorded{Run: &Run{In: "client", Command: []string{"x"}, Timeout: time.Second}}}), "10", ""},
 
 		{&Run{In: "client", Command: []string{"true"}, Timeout: time.Second}, "", ""},
+		{&Run{In: "client", Command: []string{"sh", "-c", "true\nfalse"}, Exit: 1, Timeout: time.Second}, "", "sh ... in client ended with 0, not 1: said on stderr"},
 		{&Run{In: "client", Command: []string{"true"}, Exit: 1, Timeout: time.Second}, "", "true in client ended with 0, not 1: said on stderr"},
 		{&Run{Script: "check.sh", Stdout: regexp.MustCompile("^10$"), Timeout: time.Second}, "", "check.sh did not write what it should"},
 		{&Run{In: "client", Command: []string{"sleep"}, Timeout: time.Millisecond}, "", "it took longer than 1ms"},

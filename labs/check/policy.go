@@ -16,12 +16,13 @@ const (
 	AtMost  = "at-most"  // it allows nothing that that one denies; it may allow less
 )
 
-// Policy compares the policy in force with another, for every flow that there can be, whatever their rules look like.
+// Policy compares the policy in force with another, for every flow that there can be, whatever their rules look like; or looks where it denies.
 type Policy struct {
-	How    string // As, AtLeast or AtMost
+	How    string // As, AtLeast or AtMost; empty compares nothing
 	Wanted *firewall.Policy
 	But    *firewall.Policy // the flows that its rules match are left free; nil is none
 	Fail   bool             // it also says the same of how the appliance fails
+	Ends   bool             // what it denies is denied at the vNIC of who sends it
 	Rules  *Condition       // how many rules it may have; nil is any number
 	Guests map[netip.Addr]string
 }
@@ -31,9 +32,14 @@ const (
 	tooWide   = "policy-too-wide"   // it allows what it is to deny
 	tooNarrow = "policy-too-narrow" // it denies what it is to allow
 	otherNo   = "policy-other-no"   // it drops what it is to reject, or rejects what it is to drop
+	forgets   = "policy-forgets"    // it allows a flow that is to be remembered, and does not remember it
+	endsLate  = "policy-ends-late"  // what it denies reaches the receiver's vNIC
 )
 
 func (c *Policy) String() string {
+	if c.How == "" {
+		return "what the policy denies ends where it begins"
+	}
 	return map[string]string{As: "the policy decides as it is to", AtLeast: "the policy allows what it is to allow", AtMost: "the policy allows no more than it may"}[c.How]
 }
 
@@ -49,6 +55,18 @@ func (c *Policy) judge(s *scene) Finding {
 
 // Compare says how a policy differs from the one that is wanted, by a flow that shows it. It needs no lab.
 func (c *Policy) Compare(p *firewall.Policy) Finding {
+	if c.How != "" {
+		if f := c.compare(p); !f.Passed {
+			return f
+		}
+	}
+	if c.Ends {
+		return c.source(p)
+	}
+	return passed()
+}
+
+func (c *Policy) compare(p *firewall.Policy) Finding {
 	found := firewall.DiffBut(c.Wanted, p, c.But)
 	var wrong []firewall.Difference
 	var facts []string
@@ -65,6 +83,11 @@ func (c *Policy) Compare(p *firewall.Policy) Finding {
 		return Finding{Reason: c.says(p, wrong), Look: c.lookAt(wrong[0]), Facts: facts}
 	case found.Stopped:
 		return Finding{Reason: "the policy is too long to be compared with what is wanted: write it with fewer rules", Look: "sluice policy lint"}
+	}
+	if f, fits := c.state(p); !fits {
+		return f
+	}
+	switch {
 	case c.Fail && p.FailOpen != c.Wanted.FailOpen:
 		return Finding{Reason: "the policy says something else of " + c.failures(p) + " than it is to", Look: "sluice policy show"}
 	case c.Rules != nil && !c.Rules.Holds(float64(len(p.Rules))):
@@ -84,6 +107,8 @@ func (c *Policy) counts(d firewall.Difference) (fact string, counts bool) {
 	return otherNo, c.How == As
 }
 
+var verbs = map[firewall.RuleAction]string{firewall.RuleAllow: "allows", firewall.RuleDrop: "drops", firewall.RuleReject: "rejects"}
+
 // says names the first flow that is decided otherwise, and the rule that does it.
 func (c *Policy) says(p *firewall.Policy, wrong []firewall.Difference) string {
 	d := wrong[0]
@@ -92,12 +117,11 @@ func (c *Policy) says(p *firewall.Policy, wrong []firewall.Difference) string {
 		r := p.Rules[d.B.Rule-1]
 		by = fmt.Sprintf("by rule %s in line %d", r.Name, r.Line)
 	}
-	does := map[firewall.RuleAction]string{firewall.RuleAllow: "allows", firewall.RuleDrop: "drops", firewall.RuleReject: "rejects"}
 	more := ""
 	if n := len(wrong) - 1; n > 0 {
 		more = fmt.Sprintf("; it differs in %s more", counted(float64(n), "way"))
 	}
-	return fmt.Sprintf("the policy %s %s, %s; it is to %s that%s", does[d.B.Action], c.flow(d), by, d.A.Action, more)
+	return fmt.Sprintf("the policy %s %s, %s; it is to %s that%s", verbs[d.B.Action], c.flow(d), by, d.A.Action, more)
 }
 
 // flow is the flow of a difference, with guests by their names.

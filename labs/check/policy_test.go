@@ -27,12 +27,14 @@ func policyOf(t *testing.T, text string) *firewall.Policy {
 // TestPolicy: what counts as a fault by the way of comparing, and what is said of it: the flow, the rule, and what is wanted.
 func TestPolicy(t *testing.T) {
 	const (
-		wanted = "default: drop\nrules: [{name: web, from: client, to: server, service: web, action: allow}]"
-		wide   = "default: drop\nrules: [{name: few, from: client, to: server, service: few, action: allow}]"
-		narrow = "default: drop\n"
-		aloud  = "default: drop\nrules: [{name: no, from: server, action: reject}, {name: web, from: client, to: server, service: web, action: allow}]"
-		fails  = "default: drop\nfail: {hung: open}\nrules: [{name: web, from: client, to: server, service: web, action: allow}]"
-		long   = "default: drop\nrules: [{name: a, from: client, to: server, service: telnet, action: drop}, {name: web, from: client, to: server, service: web, action: allow}]"
+		wanted    = "default: drop\nrules: [{name: web, from: client, to: server, service: web, action: allow}]"
+		wide      = "default: drop\nrules: [{name: few, from: client, to: server, service: few, action: allow}]"
+		narrow    = "default: drop\n"
+		aloud     = "default: drop\nrules: [{name: no, from: server, action: reject}, {name: web, from: client, to: server, service: web, action: allow}]"
+		fails     = "default: drop\nfail: {hung: open}\nrules: [{name: web, from: client, to: server, service: web, action: allow}]"
+		stateless = "default: drop\nrules: [{name: web, from: client, to: server, service: web, action: allow, stateless: true}]"
+		late      = "default: drop\nrules: [{name: out, from: client, to: server, service: telnet, direction: out, action: allow}]"
+		long      = "default: drop\nrules: [{name: a, from: client, to: server, service: telnet, action: drop}, {name: web, from: client, to: server, service: web, action: allow}]"
 	)
 	two, _ := ParseCondition("<= 1")
 	free := policyOf(t, "default: drop\nrules: [{name: free, from: client, to: server, service: few, action: allow}]")
@@ -58,6 +60,18 @@ func TestPolicy(t *testing.T) {
 		{"aloud, others free", Policy{How: As, But: free}, aloud, "the policy rejects ", otherNo},
 		{"fails otherwise", Policy{How: As, Fail: true}, fails, "of an appliance that is hung than it is to", ""},
 		{"fails otherwise, and may", Policy{How: As}, fails, "", ""},
+		{"in the middle", Policy{How: As}, "midstream: true\n" + wanted, "connections begin in their middle", ""},
+		{"in the middle, at least", Policy{How: AtLeast}, "midstream: true\n" + wanted, "", ""},
+		{"no windows", Policy{How: AtMost}, "tcp-windows: liberal\n" + wanted, "outside of their connection's windows", ""},
+		{"few", Policy{How: As}, "limits: {per-source: {flows: 9}}\n" + wanted, "how many flows may be begun", ""},
+		{"few, at most", Policy{How: AtMost}, "limits: {flows: 9}\n" + wanted, "", ""},
+		{"impatient", Policy{How: As}, "timeouts: {tcp-established: 5s}\n" + wanted, "forgets a connection that is silent for 5s", forgets},
+		{"patient", Policy{How: As}, "timeouts: {tcp-established: 5m}\n" + wanted, "", ""},
+		{"without a memory", Policy{How: As}, stateless, "the policy does not remember tcp/80 from client to server: rule web in line 3 is stateless", forgets},
+		{"without a memory, left free", Policy{How: As, But: free}, stateless, "", ""},
+		{"ends late", Policy{Ends: true}, late, "the policy lets tcp/23 from client to server leave its sender, and drops it only at the receiver's vNIC", endsLate},
+		{"ends late, and may", Policy{How: AtMost}, late, "", ""},
+		{"ends at once", Policy{Ends: true}, wide, "", ""},
 		{"long", Policy{How: As, Rules: &two}, long, "in 2 rules; there should be at most 1", ""},
 	} {
 		c.c.Wanted = policyOf(t, wanted)
@@ -71,7 +85,7 @@ func TestPolicy(t *testing.T) {
 		if got.Passed != (c.want == "") || !strings.Contains(got.Reason, c.want) || (c.fact != "" && !slices.Contains(got.Facts, c.fact)) {
 			t.Errorf("%s: %v %q %v; want %q %s", c.what, got.Passed, got.Reason, got.Facts, c.want, c.fact)
 		}
-		if c.fact == tooWide && got.Look != "sluice trace 'tcp from client to server port 81'" {
+		if strings.Contains(c.want, "tcp/81") && got.Look != "sluice trace 'tcp from client to server port 81'" {
 			t.Errorf("%s: look %q", c.what, got.Look)
 		}
 	}
@@ -80,7 +94,7 @@ func TestPolicy(t *testing.T) {
 // TestPolicyFacts: a hint may depend on what a comparison can find.
 func TestPolicyFacts(t *testing.T) {
 	task := Task{Checks: []Check{{Kind: &Policy{}}}}
-	if got := task.Facts(); !slices.Equal(got, []string{otherNo, tooNarrow, tooWide}) {
+	if got := task.Facts(); !slices.Equal(got, []string{endsLate, forgets, otherNo, tooNarrow, tooWide}) {
 		t.Errorf("%v", got)
 	}
 }

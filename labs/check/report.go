@@ -117,7 +117,7 @@ func (t Task) Facts() []string {
 		case *Answer:
 			out = append(out, k.Name+"-missing", k.Name+"-wrong")
 		case *Policy:
-			out = append(out, tooWide, tooNarrow, otherNo)
+			out = append(out, tooWide, tooNarrow, otherNo, forgets, endsLate)
 		}
 		if c.ID != "" {
 			out = append(out, c.ID+"-passed", c.ID+"-failed")

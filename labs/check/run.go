@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Run runs a command in a guest, or a script of the lab's folder. It is the escape for what no other check can say.
@@ -22,7 +23,17 @@ func (c *Run) String() string {
 	if c.Script != "" {
 		return c.Script
 	}
-	return fmt.Sprintf("%s in %s", strings.Join(c.Command, " "), c.In)
+	return fmt.Sprintf("%s in %s", inOneLine(c.Command), c.In)
+}
+
+// inOneLine is a command as it is told: what it runs, where all of it would fill a screen.
+func inOneLine(command []string) string {
+	const longest = 80 // letters
+	line := strings.Join(command, " ")
+	if utf8.RuneCountInString(line) <= longest && !strings.Contains(line, "\n") {
+		return line
+	}
+	return command[0] + " ..."
 }
 
 func (c *Run) run(ctx context.Context, lab Lab) (Output, error) {

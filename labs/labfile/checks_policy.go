@@ -28,10 +28,12 @@ func (l *labReader) policyAs(n *document.Node) *check.Policy {
 		check.AtMost:  wanted(check.AtMost),
 		"ignore":      func(v *document.Node) { c.But = l.leftFree(v) },
 		"fail":        func(v *document.Node) { l.oneOf(v, "fail", "same"); c.Fail = true },
+		"ends":        func(v *document.Node) { l.oneOf(v, "ends", "source"); c.Ends = true },
 		"rules":       func(v *document.Node) { is := l.condition(v, "rules"); c.Rules = &is },
 	})
-	if !l.Failed() && said != 1 {
-		l.fail(n, "policy needs one of as, at-least and at-most; as in {as: solution/policy.yaml}")
+	alone := c.Ends && !c.Fail && c.But == nil && c.Rules == nil
+	if !l.Failed() && said != 1 && (said > 0 || !alone) {
+		l.fail(n, "policy needs one of as, at-least and at-most, as in {as: solution/policy.yaml}; or ends: source alone")
 	}
 	for _, g := range l.lab.Guests {
 		for _, v := range g.VNICs {

@@ -20,8 +20,8 @@ const (
 	maxPicks  = 64
 )
 
-// hole is where a text takes a parameter: ${port}.
-var hole = regexp.MustCompile(`\$\{([a-z0-9-]*)\}`)
+// hole is where a text takes a parameter, ${port}, or a number of times it, ${tries*2}: an answer that is more than the number in the question.
+var hole = regexp.MustCompile(`\$\{([a-z0-9-]*)(?:\*([0-9]{1,3}))?\}`)
 
 // drawing is how a student's value of a parameter is drawn: the same student always gets the same value, another mostly another.
 type drawing struct{ lab, student string }
@@ -108,17 +108,32 @@ func fill(file string, text []byte, params map[string]string) ([]byte, error) {
 	r := newReader(file, text)
 	for _, m := range hole.FindAllSubmatchIndex(text, -1) {
 		name := string(text[m[2]:m[3]])
-		if _, ok := params[name]; !ok && !r.Full() {
-			before := text[:m[0]]
-			line := bytes.Count(before, []byte("\n")) + 1
-			col := m[0] - bytes.LastIndexByte(before, '\n')
-			r.FailAt(line, col, r.Meant(name, "declare it in the lab's params", slices.Sorted(maps.Keys(params))), "there is no param %q", name)
+		value, known := params[name]
+		_, err := strconv.ParseUint(value, 10, 32)
+		if known && (m[4] < 0 || err == nil) || r.Full() {
+			continue
 		}
+		before := text[:m[0]]
+		line := bytes.Count(before, []byte("\n")) + 1
+		col := m[0] - bytes.LastIndexByte(before, '\n')
+		if known {
+			r.FailAt(line, col, "leave out what follows its name", "param %s is %q, and only a number has multiples", name, value)
+			continue
+		}
+		r.FailAt(line, col, r.Meant(name, "declare it in the lab's params", slices.Sorted(maps.Keys(params))), "there is no param %q", name)
 	}
 	if err := r.failure(); err != nil {
 		return nil, err
 	}
-	return hole.ReplaceAllFunc(text, func(b []byte) []byte { return []byte(params[string(b[2:len(b)-1])]) }), nil
+	return hole.ReplaceAllFunc(text, func(b []byte) []byte {
+		name, times, multiple := strings.Cut(string(b[2:len(b)-1]), "*")
+		if !multiple {
+			return []byte(params[name])
+		}
+		n, _ := strconv.ParseUint(params[name], 10, 32) // both were looked at above
+		k, _ := strconv.ParseUint(times, 10, 16)
+		return strconv.AppendUint(nil, n*k, 10)
+	}), nil
 }
 
 // Fill puts the student's parameters into a text of the lab, such as its README.
