@@ -61,7 +61,7 @@ func (l *ledger) join(w window) findings {
 			}
 			return before(a, b)
 		})
-		total.addFlow(joinFlow(key, records, w))
+		total.addFlow(joinFlow(key, records, len(flows[key.reverse()]) > 0, w))
 	}
 	return total
 }
@@ -99,10 +99,11 @@ func (t *findings) addFlow(f findings) {
 	t.gap = max(t.gap, f.gap)
 }
 
-// joinFlow judges one direction of a flow. records are in order of time.
-func joinFlow(key flowKey, records []record, w window) findings {
+// joinFlow judges one direction of a flow. records are in order of time; asked says that there are some of the other one.
+func joinFlow(key flowKey, records []record, asked bool, w window) findings {
 	var f findings
-	allowed := w.allows(key)
+	begins, answers := w.allows(key)
+	allowed := begins || answers
 	var entered, delivered []record
 	for _, r := range records {
 		switch {
@@ -113,8 +114,11 @@ func joinFlow(key flowKey, records []record, w window) findings {
 			if r.appliance && !w.placements[r.epoch].Visits() {
 				f.drained++
 			}
-			if !allowed && w.enforced(r) {
-				f.leaked++
+			if w.enforced(r) {
+				asked = true // nobody would have let it pass else
+				if !allowed {
+					f.leaked++
+				}
 			}
 		}
 	}
@@ -127,7 +131,7 @@ func joinFlow(key flowKey, records []record, w window) findings {
 			lost = append(lost, r)
 		}
 	}
-	if !allowed {
+	if !begins && !(answers && asked) {
 		f.denied = len(lost)
 		return f
 	}
@@ -143,13 +147,16 @@ func (w window) enforced(r record) bool {
 	return p.Enforces() && (p != firewall.Slow || r.appliance)
 }
 
-// allows says whether the policy lets a flow be, begun from either side. Errors about flows are not flows.
-func (w window) allows(k flowKey) bool {
+// allows says whether the policy lets this direction begin a flow, and whether it lets the other one, whose answers these are.
+// Of what only the other end may begin, frames that get no answer and never arrive are an attempt that was denied, and no loss.
+// Errors about flows are not flows.
+func (w window) allows(k flowKey) (begins, answers bool) {
 	if w.policy == nil || icmpError(k) {
-		return true
+		return true, false
 	}
-	forth, back := k.tuple(), k.reverse().tuple()
-	return w.policy.Evaluate(forth).Action == firewall.RuleAllow || w.policy.Evaluate(back).Action == firewall.RuleAllow
+	begins = !k.is(icmpEchoReply, icmp6EchoReply) && w.policy.Evaluate(k.tuple()).Action == firewall.RuleAllow
+	answers = !k.is(icmpEcho, icmp6Echo) && w.policy.Evaluate(k.reverse().tuple()).Action == firewall.RuleAllow
+	return begins, answers
 }
 
 func icmpError(k flowKey) bool {
@@ -164,7 +171,21 @@ func icmpError(k flowKey) bool {
 
 // reverse is the other direction of the flow.
 func (k flowKey) reverse() flowKey {
-	return flowKey{src: k.dst, dst: k.src, sport: k.dport, dport: k.sport, proto: k.proto, icmp: k.icmp}
+	r := flowKey{src: k.dst, dst: k.src, sport: k.dport, dport: k.sport, proto: k.proto, icmp: k.icmp}
+	for _, pair := range [][2]uint8{{icmpEcho, icmpEchoReply}, {icmp6Echo, icmp6EchoReply}} {
+		switch {
+		case k.is(pair[0], pair[0]):
+			r.icmp = pair[1]
+		case k.is(pair[1], pair[1]):
+			r.icmp = pair[0]
+		}
+	}
+	return r
+}
+
+// is says whether it is of a type of ICMP, or of that of ICMPv6.
+func (k flowKey) is(icmp, icmp6 uint8) bool {
+	return k.proto == frame.ProtoICMP && k.icmp == icmp || k.proto == frame.ProtoICMPv6 && k.icmp == icmp6
 }
 
 // tuple is the first packet of a flow in this direction. An echo reply belongs to a flow that a request began.

@@ -1,6 +1,7 @@
 package vswitch
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -102,6 +103,47 @@ func TestJoinDenied(t *testing.T) {
 		for i := range l.logs[0].records {
 			l.logs[0].records[i].flow = flowKey{src: frame.Addr{15: 1}, dst: frame.Addr{15: 2}, proto: frame.ProtoUDP}
 		}
+		w := window{start: 1, end: 1000, grace: 100, policy: policy, placements: map[uint64]firewall.Placement{1: c.in}}
+		if got := l.join(w); got != c.want {
+			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)
+		}
+	}
+}
+
+// TestJoinAttempts: what the policy lets only the other end begin is an answer, whose loss counts, or an attempt, which is denied.
+func TestJoinAttempts(t *testing.T) {
+	inv := &firewall.Inventory{}
+	const text = "default: allow\nrules:\n  - {name: back, from: 10.0.2.0/24, to: 10.0.1.0/24, action: drop}\n"
+	policy, err := firewall.Load("policy.yaml", []byte(text), inv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, server := frame.AddrFrom(netip.MustParseAddr("10.0.1.1")), frame.AddrFrom(netip.MustParseAddr("10.0.2.1"))
+	key := func(proto, icmp uint8) flowKey { return flowKey{src: server, dst: client, proto: proto, icmp: icmp} }
+	for _, c := range []struct {
+		name        string
+		flow        flowKey // from the server
+		forth, back string  // the client's log, and the server's
+		in          firewall.Placement
+		want        findings
+	}{
+		{"an attempt", key(47, 0), "", "10>a 20>b", firewall.Slow, findings{observed: 2, denied: 2}},
+		{"answers, by what came before", key(47, 0), "", "10>a 20>b 21<b*", firewall.Slow, findings{observed: 2, delivered: 1, lost: 1, gap: 11}},
+		{"let pass by nobody", key(47, 0), "", "10>a 20>b 21<b", firewall.Off, findings{observed: 2, delivered: 1, denied: 1}},
+		{"answers", key(47, 0), "5>c 6<c*", "10>a 20>b", firewall.Slow, findings{observed: 3, delivered: 1, lost: 2, gap: 990}},
+		{"a ping", key(frame.ProtoICMP, 8), "", "10>a 20>b", firewall.Slow, findings{observed: 2, denied: 2}},
+		{"a ping that leaked", key(frame.ProtoICMP, 8), "", "10>a 11<a*", firewall.Slow, findings{observed: 1, delivered: 1, leaked: 1}},
+		{"a ping's answer", key(frame.ProtoICMP, 0), "5>c 6<c*", "10>a", firewall.Slow, findings{observed: 2, delivered: 1, lost: 1, gap: 990}},
+		{"a ping's answer, asked for before", key(frame.ProtoICMP, 0), "", "10>a 11<a*", firewall.Slow, findings{observed: 1, delivered: 1, gap: 1}},
+	} {
+		forth, back := parseLog(t, c.forth), parseLog(t, c.back)
+		for i := range forth {
+			forth[i].flow = c.flow.reverse()
+		}
+		for i := range back {
+			back[i].flow = c.flow
+		}
+		l := ledger{logs: []*log{{records: forth}, {records: back}}}
 		w := window{start: 1, end: 1000, grace: 100, policy: policy, placements: map[uint64]firewall.Placement{1: c.in}}
 		if got := l.join(w); got != c.want {
 			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)
