@@ -12,19 +12,12 @@ import (
 	"sluice/labs/guest/confine"
 )
 
-// labRights are what the lab process keeps of root's capabilities, and what it does with each; docs/security.md has the same
-// list for readers. What a namespace guest keeps where it has no user namespace must be among them: nobody gives what he lacks.
+// labRights are what the lab process keeps of root's capabilities beside those that a guest without a user namespace keeps of them, as
+// nobody gives what he lacks. docs/security.md says what each is for. They were found by taking each away in turn.
 var labRights = confine.Capabilities{
-	unix.CAP_NET_ADMIN,    // TAPs, veths, filters, MTUs
-	unix.CAP_NET_RAW,      // packet sockets
-	unix.CAP_SYS_ADMIN,    // namespaces of guests: make them, name them, enter them to deafen a stalled one
-	unix.CAP_SYS_PTRACE,   // to see which processes are in a guest's namespaces
-	unix.CAP_KILL,         // guests run as users of their own
-	unix.CAP_SETUID,       // as which they are started
-	unix.CAP_SETGID,       // likewise
-	unix.CAP_MKNOD,        // /dev/null and its like, for a namespace guest without a user namespace
-	unix.CAP_CHOWN,        // a guest's files go to its user
-	unix.CAP_DAC_OVERRIDE, // files of the user who deployed the lab through sudo
+	unix.CAP_SYS_ADMIN,  // namespaces of guests: make them, name them, enter them to deafen a stalled one
+	unix.CAP_SYS_PTRACE, // to see which processes are in a guest's namespaces, where they are no children of a user namespace of ours
+	unix.CAP_SETPCAP,    // to take capabilities from such a guest
 }
 
 // ConfinedFlag tells the lab process that it has started afresh.

@@ -55,14 +55,22 @@ func inNewNamespace(name string, f func() error) error {
 			return fmt.Errorf("make namespace %s: %w", name, err)
 		}
 		defer ns.Close()
-		for _, scope := range []string{"all", "default"} {
-			off := "/proc/sys/net/ipv6/conf/" + scope + "/disable_ipv6"
-			if err := os.WriteFile(off, []byte("1"), 0); err != nil && !os.IsNotExist(err) {
-				return fmt.Errorf("turn IPv6 off in namespace %s: %w", name, err)
-			}
+		if err := noIPv6(); err != nil {
+			return fmt.Errorf("namespace %s: %w", name, err)
 		}
 		return f()
 	})
+}
+
+// noIPv6 turns IPv6 off for all devices of the thread's namespace, those that come included.
+func noIPv6() error {
+	for _, scope := range []string{"all", "default"} {
+		off := "/proc/sys/net/ipv6/conf/" + scope + "/disable_ipv6"
+		if err := os.WriteFile(off, []byte("1"), 0); err != nil && !os.IsNotExist(err) {
+			return fmt.Errorf("turn IPv6 off: %w", err)
+		}
+	}
+	return nil
 }
 
 // OnOwnThread calls f on a thread that ends with it, so that whatever namespace f enters, no other goroutine gets there.

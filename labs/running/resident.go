@@ -3,6 +3,7 @@ package running
 import (
 	"context"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ type resident struct {
 	appliance bool
 	cards     []labfile.Card
 	watchers  sync.WaitGroup // one for each machine that has not ended
+	ends      *os.File       // of a namespace guest's vNICs, from when they are made until the switch has them; nil else
 
 	mu      sync.Mutex
 	present guest.Machine
@@ -26,6 +28,14 @@ type resident struct {
 	stalled bool
 	spent   time.Duration // CPU of earlier machines
 	used    time.Duration // and of the present one, at the last look
+}
+
+// dropEnds lets go of the namespace of the vNICs' ends: what the switch has opened there keeps it.
+func (r *resident) dropEnds() {
+	if r.ends != nil {
+		r.ends.Close()
+		r.ends = nil
+	}
 }
 
 // machine is the present one; nil before the first.

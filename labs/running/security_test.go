@@ -85,7 +85,8 @@ func TestSecurityPage(t *testing.T) {
 
 func TestRootSecurityTable(t *testing.T) {
 	needRoot(t)
-	testSecurityTable(t, "netns", map[string]int{"lab process": 1, "namespace guest": 3, "namespace appliance": 1}) // iperf3 is one of a guest's
+	lab := testSecurityTable(t, "netns", map[string]int{"lab process": 1, "namespace guest": 3, "namespace appliance": 1}) // iperf3 is one of a guest's
+	testAttacks(t, lab)
 }
 
 func TestLabSecurityTable(t *testing.T) {
@@ -95,12 +96,12 @@ func TestLabSecurityTable(t *testing.T) {
 
 // testSecurityTable deploys a lab from a shell that has all kinds of things that a lab must not take from it, and compares every process of
 // the lab with its row.
-func testSecurityTable(t *testing.T, kind string, want map[string]int) {
+func testSecurityTable(t *testing.T, kind string, want map[string]int) (lab string) {
 	rows := map[string]map[string]string{}
 	for _, row := range securityTable(t, "process") {
 		rows[row["process"]] = row
 	}
-	lab := deployFromOddShell(t, kind)
+	lab = deployFromOddShell(t, kind)
 	info := inspectLab(t, lab)
 	const look = "cat /proc/1/fd/41 /proc/self/fd/41 2>/dev/null; tr '\\0' '\\n' </proc/self/environ; umask; ulimit -c; true"
 	if r := inGuest(t, lab, "client", "", "sh", "-c", look); r.code != 0 || strings.Contains(r.stdout+r.stderr, "hunter2") || strings.Contains(r.stdout, "SLUICE_") || !strings.Contains(r.stdout, "0022\n0\n") {
@@ -121,6 +122,7 @@ func testSecurityTable(t *testing.T, kind string, want map[string]int) {
 		t.Errorf("processes: %v, want %v", found, want)
 	}
 	testBundle(t, lab)
+	return lab
 }
 
 // testBundle packs what a maintainer needs to know of a running lab, and looks for what nobody needs to know.

@@ -258,7 +258,7 @@ func (w *world) neighbours() []appliance.Neighbour {
 	return out
 }
 
-// deviceName is a port's device in the lab's namespace. It has the port's number, not the guest's name, which may be longer
+// deviceName is a port's device in the lab's namespace, or in that of the guest's ends. It has the port's number, not the guest's name, which may be longer
 // than the 15 bytes of a device's name.
 func deviceName(c labfile.Card) string { return fmt.Sprintf("p%d", c.Port) }
 
@@ -274,20 +274,25 @@ func (w *world) plugIn(r *resident) error {
 		return fmt.Errorf("open the guest's namespace: %w", err)
 	}
 	defer ns.Close()
-	for _, c := range r.cards {
-		nic := w.nic(r, c)
-		if err := vnic.NewVeth(deviceName(c), vnic.VethPeer{Name: nic.Name, MAC: c.MAC, NetNS: ns}); err != nil {
-			return err
+	r.dropEnds() // of a machine that never joined
+	r.ends, err = makeEnds(func() error {
+		for _, c := range r.cards {
+			nic := w.nic(r, c)
+			if err := vnic.NewVeth(deviceName(c), vnic.VethPeer{Name: nic.Name, MAC: c.MAC, NetNS: ns}); err != nil {
+				return err
+			}
+			if err := vnic.SetMTU(deviceName(c), nic.MTU); err != nil {
+				return err
+			}
 		}
-		if err := vnic.SetMTU(deviceName(c), nic.MTU); err != nil {
-			return err
-		}
-	}
-	return nil
+		return nil
+	})
+	return err
 }
 
 // join gives the switch the ports of a guest.
 func (w *world) join(ctx context.Context, r *resident) error {
+	defer r.dropEnds()
 	for _, c := range r.cards {
 		nic, err := w.open(r, c)
 		if err != nil {
@@ -303,8 +308,11 @@ func (w *world) join(ctx context.Context, r *resident) error {
 }
 
 func (w *world) openNIC(r *resident, c labfile.Card) (vnic.NIC, error) {
-	if r.Kind != labfile.KindHost {
+	switch r.Kind {
+	case labfile.KindQEMU:
 		return vnic.OpenPacket(deviceName(c))
+	case labfile.KindNetns:
+		return openEnd(r.ends, deviceName(c))
 	}
 	n := w.nic(r, c)
 	return vnic.OpenHost(w.hostDeviceName(c), vnic.HostOptions{Addrs: n.Addrs, MAC: c.MAC, MTU: n.MTU, NetNS: w.hostNS})

@@ -42,11 +42,8 @@ func mountMachine() error {
 	})
 }
 
-// deviceNodes are the devices of a namespace guest: none of them reaches hardware.
-var deviceNodes = []struct {
-	name         string
-	major, minor uint32
-}{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}}
+// devices are those of a namespace guest: none of them reaches hardware.
+var devices = []string{"null", "zero", "full", "random", "urandom", "tty"}
 
 // guestRoot is where a namespace guest's tree is put together. Every machine has the folder, nothing in it is needed meanwhile, and the
 // mount that hides it is the guest's own.
@@ -86,8 +83,9 @@ func mountNamespace(root string, image int) error {
 		return err
 	}
 	return errors.Join(
+		boundProcesses(filepath.Join(root, "proc")),
 		protectProc(filepath.Join(root, "proc")),
-		makeDevices(filepath.Join(root, "dev")),
+		lendDevices(filepath.Join(root, "dev")),
 		os.CopyFS(filepath.Join(root, "etc"), settings.FS()))
 }
 
@@ -121,27 +119,24 @@ func protectProc(proc string) error {
 	return nil
 }
 
-func makeDevices(dev string) error {
-	for _, d := range deviceNodes {
-		if err := makeDevice(filepath.Join(dev, d.name), d.name, int(unix.Mkdev(d.major, d.minor))); err != nil {
-			return fmt.Errorf("make /dev/%s: %w", d.name, err)
+// lendDevices gives a guest the host's devices, by mounts that are read-only: devices can be written to there, but nobody can change
+// their owner or mode, which are the host's. A guest makes no devices: in a user namespace it could not.
+func lendDevices(dev string) error {
+	for _, name := range devices {
+		if err := lendDevice(filepath.Join("/dev", name), filepath.Join(dev, name)); err != nil {
+			return fmt.Errorf("lend /dev/%s: %w", name, err)
 		}
 	}
 	return os.Symlink("pts/ptmx", filepath.Join(dev, "ptmx"))
 }
 
-// makeDevice makes a device of the guest's own; or, as a user namespace makes none, it takes the host's, whose file is not the guest's
-// to change then.
-func makeDevice(path, name string, number int) error {
-	err := unix.Mknod(path, unix.S_IFCHR|0o666, number)
-	if err == nil {
-		return os.Chmod(path, 0o666)
-	}
-	if !errors.Is(err, unix.EPERM) {
-		return err
-	}
+func lendDevice(host, path string) error {
 	if err := os.WriteFile(path, nil, 0o666); err != nil {
 		return err
 	}
-	return unix.Mount(filepath.Join("/dev", name), path, "", unix.MS_BIND, "")
+	if err := unix.Mount(host, path, "", unix.MS_BIND, ""); err != nil {
+		return err
+	}
+	// Only the one attribute: what else the host's mount has, a user namespace may not take away.
+	return unix.MountSetattr(unix.AT_FDCWD, path, 0, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 }

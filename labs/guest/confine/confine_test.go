@@ -207,6 +207,9 @@ var calls = []struct {
 	{"bpf", unix.SYS_BPF, [2]uintptr{^uintptr(0), 0}},
 	{"clone3", unix.SYS_CLONE3, [2]uintptr{}},
 	{"clone into a user namespace", unix.SYS_CLONE, [2]uintptr{unix.CLONE_NEWUSER | unix.CLONE_FS, 0}}, // the two together are EINVAL
+	{"socket of this machine", unix.SYS_SOCKET, [2]uintptr{unix.AF_UNIX, unix.SOCK_STREAM}},
+	{"socket of the machine below", unix.SYS_SOCKET, [2]uintptr{unix.AF_VSOCK, unix.SOCK_STREAM}},
+	{"socket of the kernel's ciphers", unix.SYS_SOCKET, [2]uintptr{unix.AF_ALG, unix.SOCK_SEQPACKET}},
 	{"x32 getpid", 0x40000000 + unix.SYS_GETPID, [2]uintptr{}},
 }
 
@@ -214,6 +217,7 @@ var calls = []struct {
 func TestFilter(t *testing.T) {
 	refused := fmt.Sprint(int(unix.EPERM))
 	unknown := fmt.Sprint(int(unix.ENOSYS))
+	noFamily := fmt.Sprint(int(unix.EAFNOSUPPORT))
 	lab, inside := start(t, "lab", "calls", nil), start(t, "inside", "calls", nil)
 	for _, c := range []struct {
 		name        string
@@ -225,6 +229,7 @@ func TestFilter(t *testing.T) {
 		{"mount", "", refused}, {"setns", fmt.Sprint(int(unix.EBADF)), refused}, {"unshare", "0", refused}, {"bpf", "", refused},
 		{"clone3", fmt.Sprint(int(unix.EINVAL)), unknown},
 		{"clone into a user namespace", fmt.Sprint(int(unix.EINVAL)), refused},
+		{"socket of this machine", "0", "0"}, {"socket of the machine below", noFamily, noFamily}, {"socket of the kernel's ciphers", noFamily, noFamily},
 		{"x32 getpid", unknown, unknown},
 	} {
 		for where, pair := range map[string][2]string{"lab": {field(lab, c.name), c.lab}, "inside": {field(inside, c.name), c.inside}} {

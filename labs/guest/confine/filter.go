@@ -27,6 +27,10 @@ var neverInside = []uintptr{
 	unix.SYS_OPEN_TREE, unix.SYS_MOVE_MOUNT, unix.SYS_FSOPEN, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_MOUNT_SETATTR,
 }
 
+// families are those of the sockets that a lab is made of. Of the others some reach past every network namespace (AF_VSOCK: the machine that
+// this one runs on, and its other guests), and each that is asked for may make the kernel load a module.
+var families = []uint32{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK, unix.AF_PACKET}
+
 // newSpaces are the flags of clone(2) that make namespaces.
 const newSpaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
 	unix.CLONE_NEWPID | unix.CLONE_NEWNET
@@ -67,6 +71,8 @@ const (
 )
 
 const (
+	noFamily = unix.SECCOMP_RET_ERRNO | uint32(unix.EAFNOSUPPORT)
+
 	refuse  = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
 	unknown = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
 )
@@ -81,6 +87,7 @@ func (f Filter) program() []bpf.Instruction {
 		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: x32Bit, SkipTrue: 1},
 		bpf.RetConstant{Val: unknown},
 	}
+	p = append(p, otherFamilies()...)
 	calls := append([]uintptr{}, never...)
 	calls = append(calls, neverHere...)
 	if f.Inside {
@@ -91,6 +98,19 @@ func (f Filter) program() []bpf.Instruction {
 		p = append(p, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(call), SkipTrue: 1}, bpf.RetConstant{Val: refuse})
 	}
 	return append(p, bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW})
+}
+
+// otherFamilies lets socket(2) make what a lab needs; the kernel might as well not have the rest.
+func otherFamilies() []bpf.Instruction {
+	n := len(families)
+	p := []bpf.Instruction{
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.SYS_SOCKET, SkipTrue: uint8(n + 3)},
+		bpf.LoadAbsolute{Off: offFirstArg, Size: 4}, // an int: the low half
+	}
+	for i, family := range families {
+		p = append(p, bpf.JumpIf{Cond: bpf.JumpEqual, Val: family, SkipTrue: uint8(n - i)})
+	}
+	return append(p, bpf.RetConstant{Val: noFamily}, bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW})
 }
 
 // noNewSpaces refuses namespaces at clone(2). The flags of clone3(2) are in memory, where no filter can look: it is as if the
