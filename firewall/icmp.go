@@ -55,6 +55,11 @@ func icmpKindOf(k *frame.Key) (kind icmpKind, request uint8) {
 	return icmpStray, 0
 }
 
+// isForeignICMP says whether a packet has the ICMP of the other family.
+func isForeignICMP(k *frame.Key) bool {
+	return k.Proto == frame.ProtoICMP && k.Has(frame.KeyIPv6) || k.Proto == frame.ProtoICMPv6 && k.Has(frame.KeyIPv4)
+}
+
 // checkICMP judges ICMP and ICMPv6 messages that the flow table does not know; done says so. For others it completes the flow's
 // identity, and says whether they may begin one.
 func (p *Program) checkICMP(cx *Context, pt Point, k *frame.Key, id *flowID, swapped bool) (v Verdict, mayBegin, done bool) {
@@ -62,8 +67,11 @@ func (p *Program) checkICMP(cx *Context, pt Point, k *frame.Key, id *flowID, swa
 		cx.tell("igmp", "group membership on the segment is housekeeping: no rule is asked")
 		return Verdict{Action: Pass}, false, true
 	}
-	if !k.Has(frame.KeyL4) {
-		return v, true, false // IGMP that goes further, or one family's ICMP in the other: a protocol like any that we do not know
+	switch {
+	case isForeignICMP(k):
+		return p.refuse(cx, pt, frame.ReasonState, "one family's ICMP in the other: conntrack, too, makes nothing of it"), false, true
+	case !k.Has(frame.KeyL4):
+		return v, true, false // IGMP that goes further: a protocol like any that we do not know
 	}
 	kind, request := icmpKindOf(k)
 	switch kind {

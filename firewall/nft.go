@@ -108,6 +108,8 @@ func (w *nftWriter) stateless(before string) {
 	}
 	w.line("\tchain stateless {")
 	w.line("\t\ttype filter hook prerouting priority %s; policy accept;", before)
+	w.line("\t\tmeta protocol ip meta l4proto icmpv6 return") // conntrack is to call it invalid
+	w.line("\t\tmeta protocol ip6 meta l4proto icmp return")
 	for _, r := range w.p.Rules {
 		if r.Stateless && !w.long {
 			r.ports = nil

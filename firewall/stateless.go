@@ -21,9 +21,10 @@ func newStateless(rules []Rule) *classifier {
 	return newClassifier(about, fewCells, manyRanges)
 }
 
-// isStateless says whether a stateless rule is about a packet. Neighbour discovery and group membership are not packets that anybody tracks.
+// isStateless says whether a stateless rule is about a packet. Neighbour discovery and group membership are not packets that anybody tracks, and
+// one family's ICMP in the other has no type by which a rule could know it.
 func (p *Program) isStateless(k *frame.Key) bool {
-	if isMembership(k) {
+	if isMembership(k) || isForeignICMP(k) {
 		return false
 	}
 	if k.Proto == frame.ProtoICMPv6 && k.Has(frame.KeyL4) {

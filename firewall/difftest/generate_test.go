@@ -65,6 +65,7 @@ services:
   ends: {protocol: [ah, 135, 140]}
   hip: {protocol: 139}
   mixed: [{tcp: any}, {protocol: [gre, esp]}]
+  zero: {icmpv4: 0, icmpv6: 0}
   codes: {icmp: [host-unreachable, ttl-exceeded], icmpv4: [3/0, 8/1-3], icmpv6: 128/0}
   routing: {protocol: [ospf, vrrp, igmp]}
   from: [{tcp: 80-82, from-port: [80, 82-1000]}, {udp: any, from-port: 81}, {protocol: gre}]
@@ -81,7 +82,7 @@ services:
 	nouns := []string{"any", "client", "server", "other", "lan", "dmz", "web", "left", "odd", "deep", "none", "10.10.1.0/27", "0.0.0.0/0", `"::/0"`, "10.10.2.99", "[client, backup]",
 		"!client", "!web", "[lan, !other]", "!10.10.1.0/27", "[any, !odd, !server]", "outside"}
 	services := []string{
-		"low", "range", "ping", "icmp", "gre", "ends", "[hip, low]", "mixed", "codes", "routing", "[codes, low]", "from", "begins", "odd-flags", "[from, odd-flags]", "[begins, ping]", "[low, ping]", "[range, gre]", "any",
+		"low", "range", "ping", "icmp", "zero", "gre", "ends", "[hip, low]", "mixed", "codes", "routing", "[codes, low]", "from", "begins", "odd-flags", "[from, odd-flags]", "[begins, ping]", "[low, ping]", "[range, gre]", "any",
 	}
 	stateless := r.IntN(6) - 2 // so many rules, before all others
 	for i := range r.IntN(8) {
@@ -240,7 +241,9 @@ func (g *generator) ip(src, dst netip.Addr, mark []byte) (ipLayer, []gopacket.Se
 		proto = pick(g.Rand, layers.IPProtocolGRE, layers.IPProtocolESP, layers.IPProtocolOSPF, layers.IPProtocolVRRP, layers.IPProtocolIGMP)
 		l = []gopacket.SerializableLayer{gopacket.Payload(append([]byte{0, 0, 0, 0, 0, 0, 0, 0}, mark...))}
 	default:
-		l, proto = g.icmp(ip, src, dst, mark)
+		if l, proto = g.icmp(ip, src, dst, mark); g.IntN(12) == 0 { // in the family that it does not belong to
+			proto = map[layers.IPProtocol]layers.IPProtocol{1: 58, 58: 1}[proto]
+		}
 	}
 	if src.Is6() && g.IntN(5) == 0 {
 		l, proto = g.chain(l, proto)
