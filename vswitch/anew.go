@@ -2,8 +2,9 @@ package vswitch
 
 import (
 	"context"
-	"errors"
 	"fmt"
+
+	"sluice/vnic/frame"
 )
 
 // Forget makes the switch as if it had only begun: counters are zero, no MAC and no neighbour is known, the fast share begins anew, and,
@@ -14,38 +15,21 @@ func (s *Switch) Forget(ctx context.Context, history bool) error {
 		return err
 	}
 	defer s.release()
-	hold := make(chan struct{})
-	defer close(hold)
-	back := context.WithoutCancel(ctx)
-	if err := s.apply(ctx, s.newPlan(func(p *Plan) { p.Hold = hold })); err != nil {
-		return errors.Join(fmt.Errorf("forget: %w", err), s.apply(back, s.newPlan(nil)))
-	}
-	s.forget(history)
-	if err := s.apply(back, s.newPlan(nil)); err != nil {
+	if err := s.engine.Hold(ctx); err != nil {
 		return fmt.Errorf("forget: %w", err)
 	}
-	return nil
-}
-
-// forget is Forget while no frame moves.
-func (s *Switch) forget(history bool) {
+	defer s.engine.Release()
 	usage := s.usage()
-	s.core.fdb.clear()
-	s.core.neighbours.clear()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.policy != nil {
-		s.policy.Recount()
+	s.engine.Forget(0)
+	for id := range s.zero {
+		s.zero[id], _ = s.engine.Counters(frame.PortID(id))
 	}
-	for id, c := range s.counters {
-		if c != nil {
-			c.zero = c.raw()
-			c.zeroDrops = dropsOf(s.nics[id])
-		}
-	}
-	s.gone = books{}
+	s.gone = Counters{}
 	s.shareFrom = s.share(usage)
 	if history {
 		s.history = nil
 	}
+	return nil
 }

@@ -157,10 +157,10 @@ func (w *Walker) complain(f *frame.Frame, k *frame.Key, t trouble, info uint32) 
 		return
 	}
 	v6 := k.Has(frame.KeyIPv6)
-	from, l3, most := w.plan.net[w.plan.Ports[w.from].Segment].gateway4, 20, quote4
+	from, l3, most := w.plan.Net[w.plan.Ports[w.from].Segment].Gateway4, 20, quote4
 	typ, code, proto := t.type4, t.code4, uint8(frame.ProtoICMP)
 	if v6 {
-		from, l3, most = w.plan.net[w.plan.Ports[w.from].Segment].gateway6, 40, answerLen-frame.MinLen
+		from, l3, most = w.plan.Net[w.plan.Ports[w.from].Segment].Gateway6, 40, answerLen-frame.MinLen
 		typ, code, proto = t.type6, t.code6, frame.ProtoICMPv6
 	}
 	if from == (frame.Addr{}) {

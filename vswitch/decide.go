@@ -63,18 +63,18 @@ func (w *Walker) decide(f *frame.Frame) {
 
 // wouldMeet says whether a frame that was delivered would have met the appliance, had that not failed: in slow, what leaves its segment.
 func (w *Walker) wouldMeet(k *frame.Key) bool {
-	p := w.plan.port(w.port)
+	p := w.plan.Port(w.port)
 	return p != nil && !p.Service && (w.plan.Placement != firewall.Slow || k.DstMAC == w.plan.Segments[p.Segment].GatewayMAC)
 }
 
 // walk is steps 1 to 5. A reason other than none means that the frame went nowhere.
 func (w *Walker) walk(f *frame.Frame, k *frame.Key) frame.Reason {
-	if w.plan.kept != nil {
+	if w.plan.Beside != nil {
 		if side := w.plan.sideOf(w.core.flows, w.port, f, k); side != w.plan {
 			return w.walkBy(side, f, k)
 		}
 	}
-	p := w.plan.port(w.port)
+	p := w.plan.Port(w.port)
 	if p == nil {
 		return frame.ReasonNoPort
 	}
@@ -136,7 +136,7 @@ func (w *Walker) pretends(k *frame.Key, p *Port) bool {
 	if k.SrcMAC == w.plan.Segments[p.Segment].GatewayMAC {
 		return true
 	}
-	owner, known := w.plan.macs[fdbKey(p.Segment, k.SrcMAC)]
+	owner, known := w.plan.MACs[MACKey(p.Segment, k.SrcMAC)]
 	return known && owner != p.ID
 }
 
@@ -184,7 +184,7 @@ func (w *Walker) forward(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
 		w.deliver(f, k, seg.GatewayPort)
 		return frame.ReasonNone
 	}
-	if w.plan.net[p.Segment].orphan {
+	if w.plan.Net[p.Segment].Orphan {
 		return w.because("forward", frame.ReasonFailed)
 	}
 	return w.routeIP(f, k, p, seg)
@@ -207,7 +207,7 @@ func (w *Walker) unicast(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
 // flood gives a frame to every guest on the segment but the one it came from.
 func (w *Walker) flood(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
 	w.say("flood", func() string { return "to every guest on " + w.plan.Segments[p.Segment].Name })
-	for _, out := range w.plan.net[p.Segment].flood {
+	for _, out := range w.plan.Net[p.Segment].Flood {
 		if out != p.ID {
 			w.deliver(f, k, out)
 		}
@@ -217,7 +217,7 @@ func (w *Walker) flood(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
 
 // deliver adds an output, unless the check point there says no.
 func (w *Walker) deliver(f *frame.Frame, k *frame.Key, out frame.PortID) {
-	p := w.plan.port(out)
+	p := w.plan.Port(out)
 	if p == nil {
 		w.tried++
 		w.tally.drop(frame.ReasonNoPort)
@@ -243,7 +243,7 @@ func (w *Walker) refused(f *frame.Frame, k *frame.Key, p *Port) bool {
 		w.reject(f, k)
 	}
 	w.ended = dropReason(v)
-	w.plan.counters[p.ID].dropped[w.ended].Add(w.real())
+	w.counters[p.ID].dropped[w.ended].Add(w.real())
 	w.log.unmark(w.mark)
 	return true
 }

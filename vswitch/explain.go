@@ -65,7 +65,7 @@ func describe(k *frame.Key) string {
 func macString(m frame.MAC) string { return net.HardwareAddr(m[:]).String() }
 
 func (w *Walker) nameOf(id frame.PortID) string {
-	if p := w.plan.port(id); p != nil {
+	if p := w.plan.Port(id); p != nil {
 		return p.Name
 	}
 	return "a port that has gone"

@@ -49,13 +49,13 @@ func (s *Segment) macAge() int64 {
 	return int64(s.MACAge)
 }
 
-func fdbKey(seg frame.SegmentID, m frame.MAC) uint64 {
+func MACKey(seg frame.SegmentID, m frame.MAC) uint64 {
 	return uint64(seg)<<48 | uint64(m[0])<<40 | uint64(m[1])<<32 | uint64(m[2])<<24 | uint64(m[3])<<16 |
 		uint64(m[4])<<8 | uint64(m[5])
 }
 
-// fdbMAC is the MAC in a key.
-func fdbMAC(key uint64) (m frame.MAC) {
+// macOf is the MAC in a key.
+func macOf(key uint64) (m frame.MAC) {
 	for i := range m {
 		m[i] = byte(key >> (40 - 8*i))
 	}
@@ -78,7 +78,7 @@ func (t *fdb) find(key uint64) *fdbEntry {
 
 // lookup finds the port of a MAC; 0 is unknown.
 func (t *fdb) lookup(seg *Segment, m frame.MAC, now int64) frame.PortID {
-	e := t.find(fdbKey(seg.ID, m))
+	e := t.find(MACKey(seg.ID, m))
 	if e == nil || now-e.seen.Load() > seg.macAge() {
 		return 0
 	}
@@ -87,7 +87,7 @@ func (t *fdb) lookup(seg *Segment, m frame.MAC, now int64) frame.PortID {
 
 // learn notes that a MAC lives behind a port. It says false where the port already has as many as it may.
 func (t *fdb) learn(seg *Segment, m frame.MAC, port frame.PortID, limit int, now int64) bool {
-	key := fdbKey(seg.ID, m)
+	key := MACKey(seg.ID, m)
 	e := t.find(key)
 	if e == nil || frame.PortID(e.port.Load()) != port {
 		return t.learnNew(key, port, limit, now, seg.macAge())
@@ -171,12 +171,12 @@ func (t *fdb) forget(port frame.PortID) {
 }
 
 // each calls f with what is remembered: with the segment, the MAC, the port behind which it lives, and for how long it has been silent.
-func (t *fdb) each(segments []Segment, now int64, f func(seg *Segment, m frame.MAC, port frame.PortID, silent time.Duration)) {
+func (t *fdb) each(segments []Segment, now int64, f func(frame.SegmentID, frame.MAC, frame.PortID, time.Duration)) {
 	for i := range t.buckets {
 		for e := t.buckets[i].Load(); e != nil; e = e.next.Load() {
 			seg, silent := &segments[e.key>>48], now-e.seen.Load()
 			if silent <= seg.macAge() {
-				f(seg, fdbMAC(e.key), frame.PortID(e.port.Load()), time.Duration(silent))
+				f(seg.ID, macOf(e.key), frame.PortID(e.port.Load()), time.Duration(silent))
 			}
 		}
 	}

@@ -20,8 +20,8 @@ func (w *Walker) routeIP(f *frame.Frame, k *frame.Key, p *Port, seg *Segment) fr
 	if k.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0 || neighbourTalk(k) {
 		return w.atGateway()
 	}
-	to, h, known := w.plan.route(k.Dst)
-	if known && h.port == 0 {
+	to, h, known := w.plan.Route(k.Dst)
+	if known && h.Port == 0 {
 		w.local(f, k)
 		return w.atGateway()
 	}
@@ -33,15 +33,15 @@ func (w *Walker) routeIP(f *frame.Frame, k *frame.Key, p *Port, seg *Segment) fr
 	if h, known = w.nextHop(to, k.Dst, h, known); !known {
 		return w.unresolved(f, k, to)
 	}
-	if h.port == p.ID {
+	if h.Port == p.ID {
 		return w.because("forward", frame.ReasonSamePort)
 	}
 	frame.DecTTL(f, k)
-	frame.PutEth(f.Eth(), h.mac, out.GatewayMAC, k.EtherType)
+	frame.PutEth(f.Eth(), h.MAC, out.GatewayMAC, k.EtherType)
 	w.say("forward", func() string {
-		return "the gateway's neighbour " + k.Dst.IP().String() + " has " + macString(h.mac) + ", on " + w.nameOf(h.port)
+		return "the gateway's neighbour " + k.Dst.IP().String() + " has " + macString(h.MAC) + ", on " + w.nameOf(h.Port)
 	})
-	w.deliver(f, k, h.port)
+	w.deliver(f, k, h.Port)
 	return frame.ReasonNone
 }
 

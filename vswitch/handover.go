@@ -32,9 +32,9 @@ func (c *change) handOver(ctx context.Context) error {
 // alive is how many flows go on under the new plan.
 func (c *change) alive() int {
 	if c.program == nil || !c.to.Enforces() {
-		return c.s.core.flows.Len()
+		return c.s.engine.Flows().Len()
 	}
-	return len(c.s.core.flows.Export(c.s.core.Now(), c.program, 0))
+	return len(c.s.engine.Flows().Export(c.s.clock(), c.program, 0))
 }
 
 // carryToAppliance copies the flows while the old plan forwards, holds frames for as long as it takes to copy what is
@@ -43,8 +43,8 @@ func (c *change) carryToAppliance(ctx context.Context) error {
 	s := c.s
 	limited, cancel := context.WithTimeout(ctx, c.carryAtMost())
 	defer cancel()
-	mark := s.core.flows.Mark()
-	flows := c.routed(s.core.flows.Export(s.core.Now(), c.program, 0))
+	mark := s.engine.Flows().Mark()
+	flows := c.routed(s.engine.Flows().Export(s.clock(), c.program, 0))
 	knows, err := s.forgetOthers(limited, flows)
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func (c *change) carryToAppliance(ctx context.Context) error {
 		return err
 	}
 	return c.held(ctx, func() error {
-		since := c.routed(s.core.flows.Export(s.core.Now(), c.program, mark))
+		since := c.routed(s.engine.Flows().Export(s.clock(), c.program, mark))
 		if err := c.putFlows(limited, since, knows); err != nil {
 			return err
 		}
@@ -75,16 +75,10 @@ func (c *change) carryAtMost() time.Duration { return max(carryAtMost, c.patienc
 // held runs work while the engine holds every frame, then applies the new plan. Where that fails, the caller goes back to
 // the old one; the frames are let go in any case.
 func (c *change) held(ctx context.Context, work func() error) error {
-	hold := make(chan struct{})
-	defer close(hold)
-	p := c.s.newPlan(func(p *Plan) {
-		c.old(p)
-		p.ledger, p.Hold = c.ledger, hold
-	})
-	c.window.covers(p, c.from)
-	if err := c.s.apply(ctx, p); err != nil {
-		return errors.Join(err, c.restore(ctx))
+	if err := c.s.engine.Hold(ctx); err != nil {
+		return fmt.Errorf("hold the frames: %w", err)
 	}
+	defer c.s.engine.Release()
 	if err := work(); err != nil {
 		return errors.Join(err, c.restore(ctx))
 	}
@@ -96,7 +90,7 @@ func (c *change) held(ctx context.Context, work func() error) error {
 
 // restore puts the old plan into force before held lets the frames go.
 func (c *change) restore(ctx context.Context) error {
-	return c.s.apply(context.WithoutCancel(ctx), c.s.newPlan(c.old))
+	return c.s.apply(context.WithoutCancel(ctx), c.s.newPlan(nil))
 }
 
 // carryFromAppliance reads the flows that only the appliance knows. The engine has tracked what it forwarded, so an
@@ -113,7 +107,7 @@ func (c *change) carryFromAppliance(ctx context.Context) {
 		s.log.Warn("read the appliance's flows; those that the engine has tracked go on", "err", err)
 		return
 	}
-	_, c.anew = s.core.flows.Import(s.core.Now(), flows)
+	_, c.anew = s.engine.Flows().Import(s.clock(), flows)
 }
 
 // answers says whether the appliance may be asked something that the switch could do without: one that has failed may never answer.
@@ -131,7 +125,7 @@ func (c *change) cut(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, carryAtMost)
 	defer cancel()
 	return c.held(ctx, func() error {
-		s.core.flows.Clear()
+		s.engine.Flows().Clear()
 		if !c.to.Tracks() {
 			return nil
 		}
@@ -226,8 +220,8 @@ func (c *change) routed(flows []firewall.FlowRecord) []firewall.FlowRecord {
 	p := c.s.plan.Load()
 	out := flows[:0:0]
 	for _, f := range flows {
-		from, _, _ := p.route(frame.AddrFrom(f.Src.Addr()))
-		to, _, _ := p.route(frame.AddrFrom(f.Dst.Addr()))
+		from, _, _ := p.Route(frame.AddrFrom(f.Src.Addr()))
+		to, _, _ := p.Route(frame.AddrFrom(f.Dst.Addr()))
 		if from != to && to != 0 {
 			out = append(out, f)
 		}

@@ -22,8 +22,8 @@ type window struct {
 // covers notes what placement frames see under a plan, and under the one beside it.
 func (w window) covers(p *Plan, seen firewall.Placement) {
 	w.placements[p.Epoch] = seen
-	if p.kept != nil {
-		w.placements[p.kept.Epoch] = p.kept.Placement
+	if p.Beside != nil {
+		w.placements[p.Beside.Epoch] = p.Beside.Placement
 	}
 }
 
@@ -38,7 +38,7 @@ type findings struct {
 }
 
 // join compares what entered with what was delivered, flow by flow.
-func (l *ledger) join(w window) findings {
+func (l *Ledger) join(w window) findings {
 	var total findings
 	if at := l.full(); at != 0 {
 		total.overflow, w.end = true, min(w.end, at) // from then on, what one log has another may lack
@@ -67,7 +67,7 @@ func (l *ledger) join(w window) findings {
 }
 
 // full is when the first log had no more room; 0 is never.
-func (l *ledger) full() (first int64) {
+func (l *Ledger) full() (first int64) {
 	for _, log := range l.logs {
 		if log != nil && log.full != 0 && (first == 0 || log.full < first) {
 			first = log.full

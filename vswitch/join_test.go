@@ -73,7 +73,7 @@ func TestJoin(t *testing.T) {
 		{"segment overtaken", "10>0-100 11>100-200 12<100-200 13<0-100", findings{observed: 2, delivered: 2, reordered: 1, gap: 2}},
 		{"segment from before", "10<500-600 20>0-100 21<0-100", findings{observed: 1, delivered: 2, gap: 1}},
 	} {
-		l := ledger{logs: []*log{nil, {records: parseLog(t, c.log)}}}
+		l := Ledger{logs: []*log{nil, {records: parseLog(t, c.log)}}}
 		if got := l.join(w); got != c.want {
 			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)
 		}
@@ -99,7 +99,7 @@ func TestJoinDenied(t *testing.T) {
 		{"kept by the appliance", "10>a", firewall.Slow, findings{observed: 1, denied: 1}},
 		{"drained", "10>a 11<a*", firewall.Off, findings{observed: 1, delivered: 1, drained: 1}},
 	} {
-		l := ledger{logs: []*log{{records: parseLog(t, c.log)}}}
+		l := Ledger{logs: []*log{{records: parseLog(t, c.log)}}}
 		for i := range l.logs[0].records {
 			l.logs[0].records[i].flow = flowKey{src: frame.Addr{15: 1}, dst: frame.Addr{15: 2}, proto: frame.ProtoUDP}
 		}

@@ -3,10 +3,8 @@ package vswitch
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"sluice/firewall"
-	"sluice/vnic/frame"
 )
 
 // A change with handover keep leaves the flows that the policy allows on the way on which they began, until they end. The flow table knows
@@ -16,7 +14,7 @@ import (
 type keeping struct {
 	placement firewall.Placement
 	program   *firewall.Program
-	session   *session // that they are steered in; nil where the placement does not steer
+	session   Session // that they are steered in; zero where the placement does not steer
 }
 
 // keptWay is the way on which flows go on that began in a placement. Off is none: from the change on the engine checks what is kept of it.
@@ -29,7 +27,7 @@ func keptWay(from firewall.Placement) firewall.Placement {
 }
 
 // newKeeping is the way that a change leaves behind.
-func newKeeping(policy *firewall.Policy, from firewall.Placement, in *session) (*keeping, error) {
+func newKeeping(policy *firewall.Policy, from firewall.Placement, in Session) (*keeping, error) {
 	k := &keeping{placement: keptWay(from)}
 	if k.placement.Steers() {
 		k.session = in
@@ -60,44 +58,18 @@ func (k *keeping) way() firewall.Placement {
 	}
 	return k.placement
 }
+func (k *keeping) steeredIn() Session {
+	if k == nil {
+		return Session{}
+	}
+	return k.session
+}
 func (k *keeping) visits() bool { return k != nil && k.placement.Visits() }
 func (k *keeping) tracks() bool { return k != nil && k.placement.Tracks() }
 
-// beside makes the plan that the flows walk by which p keeps, and lets p take what comes back to it from the appliance.
-func (p *Plan) beside(epoch uint64) *Plan {
-	q := *p
-	q.Epoch, q.Placement, q.Program, q.Bypassed, q.keeping = epoch, p.keeping.placement, p.keeping.program, false, nil
-	q.Segments, q.Ports = slices.Clone(p.Segments), slices.Clone(p.Ports)
-	q.steer(p.keeping.placement, p.keeping.session)
-	q.derive()
-	p.steering.in[2] = p.keeping.session
-	for i := range p.Ports {
-		p.Ports[i].Accept = p.Ports[i].Accept || q.Ports[i].Accept && q.Ports[i].Steer
-	}
-	return &q
-}
-
-// sideOf is the plan by which a frame walks that came in by a port: p, or the one that is beside it. What comes out of the appliance may be the last
-// frame of a flow, whose end the switch has seen when it went in.
-func (p *Plan) sideOf(flows *firewall.Flows, in frame.PortID, f *frame.Frame, k *frame.Key) *Plan {
-	if flows.Kept(k, f.Eth(), int(in) < len(p.Ports) && p.Ports[in].Service) {
-		return p.kept
-	}
-	return p
-}
-
-// walkBy is walk by another plan than the batch's.
-func (w *Walker) walkBy(p *Plan, f *frame.Frame, k *frame.Key) frame.Reason {
-	whole := w.plan
-	w.plan = p
-	reason := w.walk(f, k)
-	w.plan = whole
-	return reason
-}
-
 // keep leaves the flows on their old way. While no frame moves, those are marked that have come since the first look.
 func (c *change) keep(ctx context.Context) error {
-	flows := c.s.core.flows
+	flows := c.s.engine.Flows()
 	if c.from.Tracks() {
 		c.carryFromAppliance(ctx)
 	}
@@ -109,9 +81,9 @@ func (c *change) keep(ctx context.Context) error {
 		}
 	}
 	mark := flows.Mark()
-	c.kept = flows.Keep(c.s.core.Now(), c.program, 0)
+	c.kept = flows.Keep(c.s.clock(), c.program, 0)
 	err := c.held(ctx, func() error {
-		c.kept += flows.Keep(c.s.core.Now(), c.program, mark)
+		c.kept += flows.Keep(c.s.clock(), c.program, mark)
 		return nil
 	})
 	if err != nil {
@@ -126,8 +98,8 @@ func (s *Switch) endKeeping(last *int64) {
 	s.mu.Lock()
 	k := s.kept
 	s.mu.Unlock()
-	now := s.core.Now()
-	if k == nil || s.core.flows.KeepsAny(now) {
+	now := s.clock()
+	if k == nil || s.engine.Flows().KeepsAny(now) {
 		*last = now
 		return
 	}
@@ -161,7 +133,7 @@ func (s *Switch) forgetKept(why string) {
 	if k == nil {
 		return
 	}
-	s.core.flows.Release()
+	s.engine.Flows().Release()
 	s.endSession(context.Background(), k.session)
 	s.events.tell("kept", fmt.Sprintf("on the way of %s no more: %s", k.placement, why))
 }
@@ -170,7 +142,7 @@ func (s *Switch) forgetKept(why string) {
 // engine knows them.
 func (m *monitor) tickKept() {
 	s := m.s
-	now := s.core.Now()
+	now := s.clock()
 	s.mu.Lock()
 	k, placement, appliance := s.kept, s.placement, s.appliance
 	m.start = max(m.start, s.placed)

@@ -15,9 +15,9 @@ const (
 	logRecordsMax = 1 << 16
 )
 
-// ledger is what a change of placement is measured by: while it is part of the plan, each walker notes the IP frames
+// Ledger is what a change of placement is measured by: while an engine has one, each walker notes the IP frames
 // that its port's guest sends, and those that it delivers. Nothing is analysed before the walkers have left it.
-type ledger struct {
+type Ledger struct {
 	seed maphash.Seed
 	logs []*log // by PortID; nil where the plan has no port
 }
@@ -58,33 +58,27 @@ type print struct {
 
 const noMark int32 = -1
 
-// newLedger reserves the logs of a plan's ports. It takes over the memory of an older ledger, which nobody uses any more.
-func newLedger(p *Plan, old *ledger) *ledger {
-	l := &ledger{seed: maphash.MakeSeed(), logs: make([]*log, len(p.Ports))}
-	ports := 0
-	for _, q := range p.Ports {
-		if q.ID != 0 {
-			ports++
+// NewLedger reserves the logs of ports. It takes over the memory of an older ledger, which nobody uses any more.
+func NewLedger(ports []frame.PortID, old *Ledger) *Ledger {
+	l := &Ledger{seed: maphash.MakeSeed()}
+	for _, id := range ports {
+		for int(id) >= len(l.logs) {
+			l.logs = append(l.logs, nil)
 		}
-	}
-	for _, q := range p.Ports {
-		if q.ID == 0 {
-			continue
-		}
-		n := min(logRecordsMax, max(logRecordsMin, ledgerRecords/ports))
+		n := min(logRecordsMax, max(logRecordsMin, ledgerRecords/len(ports)))
 		var records []record
-		if was := old.logOf(q.ID); was != nil && cap(was.records) == n {
+		if was := old.logOf(id); was != nil && cap(was.records) == n {
 			records = was.records[:0]
 		} else {
 			records = make([]record, 0, n)
 		}
-		l.logs[q.ID] = &log{seed: l.seed, records: records}
+		l.logs[id] = &log{seed: l.seed, records: records}
 	}
 	return l
 }
 
 // logOf is a port's log, or nil.
-func (l *ledger) logOf(id frame.PortID) *log {
+func (l *Ledger) logOf(id frame.PortID) *log {
 	if l == nil || int(id) >= len(l.logs) {
 		return nil
 	}

@@ -30,14 +30,14 @@ func (s *Switch) logRules() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() { <-s.closed; cancel() }()
-	s.core.log.Run(ctx, s.tellLogged)
-	s.core.log.Drain(s.tellLogged) // what the last frames have left
+	s.rules.Run(ctx, s.tellLogged)
+	s.rules.Drain(s.tellLogged) // what the last frames have left
 }
 
 func (s *Switch) tellLogged(n firewall.Note) {
 	plan := s.plan.Load()
 	port := "a port that has gone"
-	if p := plan.port(n.Point.Port); p != nil {
+	if p := plan.Port(n.Point.Port); p != nil {
 		port = p.Name
 	}
 	flow := n.Flow()
@@ -58,4 +58,4 @@ func (s *Switch) tellLogged(n firewall.Note) {
 }
 
 // wall is when a moment of the switch's clock was.
-func (s *Switch) wall(at int64) time.Time { return time.Now().Add(time.Duration(at - s.core.Now())) }
+func (s *Switch) wall(at int64) time.Time { return time.Now().Add(time.Duration(at - s.clock())) }

@@ -69,7 +69,7 @@ type outlook struct {
 // tick looks once at the appliance, and does what its state asks for.
 func (m *monitor) tick() {
 	s := m.s
-	now := s.core.Now()
+	now := s.clock()
 	s.mu.Lock()
 	placement, session, was, had, appliance := s.placement, s.session, s.failure, s.outlook, s.appliance
 	m.start = max(m.start, s.placed) // no probe was answered by another way
@@ -141,7 +141,7 @@ func (m *monitor) judge(now int64, placement firewall.Placement, a Appliance, wa
 	if was == firewall.Backlogged {
 		mark = lateStill
 	}
-	probes := &m.s.core.probes
+	probes := &m.s.probes
 	switch {
 	case probes.silentFor(int64(silence), m.start, now, false):
 		return firewall.Hung
@@ -158,8 +158,9 @@ func (m *monitor) queueFull(placement firewall.Placement) (n uint64) {
 	m.s.mu.Lock()
 	defer m.s.mu.Unlock()
 	for id := range m.s.ports {
-		if p := &m.s.ports[id]; p.ID != 0 && p.serves(placement) {
-			n += m.s.counters[id].dropped[frame.ReasonFull].Load()
+		if p := &m.s.ports[id]; p.ID != 0 && p.Serves(placement) {
+			c, _ := m.s.engine.Counters(p.ID)
+			n += c.Dropped[frame.ReasonFull]
 		}
 	}
 	return n
@@ -233,7 +234,7 @@ func (m *monitor) recover() {
 		m.wait = 0
 	}
 	m.tried = time.Now()
-	m.start = s.core.Now() // no probe was sent meanwhile
+	m.start = s.clock() // no probe was sent meanwhile
 }
 
 // Recover brings an appliance that takes the place of a lost one up to date, and returns once frames flow by it again. The switch does so by
@@ -269,7 +270,7 @@ func (s *Switch) fallBack(o outlook) {
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), recoverAtMost)
 	defer cancel()
-	if err := s.apply(ctx, s.newPlan(func(p *Plan) { p.Program = program })); err != nil {
+	if err := s.apply(ctx, s.newPlan(func(p *draft) { p.Program = program })); err != nil {
 		s.log.Error("fall back from the appliance", "err", err)
 	}
 	if gaveUp {

@@ -55,10 +55,10 @@ type neighbour struct {
 	seen atomic.Int64
 }
 
-func (e *neighbour) mac() frame.MAC     { return fdbMAC(e.at.Load() >> 16) }
+func (e *neighbour) mac() frame.MAC     { return macOf(e.at.Load() >> 16) }
 func (e *neighbour) port() frame.PortID { return frame.PortID(e.at.Load()) }
 
-func atOf(mac frame.MAC, port frame.PortID) uint64 { return fdbKey(0, mac)<<16 | uint64(port) }
+func atOf(mac frame.MAC, port frame.PortID) uint64 { return MACKey(0, mac)<<16 | uint64(port) }
 
 // question is an address that is being asked for.
 type question struct {

@@ -1,14 +1,9 @@
 package vswitch
 
-import (
-	"os"
-
-	"sluice/vnic"
-	"sluice/vnic/frame"
-)
+import "sluice/vnic/frame"
 
 // nextHop is who has an address on a segment: by what ARP and ND have said, else by the plan. known is false where neither says.
-func (w *Walker) nextHop(seg frame.SegmentID, a frame.Addr, planned host, isPlanned bool) (h host, known bool) {
+func (w *Walker) nextHop(seg frame.SegmentID, a frame.Addr, planned Host, isPlanned bool) (h Host, known bool) {
 	n := w.core.neighbours
 	if isPlanned && !n.claimed.Load() {
 		return planned, true
@@ -23,7 +18,7 @@ func (w *Walker) nextHop(seg frame.SegmentID, a frame.Addr, planned host, isPlan
 			w.ask(seg, a)
 		}
 	}
-	return host{port: w.behind(seg, e.mac(), e.port()), segment: seg, mac: e.mac()}, true
+	return Host{Port: w.behind(seg, e.mac(), e.port()), Segment: seg, MAC: e.mac()}, true
 }
 
 // behind is the port of a MAC: where frames from it were seen last, else that of the guest whose it is by the plan, else the one that named it.
@@ -31,7 +26,7 @@ func (w *Walker) behind(seg frame.SegmentID, m frame.MAC, named frame.PortID) fr
 	if at := w.core.fdb.lookup(&w.plan.Segments[seg], m, w.cx.Now); at != 0 {
 		return at
 	}
-	if at, ok := w.plan.macs[fdbKey(seg, m)]; ok {
+	if at, ok := w.plan.MACs[MACKey(seg, m)]; ok {
 		return at
 	}
 	return named
@@ -56,14 +51,14 @@ func (w *Walker) unresolved(f *frame.Frame, k *frame.Key, seg frame.SegmentID) f
 	}
 	w.waits = kept
 	for _, g := range givenUp {
-		w.plan.enter(g, frame.ReasonNoNeighbour, 0)
+		w.enter(g, frame.ReasonNoNeighbour, 0)
 	}
 	return frame.ReasonNoNeighbour
 }
 
 // enter puts a packet that has waited into the books: with the copies that went on of it, or why it went nowhere.
-func (p *Plan) enter(g waiting, r frame.Reason, tried int) {
-	c := p.countersOf(g.came)
+func (w *Walker) enter(g waiting, r frame.Reason, tried int) {
+	c := w.countersOf(g.came)
 	if c == nil {
 		return
 	}
@@ -83,10 +78,10 @@ func (w *Walker) release() {
 	for _, g := range freed {
 		w.tried, w.mark, w.from, w.cx.From = 0, noMark, g.from, g.from
 		reason := frame.ReasonNoNeighbour
-		if p := w.plan.port(g.from); p != nil && g.epoch == w.plan.Epoch && frame.Parse(g.frame, &w.key) == frame.ReasonNone {
+		if p := w.plan.Port(g.from); p != nil && g.epoch == w.plan.Epoch && frame.Parse(g.frame, &w.key) == frame.ReasonNone {
 			reason = w.routeIP(g.frame, &w.key, p, &w.plan.Segments[p.Segment])
 		}
-		w.plan.enter(g, reason, w.tried)
+		w.enter(g, reason, w.tried)
 	}
 	w.releasing, w.cx.From = false, w.port
 }
@@ -95,78 +90,28 @@ func (w *Walker) release() {
 func (w *Walker) giveUp(waited []waiting) {
 	for _, g := range waited {
 		w.from = g.from
-		if w.plan.port(g.from) != nil && g.epoch == w.plan.Epoch && frame.Parse(g.frame, &w.key) == frame.ReasonNone {
+		if w.plan.Port(g.from) != nil && g.epoch == w.plan.Epoch && frame.Parse(g.frame, &w.key) == frame.ReasonNone {
 			w.complain(g.frame, &w.key, noHost, 0)
 		}
-		w.plan.enter(g, frame.ReasonNoNeighbour, 0)
+		w.enter(g, frame.ReasonNoNeighbour, 0)
 	}
 }
 
 // atOnce bounds how many questions one round settles: each is one frame of a batch's answers.
 const atOnce = answerRoom / keptPerAddress
 
-// settleNeighbours asks again for those that have not answered, and gives up where nobody has. It is the switch that speaks, not a port's
-// goroutine: nothing in the loop waits.
-func (s *Switch) settleNeighbours(w *Walker) {
-	for {
-		again, failed := s.core.neighbours.due(s.core.Now(), atOnce)
-		if len(again)+len(failed) == 0 {
-			return
+// Settle asks again for those neighbours that have not answered, and gives up where nobody has. The outputs are the switch's own words, for as
+// many questions as a batch has room for; due says whether there were any. It is called between Begin and End of a walker of port 0.
+func (w *Walker) Settle() (outputs []Output, due bool) {
+	w.outputs = w.outputs[:0]
+	again, failed := w.core.neighbours.due(w.cx.Now, atOnce)
+	for _, k := range again {
+		if int(k.segment) < len(w.plan.Segments) {
+			w.ask(k.segment, k.addr)
 		}
-		plan := s.plan.Load()
-		w.Begin(plan)
-		w.outputs = w.outputs[:0]
-		for _, k := range again {
-			if int(k.segment) < len(plan.Segments) {
-				w.ask(k.segment, k.addr)
-			}
-		}
-		for _, waited := range failed {
-			w.giveUp(waited)
-		}
-		s.speakFor(w)
 	}
-}
-
-// speakFor sends what a walker of the switch's own has to say.
-func (s *Switch) speakFor(w *Walker) {
-	for _, o := range w.outputs {
-		s.mu.Lock()
-		var nic vnic.NIC
-		if int(o.Port) < len(s.nics) {
-			nic = s.nics[o.Port]
-		}
-		s.mu.Unlock()
-		sent, err := 0, os.ErrClosed
-		if nic != nil {
-			sent, err = nic.WriteBatch([]*frame.Frame{o.Frame})
-		}
-		w.Sent(o.Port, []Output{o}, sent, err)
+	for _, waited := range failed {
+		w.giveUp(waited)
 	}
-	w.own.flush(w.plan.counters[0])
-}
-
-// introduce tells an appliance that begins to route where the guests' addresses are: some may have moved since it was told last. The probes
-// that follow by the same ways come back behind it.
-func (s *Switch) introduce(ways []way) {
-	plan, known := s.plan.Load(), *s.core.neighbours.known.Load()
-	for _, w := range ways {
-		var frames []*frame.Frame
-		put := func(a frame.Addr, mac frame.MAC) {
-			f := frame.New(announcementLen(a))
-			putAnnouncement(f.Eth(), a, mac, w.port.MAC)
-			frames = append(frames, f)
-		}
-		for a, h := range plan.hosts {
-			if h.segment == w.port.Segment && h.port != 0 && known[neighbourKey{h.segment, a}] == nil {
-				put(a, h.mac)
-			}
-		}
-		for k, e := range known {
-			if k.segment == w.port.Segment {
-				put(k.addr, e.mac())
-			}
-		}
-		_, _ = w.nic.WriteBatch(frames) // where one finds no room, the appliance asks
-	}
+	return w.outputs, len(again)+len(failed) > 0
 }

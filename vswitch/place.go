@@ -98,12 +98,12 @@ type change struct {
 	// patience is how long the steps of a recovery may take; 0 where it is none, but what somebody asked for.
 	patience time.Duration
 	program  *firewall.Program
-	ledger   *ledger
-	session  *session // that frames are steered in under the new plan; nil where it does not steer
-	ending   *session // of the old plan, if it is another
+	recorded *Ledger
+	session  Session // that frames are steered in under the new plan; zero where it does not steer
+	ending   Session // of the old plan, if it is another
 
 	window  window
-	began   books
+	began   Counters
 	carried int
 	anew    int // flows that are not carried
 }
@@ -119,7 +119,8 @@ func (c *change) run(ctx context.Context) (Receipt, error) {
 	}
 	if err := c.move(ctx); err != nil {
 		back := context.WithoutCancel(ctx)
-		err = errors.Join(err, c.s.apply(back, c.s.newPlan(c.old)))
+		_, stopped := c.s.engine.Records(back)
+		err = errors.Join(err, stopped, c.s.apply(back, c.s.newPlan(nil)))
 		if c.session != c.s.session {
 			c.s.endSession(ctx, c.session)
 		}
@@ -134,10 +135,14 @@ func (c *change) run(ctx context.Context) (Receipt, error) {
 	}
 	c.drain(ctx)
 	c.forgetLeft(ctx)
+	var err error
+	if c.recorded, err = c.s.engine.Records(context.WithoutCancel(ctx)); err != nil {
+		return Receipt{}, err
+	}
+	c.window.end = c.s.clock()
 	if err := c.s.apply(context.WithoutCancel(ctx), c.s.newPlan(c.new)); err != nil {
 		return Receipt{}, err
 	}
-	c.window.end = c.s.core.Now()
 	c.s.endSession(ctx, c.ending)
 	if c.was != nil && c.keeping == nil {
 		c.s.endSession(ctx, c.was.session)
@@ -155,8 +160,6 @@ func (c *change) check() error {
 		return fmt.Errorf("flows are still kept on the way of %s; wait until they have ended, or take carry or cut", c.was.placement)
 	case c.handover == Keep && s.lost:
 		return errors.New("the appliance has gone, and flows cannot be kept on its way; take carry or cut")
-	case s.engine == nil:
-		return errors.New("the switch has no engine")
 	case s.policy == nil && c.to.Enforces():
 		return errors.New("there is no policy to enforce")
 	}
@@ -197,8 +200,8 @@ func (c *change) prepare(ctx context.Context) (err error) {
 		if c.keeping, err = newKeeping(c.s.policy, c.from, c.ending); err != nil {
 			return err
 		}
-		if c.keeping.session != nil {
-			c.ending = nil
+		if c.keeping.session.ID != 0 {
+			c.ending = Session{}
 		}
 	}
 	if c.s.policy != nil {
@@ -237,47 +240,48 @@ func (c *change) begin(ctx context.Context) error {
 	switch {
 	case !c.to.Steers():
 		return nil
-	case c.from == c.to && c.ending != nil && !c.recovering:
-		c.session, c.ending = c.ending, nil
+	case c.from == c.to && c.ending.ID != 0 && !c.recovering:
+		c.session, c.ending = c.ending, Session{}
 	default:
 		c.session = c.s.newSession(c.to)
 	}
-	if err := c.s.appliance.Steer(ctx, c.session.spec()); err != nil {
+	if err := c.s.appliance.Steer(ctx, c.s.spec(c.session)); err != nil {
 		return fmt.Errorf("prepare the appliance for steered frames: %w", err)
 	}
 	return nil
 }
 
 // endSession lets the appliance forget a session. That it cannot is no matter: the switch takes nothing of it any more.
-func (s *Switch) endSession(ctx context.Context, over *session) {
+func (s *Switch) endSession(ctx context.Context, over Session) {
 	a := s.appliance
-	if over == nil || a == nil || a.Absent() {
+	if over.ID == 0 || a == nil || a.Absent() {
 		return
 	}
 	go func() { // it may hang
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), carryAtMost)
 		defer cancel()
-		if err := a.EndSteer(ctx, over.id); err != nil {
-			s.log.Warn("end a session of the appliance", "session", over.id, "err", err)
+		if err := a.EndSteer(ctx, over.ID); err != nil {
+			s.log.Warn("end a session of the appliance", "session", over.ID, "err", err)
 		}
 	}()
 }
 
-// move brings the new plan into force, with the ledger open.
+// move brings the new plan into force, while records are taken.
 func (c *change) move(ctx context.Context) error {
 	s := c.s
 	s.mu.Lock()
 	c.began = s.books()
 	s.mu.Unlock()
 	watched := s.newPlan(c.listening)
-	c.ledger = newLedger(watched, s.lastLedger)
-	s.lastLedger, watched.ledger = c.ledger, c.ledger
+	if err := s.apply(ctx, watched); err != nil {
+		return err
+	}
 	c.window = window{
-		start: s.core.Now(), grace: int64(c.grace(c.to)), policy: s.policy,
+		start: s.clock(), grace: int64(c.grace(c.to)), policy: s.policy,
 		placements: map[uint64]firewall.Placement{},
 	}
 	c.window.covers(watched, c.from)
-	if err := s.apply(ctx, watched); err != nil {
+	if err := s.engine.Record(ctx); err != nil {
 		return err
 	}
 	if err := c.prove(ctx); err != nil {
@@ -286,48 +290,42 @@ func (c *change) move(ctx context.Context) error {
 	return c.handOver(ctx)
 }
 
-// old and new edit a plan to be of the placement that is left, and of the one that comes.
-func (c *change) old(p *Plan) {
-	p.ledger = nil
-}
-
-// listening is old, but probes may come back by the new way. No frame can: none has been sent on it.
-func (c *change) listening(p *Plan) {
-	c.old(p)
+// listening edits a plan of the placement that is left: probes may come back by the new way. No frame can: none has been sent on it.
+func (c *change) listening(p *draft) {
 	if !c.to.Visits() {
 		return
 	}
-	if c.session != p.steering.in[0] {
-		p.steering.in[1] = c.session
+	if c.session != p.Steering.In[0] {
+		p.Steering.In[1] = c.session
 	}
 	for i := range p.Ports {
 		p.Ports[i].Accept = p.Ports[i].Accept || p.Ports[i].Steer
 	}
 }
 
-func (c *change) new(p *Plan) {
+// new edits a plan to be of the placement that comes.
+func (c *change) new(p *draft) {
 	p.Placement, p.Program, p.Bypassed, p.keeping = c.to, c.program, false, c.keeping
-	p.steer(c.to, c.session)
+	p.Steer(c.to, c.session)
 }
 
 // draining is new, but the appliance may still deliver what it was given, unless it hung so long that this is too old.
-func (c *change) draining(p *Plan) {
+func (c *change) draining(p *draft) {
 	c.new(p)
-	p.ledger = c.ledger
 	if c.s.stale {
 		return
 	}
 	for i := range p.Ports {
 		q := &p.Ports[i]
-		q.Accept = q.Accept || q.serves(c.from) || c.was != nil && q.serves(c.was.placement)
+		q.Accept = q.Accept || q.Serves(c.from) || c.was != nil && q.Serves(c.was.placement)
 	}
-	p.steering.in[1] = c.ending
+	p.Steering.In[1] = c.ending
 	if c.was != nil {
-		p.steering.in[2] = c.was.session
+		p.Steering.In[2] = c.was.session
 	}
 }
 
-// activate applies the new plan with the ledger open.
+// activate applies the new plan, while records are taken.
 func (c *change) activate(ctx context.Context) error {
 	p := c.s.newPlan(c.draining)
 	c.window.covers(p, c.to)
@@ -345,14 +343,14 @@ func (c *change) commit() {
 		s.failure = firewall.Healthy
 	}
 	s.unrecovered = ""
-	s.placed = s.core.Now()
+	s.placed = s.clock()
 	s.shareFrom = s.share(usage)
 	s.mu.Unlock()
 	if c.was != nil && c.keeping == nil {
-		s.core.flows.Release()
+		s.engine.Flows().Release()
 	}
 	if c.to.Enforces() && c.program != nil {
-		s.core.flows.Revalidate(c.program)
+		s.engine.Flows().Revalidate(c.program)
 	}
 }
 
@@ -393,18 +391,15 @@ func (c *change) drains() bool {
 // fromAppliance counts the frames that came out of the appliance by the old way so far.
 func (c *change) fromAppliance() (n uint64) {
 	slow := c.from == firewall.Slow
-	if c.ending != nil {
-		n = c.ending.returned.Load()
-	}
+	n = c.s.engine.Returned(c.ending.ID)
 	if c.was != nil {
 		slow = slow || c.was.placement == firewall.Slow
-		if c.was.session != nil {
-			n += c.was.session.returned.Load()
-		}
+		n += c.s.engine.Returned(c.was.session.ID)
 	}
 	for id, p := range c.s.ports {
-		if slow && p.ID != 0 && p.serves(firewall.Slow) && !p.Steer {
-			n += c.s.counters[id].inFrames.Load()
+		if slow && p.ID != 0 && p.Serves(firewall.Slow) && !p.Steer {
+			counted, _ := c.s.engine.Counters(frame.PortID(id))
+			n += counted.In
 		}
 	}
 	return n
@@ -412,10 +407,10 @@ func (c *change) fromAppliance() (n uint64) {
 
 // receipt joins the ledger.
 func (c *change) receipt(took time.Duration) Receipt {
-	f := c.ledger.join(c.window)
+	f := c.recorded.join(c.window)
 	s := c.s
 	s.mu.Lock()
-	dropped := s.books().since(c.began)
+	dropped := s.books().Since(c.began).Reasons()
 	unasked := s.unasked()
 	s.unaskedTold, unasked = unasked, unasked-min(unasked, s.unaskedTold)
 	s.mu.Unlock()

@@ -12,28 +12,38 @@ import (
 	"sluice/vnic/frame"
 )
 
-// Plan is an immutable snapshot of everything an engine needs. A batch of frames sees exactly one.
+// Plan is an immutable snapshot of everything by which frames are moved: flat data, complete, and shared by all who read it. What lives
+// (tables, sessions, counters, records) is the engine's, and outlives plans. A batch of frames sees exactly one.
 type Plan struct {
-	Epoch      uint64
+	Epoch      uint64 // from 1, and never the same twice
 	Generation uint64 // of the policy that Program was compiled from; 0 is none
 	Placement  firewall.Placement
 	Program    *firewall.Program // nil before the first policy: everything passes
 	Segments   []Segment         // by SegmentID; index 0 is unused
 	Ports      []Port            // by PortID; index 0 is unused; a zero Port is a hole
 	Bypassed   bool              // the appliance has failed, and frames pass it by
-	// Hold makes the engine's goroutines wait with their batches until it is closed, and then walk by the plan that is
-	// in force by then. It is nil in every plan but the one between two placements.
-	Hold <-chan struct{}
+	Steering   Steering
+	Beside     *Plan // the one that flows walk by which the engine has marked to be kept; nil where there are none
 
-	steering *steering // never nil
-	keeping  *keeping  // the way of flows that are kept; nil where there are none
-	kept     *Plan     // that they walk by
+	// What follows is derived from the above, for whoever decides.
+	Net   []Network               // by SegmentID
+	Hosts map[frame.Addr]Host     // by address: the guests' own, and the gateways'
+	MACs  map[uint64]frame.PortID // by MACKey: the guests' own
+}
 
-	net      []network               // by SegmentID
-	hosts    map[frame.Addr]host     // by address: the guests' own, and the gateways'
-	macs     map[uint64]frame.PortID // by fdbKey: the guests' own
-	counters []*counters             // by PortID; 0 is the switch itself
-	ledger   *ledger                 // nil when no change is watched
+// Steering is the part of a plan that says what becomes of frames whose verdict is steer.
+type Steering struct {
+	Port  frame.PortID // the appliance's service port for them; 0: there is none
+	Outer frame.Outer  // the headers of the tunnel
+	Out   Session      // that frames are steered in; zero is none
+	In    [3]Session   // those from which frames may come back: the present one, the draining one, and that of flows that are kept
+	Stale bool         // what comes back now is too old: only probes are taken
+}
+
+// Session is one stay in a placement that steers. What is counted of it lives in the engine for as long as a plan names it.
+type Session struct {
+	ID       uint8 // from 1; 0 is no session
+	Ticketed bool  // the far end is our own, and echoes tickets
 }
 
 // Segment is one broadcast domain.
@@ -62,44 +72,44 @@ type Port struct {
 	MaxMACs int          // FDB entries this port may hold
 }
 
-// network is what the walk needs of a segment, worked out once for each plan.
-type network struct {
-	flood    []frame.PortID // the guests' ports
-	gateway4 frame.Addr     // zero where the segment has no IPv4 gateway
-	gateway6 frame.Addr
-	// linkLocal is the gateway's own, as a kernel makes it of the MAC (RFC 4291 A); zero where the segment has no IPv6 gateway.
-	linkLocal frame.Addr
-	broadcast frame.Addr // of the IPv4 subnet; zero where it has none
-	// orphan says that the appliance should serve the gateway, but has no port here: nothing is routed, since what the
+// Network is what the walk needs of a segment, worked out once for each plan.
+type Network struct {
+	Flood    []frame.PortID // the guests' ports
+	Gateway4 frame.Addr     // zero where the segment has no IPv4 gateway
+	Gateway6 frame.Addr
+	// LinkLocal is the gateway's own, as a kernel makes it of the MAC (RFC 4291 A); zero where the segment has no IPv6 gateway.
+	LinkLocal frame.Addr
+	Broadcast frame.Addr // of the IPv4 subnet; zero where it has none
+	// Orphan says that the appliance should serve the gateway, but has no port here: nothing is routed, since what the
 	// switch routes in this placement nobody checks.
-	orphan bool
+	Orphan bool
 }
 
-// host is who has an address by the plan: a guest, or the gateway of a segment, which has no port.
-type host struct {
-	port    frame.PortID
-	segment frame.SegmentID
-	mac     frame.MAC
+// Host is who has an address by the plan: a guest, or the gateway of a segment, which has no port.
+type Host struct {
+	Port    frame.PortID
+	Segment frame.SegmentID
+	MAC     frame.MAC
 }
 
-// derive works out what the walk looks up.
-func (p *Plan) derive() {
-	p.net = make([]network, len(p.Segments))
-	p.hosts, p.macs = map[frame.Addr]host{}, map[uint64]frame.PortID{}
+// Derive works out what the walk looks up. It is the last that is done to a plan before it is in force.
+func (p *Plan) Derive() {
+	p.Net = make([]Network, len(p.Segments))
+	p.Hosts, p.MACs = map[frame.Addr]Host{}, map[uint64]frame.PortID{}
 	for i, s := range p.Segments {
-		p.net[i].orphan = p.Placement == firewall.Slow && s.GatewayPort == 0 && !p.Bypassed
+		p.Net[i].Orphan = p.Placement == firewall.Slow && s.GatewayPort == 0 && !p.Bypassed
 		for _, a := range s.Gateways {
-			p.hosts[frame.AddrFrom(a)] = host{segment: s.ID, mac: s.GatewayMAC}
+			p.Hosts[frame.AddrFrom(a)] = Host{Segment: s.ID, MAC: s.GatewayMAC}
 			if a.Is4() {
-				p.net[i].gateway4 = frame.AddrFrom(a)
+				p.Net[i].Gateway4 = frame.AddrFrom(a)
 			} else {
-				p.net[i].gateway6 = frame.AddrFrom(a)
-				p.net[i].linkLocal = frame.LinkLocal(s.GatewayMAC)
+				p.Net[i].Gateway6 = frame.AddrFrom(a)
+				p.Net[i].LinkLocal = frame.LinkLocal(s.GatewayMAC)
 			}
 		}
 		for _, prefix := range s.Prefixes {
 			if prefix.Addr().Is4() && prefix.Bits() < 31 { // RFC 3021: a link of two has none
-				p.net[i].broadcast = lastOf(prefix)
+				p.Net[i].Broadcast = lastOf(prefix)
 			}
 		}
 	}
@@ -107,10 +117,10 @@ func (p *Plan) derive() {
 		if q.ID == 0 || q.Service {
 			continue
 		}
-		p.net[q.Segment].flood = append(p.net[q.Segment].flood, q.ID)
-		p.macs[fdbKey(q.Segment, q.MAC)] = q.ID
+		p.Net[q.Segment].Flood = append(p.Net[q.Segment].Flood, q.ID)
+		p.MACs[MACKey(q.Segment, q.MAC)] = q.ID
 		for _, a := range q.Addrs {
-			p.hosts[frame.AddrFrom(a)] = host{port: q.ID, segment: q.Segment, mac: q.MAC}
+			p.Hosts[frame.AddrFrom(a)] = Host{Port: q.ID, Segment: q.Segment, MAC: q.MAC}
 		}
 	}
 }
@@ -124,29 +134,29 @@ func lastOf(prefix netip.Prefix) frame.Addr {
 
 // aside says whether an address of a segment is nobody's: the subnet's broadcast address.
 func (p *Plan) aside(seg frame.SegmentID, a frame.Addr) bool {
-	return a == p.net[seg].broadcast && a != frame.Addr{}
+	return a == p.Net[seg].Broadcast && a != frame.Addr{}
 }
 
-// port finds a port; a hole or a number beyond the plan is nil.
-func (p *Plan) port(id frame.PortID) *Port {
+// Port finds a port; a hole or a number beyond the plan is nil.
+func (p *Plan) Port(id frame.PortID) *Port {
 	if int(id) >= len(p.Ports) || p.Ports[id].ID == 0 {
 		return nil
 	}
 	return &p.Ports[id]
 }
 
-// route finds the segment that an address belongs to, and its owner where the plan knows it.
-func (p *Plan) route(a frame.Addr) (seg frame.SegmentID, h host, known bool) {
-	if h, known = p.hosts[a]; known {
-		return h.segment, h, true
+// Route finds the segment that an address belongs to, and its owner where the plan knows it.
+func (p *Plan) Route(a frame.Addr) (seg frame.SegmentID, h Host, known bool) {
+	if h, known = p.Hosts[a]; known {
+		return h.Segment, h, true
 	}
 	ip := a.IP()
 	for i := range p.Segments {
 		for _, prefix := range p.Segments[i].Prefixes {
 			if prefix.Contains(ip) {
-				return frame.SegmentID(i), host{}, false
+				return frame.SegmentID(i), Host{}, false
 			}
 		}
 	}
-	return 0, host{}, false
+	return 0, Host{}, false
 }

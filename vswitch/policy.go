@@ -63,9 +63,9 @@ func (s *Switch) setPolicy(ctx context.Context, p *firewall.Policy) (PolicyResul
 			return PolicyResult{}, err
 		}
 	}
-	if err := s.apply(ctx, s.newPlan(func(n *Plan) { n.Program, n.Generation, n.keeping = program, s.generation+1, kept })); err != nil {
+	if err := s.apply(ctx, s.newPlan(func(n *draft) { n.Program, n.Generation, n.keeping = program, s.generation+1, kept })); err != nil {
 		back := context.WithoutCancel(ctx)
-		err = errors.Join(err, s.apply(back, s.newPlan(func(n *Plan) { n.Program = old })))
+		err = errors.Join(err, s.apply(back, s.newPlan(func(n *draft) { n.Program = old })))
 		if s.told() && oldPolicy != nil {
 			err = errors.Join(err, s.sendPolicy(back, oldPolicy, s.generation, s.placement, s.kept.way()))
 		}
@@ -77,7 +77,7 @@ func (s *Switch) setPolicy(ctx context.Context, p *firewall.Policy) (PolicyResul
 	s.mu.Unlock()
 	r := PolicyResult{Generation: s.generation, Epoch: s.epoch, Placement: s.placement, Rules: len(p.Rules)}
 	if s.placement.Enforces() {
-		r.FlowsCut = s.core.flows.Revalidate(program)
+		r.FlowsCut = s.engine.Flows().Revalidate(program)
 	}
 	if s.told() {
 		// The new rules are in force; only flows that began before could still pass, as established.

@@ -22,7 +22,7 @@ func (s *Switch) AddPort(ctx context.Context, p Port, nic vnic.NIC) error {
 	if p.MaxMACs == 0 {
 		p.MaxMACs = s.limits.MACs
 	}
-	s.setPort(p.ID, p, nic, &counters{})
+	s.setPort(p.ID, p)
 	var err error
 	if !p.Service {
 		err = s.extend(ctx)
@@ -34,8 +34,12 @@ func (s *Switch) AddPort(ctx context.Context, p Port, nic vnic.NIC) error {
 		err = s.engine.Attach(p.ID, nic)
 	}
 	if err != nil {
-		s.setPort(p.ID, Port{}, nil, nil)
-		return fmt.Errorf("add port %s: %w", p.Name, errors.Join(err, s.apply(context.WithoutCancel(ctx), s.newPlan(nil))))
+		s.mu.Lock()
+		s.ports[p.ID] = Port{}
+		s.mu.Unlock()
+		err = errors.Join(err, s.apply(context.WithoutCancel(ctx), s.newPlan(nil)))
+		s.forgetPort(p.ID)
+		return fmt.Errorf("add port %s: %w", p.Name, err)
 	}
 	s.events.tell("port-up", p.Name)
 	return nil
@@ -51,8 +55,6 @@ func (s *Switch) checkPort(p Port) error {
 		return errors.New("the steer port is a service port on no segment")
 	case (p.Segment == 0) != p.Steer || int(p.Segment) >= len(s.segments):
 		return fmt.Errorf("there is no segment %d", p.Segment)
-	case s.engine == nil:
-		return errors.New("the switch has no engine")
 	}
 	for _, q := range s.ports {
 		if p.Steer && q.Steer {
@@ -65,19 +67,25 @@ func (s *Switch) checkPort(p Port) error {
 	return nil
 }
 
-// setPort writes a port's place in the switch's state; with a zero Port it empties it.
-func (s *Switch) setPort(id frame.PortID, p Port, nic vnic.NIC, c *counters) {
+// setPort writes a port's place in the switch's state.
+func (s *Switch) setPort(id frame.PortID, p Port) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for int(id) >= len(s.ports) {
-		s.ports = append(s.ports, Port{})
-		s.nics = append(s.nics, nil)
-		s.counters = append(s.counters, nil)
+		s.ports, s.zero, s.realized = append(s.ports, Port{}), append(s.zero, Counters{}), append(s.realized, 0)
 	}
-	if old := s.counters[id]; old != nil {
-		s.gone.add(old.read())
+	s.ports[id] = p
+}
+
+// forgetPort empties a port's place, once no plan has it. What it has counted stays in the sums.
+func (s *Switch) forgetPort(id frame.PortID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n, ok := s.engine.Counters(id); ok {
+		s.gone.Add(n.Since(s.zero[id]))
 	}
-	s.ports[id], s.nics[id], s.counters[id] = p, nic, c
+	s.ports[id], s.zero[id], s.realized[id] = Port{}, Counters{}, 0
+	s.engine.Forget(id)
 }
 
 // RemovePort forgets a port and all that was learnt from it, and closes its NIC.
@@ -101,9 +109,7 @@ func (s *Switch) RemovePort(ctx context.Context, id frame.PortID) error {
 	s.ports[id] = Port{}
 	s.mu.Unlock()
 	err := s.apply(context.WithoutCancel(ctx), s.newPlan(nil))
-	s.setPort(id, Port{}, nil, nil)
-	s.core.fdb.removePort(id)
-	s.core.neighbours.removePort(id)
+	s.forgetPort(id)
 	s.events.tell("port-down", name+" was removed")
 	return err
 }
@@ -120,12 +126,7 @@ func (s *Switch) loseService() {
 
 // portFailed is told by the engine that a NIC cannot be read any more. The port stays in the plan; others live on.
 func (s *Switch) portFailed(id frame.PortID, err error) {
-	p := s.plan.Load()
-	c := p.countersOf(id)
-	if c == nil {
-		return
-	}
-	c.down.Store(true)
-	s.log.Warn("a port's NIC has failed", "port", p.Ports[id].Name, "err", err)
-	s.events.tell("port-down", fmt.Sprintf("%s: %v", p.Ports[id].Name, err))
+	name := s.plan.Load().Ports[id].Name
+	s.log.Warn("a port's NIC has failed", "port", name, "err", err)
+	s.events.tell("port-down", fmt.Sprintf("%s: %v", name, err))
 }

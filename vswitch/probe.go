@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"sluice/firewall"
-	"sluice/vnic"
 	"sluice/vnic/frame"
 )
 
@@ -110,8 +109,8 @@ func (p *probes) last() int64 {
 
 // probe takes a frame that came from the steer port as the answer to a probe, if it is one. k is of the probe itself.
 func (w *Walker) probe(f *frame.Frame, k *frame.Key) bool {
-	return k.Has(frame.KeyIPv4|frame.KeyL4) && k.Proto == frame.ProtoUDP && k.Src == probeFrom && k.Dst == w.plan.steering.outer.Local &&
-		w.core.probes.answer(f.Eth()[k.Payload:int(k.Payload)+int(k.PayloadLen)], w.cx.Now)
+	return k.Has(frame.KeyIPv4|frame.KeyL4) && k.Proto == frame.ProtoUDP && k.Src == probeFrom && k.Dst == w.plan.Steering.Outer.Local &&
+		w.core.Probed(f.Eth()[k.Payload:int(k.Payload)+int(k.PayloadLen)], w.cx.Now)
 }
 
 // newProbe makes a probe's packet. to is the MAC that it goes to.
@@ -136,47 +135,46 @@ func newProbe(o *frame.Outer, to frame.MAC, number [probeLen]byte, tracked uint1
 // way is how probes get to the appliance in a placement: by a port, and where the placement steers, in a session.
 type way struct {
 	outer frame.Outer
-	in    *session
+	in    Session
 	port  *Port
-	nic   vnic.NIC
 }
 
 // ways are those by which guests' frames get there.
-func (s *Switch) ways(placement firewall.Placement, in *session) (all []way) {
+func (s *Switch) ways(placement firewall.Placement, in Session) (all []way) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range s.ports {
-		if p := s.ports[i]; p.ID != 0 && p.serves(placement) && p.Steer == placement.Steers() && s.nics[i] != nil {
-			all = append(all, way{s.outer, in, &p, s.nics[i]})
+		if p := s.ports[i]; p.ID != 0 && p.Serves(placement) && p.Steer == placement.Steers() {
+			all = append(all, way{s.outer, in, &p})
 		}
 	}
 	return all
 }
 
 // probe sends one; tracked is 0 for one that conntrack does not look at.
-func (c *Core) probe(w way, tracked uint16) (number [probeLen]byte) {
-	number = c.probes.ask(c.Now(), tracked > 0)
+func (s *Switch) probe(w way, tracked uint16) (number [probeLen]byte) {
+	number = s.probes.ask(s.clock(), tracked > 0)
 	f := newProbe(&w.outer, w.port.MAC, number, tracked)
-	if w.in != nil {
+	if w.in.ID != 0 {
 		var ticket *frame.Ticket
-		if w.in.ticketed {
+		if w.in.Ticketed {
 			ticket = &frame.Ticket{}
 		}
-		f.Wrap(&w.outer, frame.NewVNI(w.in.id, 0, false), ticket, probeUntracked)
+		f.Wrap(&w.outer, frame.NewVNI(w.in.ID, 0, false), ticket, probeUntracked)
 	}
-	_, _ = w.nic.WriteBatch([]*frame.Frame{f}) // one that finds no room is one that is not answered
+	s.engine.Send(w.port.ID, f) // one that finds no room is one that is not answered
 	return number
 }
 
 // sendProbes sends one probe of each kind by the way that guests' frames take in a placement, and in its session.
-func (s *Switch) sendProbes(round uint16, placement firewall.Placement, in *session) {
+func (s *Switch) sendProbes(round uint16, placement firewall.Placement, in Session) {
 	ways := s.ways(placement, in)
 	if len(ways) == 0 {
 		return
 	}
 	w := ways[int(round)%len(ways)]
-	s.core.probe(w, 0)
-	s.core.probe(w, round%0xfff0+1)
+	s.probe(w, 0)
+	s.probe(w, round%0xfff0+1)
 }
 
 // proveAtMost is how long the new way of a change is tried: an appliance that does not answer for so long is not one to send frames to.
@@ -186,7 +184,7 @@ const proveAtMost = 3 * time.Second
 // a processor is emulated, is none of a guest's. Meanwhile the ledger sees what a stream is like without a change.
 func (c *change) prove(ctx context.Context) error {
 	s := c.s
-	began := s.core.Now()
+	began := s.clock()
 	var ways []way
 	if c.to.Visits() {
 		ways = s.ways(c.to, c.session)
@@ -194,9 +192,9 @@ func (c *change) prove(ctx context.Context) error {
 	if c.to == firewall.Slow {
 		s.introduce(ways)
 	}
-	n := &sounding{core: s.core, ways: ways, sent: make([][][probeLen]byte, len(ways))}
-	for !n.empty() || s.core.Now()-began < int64(watchBefore) {
-		if s.core.Now()-began > int64(proveAtMost) {
+	n := &sounding{s: s, ways: ways, sent: make([][][probeLen]byte, len(ways))}
+	for !n.empty() || s.clock()-began < int64(watchBefore) {
+		if s.clock()-began > int64(proveAtMost) {
 			return fmt.Errorf("the appliance gives back no probe by the way of %s", c.to)
 		}
 		if err := pause(ctx, proveStep); err != nil {
@@ -212,7 +210,7 @@ const proveStep = 2 * time.Millisecond
 // sounding asks an appliance by every way of a placement that is left whether it is empty: a probe comes back behind all that was handed over
 // before it.
 type sounding struct {
-	core *Core
+	s    *Switch
 	ways []way
 	sent [][][probeLen]byte // by way
 	next int64              // when it sends again, monotonic ns: what was sent may have found no room
@@ -226,7 +224,7 @@ func (c *change) sound() *sounding {
 	if !c.drains() || c.failed || c.s.noMachine() {
 		return nil
 	}
-	n := &sounding{core: c.s.core}
+	n := &sounding{s: c.s}
 	if c.from.Visits() && c.from != c.to {
 		n.ways = c.s.ways(c.from, c.ending)
 	}
@@ -242,18 +240,48 @@ func (n *sounding) empty() bool {
 	if n == nil {
 		return true
 	}
-	all, now := true, n.core.Now()
+	all, now := true, n.s.clock()
 	again := now >= n.next
 	for i, w := range n.ways {
-		if slices.ContainsFunc(n.sent[i], n.core.probes.came) {
+		if slices.ContainsFunc(n.sent[i], n.s.probes.came) {
 			continue
 		}
 		if all = false; again {
-			n.sent[i] = append(n.sent[i], n.core.probe(w, 0))
+			n.sent[i] = append(n.sent[i], n.s.probe(w, 0))
 		}
 	}
 	if again {
 		n.next = now + int64(soundEvery)
 	}
 	return all
+}
+
+// introduce tells an appliance that begins to route where the guests' addresses are: some may have moved since it was told last. The probes
+// that follow by the same ways come back behind it.
+func (s *Switch) introduce(ways []way) {
+	type claim struct {
+		at frame.SegmentID
+		a  frame.Addr
+	}
+	plan, claimed := s.plan.Load(), map[claim]frame.MAC{}
+	s.engine.Neighbours(func(at frame.SegmentID, a frame.Addr, mac frame.MAC) { claimed[claim{at, a}] = mac })
+	for _, w := range ways {
+		var frames []*frame.Frame
+		put := func(a frame.Addr, mac frame.MAC) {
+			f := frame.New(announcementLen(a))
+			putAnnouncement(f.Eth(), a, mac, w.port.MAC)
+			frames = append(frames, f)
+		}
+		for a, h := range plan.Hosts {
+			if _, elsewhere := claimed[claim{h.Segment, a}]; h.Segment == w.port.Segment && h.Port != 0 && !elsewhere {
+				put(a, h.MAC)
+			}
+		}
+		for k, mac := range claimed {
+			if k.at == w.port.Segment {
+				put(k.a, mac)
+			}
+		}
+		s.engine.Send(w.port.ID, frames...) // where one finds no room, the appliance asks
+	}
 }

@@ -69,7 +69,7 @@ func (s *Switch) Realized() (out []Realized) {
 	defer s.mu.Unlock()
 	for id, p := range s.ports {
 		if p.ID != 0 && !p.Service {
-			out = append(out, Realized{p.Name, s.counters[id].generation.Load()})
+			out = append(out, Realized{p.Name, s.realized[id]})
 		}
 	}
 	return out

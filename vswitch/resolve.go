@@ -31,7 +31,7 @@ func (w *Walker) hears(k *frame.Key, seg *Segment) bool {
 }
 
 func (w *Walker) resolveARP(f *frame.Frame, k *frame.Key, p *Port, seg *Segment) bool {
-	own := w.plan.net[p.Segment].gateway4
+	own := w.plan.Net[p.Segment].Gateway4
 	if (k.ARPOp == 1 || k.ARPOp == 2) && w.hears(k, seg) {
 		w.meet(k.Src, frame.ARPSender(f, k), p, true)
 	}
@@ -102,8 +102,8 @@ func readND(f *frame.Frame, k *frame.Key) (m ndMessage, ok bool) {
 }
 
 func (w *Walker) resolveND(m *ndMessage, k *frame.Key, p *Port, seg *Segment) bool {
-	n := &w.plan.net[p.Segment]
-	ours := m.target != (frame.Addr{}) && (m.target == n.gateway6 || m.target == n.linkLocal)
+	n := &w.plan.Net[p.Segment]
+	ours := m.target != (frame.Addr{}) && (m.target == n.Gateway6 || m.target == n.LinkLocal)
 	mac, named := m.mac, m.mac != frame.MAC{}
 	if !named {
 		mac = k.SrcMAC
@@ -143,22 +143,22 @@ func (w *Walker) answerND(target frame.Addr, k *frame.Key, p *Port, at frame.MAC
 // vouch answers the appliance's question for a guest from what the gateway knows, so that the two never differ. What may have changed the
 // guests are asked.
 func (w *Walker) vouch(a frame.Addr, k *frame.Key, p *Port) bool {
-	seg, h, known := w.plan.route(a)
-	if seg != p.Segment || unspecified(k.Src) || known && h.port == 0 {
+	seg, h, known := w.plan.Route(a)
+	if seg != p.Segment || unspecified(k.Src) || known && h.Port == 0 {
 		return false
 	}
 	if e, stale := w.core.neighbours.lookup(neighbourKey{seg, a}, w.cx.Now); e != nil {
 		if stale {
 			return false
 		}
-		h.mac = e.mac()
+		h.MAC = e.mac()
 	} else if !known {
 		return false
 	}
 	if k.Has(frame.KeyARP) {
-		w.answerARP(k, p, h.mac, k.SrcMAC)
+		w.answerARP(k, p, h.MAC, k.SrcMAC)
 	} else {
-		w.answerND(a, k, p, h.mac, 0)
+		w.answerND(a, k, p, h.MAC, 0)
 	}
 	return true
 }
@@ -182,14 +182,14 @@ func (w *Walker) meet(a frame.Addr, mac frame.MAC, p *Port, override bool) {
 	if w.dry || unspecified(a) || mac[0]&1 != 0 || mac == (frame.MAC{}) || mac == w.plan.Segments[p.Segment].GatewayMAC {
 		return
 	}
-	seg, h, known := w.plan.route(a)
-	if seg != p.Segment || known && h.port == 0 || w.plan.aside(seg, a) {
+	seg, h, known := w.plan.Route(a)
+	if seg != p.Segment || known && h.Port == 0 || w.plan.aside(seg, a) {
 		return
 	}
 	key, n := neighbourKey{seg, a}, w.core.neighbours
 	var changed bool
 	var freed []waiting
-	if known && h.port == p.ID && h.mac == mac {
+	if known && h.Port == p.ID && h.MAC == mac {
 		changed, freed = n.giveBack(key)
 	} else {
 		changed, freed = n.learn(claim{key: key, mac: mac, port: p.ID, override: override, planned: known}, w.cx.Now)
@@ -202,7 +202,7 @@ func (w *Walker) meet(a frame.Addr, mac frame.MAC, p *Port, override bool) {
 
 // announce tells an appliance that routes where an address is now. It has the guests' addresses in its own table, and hears no broadcasts.
 func (w *Walker) announce(seg frame.SegmentID, a frame.Addr, mac frame.MAC) {
-	for p := w.plan; p != nil; p = p.kept {
+	for p := w.plan; p != nil; p = p.Beside {
 		port := p.Segments[seg].GatewayPort
 		if port == 0 {
 			continue
@@ -239,14 +239,14 @@ func putAnnouncement(b []byte, a frame.Addr, mac, to frame.MAC) {
 
 // ask sends a question for a neighbour to every guest of a segment.
 func (w *Walker) ask(seg frame.SegmentID, a frame.Addr) {
-	s, n := &w.plan.Segments[seg], &w.plan.net[seg]
+	s, n := &w.plan.Segments[seg], &w.plan.Net[seg]
 	var q *frame.Frame
 	if isIPv4(&a) {
 		if q = w.answer(frame.MinLen + 28); q == nil {
 			return
 		}
 		frame.PutEth(q.Eth(), broadcast, s.GatewayMAC, frame.EtherARP)
-		frame.PutARP(q.Eth()[frame.MinLen:], 1, s.GatewayMAC, n.gateway4, frame.MAC{}, a)
+		frame.PutARP(q.Eth()[frame.MinLen:], 1, s.GatewayMAC, n.Gateway4, frame.MAC{}, a)
 	} else {
 		if q = w.answer(frame.MinLen + 40 + 32); q == nil {
 			return
@@ -255,10 +255,10 @@ func (w *Walker) ask(seg frame.SegmentID, a frame.Addr) {
 		// The solicited-node group (RFC 4291 2.7.1) and its MAC (RFC 2464 7).
 		to := frame.Addr{0xff, 0x02, 11: 1, 12: 0xff, 13: a[13], 14: a[14], 15: a[15]}
 		frame.PutEth(b, frame.MAC{0x33, 0x33, 0xff, a[13], a[14], a[15]}, s.GatewayMAC, frame.EtherIPv6)
-		frame.PutIPv6(b[frame.MinLen:], n.gateway6, to, frame.ProtoICMPv6, ndTTL, 32)
-		putND(b[frame.MinLen+40:], icmp6Ask, 0, n.gateway6, to, a, s.GatewayMAC)
+		frame.PutIPv6(b[frame.MinLen:], n.Gateway6, to, frame.ProtoICMPv6, ndTTL, 32)
+		putND(b[frame.MinLen+40:], icmp6Ask, 0, n.Gateway6, to, a, s.GatewayMAC)
 	}
-	for _, out := range n.flood {
+	for _, out := range n.Flood {
 		w.speak(q, out)
 	}
 }

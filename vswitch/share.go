@@ -1,6 +1,10 @@
 package vswitch
 
-import "time"
+import (
+	"time"
+
+	"sluice/vnic/frame"
+)
 
 // Share is what the fast share is made of: of what guests have sent since the placement was changed last, how much the engine alone has
 // handled, and what the two sides have used of the processor meanwhile. A frame is counted once, as the guest sent it, in however many
@@ -50,13 +54,12 @@ func (s *Switch) share(u Usage) Share {
 		if p.ID == 0 || p.Service {
 			continue
 		}
-		c := s.counters[id]
-		slow, slowBytes := c.slow.Load(), c.slowBytes.Load() // first: they are never more than what came in
-		n.Frames += c.inFrames.Load()
-		n.Bytes += c.inBytes.Load()
-		n.Slow += slow
-		n.SlowBytes += slowBytes
-		n.Unasked += c.unasked.Load()
+		c, _ := s.engine.Counters(frame.PortID(id))
+		n.Frames += c.In
+		n.Bytes += c.InBytes
+		n.Slow += c.Slow
+		n.SlowBytes += c.SlowBytes
+		n.Unasked += c.Unasked
 	}
 	return n
 }
@@ -65,7 +68,8 @@ func (s *Switch) share(u Usage) Share {
 func (s *Switch) unasked() (n uint64) {
 	for id, p := range s.ports {
 		if p.ID != 0 && !p.Service {
-			n += s.counters[id].unasked.Load()
+			c, _ := s.engine.Counters(frame.PortID(id))
+			n += c.Unasked
 		}
 	}
 	return n

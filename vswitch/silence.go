@@ -23,8 +23,8 @@ func (w *Walker) mayReject(f *frame.Frame, k *frame.Key) bool {
 
 // directedBroadcast says whether an address is a segment's broadcast address.
 func (p *Plan) directedBroadcast(a frame.Addr) bool {
-	for i := range p.net {
-		if a == p.net[i].broadcast && a != (frame.Addr{}) {
+	for i := range p.Net {
+		if a == p.Net[i].Broadcast && a != (frame.Addr{}) {
 			return true
 		}
 	}
@@ -33,8 +33,8 @@ func (p *Plan) directedBroadcast(a frame.Addr) bool {
 
 // isGateway says whether an address is the gateway's of some segment. Nobody else may send as that.
 func (p *Plan) isGateway(a frame.Addr) bool {
-	for i := range p.net {
-		if n := &p.net[i]; a == n.gateway4 || a == n.gateway6 {
+	for i := range p.Net {
+		if n := &p.Net[i]; a == n.Gateway4 || a == n.Gateway6 {
 			return a != frame.Addr{}
 		}
 	}
@@ -49,11 +49,11 @@ func (w *Walker) routerFirst(f *frame.Frame, k *frame.Key, p *Port) frame.Reason
 	switch {
 	case k.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0, k.Has(frame.KeyGroup), k.DstMAC != seg.GatewayMAC, len(seg.Gateways) == 0:
 		return frame.ReasonNone // not for the router
-	case seg.GatewayPort != 0, w.plan.net[p.Segment].orphan, neighbourTalk(k):
+	case seg.GatewayPort != 0, w.plan.Net[p.Segment].Orphan, neighbourTalk(k):
 		return frame.ReasonNone
 	}
-	to, h, known := w.plan.route(k.Dst)
-	if known && h.port == 0 {
+	to, h, known := w.plan.Route(k.Dst)
+	if known && h.Port == 0 {
 		return frame.ReasonNone // for the gateway itself
 	}
 	if r := w.obstacle(f, k, to); r != frame.ReasonNone {

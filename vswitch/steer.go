@@ -1,30 +1,18 @@
 package vswitch
 
 import (
-	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"sluice/firewall"
 	"sluice/vnic/frame"
 )
 
-// steering is the part of a plan that says what becomes of frames whose verdict is steer.
-type steering struct {
-	port  frame.PortID // the appliance's service port for them; 0: there is none
-	outer frame.Outer
-	out   *session    // that frames are steered in; nil is none
-	in    [3]*session // those from which frames may come back: the present one, the draining one, and that of flows that are kept
-	stale bool        // what comes back now is too old: only probes are taken
-}
-
-// session is one stay in a placement that steers. It is immutable but for what it points to; it outlives plans, and ends once the appliance
-// is empty of its frames.
+// session is what lives of a session: it outlives plans, and ends once none names it.
 type session struct {
-	id       uint8
-	ticketed bool           // the far end is our own, and echoes tickets
-	returned *atomic.Uint64 // frames that came back
-	passages []*passage     // by PortID; nil where there is no guest
+	returned atomic.Uint64              // frames that came back
+	passages atomic.Pointer[[]*passage] // by PortID; nil where there is no guest
 }
 
 // passage is what one port's frames leave behind on their way through the appliance.
@@ -76,87 +64,48 @@ func (r *replays) first(seq uint64) bool {
 	return true
 }
 
-// newSession begins a session for a placement that steers. Its number was not that of the last one.
-func (s *Switch) newSession(to firewall.Placement) *session {
-	s.sessions = s.sessions%255 + 1
-	n := &session{id: s.sessions, ticketed: to == firewall.Inspect, returned: &atomic.Uint64{}}
-	return n.covering(s.ports)
-}
-
-// covering is the session with a passage for each guest.
+// covering is the session with a passage for each guest. It may be asked of nil.
 func (s *session) covering(ports []Port) *session {
-	n := *s
-	n.passages = make([]*passage, len(ports))
-	copy(n.passages, s.passages)
+	if s == nil {
+		s = &session{}
+		s.passages.Store(&[]*passage{})
+	}
+	wider := slices.Clone(*s.passages.Load())
 	for i, p := range ports {
-		if p.ID != 0 && !p.Service && n.passages[i] == nil {
-			n.passages[i] = &passage{}
+		if i == len(wider) {
+			wider = append(wider, nil)
+		}
+		if p.ID != 0 && !p.Service && wider[i] == nil {
+			wider[i] = &passage{}
 		}
 	}
-	return &n
+	s.passages.Store(&wider)
+	return s
 }
 
-// spec is what the appliance must know of the session.
-func (s *session) spec() firewall.SteerSpec {
-	spec := firewall.SteerSpec{Session: s.id, Inspect: s.ticketed}
-	for id, p := range s.passages {
-		if p != nil {
-			spec.Ports = append(spec.Ports, frame.PortID(id))
-		}
+// passage finds what a port's frames leave behind; nil where the port is younger than the session.
+func (s *session) passage(id frame.PortID) *passage {
+	if all := *s.passages.Load(); int(id) < len(all) {
+		return all[id]
 	}
-	return spec
-}
-
-// extend makes the sessions that frames are steered in know a port that is new.
-func (s *Switch) extend(ctx context.Context) error {
-	next, err := s.extended(ctx, s.session)
-	if err != nil {
-		return err
-	}
-	kept := s.kept
-	if kept != nil {
-		wider := *kept
-		if wider.session, err = s.extended(ctx, kept.session); err != nil {
-			return err
-		}
-		kept = &wider
-	}
-	s.mu.Lock()
-	s.session, s.kept = next, kept
-	s.mu.Unlock()
 	return nil
 }
 
-// extended is a session that knows all ports; nil is none.
-func (s *Switch) extended(ctx context.Context, in *session) (*session, error) {
-	if in == nil {
-		return nil, nil
-	}
-	next := in.covering(s.ports)
-	if s.appliance == nil {
-		return nil, errNoAppliance
-	}
-	if err := s.appliance.Steer(ctx, next.spec()); err != nil {
-		return nil, fmt.Errorf("steer its frames: %w", err)
-	}
-	return next, nil
-}
-
-// accepts finds the session of a frame that comes back.
-func (st *steering) accepts(id uint8) *session {
-	for _, s := range st.in {
-		if s != nil && s.id == id {
+// Accepts finds the session of a frame that comes back; zero is none.
+func (st *Steering) Accepts(id uint8) Session {
+	for _, s := range st.In {
+		if s.ID == id {
 			return s
 		}
 	}
-	return nil
+	return Session{}
 }
 
 // steer sends a frame that was let in to the appliance, which gives it back (returned) or keeps it. What the engine itself denies at the
 // place where the frame would arrive never gets there.
 func (w *Walker) steer(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
-	st := w.plan.steering
-	if st.out == nil || st.port == 0 || p.ID > frame.MaxSteerPort {
+	st := &w.plan.Steering
+	if st.Out.ID == 0 || st.Port == 0 || p.ID > frame.MaxSteerPort {
 		return w.because("steer", frame.ReasonFailed)
 	}
 	if reason := w.routerFirst(f, k, p); reason != frame.ReasonNone {
@@ -168,16 +117,16 @@ func (w *Walker) steer(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
 	if f.Len > frame.MaxSteered && !k.Has(frame.KeyGSO) {
 		return w.because("steer", frame.ReasonTooBig)
 	}
-	to := &w.plan.Ports[st.port]
-	w.say("steer", func() string { return fmt.Sprintf("to %s, in session %d", to.Name, st.out.id) })
+	to := &w.plan.Ports[st.Port]
+	w.say("steer", func() string { return fmt.Sprintf("to %s, in session %d", to.Name, st.Out.ID) })
 	w.watched(f, k, to, firewall.ToGuest, firewall.Verdict{Action: firewall.Pass})
 	mark := w.log.leaving(w.mark, &w.cx, w.plan, w.port, to, f, k)
 	if w.dry {
 		w.tried++
-		w.outputs = append(w.outputs, Output{Port: st.port, Frame: f, mark: mark})
+		w.outputs = append(w.outputs, Output{Port: st.Port, Frame: f, mark: mark})
 		return frame.ReasonNone
 	}
-	if w.fits(f, k, st.out.ticketed) {
+	if w.fits(f, k, st.Out.Ticketed) {
 		w.wrap(f, k, p, packets(f, k))
 		return frame.ReasonNone
 	}
@@ -203,19 +152,19 @@ func packets(f *frame.Frame, k *frame.Key) uint64 {
 
 // wrap puts a frame into the tunnel.
 func (w *Walker) wrap(f *frame.Frame, k *frame.Key, p *Port, n uint64) {
-	st := w.plan.steering
+	st := &w.plan.Steering
 	flow := k.SymHash()
 	var ticket *frame.Ticket
-	pass := st.out.passages[p.ID]
-	if st.out.ticketed {
+	pass := w.core.sessions[st.Out.ID].Load().passage(p.ID)
+	if st.Out.Ticketed {
 		w.ticket = frame.Ticket{Seq: pass.issued.Add(1), Cookie: flow, Port: p.ID, Dir: uint8(firewall.FromGuest)}
 		ticket = &w.ticket
 	} else {
 		pass.issued.Add(n)
 	}
-	f.Wrap(&st.outer, frame.NewVNI(st.out.id, p.ID, false), ticket, uint16(flow)|0xc000)
+	f.Wrap(&st.Outer, frame.NewVNI(st.Out.ID, p.ID, false), ticket, uint16(flow)|0xc000)
 	w.tried++
-	w.outputs = append(w.outputs, Output{Port: st.port, Frame: f, mark: noMark})
+	w.outputs = append(w.outputs, Output{Port: st.Port, Frame: f, mark: noMark})
 }
 
 // spare is a copy of a frame that lives until the batch's End.
@@ -238,23 +187,23 @@ func (w *Walker) aim(k *frame.Key, p *Port) *Port {
 	case k.DstMAC != seg.GatewayMAC || len(seg.Gateways) == 0:
 		out = w.core.fdb.lookup(seg, k.DstMAC, w.cx.Now)
 	case k.Flags&(frame.KeyIPv4|frame.KeyIPv6) != 0:
-		to, h, known := w.plan.route(k.Dst)
+		to, h, known := w.plan.Route(k.Dst)
 		if to != 0 {
 			h, _ = w.nextHop(to, k.Dst, h, known)
 		}
-		out = h.port
+		out = h.Port
 	}
 	if out == 0 || out == p.ID {
 		return nil
 	}
-	return w.plan.port(out)
+	return w.plan.Port(out)
 }
 
 // returned takes a frame from the steer port: one that a guest sent and the appliance lets go on, or the appliance's own answer to
 // the guest. It is taken only in a session that the plan knows, and only once.
 func (w *Walker) returned(f *frame.Frame, k *frame.Key) frame.Reason {
-	st := w.plan.steering
-	vni, has, ok := f.Unwrap(&st.outer, &w.ticket)
+	st := &w.plan.Steering
+	vni, has, ok := f.Unwrap(&st.Outer, &w.ticket)
 	if !ok {
 		if reason := frame.Parse(f, k); reason == frame.ReasonNone && w.probe(f, k) {
 			return frame.ReasonProbe // it was routed
@@ -262,19 +211,20 @@ func (w *Walker) returned(f *frame.Frame, k *frame.Key) frame.Reason {
 		return frame.ReasonNotSteered
 	}
 	if vni.Port() == 0 {
-		if reason := frame.Parse(f, k); reason == frame.ReasonNone && st.accepts(vni.Session()) != nil && vni.Back() && w.probe(f, k) {
+		if reason := frame.Parse(f, k); reason == frame.ReasonNone && st.Accepts(vni.Session()).ID != 0 && vni.Back() && w.probe(f, k) {
 			return frame.ReasonProbe
 		}
 		return frame.ReasonNotSteered
 	}
-	s, p := st.accepts(vni.Session()), w.plan.port(vni.Port())
-	if s == nil || st.stale || has != s.ticketed || p == nil || p.Service {
+	in, p := st.Accepts(vni.Session()), w.plan.Port(vni.Port())
+	if in.ID == 0 || st.Stale || has != in.Ticketed || p == nil || p.Service {
 		return frame.ReasonNotSteered
 	}
-	if int(p.ID) >= len(s.passages) || s.passages[p.ID] == nil {
-		return frame.ReasonNotSteered // the port is younger than the session that drains
+	s := w.core.sessions[in.ID].Load()
+	pass := s.passage(p.ID)
+	if pass == nil {
+		return frame.ReasonNotSteered
 	}
-	pass := s.passages[p.ID]
 	if has {
 		if w.ticket.Port != p.ID || w.ticket.Word == frame.WordNone || w.ticket.Seq > pass.issued.Load() {
 			return frame.ReasonNotSteered
@@ -288,8 +238,8 @@ func (w *Walker) returned(f *frame.Frame, k *frame.Key) frame.Reason {
 	}
 	s.returned.Add(1)
 	whole := w.plan
-	if whole.kept != nil && whole.kept.steering.out == s {
-		w.plan = whole.kept
+	if whole.Beside != nil && whole.Beside.Steering.Out.ID == in.ID {
+		w.plan = whole.Beside
 	}
 	w.cx.From = p.ID
 	reason := w.goOn(f, k, p, vni, has)
@@ -302,7 +252,7 @@ func (w *Walker) goOn(f *frame.Frame, k *frame.Key, p *Port, vni frame.VNI, has 
 	if reason := w.parseInner(f, k, p, has); reason != frame.ReasonNone {
 		return reason
 	}
-	w.watched(f, k, &w.plan.Ports[w.plan.steering.port], firewall.FromGuest, firewall.Verdict{Action: firewall.Pass})
+	w.watched(f, k, &w.plan.Ports[w.plan.Steering.Port], firewall.FromGuest, firewall.Verdict{Action: firewall.Pass})
 	w.from = p.ID
 	if !vni.Back() {
 		w.deliver(f, k, p.ID)
@@ -340,7 +290,7 @@ func (w *Walker) resume(f *frame.Frame, from frame.PortID) []Output {
 	w.outputs, w.tried, w.mark, w.from, w.cx.From = w.outputs[:0], 0, noMark, from, from
 	if reason := frame.Parse(f, &w.key); reason != frame.ReasonNone {
 		w.ended = reason
-	} else if reason = w.forward(f, &w.key, w.plan.port(from)); reason != frame.ReasonNone {
+	} else if reason = w.forward(f, &w.key, w.plan.Port(from)); reason != frame.ReasonNone {
 		w.ended = reason
 	}
 	return w.outputs
@@ -353,7 +303,7 @@ func (w *Walker) parseInner(f *frame.Frame, k *frame.Key, p *Port, has bool) fra
 		return reason
 	}
 	mtu := w.plan.Segments[p.Segment].MTU
-	if to, _, _ := w.plan.route(k.Dst); to != 0 && w.plan.Segments[to].MTU > 0 {
+	if to, _, _ := w.plan.Route(k.Dst); to != 0 && w.plan.Segments[to].MTU > 0 {
 		mtu = min(mtu, w.plan.Segments[to].MTU)
 	}
 	if size := mtu - int(k.Payload-k.L3); mtu > 0 && int(k.L3Len) > mtu && size > 0 {

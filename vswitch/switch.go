@@ -5,18 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"sluice/firewall"
-	"sluice/vnic"
 	"sluice/vnic/frame"
 )
 
 // Config describes a switch before it has ports.
 type Config struct {
-	Name string
+	Name   string
+	Engine NewEngine // what moves its frames
 	// Segments are numbered by their place in the list, from 1. Segment.ID may be left 0; if set, it must agree.
 	Segments []Segment
 	Log      *slog.Logger // slog.Default() where nil
@@ -35,8 +36,8 @@ type Limits struct {
 
 const (
 	defaultMACs = 64
-	// expireEvery is how often the flow table is asked to forget what is over.
-	expireEvery = 100 * time.Millisecond
+	// tendEvery is how often the engine does what is due.
+	tendEvery = 100 * time.Millisecond
 	// historyLen is how many receipts are remembered.
 	historyLen = 100
 )
@@ -48,21 +49,24 @@ type Switch struct {
 	log      *slog.Logger
 	limits   Limits
 	handover Handover
-	core     *Core
+	clock    func() int64 // monotonic ns
+	engine   Engine
+	rules    *firewall.Log // what logged rules decide
+	probes   probes
 	events   *events
+	watching atomic.Pointer[watch]
 	plan     atomic.Pointer[Plan] // the one in force
 
 	changing chan struct{} // holds a token while nobody changes the switch
 
 	// What follows is changed only by who has the token; the mutex is for readers.
 	mu          sync.Mutex
-	engine      Datapath
 	appliance   Appliance
 	segments    []Segment
 	ports       []Port
-	nics        []vnic.NIC // by PortID
-	counters    []*counters
-	gone        books // of ports that were removed
+	zero        []Counters // by PortID: what was counted when the switch forgot
+	realized    []uint64   // by PortID: generation of the policy that every frame of the port has met since the last change
+	gone        Counters   // of ports that were removed
 	policy      *firewall.Policy
 	since       time.Time // when the policy was put in force
 	generation  uint64
@@ -74,7 +78,7 @@ type Switch struct {
 	shareFrom   Share // what was counted when the placement changed last
 	meter       func() Usage
 	outer       frame.Outer
-	session     *session         // nil where the placement does not steer
+	session     Session          // zero where the placement does not steer
 	kept        *keeping         // the way of flows that the last change has kept; nil where there are none
 	sessions    uint8            // number of the last one
 	failure     firewall.Failure // of the appliance, as the monitor sees it
@@ -84,11 +88,10 @@ type Switch struct {
 	unrecovered string           // why its recovery failed last; empty where it did not
 	unaskedTold uint64           // of the frames that passed it by, those that receipts have told of
 	placing     atomic.Bool
-	lastLedger  *ledger // its memory serves again
 
-	closed   chan struct{}
-	closing  sync.Once
-	expirers sync.WaitGroup
+	closed  chan struct{}
+	closing sync.Once
+	running sync.WaitGroup
 }
 
 // New makes a switch without ports, with placement off.
@@ -96,6 +99,9 @@ func New(c Config) (*Switch, error) {
 	segments, err := number(c.Segments)
 	if err != nil {
 		return nil, fmt.Errorf("switch %s: %w", c.Name, err)
+	}
+	if c.Engine == nil {
+		return nil, fmt.Errorf("switch %s: it has no engine", c.Name)
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -110,19 +116,24 @@ func New(c Config) (*Switch, error) {
 		name: c.Name, log: c.Log, limits: c.Limits, handover: c.Handover, segments: segments, outer: c.Outer,
 		events:   newEvents(),
 		changing: make(chan struct{}, 1),
-		ports:    make([]Port, 1), nics: make([]vnic.NIC, 1), counters: []*counters{{}},
+		ports:    make([]Port, 1), zero: make([]Counters, 1), realized: make([]uint64, 1),
 		closed: make(chan struct{}),
-		core: &Core{
-			fdb: newFDB(), neighbours: newNeighbours(), clock: c.Clock, log: firewall.NewLog(),
-			flows: firewall.NewFlows(firewall.FlowsConfig{Max: c.Limits.Flows, PerPort: c.Limits.FlowsPerPort}),
-		},
+		clock:  c.Clock, rules: firewall.NewLog(),
 	}
-	s.core.failed = s.portFailed
+	s.engine, err = c.Engine(CoreConfig{
+		Clock: c.Clock, Log: s.rules, Probed: s.probes.answer, Failed: s.portFailed,
+		Flows: firewall.FlowsConfig{Max: c.Limits.Flows, PerPort: c.Limits.FlowsPerPort},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("switch %s: make its engine: %w", c.Name, err)
+	}
+	if err := s.apply(context.Background(), s.newPlan(nil)); err != nil {
+		return nil, errors.Join(fmt.Errorf("switch %s: %w", c.Name, err), s.engine.Close())
+	}
 	s.changing <- struct{}{}
-	s.plan.Store(s.newPlan(nil))
-	s.expirers.Go(s.expire)
-	s.expirers.Go(s.logRules)
-	s.expirers.Go(s.watch)
+	s.running.Go(s.tend)
+	s.running.Go(s.logRules)
+	s.running.Go(s.watch)
 	return s, nil
 }
 
@@ -143,15 +154,10 @@ func number(in []Segment) ([]Segment, error) {
 	return out, nil
 }
 
-// Core is what an engine walks with.
-func (s *Switch) Core() *Core { return s.core }
+// started is where the machine's clock counts from.
+var started = time.Now()
 
-// Use puts an engine under the switch. It is called once, before the first AddPort.
-func (s *Switch) Use(d Datapath) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.engine = d
-}
+func monotonic() int64 { return int64(time.Since(started)) }
 
 // SetAppliance says who serves the slow side; nil is nobody. For each segment that it serves, it has one service port.
 func (s *Switch) SetAppliance(a Appliance) {
@@ -191,75 +197,36 @@ func (s *Switch) release() { s.changing <- struct{}{} }
 
 var errClosed = errors.New("the switch is closed")
 
+// draft is a plan in the making: the plan, and the way of the flows that are to be kept beside it.
+type draft struct {
+	*Plan
+	keeping *keeping
+}
+
 // newPlan makes the next plan from the switch's state. edit, where not nil, is the last to change it.
-func (s *Switch) newPlan(edit func(*Plan)) *Plan {
+func (s *Switch) newPlan(edit func(*draft)) *Plan {
 	s.epoch++
-	p := &Plan{
-		Epoch: s.epoch, Generation: s.generation, Placement: s.placement, Program: s.program(),
-		Segments: append([]Segment(nil), s.segments...),
-		Ports:    append([]Port(nil), s.ports...),
-		counters: append([]*counters(nil), s.counters...),
-		steering: &steering{outer: s.outer}, keeping: s.kept,
-	}
-	p.steer(s.placement, s.session)
-	if p.Bypassed = s.bypass; s.lost || s.bypass {
-		p.loseAppliance()
+	p := &draft{keeping: s.kept, Plan: &Plan{
+		Epoch: s.epoch, Generation: s.generation, Placement: s.placement, Program: s.program(), Bypassed: s.bypass,
+		Segments: slices.Clone(s.segments), Ports: slices.Clone(s.ports), Steering: Steering{Outer: s.outer},
+	}}
+	p.Steer(s.placement, s.session)
+	if s.lost || s.bypass {
+		p.LoseAppliance()
 	}
 	if s.stale {
-		p.refuseStale()
+		p.RefuseStale()
 	}
 	if edit != nil {
 		edit(p)
 	}
-	p.derive()
-	if p.keeping != nil {
-		p.kept = p.beside(s.epoch)
+	p.Derive()
+	if k := p.keeping; k != nil {
+		p.KeepBeside(s.epoch, k.placement, k.program, k.session)
 		s.epoch++
 		p.Epoch = s.epoch
 	}
-	return p
-}
-
-// steer gives the segments' gateways to the appliance's ports in slow, and to the switch in every other placement; and the guests' frames
-// to a session where the placement steers.
-func (p *Plan) steer(to firewall.Placement, in *session) {
-	p.steering = &steering{outer: p.steering.outer}
-	if to.Steers() {
-		p.steering.out, p.steering.in[0] = in, in
-	}
-	for i := range p.Segments {
-		p.Segments[i].GatewayPort = 0
-	}
-	for i := range p.Ports {
-		q := &p.Ports[i]
-		switch q.Accept = q.serves(to); {
-		case q.Steer:
-			p.steering.port = q.ID
-		case q.Accept:
-			p.Segments[q.Segment].GatewayPort = q.ID
-		}
-	}
-}
-
-// loseAppliance takes the appliance out of a plan: what would go there has nowhere to go. What comes back is still taken, probes too.
-func (p *Plan) loseAppliance() {
-	p.steering.out, p.steering.port = nil, 0
-	for i := range p.Segments {
-		p.Segments[i].GatewayPort = 0
-	}
-}
-
-// refuseStale takes nothing of the appliance any more but probes.
-func (p *Plan) refuseStale() {
-	p.steering.stale = true
-	for i := range p.Ports {
-		p.Ports[i].Accept = p.Ports[i].Steer
-	}
-}
-
-// serves says whether a port is one through which frames come from the appliance in a placement.
-func (q *Port) serves(pl firewall.Placement) bool {
-	return q.Service && (q.Steer && pl.Visits() || !q.Steer && pl == firewall.Slow)
+	return p.Plan
 }
 
 // program is what the plan in force walks by.
@@ -272,32 +239,27 @@ func (s *Switch) program() *firewall.Program {
 
 // apply puts a plan in force. The caller has the token.
 func (s *Switch) apply(ctx context.Context, p *Plan) error {
-	if s.engine == nil {
-		return errors.New("the switch has no engine")
-	}
 	s.plan.Store(p)
 	if err := s.engine.Apply(ctx, p); err != nil {
 		return fmt.Errorf("apply plan %d: %w", p.Epoch, err)
 	}
-	for _, c := range p.counters {
-		if c != nil {
-			c.generation.Store(p.Generation)
-		}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id := range s.realized {
+		s.realized[id] = p.Generation
 	}
 	return nil
 }
 
-// expire lets the flow table forget, until the switch is closed.
-func (s *Switch) expire() {
-	tick := time.NewTicker(expireEvery)
+// tend lets the engine do what is due, until the switch is closed.
+func (s *Switch) tend() {
+	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
-	kept := s.core.Now()
-	own := s.core.NewWalker(0)
+	kept := s.clock()
 	for {
 		select {
 		case <-tick.C:
-			s.settleNeighbours(own)
-			s.core.flows.Expire(s.core.Now())
+			s.engine.Tend()
 			s.endKeeping(&kept)
 		case <-s.closed:
 			return
@@ -311,10 +273,8 @@ func (s *Switch) Close() error {
 	s.closing.Do(func() {
 		<-s.changing
 		close(s.closed)
-		s.expirers.Wait()
-		if s.engine != nil {
-			err = s.engine.Close()
-		}
+		s.running.Wait()
+		err = s.engine.Close()
 		s.events.close()
 	})
 	return err

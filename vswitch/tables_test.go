@@ -13,7 +13,7 @@ func mac(b byte) frame.MAC { return frame.MAC{2, 5: b} }
 
 // known is how many MACs of a segment are remembered of a port.
 func known(f *fdb, seg *Segment, port frame.PortID, now int64) (n int) {
-	f.each([]Segment{1: *seg}, now, func(_ *Segment, _ frame.MAC, p frame.PortID, _ time.Duration) {
+	f.each([]Segment{1: *seg}, now, func(_ frame.SegmentID, _ frame.MAC, p frame.PortID, _ time.Duration) {
 		if p == port {
 			n++
 		}
@@ -46,8 +46,8 @@ func TestFDB(t *testing.T) {
 	if f.lookup(lan, mac(1), 201*second) != 8 || f.count[7] != 0 || known(f, lan, 8, 201*second) != 1 {
 		t.Error("a MAC that moved is not counted where it is now")
 	}
-	f.each([]Segment{1: *lan}, 203*second, func(seg *Segment, m frame.MAC, port frame.PortID, silent time.Duration) {
-		if seg.ID != 1 || m != mac(1) || port != 8 || silent != 2*time.Second {
+	f.each([]Segment{1: *lan}, 203*second, func(seg frame.SegmentID, m frame.MAC, port frame.PortID, silent time.Duration) {
+		if seg != 1 || m != mac(1) || port != 8 || silent != 2*time.Second {
 			t.Errorf("listed as %v behind %d, silent for %v", m, port, silent)
 		}
 	})

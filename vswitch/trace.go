@@ -10,12 +10,10 @@ import (
 	"sluice/vnic/frame"
 )
 
-// Trace explains the way of a frame that nobody sends: it is Decide with a recorder, and changes nothing.
-func (s *Switch) Trace(r TraceRequest) (TraceResult, error) {
-	t := &tracer{core: s.core, plan: s.plan.Load(), result: TraceResult{Reaches: []string{}}}
-	s.mu.Lock()
-	t.failure = s.failure
-	s.mu.Unlock()
+// Trace explains the way of a frame that nobody sends, by a plan and with an appliance that is so: it is Decide with a recorder, and changes
+// nothing.
+func (c *Core) Trace(p *Plan, r TraceRequest, appliance firewall.Failure) (TraceResult, error) {
+	t := &tracer{core: c, plan: p, failure: appliance, result: TraceResult{Reaches: []string{}}}
 	if len(r.Frame) > 0 {
 		if err := t.traceFrame(r.Frame, r.At); err != nil {
 			return TraceResult{}, fmt.Errorf("trace: %w", err)
@@ -51,7 +49,7 @@ type tracer struct {
 
 // end is one end of a traced flow. The host is zero where the plan does not know the address.
 type end struct {
-	host
+	Host
 	addr frame.Addr
 }
 
@@ -72,7 +70,7 @@ func (t *tracer) ends(r TraceRequest) (src, dst end, err error) {
 	switch {
 	case !ok:
 		return src, dst, fmt.Errorf("%s and %s have no addresses of the same family", r.From, r.To)
-	case src.port == 0:
+	case src.Port == 0:
 		return src, dst, fmt.Errorf("no guest has the address %s", src.addr.IP())
 	}
 	return src, dst, nil
@@ -88,7 +86,7 @@ func (t *tracer) pair(from, to []netip.Addr, v6 bool) (src, dst end, ok bool) {
 	}
 	src, dst = t.end(from[0]), t.end(to[0])
 	for _, a := range from {
-		if leg := t.end(a); leg.port != 0 && leg.segment == dst.segment {
+		if leg := t.end(a); leg.Port != 0 && leg.Segment == dst.Segment {
 			return leg, dst, true
 		}
 	}
@@ -97,9 +95,9 @@ func (t *tracer) pair(from, to []netip.Addr, v6 bool) (src, dst end, ok bool) {
 
 func (t *tracer) end(a netip.Addr) end {
 	e := end{addr: frame.AddrFrom(a)}
-	seg, h, known := t.plan.route(e.addr)
-	if e.host = h; !known {
-		e.segment = seg
+	seg, h, known := t.plan.Route(e.addr)
+	if e.Host = h; !known {
+		e.Segment = seg
 	}
 	return e
 }
@@ -138,10 +136,10 @@ func (t *tracer) addrs(name string) ([]netip.Addr, error) {
 func (t *tracer) walk(src, dst end, f *frame.Frame) {
 	frame.Parse(f, &t.key)
 	t.side(f)
-	out, ok := t.decide(src.port, f)
+	out, ok := t.decide(src.Port, f)
 	switch {
 	case ok && t.plan.Ports[out].Steer:
-		_, ok = t.throughSession(src.port, f)
+		_, ok = t.throughSession(src.Port, f)
 	case ok && t.plan.Ports[out].Service:
 		_, ok = t.throughAppliance(dst, f)
 	case ok && t.plan.Bypassed:
@@ -164,7 +162,7 @@ func (t *tracer) walk(src, dst end, f *frame.Frame) {
 
 // side takes the plan by which the frame's flow walks.
 func (t *tracer) side(f *frame.Frame) {
-	if t.plan.kept == nil {
+	if t.plan.Beside == nil {
 		return
 	}
 	if side := t.plan.sideOf(t.core.flows, 0, f, &t.key); side != t.plan {
@@ -241,7 +239,7 @@ func (t *tracer) walker(from frame.PortID) *Walker {
 	w := t.core.NewWalker(from)
 	w.dry, w.cx.Dry = true, true
 	w.record = func(s TraceStep) { t.result.Steps = append(t.result.Steps, s) }
-	w.Begin(t.plan)
+	w.Begin(t.plan, nil)
 	return w
 }
 
@@ -251,18 +249,18 @@ func (t *tracer) throughAppliance(dst end, f *frame.Frame) (out frame.PortID, ok
 	if t.hangs() || !t.passesAppliance() {
 		return 0, false
 	}
-	if _, h, known := t.plan.route(t.key.Dst); known && h.port == 0 {
+	if _, h, known := t.plan.Route(t.key.Dst); known && h.Port == 0 {
 		t.atGateway(isEchoRequest(&t.key) || t.key.Proto == frame.ProtoUDP)
 		t.result.Verdict = t.verdict(false)
 		return 0, false
 	}
-	back := t.plan.Segments[dst.segment].GatewayPort
-	if back == 0 || dst.port == 0 {
+	back := t.plan.Segments[dst.Segment].GatewayPort
+	if back == 0 || dst.Port == 0 {
 		t.result.Verdict, t.result.Reason = "drop", frame.ReasonNoRoute.String()
 		return 0, false
 	}
 	frame.DecTTL(f, &t.key)
-	frame.PutEth(f.Eth(), dst.mac, t.plan.Segments[dst.segment].GatewayMAC, t.key.EtherType)
+	frame.PutEth(f.Eth(), dst.MAC, t.plan.Segments[dst.Segment].GatewayMAC, t.key.EtherType)
 	out, ok = t.decide(back, f)
 	t.result.Verdict = t.verdict(ok)
 	return out, ok
@@ -274,7 +272,7 @@ func (t *tracer) throughSession(from frame.PortID, f *frame.Frame) (out frame.Po
 	switch {
 	case t.hangs():
 		return 0, false
-	case t.plan.steering.out.ticketed:
+	case t.plan.Steering.Out.Ticketed:
 		t.note("appliance", "the inspector looks into it: what it says depends on what came before")
 	case t.key.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0 || neighbourTalk(&t.key):
 		t.note("appliance", "the bridge lets it pass: no rule is asked")
@@ -282,7 +280,7 @@ func (t *tracer) throughSession(from frame.PortID, f *frame.Frame) (out frame.Po
 		return 0, false
 	}
 	rule := t.result.Rule
-	w := t.walker(t.plan.steering.port)
+	w := t.walker(t.plan.Steering.Port)
 	out, ok = t.outcome(w, from, f, w.resume(f, from))
 	t.result.Verdict = t.verdict(ok)
 	if t.result.Rule = t.ruleOf(t.last); t.result.Rule == "" {

@@ -25,16 +25,16 @@ func (t *tracer) build(r TraceRequest, src, dst end) (*frame.Frame, error) {
 	}
 	f := frame.New(frame.MinLen + l3 + len(l4))
 	b := f.Eth()
-	to := t.plan.Segments[src.segment].GatewayMAC
+	to := t.plan.Segments[src.Segment].GatewayMAC
 	switch {
 	case isGroup(dst.addr):
 		to = groupMAC(dst.addr)
-	case t.plan.aside(src.segment, dst.addr):
+	case t.plan.aside(src.Segment, dst.addr):
 		to = broadcast
-	case dst.segment == src.segment && dst.port != 0:
-		to = dst.mac
+	case dst.Segment == src.Segment && dst.Port != 0:
+		to = dst.MAC
 	}
-	frame.PutEth(b, to, src.mac, etherType)
+	frame.PutEth(b, to, src.MAC, etherType)
 	putIP(b[frame.MinLen:], src.addr, dst.addr, proto, len(l4))
 	copy(b[frame.MinLen+l3:], l4)
 	frame.SetL4Checksum(b[frame.MinLen+l3:], src.addr, dst.addr, proto)

@@ -30,7 +30,7 @@ func (t *tracer) traceFrame(eth []byte, at string) error {
 	if reason == frame.ReasonNone && t.key.Flags&(frame.KeyIPv4|frame.KeyIPv6) != 0 {
 		dst = t.end(t.key.Dst.IP())
 	}
-	t.walk(end{host: host{port: p.ID}}, dst, f)
+	t.walk(end{Host: Host{Port: p.ID}}, dst, f)
 	return nil
 }
 

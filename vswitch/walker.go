@@ -1,35 +1,11 @@
 package vswitch
 
 import (
-	"sync/atomic"
 	"time"
 
 	"sluice/firewall"
 	"sluice/vnic/frame"
 )
-
-// Core is what an engine's goroutines share, and what outlives every plan.
-type Core struct {
-	fdb        *fdb
-	neighbours *neighbours
-	flows      *firewall.Flows
-	log        *firewall.Log         // of logged rules
-	watch      atomic.Pointer[watch] // what checks have asked for; nil mostly
-	clock      func() int64
-	failed     func(frame.PortID, error)
-	probes     probes
-}
-
-// PortFailed is how an engine says that a port's NIC cannot be read any more.
-func (c *Core) PortFailed(id frame.PortID, err error) { c.failed(id, err) }
-
-// Now is the time in monotonic ns, as the whole switch counts it.
-func (c *Core) Now() int64 { return c.clock() }
-
-// started is where the machine's clock counts from.
-var started = time.Now()
-
-func monotonic() int64 { return int64(time.Since(started)) }
 
 const (
 	// answerRoom is how many frames of its own the switch sends for one batch of a guest. What would be more is not said.
@@ -48,12 +24,13 @@ type Output struct {
 // Walker is what one goroutine of an engine walks frames with: scratch memory and counts, nothing that others see. For
 // each batch it is used so: Begin, Decide for every frame, Sent for every output port, End.
 type Walker struct {
-	core *Core
-	plan *Plan
-	port frame.PortID // whose NIC the frames came from
-	from frame.PortID // the guest's port that the present frame is of: another where the appliance gave it back
-	cx   firewall.Context
-	key  frame.Key
+	core     *Core
+	plan     *Plan
+	counters []*counters  // of the core, by PortID
+	port     frame.PortID // whose NIC the frames came from
+	from     frame.PortID // the guest's port that the present frame is of: another where the appliance gave it back
+	cx       firewall.Context
+	key      frame.Key
 
 	sent      uint64    // bytes of the present frame, as it came
 	waits     bool      // the present frame waits for its neighbour
@@ -86,19 +63,20 @@ type Walker struct {
 // NewWalker makes the walker of a port's goroutine.
 func (c *Core) NewWalker(port frame.PortID) *Walker {
 	w := &Walker{core: c, port: port, outputs: make([]Output, 0, 64)}
-	w.cx.Flows, w.cx.Log = c.flows, c.log
+	w.cx.Flows, w.cx.Log = c.flows, c.Log
 	for i := range w.answers {
 		w.answers[i] = frame.New(answerLen)
 	}
 	return w
 }
 
-// Begin starts a batch: everything until End walks by this plan.
-func (w *Walker) Begin(p *Plan) {
-	w.plan = p
-	w.cx.Now, w.cx.From = w.core.clock(), w.port
+// Begin starts a batch: everything until End walks by this plan, which the core was prepared for. l takes the records of the walk; nil is
+// for nobody.
+func (w *Walker) Begin(p *Plan, l *Ledger) {
+	w.plan, w.counters = p, *w.core.counters.Load()
+	w.cx.Now, w.cx.From = w.core.Clock(), w.port
 	w.said, w.spared = 0, 0
-	w.log = p.ledger.logOf(w.port)
+	w.log = l.logOf(w.port)
 	if w.watch = nil; !w.dry {
 		w.watch = w.core.watch.Load()
 	}
@@ -109,25 +87,25 @@ func (w *Walker) Woken() { w.tally.wakes++ }
 
 // End writes the batch's counts to the books.
 func (w *Walker) End() {
-	w.tally.batches++
-	if c := w.plan.countersOf(w.port); c != nil {
+	if c := w.countersOf(w.port); c != nil && w.port != 0 {
+		w.tally.batches++
 		w.tally.flush(c)
 	}
-	w.own.flush(w.plan.counters[0])
+	w.own.flush(w.counters[0])
 }
 
-// countersOf finds a port's counters; nil where the plan has no such port.
-func (p *Plan) countersOf(id frame.PortID) *counters {
-	if int(id) >= len(p.counters) {
+// countersOf finds a port's counters; nil where there is no such port.
+func (w *Walker) countersOf(id frame.PortID) *counters {
+	if int(id) >= len(w.counters) {
 		return nil
 	}
-	return p.counters[id]
+	return w.counters[id]
 }
 
 // Sent accounts for what became of outputs to one port: NIC.WriteBatch took the first sent of them, and err is what it
 // said. An output without a NIC has sent 0 and os.ErrClosed.
 func (w *Walker) Sent(port frame.PortID, outputs []Output, sent int, err error) {
-	c := w.plan.counters[port]
+	c := w.counters[port]
 	var bytes uint64
 	for i := range outputs[:sent] {
 		bytes += uint64(outputs[i].Frame.Len)
@@ -138,7 +116,7 @@ func (w *Walker) Sent(port frame.PortID, outputs []Output, sent int, err error) 
 		c.dropped[unsent(err)].Add(uint64(left))
 	}
 	if w.log != nil {
-		w.log.delivered(outputs[:sent], w.core.clock())
+		w.log.delivered(outputs[:sent], w.core.Clock())
 	}
 }
 

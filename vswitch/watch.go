@@ -70,7 +70,7 @@ type sight struct {
 // none. It is for checks: a switch has one watch, whoever sets the next one replaces it.
 func (s *Switch) Watch(sights []Sight) error {
 	if len(sights) == 0 {
-		s.core.watch.Store(nil)
+		s.setWatch(nil)
 		return nil
 	}
 	if len(sights) > maxSights {
@@ -85,14 +85,19 @@ func (s *Switch) Watch(sights []Sight) error {
 		w.sights = append(w.sights, y)
 	}
 	w.frames.reserve(w.sights)
-	s.core.watch.Store(w)
+	s.setWatch(w)
 	return nil
+}
+
+func (s *Switch) setWatch(w *watch) {
+	s.watching.Store(w)
+	s.engine.Watch(w)
 }
 
 // Watched is what the watch has seen since it was set.
 func (s *Switch) Watched() Watched {
 	out := Watched{Seen: []Seen{}, Frames: []SeenFrame{}, Missed: []Missed{}}
-	w := s.core.watch.Load()
+	w := s.watching.Load()
 	if w == nil {
 		return out
 	}

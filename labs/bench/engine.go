@@ -87,12 +87,11 @@ func engineCommand() *cobra.Command {
 
 // serveEngine runs a switch with two guests on one segment until its standard input ends or it is told to stop.
 func serveEngine(ctx context.Context, placement firewall.Placement, rules int) error {
-	sw, err := vswitch.New(vswitch.Config{Name: "bench", Segments: []vswitch.Segment{lan}})
+	sw, err := vswitch.New(vswitch.Config{Name: "bench", Engine: user.New, Segments: []vswitch.Segment{lan}})
 	if err != nil {
 		return err
 	}
 	defer sw.Close()
-	sw.Use(user.New(sw.Core()))
 	inv := inventory()
 	policy, err := firewall.Load("bench.yaml", []byte(policyText(rules)), inv)
 	if err != nil {

@@ -134,11 +134,10 @@ func playAgent(line net.Conn, desks chan<- *handDesk) error {
 // handLab is a switch in push whose appliance the test plays.
 func handLab(t *testing.T) (*vswitch.Switch, <-chan *handDesk) {
 	t.Helper()
-	sw, err := vswitch.New(vswitch.Config{Name: "test", Log: slog.New(slog.DiscardHandler)})
+	sw, err := vswitch.New(vswitch.Config{Name: "test", Engine: user.New, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	sw.Use(user.New(sw.Core()))
 	host, line := net.Pipe()
 	desks := make(chan *handDesk, 1)
 	go playAgent(line, desks)

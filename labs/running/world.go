@@ -47,12 +47,11 @@ type world struct {
 
 func newWorld(lab *labfile.Lab, d *deployment, dir string, hostNS *os.File, stop context.CancelFunc) (*world, error) {
 	sw, err := vswitch.New(vswitch.Config{
-		Name: lab.Name, Segments: lab.SwitchSegments(), Log: slog.Default(), Handover: lab.Handover, Outer: lab.Outer(),
+		Name: lab.Name, Engine: user.New, Segments: lab.SwitchSegments(), Log: slog.Default(), Handover: lab.Handover, Outer: lab.Outer(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the switch: %w", err)
 	}
-	sw.Use(user.New(sw.Core()))
 	w := &world{
 		lab: lab, deploy: d, dir: dir, hostNS: hostNS, stop: stop, sw: sw, desk: newDesk(lab, sw), drilling: make(chan struct{}, 1),
 	}

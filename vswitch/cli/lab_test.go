@@ -66,14 +66,13 @@ var testInventory = &firewall.Inventory{
 }
 
 func newTestLab(name, dir string) (*testLab, error) {
-	sw, err := vswitch.New(vswitch.Config{Name: name, Segments: []vswitch.Segment{
+	sw, err := vswitch.New(vswitch.Config{Name: name, Engine: user.New, Segments: []vswitch.Segment{
 		{Name: "lan", Prefixes: []netip.Prefix{lan}, Gateways: []netip.Addr{lan.Addr().Next()}, GatewayMAC: gatewayMAC, MTU: 1500},
 		{Name: "dmz", Prefixes: []netip.Prefix{dmz}, Gateways: []netip.Addr{dmz.Addr().Next()}, GatewayMAC: gatewayMAC, MTU: 1500},
 	}, Outer: frame.Outer{Local: probesTo, LocalMAC: frame.MAC{2, 2}, PeerMAC: frame.MAC{2, 1}}})
 	if err != nil {
 		return nil, err
 	}
-	sw.Use(user.New(sw.Core()))
 	lab := &testLab{name: name, dir: dir, sw: sw, inventory: testInventory}
 	lab.fw.Store("ready")
 	if err := lab.connect(); err != nil {

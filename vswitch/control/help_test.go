@@ -11,6 +11,7 @@ import (
 	"sluice/firewall"
 	"sluice/firewall/inspect"
 	"sluice/vswitch"
+	"sluice/vswitch/user"
 )
 
 // patience is how long a test waits for what must happen at all; nothing is measured by it.
@@ -64,7 +65,7 @@ func startLab(t *testing.T, name string, lab Lab, l limits) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sw, err := vswitch.New(vswitch.Config{Name: name})
+	sw, err := vswitch.New(vswitch.Config{Name: name, Engine: user.New})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"runtime"
 	"testing"
+	"time"
 
 	"sluice/firewall"
 	"sluice/vnic"
@@ -13,14 +14,41 @@ import (
 )
 
 // still is an engine that moves nothing: it keeps the plan, and a test walks frames by it.
-type still struct{ plan *vswitch.Plan }
+type still struct {
+	*vswitch.Core
+	plan *vswitch.Plan
+}
+
+func newStill(c vswitch.CoreConfig) *still { return &still{Core: vswitch.NewCore(c)} }
 
 func (s *still) Attach(frame.PortID, vnic.NIC) error { return nil }
 func (s *still) Detach(frame.PortID) error           { return nil }
 func (s *still) Apply(_ context.Context, p *vswitch.Plan) error {
+	s.Prepare(p)
 	s.plan = p
 	return nil
 }
+func (s *still) Hold(context.Context) error   { return nil }
+func (s *still) Release()                     {}
+func (s *still) Record(context.Context) error { return nil }
+func (s *still) Records(context.Context) (*vswitch.Ledger, error) {
+	return vswitch.NewLedger(nil, nil), nil
+}
+func (s *still) Rules() []firewall.RuleInfo { return s.Core.Rules(s.plan.Program) }
+func (s *still) MACs(fn func(frame.SegmentID, frame.MAC, frame.PortID, time.Duration)) {
+	s.Core.MACs(s.plan, fn)
+}
+
+// Send answers each probe at once.
+func (s *still) Send(_ frame.PortID, frames ...*frame.Frame) {
+	for _, f := range frames {
+		s.Probed(f.Eth()[f.Len-16:], s.Now())
+	}
+}
+func (s *still) Trace(r vswitch.TraceRequest, f firewall.Failure) (vswitch.TraceResult, error) {
+	return s.Core.Trace(s.plan, r, f)
+}
+func (s *still) Tend()        {}
 func (s *still) Close() error { return nil }
 
 // desk is a switch with two guests on two segments and nothing that runs.
@@ -33,14 +61,17 @@ type desk struct {
 func newDesk(t testing.TB, policy string, to firewall.Placement) *desk {
 	t.Helper()
 	r := newRig(t)
-	d := &desk{engine: &still{}, client: r.client, server: r.server}
-	sw, err := vswitch.New(vswitch.Config{Name: "desk", Log: slog.New(slog.DiscardHandler), Segments: r.segments(), Outer: switchOuter})
+	d := &desk{client: r.client, server: r.server}
+	makeEngine := func(c vswitch.CoreConfig) (vswitch.Engine, error) {
+		d.engine = newStill(c)
+		return d.engine, nil
+	}
+	sw, err := vswitch.New(vswitch.Config{Name: "desk", Engine: makeEngine, Log: slog.New(slog.DiscardHandler), Segments: r.segments(), Outer: switchOuter})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { sw.Close() })
 	d.sw = sw
-	sw.Use(d.engine)
 	for _, g := range []*guest{r.client, r.server, r.other} {
 		if err := sw.AddPort(context.Background(), g.port, nil); err != nil {
 			t.Fatal(err)
@@ -61,7 +92,7 @@ func newDesk(t testing.TB, policy string, to firewall.Placement) *desk {
 
 // walk decides one frame, and accounts for its outputs as if they had been sent.
 func (d *desk) walk(w *vswitch.Walker, f *frame.Frame) (sent int) {
-	w.Begin(d.engine.plan)
+	w.Begin(d.engine.plan, nil)
 	outputs := w.Decide(f)
 	for i := range outputs {
 		w.Sent(outputs[i].Port, outputs[i:i+1], 1, nil)
@@ -73,7 +104,7 @@ func (d *desk) walk(w *vswitch.Walker, f *frame.Frame) (sent int) {
 // TestDecideAllocates says that a known flow, a flood, a denied frame and an answer cost no memory.
 func TestDecideAllocates(t *testing.T) {
 	d := newDesk(t, referencePolicy, firewall.Fast)
-	w := d.sw.Core().NewWalker(portClient)
+	w := d.engine.NewWalker(portClient)
 	known := d.client.to(d.server, false, packet{proto: frame.ProtoUDP, sport: 5, dport: 5201}).build()
 	known6 := d.client.to(d.server, true, packet{proto: frame.ProtoUDP, sport: 5, dport: 5201}).build()
 	denied := d.client.to(d.server, false, packet{proto: frame.ProtoUDP, sport: 5, dport: 53}).build()
@@ -115,7 +146,7 @@ func FuzzDecide(f *testing.F) {
 	}
 	f.Add(arp(1, d.client.port.MAC, broadcast, d.client.addr(false), frame.AddrFrom(lan4)).Wire())
 	f.Add(solicit(d.client.port.MAC, d.client.addr(true), frame.AddrFrom(lan6)).Wire())
-	w := d.sw.Core().NewWalker(portClient)
+	w := d.engine.NewWalker(portClient)
 	work := frame.New(frame.MaxLen)
 	f.Fuzz(func(t *testing.T, wire []byte) {
 		if len(wire) < frame.VnetLen || len(wire) > frame.MaxLen {
@@ -150,7 +181,7 @@ func FuzzReturned(f *testing.F) {
 		if err := d.sw.Close(); err != nil { // its plan stays: nobody answers probes here, so it would soon be another
 			f.Fatal(err)
 		}
-		d.out, d.back = d.sw.Core().NewWalker(portClient), d.sw.Core().NewWalker(portSteer)
+		d.out, d.back = d.engine.NewWalker(portClient), d.engine.NewWalker(portSteer)
 		fars = append(fars, d)
 		seeds := []packet{
 			d.client.to(d.server, false, packet{proto: frame.ProtoUDP, sport: 9, dport: 80, payload: []byte("x")}),
@@ -199,14 +230,14 @@ func BenchmarkDecide(b *testing.B) {
 	for _, to := range []firewall.Placement{firewall.Off, firewall.Fast} {
 		b.Run(to.String(), func(b *testing.B) {
 			d := newDesk(b, referencePolicy, to)
-			w := d.sw.Core().NewWalker(portClient)
+			w := d.engine.NewWalker(portClient)
 			proto := d.client.to(d.server, false, packet{proto: frame.ProtoUDP, sport: 5, dport: 5201}).build()
 			work := &frame.Frame{}
 			work.CopyFrom(proto)
 			b.ReportAllocs()
 			for i := range b.N {
 				if i%frame.BatchSize == 0 {
-					w.Begin(d.engine.plan)
+					w.Begin(d.engine.plan, nil)
 				}
 				copy(work.Wire(), proto.Wire())
 				if len(w.Decide(work)) != 1 {

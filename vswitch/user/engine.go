@@ -17,32 +17,45 @@ import (
 	"sluice/vswitch"
 )
 
-// Engine moves frames between NICs. It is a vswitch.Datapath.
+// Engine moves frames between NICs. It is a vswitch.Engine; what is not about moving frames is the core's.
 type Engine struct {
-	core *vswitch.Core
-	plan atomic.Pointer[vswitch.Plan]
+	*vswitch.Core
+	now  atomic.Pointer[moment]
 	nics atomic.Pointer[[]vnic.NIC] // by PortID; copied on each change
+	own  *vswitch.Walker            // of the switch's own words: only Tend uses it
+
+	ledger *vswitch.Ledger // the last one: its memory serves again
 
 	mu      sync.Mutex // of what follows, and of changes to nics
 	workers map[frame.PortID]*worker
 	closed  bool
 }
 
-// New makes an engine that walks with a switch's core. Use it so: s.Use(user.New(s.Core())).
-func New(core *vswitch.Core) *Engine {
-	e := &Engine{core: core, workers: map[frame.PortID]*worker{}}
-	e.nics.Store(&[]vnic.NIC{})
-	return e
+// moment is what frames walk by from one change to the next. A batch sees exactly one.
+type moment struct {
+	number uint64          // from 1
+	plan   *vswitch.Plan   // nil before the first
+	ledger *vswitch.Ledger // takes records; nil where nobody asks for them
+	hold   chan struct{}   // closed when frames may go on; nil where none is held
 }
 
-// Attach starts the goroutine of a port. A plan with the port must have been applied.
+// New makes an engine without ports.
+func New(c vswitch.CoreConfig) (vswitch.Engine, error) {
+	e := &Engine{Core: vswitch.NewCore(c), workers: map[frame.PortID]*worker{}}
+	e.now.Store(&moment{})
+	e.nics.Store(&[]vnic.NIC{})
+	e.own = e.NewWalker(0)
+	return e, nil
+}
+
+// Attach starts the goroutine of a port.
 func (e *Engine) Attach(id frame.PortID, nic vnic.NIC) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch {
 	case e.closed:
 		return fmt.Errorf("attach %s: %w", nic.Name(), os.ErrClosed)
-	case e.plan.Load() == nil:
+	case e.now.Load().plan == nil:
 		return errors.New("attach a port before the first plan")
 	case e.workers[id] != nil:
 		return fmt.Errorf("attach %s: port %d has a NIC", nic.Name(), id)
@@ -85,15 +98,70 @@ func (e *Engine) Detach(id frame.PortID) error {
 	return err
 }
 
-// Apply puts a plan in force, and returns once no frame is walking by an older one.
+// Apply puts a plan in force, and returns once no frame walks by an older one.
 func (e *Engine) Apply(ctx context.Context, p *vswitch.Plan) error {
-	e.plan.Store(p)
+	e.Prepare(p)
+	e.begin(func(m *moment) { m.plan = p })
+	if err := e.settled(ctx); err != nil {
+		return err
+	}
+	e.Retire(p)
+	return nil
+}
+
+// Hold makes every worker wait with its batch. The kernel's queues hold the rest.
+func (e *Engine) Hold(ctx context.Context) error {
+	e.begin(func(m *moment) { m.hold = make(chan struct{}) })
+	if err := e.settled(ctx); err != nil {
+		e.Release()
+		return err
+	}
+	return nil
+}
+
+// Release lets the workers go on.
+func (e *Engine) Release() {
+	hold := e.now.Load().hold
+	e.begin(func(m *moment) { m.hold = nil })
+	close(hold)
+}
+
+// Record makes the workers note what enters and what is delivered.
+func (e *Engine) Record(ctx context.Context) error {
+	var ports []frame.PortID
+	for _, p := range e.now.Load().plan.Ports {
+		if p.ID != 0 {
+			ports = append(ports, p.ID)
+		}
+	}
+	e.ledger = vswitch.NewLedger(ports, e.ledger)
+	e.begin(func(m *moment) { m.ledger = e.ledger })
+	return e.settled(ctx)
+}
+
+// Records ends that, and gives what was noted once nobody writes any more.
+func (e *Engine) Records(ctx context.Context) (*vswitch.Ledger, error) {
+	e.begin(func(m *moment) { m.ledger = nil })
+	return e.ledger, e.settled(ctx)
+}
+
+// begin begins a new moment. Only one goroutine at a time does so.
+func (e *Engine) begin(edit func(*moment)) {
+	m := *e.now.Load()
+	m.number++
+	edit(&m)
+	e.now.Store(&m)
+}
+
+// settled waits until no frame walks by an older moment than the present one.
+func (e *Engine) settled(ctx context.Context) error {
+	number := e.now.Load().number
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.passed(ctx, func(w *worker) func() bool {
 		return func() bool {
-			at := w.epoch.Load()
-			return at == idle || at >= p.Epoch
+			at := w.moment.Load()
+			return at == idle || at >= number
 		}
 	})
 }

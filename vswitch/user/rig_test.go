@@ -23,7 +23,7 @@ const patience = 10 * time.Second
 type rig struct {
 	t      testing.TB
 	sw     *vswitch.Switch
-	engine *user.Engine
+	engine vswitch.Engine
 	inv    *firewall.Inventory
 	client *guest
 	other  *guest
@@ -73,12 +73,10 @@ func newRig(t testing.TB) *rig {
 	}}}
 	began := time.Now()
 	clock := func() int64 { return int64(time.Since(began)) + r.ahead.Load() }
-	sw, err := vswitch.New(vswitch.Config{Name: "test", Clock: clock, Log: slog.New(slog.DiscardHandler), Segments: r.segments(), Outer: switchOuter})
+	sw, err := vswitch.New(vswitch.Config{Name: "test", Engine: r.makeEngine, Clock: clock, Log: slog.New(slog.DiscardHandler), Segments: r.segments(), Outer: switchOuter})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.engine = user.New(sw.Core())
-	sw.Use(r.engine)
 	t.Cleanup(func() {
 		if err := sw.Close(); err != nil {
 			t.Error(err)
@@ -90,6 +88,12 @@ func newRig(t testing.TB) *rig {
 	r.other = r.addGuest(portOther, "other", 1, "10.10.1.11", "fd00:10:1::11")
 	r.fw = r.addAppliance()
 	return r
+}
+
+// makeEngine makes the engine under test, and remembers it.
+func (r *rig) makeEngine(c vswitch.CoreConfig) (e vswitch.Engine, err error) {
+	r.engine, err = user.New(c)
+	return r.engine, err
 }
 
 // segments are lan and dmz, each with a gateway of both families, and an island without one.

@@ -10,7 +10,7 @@ import (
 	"sluice/vswitch"
 )
 
-// idle is the epoch of a worker that walks by no plan: it waits for frames, or holds them until it may take a new plan.
+// idle is the moment of a worker that walks by none: it waits for frames, or holds them until it may go on.
 const idle = 0
 
 // worker is one port's goroutine.
@@ -22,7 +22,7 @@ type worker struct {
 	stop   chan struct{} // closed by Detach
 	done   chan struct{} // closed when run has returned
 
-	epoch   atomic.Uint64 // of the plan that a batch walks by, or idle
+	moment  atomic.Uint64 // number of the one that a batch walks by, or idle
 	batches atomic.Uint64 // odd while one walks
 
 	batch  frame.Batch
@@ -36,7 +36,7 @@ type stage struct{ outputs []vswitch.Output }
 
 func newWorker(e *Engine, id frame.PortID, nic vnic.NIC) *worker {
 	return &worker{
-		engine: e, port: id, nic: nic, walker: e.core.NewWalker(id),
+		engine: e, port: id, nic: nic, walker: e.NewWalker(id),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 }
@@ -47,54 +47,53 @@ func (w *worker) run() {
 	for {
 		if err := w.nic.ReadBatch(&w.batch); err != nil {
 			if !errors.Is(err, os.ErrClosed) {
-				w.engine.core.PortFailed(w.port, err)
+				w.engine.PortFailed(w.port, err)
 			}
 			return
 		}
-		plan := w.enter()
-		if plan == nil {
+		m := w.enter()
+		if m == nil {
 			return
 		}
-		w.walk(plan)
+		w.walk(m)
 		w.leave()
 	}
 }
 
-// enter takes the plan that a batch walks by. It waits while a plan holds the frames; nil means that the port is gone.
-func (w *worker) enter() *vswitch.Plan {
+// enter takes the moment that a batch walks by. It waits while frames are held; nil means that the port is gone.
+func (w *worker) enter() *moment {
 	for {
-		p := w.engine.plan.Load()
-		if p.Hold != nil {
+		m := w.engine.now.Load()
+		if m.hold != nil {
 			select {
-			case <-p.Hold:
+			case <-m.hold:
 			case <-w.stop:
 				return nil
 			}
-			// By now there is a plan that does not hold; whoever let go has applied it before.
 			continue
 		}
-		w.epoch.Store(p.Epoch)
-		if w.engine.plan.Load() == p { // else Apply may not have seen that this batch began
+		w.moment.Store(m.number)
+		if w.engine.now.Load() == m { // else settled may not have seen that this batch began
 			w.batches.Add(1)
-			return p
+			return m
 		}
-		w.epoch.Store(idle)
+		w.moment.Store(idle)
 	}
 }
 
 func (w *worker) leave() {
 	w.batches.Add(1)
-	w.epoch.Store(idle)
+	w.moment.Store(idle)
 }
 
 // walk decides a batch, then writes what there is for each output port.
-func (w *worker) walk(plan *vswitch.Plan) {
-	w.walker.Begin(plan)
+func (w *worker) walk(m *moment) {
+	w.walker.Begin(m.plan, m.ledger)
 	if w.batch.Waited {
 		w.walker.Woken()
 	}
-	if len(w.staged) < len(plan.Ports) {
-		w.staged = append(w.staged, make([]stage, len(plan.Ports)-len(w.staged))...)
+	if ports := len(m.plan.Ports); len(w.staged) < ports {
+		w.staged = append(w.staged, make([]stage, ports-len(w.staged))...)
 	}
 	for i := range w.batch.N {
 		for _, o := range w.walker.Decide(&w.batch.Frames[i]) {
