@@ -27,7 +27,7 @@ type Core struct {
 	fdb        *fdb
 	neighbours *neighbours
 	flows      *firewall.Flows
-	watch      atomic.Pointer[watch] // what checks have asked for; nil mostly
+	watch      atomic.Pointer[Watch] // what checks have asked for; nil mostly
 	counters   atomic.Pointer[[]*counters]
 	sessions   [256]atomic.Pointer[session] // by number; nil where no plan names it
 }
@@ -154,4 +154,4 @@ func (c *Core) Neighbours(fn func(frame.SegmentID, frame.Addr, frame.MAC)) {
 }
 
 // Watch counts the frames that fit, from now on and instead of those of an earlier watch; nil counts none.
-func (c *Core) Watch(w *watch) { c.watch.Store(w) }
+func (c *Core) Watch(w *Watch) { c.watch.Store(w) }

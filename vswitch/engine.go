@@ -9,11 +9,11 @@ import (
 	"sluice/vnic/frame"
 )
 
-// NewEngine makes an engine for a switch.
+// NewEngine makes an engine. The core says what the switch above gives it; an engine in Go walks with a Core that it makes of that.
 type NewEngine func(CoreConfig) (Engine, error)
 
-// Engine is what a switch asks of what moves its frames. All but Detach, Counters and Close are called by one goroutine at a time, which
-// changes the switch, unless a method says "at any time". An engine keeps what outlives a plan: flows, MACs, neighbours, counters.
+// Engine is what a switch asks of what moves its frames. It keeps what outlives a plan: flows, MACs, neighbours, sessions, counters. The methods
+// that change it are called by one goroutine at a time; what may be called beside them is said to be so "at any time". Times are monotonic ns.
 type Engine interface {
 	// Attach begins to move a port's frames, by the plan in force, which has the port. The engine closes the NIC in the end, unless it errs.
 	Attach(frame.PortID, vnic.NIC) error
@@ -44,7 +44,7 @@ type Engine interface {
 	Record(context.Context) error
 	Records(context.Context) (*Ledger, error)
 	// Watch counts frames for a check, instead of for the one before; nil for none. Trace says how a frame would go. At any time.
-	Watch(*watch)
+	Watch(*Watch)
 	Trace(TraceRequest, firewall.Failure) (TraceResult, error)
 	// Send hands a port frames of the switch's own, which no book has: as many as find room. At any time.
 	Send(frame.PortID, ...*frame.Frame)

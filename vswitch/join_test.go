@@ -143,7 +143,7 @@ func TestJoinAttempts(t *testing.T) {
 		for i := range back {
 			back[i].flow = c.flow
 		}
-		l := ledger{logs: []*log{{records: forth}, {records: back}}}
+		l := Ledger{logs: []*log{{records: forth}, {records: back}}}
 		w := window{start: 1, end: 1000, grace: 100, policy: policy, placements: map[uint64]firewall.Placement{1: c.in}}
 		if got := l.join(w); got != c.want {
 			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)

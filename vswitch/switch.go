@@ -54,7 +54,7 @@ type Switch struct {
 	rules    *firewall.Log // what logged rules decide
 	probes   probes
 	events   *events
-	watching atomic.Pointer[watch]
+	watching atomic.Pointer[Watch]
 	plan     atomic.Pointer[Plan] // the one in force
 
 	changing chan struct{} // holds a token while nobody changes the switch

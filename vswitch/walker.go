@@ -51,7 +51,7 @@ type Walker struct {
 	tally tally // of port
 	own   tally // of the switch itself: its answers
 
-	watch  *watch // of the batch; nil where nobody watches
+	watch  *Watch // of the batch; nil where nobody watches
 	log    *log   // of the ledger, while a change is watched
 	mark   int32  // of the present frame's record that says it entered
 	dry    bool   // nothing outside the walker may change

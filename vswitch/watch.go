@@ -46,8 +46,8 @@ type Missed struct {
 	Frames uint64 `json:"frames"`
 }
 
-// watch counts frames at insertion points. Walkers that meet one that fits take its mutex; others only compare.
-type watch struct {
+// Watch counts frames at insertion points. Walkers that meet one that fits take its mutex; others only compare.
+type Watch struct {
 	sights []sight
 	wall   func(int64) time.Time
 
@@ -76,7 +76,7 @@ func (s *Switch) Watch(sights []Sight) error {
 	if len(sights) > maxSights {
 		return fmt.Errorf("watch: %d sights; at most %d are taken", len(sights), maxSights)
 	}
-	w := &watch{wall: s.wall, seen: make([]Seen, len(sights))}
+	w := &Watch{wall: s.wall, seen: make([]Seen, len(sights))}
 	for _, x := range sights {
 		y, err := x.parse(s.plan.Load())
 		if err != nil {
@@ -89,7 +89,7 @@ func (s *Switch) Watch(sights []Sight) error {
 	return nil
 }
 
-func (s *Switch) setWatch(w *watch) {
+func (s *Switch) setWatch(w *Watch) {
 	s.watching.Store(w)
 	s.engine.Watch(w)
 }
@@ -197,7 +197,7 @@ func (w *Walker) watched(f *frame.Frame, k *frame.Key, p *Port, d firewall.Dir, 
 	w.watch.frames.keep(w.watch.sights[first].point, &s, f.Eth())
 }
 
-func (w *watch) count(i int, passed bool) {
+func (w *Watch) count(i int, passed bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.seen[i].Frames++
