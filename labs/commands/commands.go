@@ -181,10 +181,14 @@ func toDestroy(cmd *cobra.Command, args []string, all bool) ([]string, error) {
 	if name := Argument(cmd, args); name != "" {
 		return []string{name}, nil
 	}
-	if len(here) != 1 {
+	switch len(here) {
+	case 1:
+		return here, nil
+	case 0:
+		return nil, fault.Errorf(fault.BadInput, "no lab is here, so there is nothing to destroy")
+	default:
 		return nil, fault.Errorf(fault.BadInput, "%d labs are here (%s); say which, or --all", len(here), strings.Join(here, ", "))
 	}
-	return here, nil
 }
 
 // listed is a lab in `lab ls`.

@@ -44,7 +44,11 @@ func LoadWork(ref string, w Work) (*Lab, error) {
 	info, err := os.Stat(ref)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fault.Errorf(fault.BadInput, "no lab %q: neither built in (%s) nor a folder", ref, strings.Join(labs.BuiltinNames(), ", "))
+		known := labs.BuiltinNames()
+		if s := fault.Suggest(ref, known); s != "" {
+			return nil, fault.Errorf(fault.BadInput, "no lab %q, and no such folder: did you mean %s?", ref, s)
+		}
+		return nil, fault.Errorf(fault.BadInput, "no lab %q: neither built in (%s) nor a folder", ref, strings.Join(known, ", "))
 	case err != nil:
 		return nil, fault.Errorf(fault.BadInput, "open lab: %w", err)
 	case !info.IsDir():

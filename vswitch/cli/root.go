@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -73,12 +76,17 @@ func refuseUnknown(parent *cobra.Command) {
 			refuseUnknown(c)
 		}
 		switch {
-		case c.HasSubCommands():
+		case c.HasAvailableSubCommands():
 			c.Args = noSuchCommand
 			if !c.Runnable() {
 				c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 			}
-		case c.Name() == "help" && c.Parent() == c.Root():
+		case c.HasSubCommands():
+			c.Args = counted(cobra.NoArgs) // those that it has are for itself
+		case c.Args != nil:
+			c.Args = counted(c.Args)
+		}
+		if c.Name() == "help" && c.Parent() == c.Root() {
 			help := c.Run
 			c.Run, c.RunE = nil, func(c *cobra.Command, args []string) error {
 				at := c.Root()
@@ -91,6 +99,26 @@ func refuseUnknown(parent *cobra.Command) {
 				return nil
 			}
 		}
+	}
+}
+
+// counted has a wrong number of arguments told by what the command takes, not by numbers.
+func counted(takes cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		err := takes(c, args)
+		var known *fault.Error
+		if err == nil || errors.As(err, &known) {
+			return err
+		}
+		quoted := make([]string, len(args))
+		for i := range args {
+			quoted[i] = strconv.Quote(args[i])
+		}
+		given := cmp.Or(strings.Join(quoted, ", "), "nothing")
+		if _, wants, some := strings.Cut(c.Use, " "); some {
+			return fmt.Errorf("`%s` takes %s, and was given %s", c.CommandPath(), wants, given)
+		}
+		return fmt.Errorf("`%s` takes no argument, and was given %s", c.CommandPath(), given)
 	}
 }
 
@@ -108,7 +136,11 @@ func unknownCommand(c *cobra.Command, word string) error {
 			known = append(known, sub.Name())
 		}
 	}
-	if s := fault.Suggest(word, known); s != "" {
+	likely := known
+	if c == c.Root() {
+		likely = append(slices.Clone(known), "help")
+	}
+	if s := fault.Suggest(word, likely); s != "" {
 		return fault.Errorf(fault.BadInput, "`%s` has no command %q: did you mean `%s %s`?", c.CommandPath(), word, c.CommandPath(), s)
 	}
 	return fault.Errorf(fault.BadInput, "`%s` has no command %q: there are %s", c.CommandPath(), word, strings.Join(known, ", "))
