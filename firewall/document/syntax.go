@@ -23,6 +23,9 @@ func decode(b []byte) (c rune, size int) {
 	return c, size
 }
 
+// restUnread says why one error of syntax is told alone: what the lines behind it mean hangs on how it is mended.
+const restUnread = "; then the rest is read, and told"
+
 // faultOf tells in words of ours why the parser gave up. It says where it was and where that which it was in began; the one
 // of the two that has to be mended is told.
 func faultOf(err error, src []byte, what string) *fault.Fault {
@@ -31,7 +34,7 @@ func faultOf(err error, src []byte, what string) *fault.Fault {
 		return flaw(1, 1, "not YAML: "+err.Error(), "")
 	}
 	at, began := placed(e.Mark.Line, e.Mark.Column), placed(e.ContextMark.Line, e.ContextMark.Column)
-	says := func(p place, msg, do string) *fault.Fault { return flaw(p.line, p.col, "not YAML: "+msg, do) }
+	says := func(p place, msg, do string) *fault.Fault { return flaw(p.line, p.col, "not YAML: "+msg, do+restUnread) }
 	is := func(part string) bool { return strings.Contains(e.Message, part) }
 	switch {
 	case is("max depth"):
@@ -61,7 +64,7 @@ func faultOf(err error, src []byte, what string) *fault.Fault {
 	case is("unknown anchor"):
 		return flaw(at.line, at.col, "an alias of nothing", "write it out: anchors and aliases are not taken")
 	}
-	return says(at, e.Message, "")
+	return says(at, e.Message, "look at the indentation, brackets and quotes here and above")
 }
 
 type place struct{ line, col int }
@@ -73,12 +76,12 @@ func unclosed(src []byte, at, began place, says func(place, string, string) *fau
 	open := charAt(src, began)
 	shut := map[rune]string{'[': "]", '{': "}"}[open]
 	if shut == "" {
-		return says(at, "a bracket is missing", "")
+		return says(at, "a bracket is missing", "write it")
 	}
 	if charAt(src, at) == 0 {
 		return says(began, fmt.Sprintf("the %c that begins here does not end", open), "end it with "+shut)
 	}
-	return says(at, fmt.Sprintf("a comma or %s must be here, for the %c at %d:%d", shut, open, began.line, began.col), "")
+	return says(at, fmt.Sprintf("a comma or %s must be here, for the %c at %d:%d", shut, open, began.line, began.col), "close that with "+shut)
 }
 
 // lineAt is a line of a text, from 1, without its end. It looks from the beginning: nobody asks for many.
