@@ -166,7 +166,7 @@ func deployFromOddShell(t *testing.T, kind string) string {
 		t.Fatal(err)
 	}
 	const script = `exec 41<>"$1" 9>"$2"; flock 9; trap "" HUP TSTP TTIN QUIT; ulimit -S -c unlimited; ulimit -S -t 1000; umask 0777
-		exec "$3" lab deploy fast-vs-slow --guests "$4" --name "$5"`
+		exec setarch "$(uname -m)" -R nice -n 3 "$3" lab deploy fast-vs-slow --guests "$4" --name "$5"`
 	cmd := exec.Command("bash", "-c", script, "bash", secret, lock, path, kind, lab)
 	cmd.Env = append(environ(t), "SLUICE_SECRET=hunter2", "AWS_SECRET_ACCESS_KEY=hunter2", "LD_LIBRARY_PATH=hunter2")
 	out, err := cmd.CombinedOutput()
@@ -317,6 +317,22 @@ func (p *process) compareRest(t *testing.T, role string) {
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 	if tty := fields[4]; tty != "0" { // tty_nr of proc(5), the 7th
 		t.Errorf("%s %d has terminal %s", role, p.pid, tty)
+	}
+	if nice := fields[16]; nice != "3" { // the 19th: the shell's
+		t.Errorf("%s %d has niceness %s", role, p.pid, nice)
+	}
+	for file, want := range map[string]string{"personality": "00000000\n", "cgroup": ""} {
+		if want == "" {
+			own, _ := os.ReadFile("/proc/self/" + file)
+			want = string(own)
+		}
+		if got, err := os.ReadFile(at + file); err != nil || string(got) != want {
+			t.Errorf("%s %d: %s is %q, %v; want %q", role, p.pid, file, got, err, want)
+		}
+	}
+	// QEMU takes signals by a descriptor, and Go parks the first thread of an agent with all of them blocked.
+	if blocked := p.status["SigBlk"]; role != "QEMU" && !strings.Contains(p.command, "sluice agent") && blocked != strings.Repeat("0", 16) {
+		t.Errorf("%s %d blocks signals %s", role, p.pid, blocked)
 	}
 	limits, err := os.ReadFile(at + "limits")
 	if err != nil {

@@ -71,7 +71,8 @@ var looks = map[string]func(){
 		b, _ := os.ReadFile("/proc/self/status")
 		score, _ := os.ReadFile("/proc/self/oom_score_adj")
 		dir, _ := os.Getwd()
-		fmt.Printf("%sOOM:\t%sDir:\t%s\n", b, score, dir)
+		personality, _ := os.ReadFile("/proc/self/personality")
+		fmt.Printf("%sOOM:\t%sDir:\t%s\nPersonality:\t%s", b, score, dir, personality)
 		for _, which := range []int{unix.RLIMIT_CORE, unix.RLIMIT_NPROC} {
 			var l unix.Rlimit
 			unix.Getrlimit(which, &l)
@@ -132,10 +133,10 @@ func field(out, name string) string {
 func TestStartAfresh(t *testing.T) {
 	out := start(t, "start", "status", func(cmd *exec.Cmd) {
 		cmd.Path, cmd.Dir = "/bin/sh", t.TempDir()
-		cmd.Args = []string{"sh", "-c", `trap "" TSTP TTIN TTOU HUP INT USR1; umask 0777; exec /proc/` + fmt.Sprint(os.Getpid()) + `/exe`}
+		cmd.Args = []string{"sh", "-c", `trap "" TSTP TTIN TTOU HUP INT USR1; umask 0777; exec setarch $(uname -m) -R /proc/` + fmt.Sprint(os.Getpid()) + `/exe`}
 	})
 	for name, want := range map[string]string{
-		"SigIgn": strings.Repeat("0", 16), "Umask": "0027", "OOM": "300", "Dir": "/",
+		"SigIgn": strings.Repeat("0", 16), "Umask": "0027", "OOM": "300", "Dir": "/", "Personality": "00000000", "SigBlk": strings.Repeat("0", 16),
 		fmt.Sprintf("Limit%d", unix.RLIMIT_CORE): "0", fmt.Sprintf("Limit%d", unix.RLIMIT_NPROC): "500",
 	} {
 		if got := field(out, name); got != want {

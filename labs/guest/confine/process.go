@@ -28,7 +28,16 @@ type Start struct {
 // this is a thread's own.
 func (s Start) Apply() error {
 	unix.Umask(s.Umask)
-	return errors.Join(os.Chdir("/"), s.limit(), usualSignals(), newKeyring(), setOOM(s.OOM))
+	return errors.Join(os.Chdir("/"), s.limit(), usualSignals(), usualPersonality(), newKeyring(), setOOM(s.OOM))
+}
+
+// usualPersonality undoes setarch(8): a program that is started with addresses that are not random is easier to attack.
+func usualPersonality() error {
+	const linux = 0 // PER_LINUX, without flags (personality(2))
+	if _, _, errno := unix.Syscall(unix.SYS_PERSONALITY, linux, 0, 0); errno != 0 {
+		return fmt.Errorf("set the usual personality: %w", errno)
+	}
+	return nil
 }
 
 // UsualUmask is umask 022 until undo is called. What other users of this program, or QEMU, must be able to read does not depend on the
