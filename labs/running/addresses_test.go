@@ -29,11 +29,6 @@ placement: fast
 `
 
 // Addresses that move, addresses that nobody has, and guests with two legs: the same in every placement.
-func TestRootAddresses(t *testing.T) {
-	sideBySide(t)
-	testAddresses(t, "netns")
-}
-
 func TestLabAddresses(t *testing.T) { testAddresses(t, "qemu") }
 
 func testAddresses(t *testing.T, kind string) {
@@ -51,14 +46,6 @@ func testAddresses(t *testing.T, kind string) {
 		if r := inGuest(t, name, "client", "", "wget", "-T", "20", "-O", "/dev/null", "http://10.10.2.99/"); !strings.Contains(r.stderr, "No route to host") {
 			t.Errorf("%s: of an address that nobody has it is said: %q", p, r.stderr)
 		}
-	}
-}
-
-// script runs lines in a guest, which all must do.
-func script(t *testing.T, lab, guest, lines string) {
-	t.Helper()
-	if r := inGuest(t, lab, guest, "", "sh", "-ec", lines); r.code != 0 {
-		t.Fatalf("%s: %s: exit code %d\n%s%s", guest, lines, r.code, r.stdout, r.stderr)
 	}
 }
 
