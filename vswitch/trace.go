@@ -255,8 +255,8 @@ func (t *tracer) throughAppliance(dst end, f *frame.Frame) (out frame.PortID, ok
 		return 0, false
 	}
 	back := t.plan.Segments[dst.Segment].GatewayPort
-	if back == 0 || dst.Port == 0 {
-		t.result.Verdict, t.result.Reason = "drop", frame.ReasonNoRoute.String()
+	if back == 0 || dst.Port == 0 { // the rule that is named let it pass, and is not why
+		t.result.Verdict, t.result.Reason, t.result.Rule = "drop", frame.ReasonNoRoute.String(), ""
 		return 0, false
 	}
 	frame.DecTTL(f, &t.key)

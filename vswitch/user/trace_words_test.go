@@ -111,3 +111,22 @@ func TestTraceLegs(t *testing.T) {
 		}
 	}
 }
+
+// TestTraceNowhere: the rule that let a packet pass is not named as why it went nowhere.
+func TestTraceNowhere(t *testing.T) {
+	for _, to := range []firewall.Placement{firewall.Off, firewall.Fast, firewall.Slow} {
+		r := newRig(t)
+		r.policy("default: allow\n")
+		r.place(to)
+		for _, dst := range []string{"10.10.2.77", "fd00:10:2::77", "10.10.2.255", "192.0.2.1"} {
+			req, err := vswitch.ParseTrace("udp from client to " + dst + " port 9")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := r.sw.Trace(req)
+			if err != nil || got.Verdict != "drop" || got.Rule != "" {
+				t.Errorf("%s: %s: %v, %s by rule %q, %s; want a drop by no rule", to, dst, err, got.Verdict, got.Rule, got.Reason)
+			}
+		}
+	}
+}
