@@ -69,13 +69,12 @@ func newMatrixRig(t *testing.T, kind Kind) *matrixRig {
 	}
 	var err error
 	r.sw, err = vswitch.New(vswitch.Config{
-		Name: "matrix", Segments: segments, Outer: steerOuter, Log: slog.New(slog.DiscardHandler),
+		Name: "matrix", Engine: user.New, Segments: segments, Outer: steerOuter, Log: slog.New(slog.DiscardHandler),
 		Clock: func() int64 { return int64(time.Since(began)) / slowly },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.sw.Use(user.New(r.sw.Core()))
 	t.Cleanup(func() {
 		if err := r.sw.Close(); err != nil {
 			t.Error(err)
