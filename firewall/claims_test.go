@@ -77,7 +77,7 @@ func icmp6(mac frame.MAC, src, dst frame.Addr, m []byte) []byte {
 func nd(kind byte, target frame.Addr, option byte, mac frame.MAC) []byte {
 	m := make([]byte, 24)
 	m[0] = kind
-	if copy(m[8:], target[:]); kind == ndRouterSolicitation {
+	if copy(m[8:], target[:]); kind == frame.ICMP6RouterSolicit {
 		m = m[:8]
 	}
 	if option != 0 {
@@ -96,28 +96,28 @@ func TestGuardOfLinkLocal(t *testing.T) {
 		m    []byte
 		pass bool
 	}{
-		{"its own, advertised", ownLocal, nd(ndAdvertisement, ownLocal, ndOptionTarget, ownMAC), true},
-		{"another's, advertised from its own", ownLocal, nd(ndAdvertisement, others, ndOptionTarget, ownMAC), false},
-		{"another's, advertised", others, nd(ndAdvertisement, others, ndOptionTarget, ownMAC), false},
-		{"the gateway's, advertised", ownLocal, nd(ndAdvertisement, gateway, ndOptionTarget, ownMAC), false},
-		{"another's as a source", others, nd(ndSolicitation, addrOf("client6"), ndOptionSource, ownMAC), false},
-		{"its own, tried", none, nd(ndSolicitation, ownLocal, 0, ownMAC), true},
-		{"another's, tried", none, nd(ndSolicitation, others, 0, ownMAC), false},
-		{"another's global one, tried", none, nd(ndSolicitation, addrOf("other6"), 0, ownMAC), false},
-		{"the gateway's global one, tried", none, nd(ndSolicitation, addrOf("fd00:10:1::1"), 0, ownMAC), false},
-		{"its own global one, tried", none, nd(ndSolicitation, addrOf("client6"), 0, ownMAC), true},
-		{"nobody's global one, tried", none, nd(ndSolicitation, addrOf("fd00:10:1::77"), 0, ownMAC), true},
-		{"tried with a MAC", none, nd(ndSolicitation, ownLocal, ndOptionSource, ownMAC), false},
-		{"a router is looked for", none, nd(ndRouterSolicitation, none, 0, ownMAC), true},
-		{"by another's", others, nd(ndRouterSolicitation, none, ndOptionSource, ownMAC), false},
-		{"by its own", ownLocal, nd(ndRouterSolicitation, none, ndOptionSource, ownMAC), true},
-		{"a router is one", ownLocal, nd(ndRouter, none, ndOptionSource, ownMAC), false},
-		{"a redirect", ownLocal, nd(ndRedirect, addrOf("server6"), ndOptionTarget, ownMAC), false},
+		{"its own, advertised", ownLocal, nd(frame.ICMP6NeighbourAdvert, ownLocal, frame.NDTarget, ownMAC), true},
+		{"another's, advertised from its own", ownLocal, nd(frame.ICMP6NeighbourAdvert, others, frame.NDTarget, ownMAC), false},
+		{"another's, advertised", others, nd(frame.ICMP6NeighbourAdvert, others, frame.NDTarget, ownMAC), false},
+		{"the gateway's, advertised", ownLocal, nd(frame.ICMP6NeighbourAdvert, gateway, frame.NDTarget, ownMAC), false},
+		{"another's as a source", others, nd(frame.ICMP6NeighbourSolicit, addrOf("client6"), frame.NDSource, ownMAC), false},
+		{"its own, tried", none, nd(frame.ICMP6NeighbourSolicit, ownLocal, 0, ownMAC), true},
+		{"another's, tried", none, nd(frame.ICMP6NeighbourSolicit, others, 0, ownMAC), false},
+		{"another's global one, tried", none, nd(frame.ICMP6NeighbourSolicit, addrOf("other6"), 0, ownMAC), false},
+		{"the gateway's global one, tried", none, nd(frame.ICMP6NeighbourSolicit, addrOf("fd00:10:1::1"), 0, ownMAC), false},
+		{"its own global one, tried", none, nd(frame.ICMP6NeighbourSolicit, addrOf("client6"), 0, ownMAC), true},
+		{"nobody's global one, tried", none, nd(frame.ICMP6NeighbourSolicit, addrOf("fd00:10:1::77"), 0, ownMAC), true},
+		{"tried with a MAC", none, nd(frame.ICMP6NeighbourSolicit, ownLocal, frame.NDSource, ownMAC), false},
+		{"a router is looked for", none, nd(frame.ICMP6RouterSolicit, none, 0, ownMAC), true},
+		{"by another's", others, nd(frame.ICMP6RouterSolicit, none, frame.NDSource, ownMAC), false},
+		{"by its own", ownLocal, nd(frame.ICMP6RouterSolicit, none, frame.NDSource, ownMAC), true},
+		{"a router is one", ownLocal, nd(frame.ICMP6RouterAdvert, none, frame.NDSource, ownMAC), false},
+		{"a redirect", ownLocal, nd(frame.ICMP6Redirect, addrOf("server6"), frame.NDTarget, ownMAC), false},
 		{"listeners, before it has an address", none, []byte{143, 0, 0, 0, 0, 0, 0, 0}, true},
 		{"listeners, by another's", others, []byte{143, 0, 0, 0, 0, 0, 0, 0}, false},
 		{"a question to all, from nobody", none, []byte{128, 0, 0, 0, 0, 1, 0, 1}, false},
-		{"advertised from nobody", none, nd(ndAdvertisement, ownLocal, ndOptionTarget, ownMAC), false},
-		{"one that is seen first", private, nd(ndAdvertisement, private, ndOptionTarget, ownMAC), true},
+		{"advertised from nobody", none, nd(frame.ICMP6NeighbourAdvert, ownLocal, frame.NDTarget, ownMAC), false},
+		{"one that is seen first", private, nd(frame.ICMP6NeighbourAdvert, private, frame.NDTarget, ownMAC), true},
 	} {
 		r := newGuardRig(t, false)
 		if got := r.passes(client, icmp6(ownMAC, c.src, all, c.m)); got != c.pass {
@@ -128,18 +128,18 @@ func TestGuardOfLinkLocal(t *testing.T) {
 	r := newGuardRig(t, true)
 	try := func(port frame.PortID, mac frame.MAC, a frame.Addr, want bool) {
 		t.Helper()
-		if got := r.passes(port, icmp6(mac, a, all, nd(ndAdvertisement, a, ndOptionTarget, mac))); got != want {
+		if got := r.passes(port, icmp6(mac, a, all, nd(frame.ICMP6NeighbourAdvert, a, frame.NDTarget, mac))); got != want {
 			t.Errorf("port %d with %s: passes %v", port, a.IP(), got)
 		}
 	}
 	r.cx.Dry = true
 	try(other, otherMAC, private, true) // a trace takes nothing
 	r.cx.Dry = false
-	if !r.passes(client, icmp6(ownMAC, none, all, nd(ndSolicitation, private, 0, ownMAC))) {
+	if !r.passes(client, icmp6(ownMAC, none, all, nd(frame.ICMP6NeighbourSolicit, private, 0, ownMAC))) {
 		t.Error("it may not try one that is nobody's")
 	}
 	try(other, otherMAC, private, false)
-	if r.passes(other, icmp6(otherMAC, none, all, nd(ndSolicitation, private, 0, otherMAC))) {
+	if r.passes(other, icmp6(otherMAC, none, all, nd(frame.ICMP6NeighbourSolicit, private, 0, otherMAC))) {
 		t.Error("another may try it")
 	}
 	try(client, ownMAC, private, true)
@@ -184,7 +184,7 @@ func TestGuardOfNoAddress(t *testing.T) {
 	}{
 		"DHCP":                     {ip4(frame.ProtoUDP, "0.0.0.0", 64, dhcp...), true},
 		"DHCP in fragments":        {fragment(ip4(frame.ProtoUDP, "0.0.0.0", 64, dhcp...), 0x20), false},
-		"IGMP":                     {ip4(protoIGMP, "0.0.0.0", 1, 0x22, 0, 0, 0, 0, 0, 0, 0), true},
+		"IGMP":                     {ip4(frame.ProtoIGMP, "0.0.0.0", 1, 0x22, 0, 0, 0, 0, 0, 0, 0), true},
 		"other UDP":                {ip4(frame.ProtoUDP, "0.0.0.0", 64, 0, 9, 0, 9, 0, 8, 0, 0), false},
 		"echo":                     {ip4(frame.ProtoICMP, "0.0.0.0", 64, echo...), false},
 		"a link-local address":     {ip4(frame.ProtoICMP, "169.254.7.7", 64, echo...), false},
@@ -205,7 +205,7 @@ func TestGuardOfNoAddress(t *testing.T) {
 
 // TestGuardOfFragments says that nothing about neighbours hides in a fragment, nor a forged address behind one.
 func TestGuardOfFragments(t *testing.T) {
-	own := icmp6(ownMAC, ownLocal, addrOf("ff02::1"), nd(ndAdvertisement, frame.LinkLocal(otherMAC), ndOptionTarget, ownMAC))
+	own := icmp6(ownMAC, ownLocal, addrOf("ff02::1"), nd(frame.ICMP6NeighbourAdvert, frame.LinkLocal(otherMAC), frame.NDTarget, ownMAC))
 	split := func(src frame.Addr, offset byte) []byte {
 		b := append(append(append([]byte{}, own[:frame.MinLen+40]...), frame.ProtoICMPv6, 0, 0, offset, 0, 0, 0, 7), own[frame.MinLen+40:]...)
 		b[frame.MinLen+5] += 8
@@ -241,7 +241,7 @@ func TestMembership(t *testing.T) {
 	}{{"224.0.0.22", 1, true}, {"239.7.7.7", 1, true}, {"224.0.0.22", 64, false}, {"other", 1, false}, {"255.255.255.255", 1, false}} {
 		b := make([]byte, frame.MinLen+20+8)
 		frame.PutEth(b, frame.MAC{1, 0, 0x5e, 0, 0, 22}, ownMAC, frame.EtherIPv4)
-		frame.PutIPv4(b[frame.MinLen:], addrOf("client"), addrOf(c.dst), protoIGMP, c.ttl, 28)
+		frame.PutIPv4(b[frame.MinLen:], addrOf("client"), addrOf(c.dst), frame.ProtoIGMP, c.ttl, 28)
 		for _, dir := range []Dir{FromGuest, ToGuest} {
 			var k frame.Key
 			if r := frame.Parse(frame.From(b), &k); r != frame.ReasonNone {

@@ -200,7 +200,7 @@ func (f tracked) record(ms uint32, p *Program, timeouts *[states]uint32) FlowRec
 	}
 	if kind := f.kind(); kind != 0 {
 		r.ICMPType, r.ICMPCode = uint8(kind>>8), uint8(kind)
-		if r.ICMPType != icmpEcho && r.ICMPType != icmp6Echo {
+		if r.ICMPType != frame.ICMPEcho && r.ICMPType != frame.ICMP6Echo {
 			r.Service = fmt.Sprintf("icmp type %d", r.ICMPType)
 		}
 	}

@@ -82,7 +82,7 @@ func (g *guard) forged(cx *Context, k *frame.Key) string {
 		return "the source address is not the vNIC's"
 	case k.Proto == frame.ProtoICMPv6 && k.Has(frame.KeyIPv6|frame.KeyL4):
 		return g.discovery(cx, k)
-	case k.Proto == frame.ProtoICMP && k.Has(frame.KeyIPv4|frame.KeyL4) && (k.ICMPType == icmpRedirect || k.ICMPType == icmpRouter):
+	case k.Proto == frame.ProtoICMP && k.Has(frame.KeyIPv4|frame.KeyL4) && (k.ICMPType == frame.ICMPRedirect || k.ICMPType == frame.ICMPRouterAdvert):
 		return noRouter
 	}
 	return ""
@@ -91,8 +91,6 @@ func (g *guard) forged(cx *Context, k *frame.Key) string {
 const (
 	etherRARP = 0x8035 // RFC 903
 	noRouter  = "a guest is no router"
-
-	icmpRedirect, icmpRouter = 5, 9 // RFC 792, RFC 1256
 )
 
 // may says whether the vNIC may send from an address: one of its own, or a link-local one.
@@ -137,20 +135,15 @@ func mayLack(k *frame.Key) bool {
 	switch {
 	case k.Has(frame.KeyFragment):
 	case k.Src == unspecifiedIPv4:
-		return k.Proto == protoIGMP || k.Proto == frame.ProtoUDP && k.SrcPort == 68 && k.DstPort == 67
+		return k.Proto == frame.ProtoIGMP || k.Proto == frame.ProtoUDP && k.SrcPort == 68 && k.DstPort == 67
 	case k.Src == frame.Addr{}:
 		switch k.ICMPType {
-		case ndSolicitation, ndRouterSolicitation, mldReport, mldReport2:
+		case frame.ICMP6NeighbourSolicit, frame.ICMP6RouterSolicit, frame.ICMP6ListenerReport, frame.ICMP6ListenerReport2:
 			return k.Proto == frame.ProtoICMPv6 && k.Has(frame.KeyL4)
 		}
 	}
 	return false
 }
-
-const (
-	protoIGMP             = 2
-	mldReport, mldReport2 = 131, 143 // RFC 2710, RFC 3810
-)
 
 // arp judges what an ARP packet says of its sender (RFC 826). A probe has no sender's address (RFC 5227 2.1.1).
 func (g *guard) arp(cx *Context, k *frame.Key) string {
@@ -189,28 +182,15 @@ func (g *guard) rarp(cx *Context, k *frame.Key) string {
 	return ""
 }
 
-// The neighbour discovery messages that say something of their sender (RFC 4861 4), and their options.
-const (
-	ndRouterSolicitation = 133
-
-	ndSolicitation  = 135
-	ndAdvertisement = 136
-	ndRouter        = 134
-	ndRedirect      = 137
-
-	ndOptionSource = 1
-	ndOptionTarget = 2
-)
-
 // discovery judges what neighbour discovery says of its sender. Guests are no routers.
 func (g *guard) discovery(cx *Context, k *frame.Key) string {
 	var options int
 	switch k.ICMPType {
-	case ndRouter, ndRedirect:
+	case frame.ICMP6RouterAdvert, frame.ICMP6Redirect:
 		return noRouter
-	case ndAdvertisement, ndSolicitation:
+	case frame.ICMP6NeighbourAdvert, frame.ICMP6NeighbourSolicit:
 		options = int(k.L4) + 24
-	case ndRouterSolicitation:
+	case frame.ICMP6RouterSolicit:
 		options = int(k.L4) + 8
 	default:
 		return ""
@@ -220,10 +200,10 @@ func (g *guard) discovery(cx *Context, k *frame.Key) string {
 		return "neighbour discovery that cannot be read"
 	}
 	nameless := k.Src == frame.Addr{}
-	if k.ICMPType != ndRouterSolicitation {
+	if k.ICMPType != frame.ICMP6RouterSolicit {
 		target := frame.Addr(cx.Eth[k.L4+8 : k.L4+24])
 		switch {
-		case k.ICMPType == ndAdvertisement && !g.may(cx, &target):
+		case k.ICMPType == frame.ICMP6NeighbourAdvert && !g.may(cx, &target):
 			return "neighbour discovery names an address that is not the vNIC's"
 		case nameless && !g.mayTry(cx, &target):
 			return "neighbour discovery tries an address that is another's"
@@ -236,7 +216,7 @@ func (g *guard) discovery(cx *Context, k *frame.Key) string {
 			return "neighbour discovery that cannot be read"
 		}
 		switch t := cx.Eth[at]; {
-		case t != ndOptionSource && t != ndOptionTarget:
+		case t != frame.NDSource && t != frame.NDTarget:
 		case frame.MAC(cx.Eth[at+2:at+8]) != g.mac:
 			return "neighbour discovery names a MAC that is not the vNIC's"
 		case nameless:

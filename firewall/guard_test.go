@@ -106,13 +106,13 @@ func TestGuardOfNeighbourDiscovery(t *testing.T) {
 		mac    frame.MAC
 		pass   bool
 	}{
-		{"solicitation", ndSolicitation, others, ndOptionSource, mac, true},
-		{"solicitation with another's MAC", ndSolicitation, others, ndOptionSource, otherMAC, false},
-		{"advertisement", ndAdvertisement, own, ndOptionTarget, mac, true},
-		{"advertisement of another's address", ndAdvertisement, others, ndOptionTarget, mac, false},
-		{"advertisement of another's MAC", ndAdvertisement, own, ndOptionTarget, otherMAC, false},
-		{"router advertisement", ndRouter, own, ndOptionSource, mac, false},
-		{"redirect", ndRedirect, own, ndOptionTarget, mac, false},
+		{"solicitation", frame.ICMP6NeighbourSolicit, others, frame.NDSource, mac, true},
+		{"solicitation with another's MAC", frame.ICMP6NeighbourSolicit, others, frame.NDSource, otherMAC, false},
+		{"advertisement", frame.ICMP6NeighbourAdvert, own, frame.NDTarget, mac, true},
+		{"advertisement of another's address", frame.ICMP6NeighbourAdvert, others, frame.NDTarget, mac, false},
+		{"advertisement of another's MAC", frame.ICMP6NeighbourAdvert, own, frame.NDTarget, otherMAC, false},
+		{"router advertisement", frame.ICMP6RouterAdvert, own, frame.NDSource, mac, false},
+		{"redirect", frame.ICMP6Redirect, own, frame.NDTarget, mac, false},
 	} {
 		f := frame.New(frame.MinLen + 40 + 32)
 		b := f.Eth()

@@ -6,16 +6,6 @@ import (
 	"sluice/vnic/frame"
 )
 
-// ICMP types (IANA).
-const (
-	icmpEcho, icmpEchoReply           = 8, 0
-	icmpTimestamp, icmpTimestampReply = 13, 14
-	icmpInfo, icmpInfoReply           = 15, 16
-	icmpMask, icmpMaskReply           = 17, 18
-	icmp6Echo, icmp6EchoReply         = 128, 129
-	icmp6Node, icmp6NodeReply         = 139, 140
-)
-
 // icmpKind is what an ICMP message is for the flow table.
 type icmpKind uint8
 
@@ -31,25 +21,25 @@ const (
 func icmpKindOf(k *frame.Key) (kind icmpKind, request uint8) {
 	if k.Proto == frame.ProtoICMP {
 		switch k.ICMPType {
-		case icmpEcho, icmpTimestamp, icmpInfo, icmpMask:
+		case frame.ICMPEcho, frame.ICMPTimestamp, frame.ICMPInfo, frame.ICMPMask:
 			return icmpRequest, k.ICMPType
-		case icmpEchoReply:
-			return icmpReply, icmpEcho
-		case icmpTimestampReply, icmpInfoReply, icmpMaskReply:
+		case frame.ICMPEchoReply:
+			return icmpReply, frame.ICMPEcho
+		case frame.ICMPTimestampReply, frame.ICMPInfoReply, frame.ICMPMaskReply:
 			return icmpReply, k.ICMPType - 1
-		case 3, 4, 5, 11, 12: // unreachable, source quench, redirect, time exceeded, parameter problem
+		case frame.ICMPUnreachable, frame.ICMPSourceQuench, frame.ICMPRedirect, frame.ICMPTimeExceeded, frame.ICMPParameter:
 			return icmpError, 0
 		}
 		return icmpStray, 0
 	}
 	switch t := k.ICMPType; {
-	case t < 128:
+	case t < frame.ICMP6Informs:
 		return icmpError, 0
-	case t == icmp6Echo || t == icmp6Node:
+	case t == frame.ICMP6Echo || t == frame.ICMP6NodeQuery:
 		return icmpRequest, t
-	case t == icmp6EchoReply || t == icmp6NodeReply:
+	case t == frame.ICMP6EchoReply || t == frame.ICMP6NodeReply:
 		return icmpReply, t - 1
-	case t >= 130 && t <= 137 || t == 143: // MLD (RFC 2710, RFC 3810) and ND (RFC 4861)
+	case t >= frame.ICMP6ListenerQuery && t <= frame.ICMP6Redirect || t == frame.ICMP6ListenerReport2: // MLD and neighbour discovery
 		return icmpHousekeeping, 0
 	}
 	return icmpStray, 0

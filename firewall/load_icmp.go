@@ -10,15 +10,15 @@ import (
 
 // icmpNames are the types that a policy may name, in ICMP and in ICMPv6; -1 where a family has none (IANA).
 var icmpNames = map[string][2]int{
-	"echo":                    {8, 128},
-	"echo-reply":              {0, 129},
-	"destination-unreachable": {3, 1},
-	"packet-too-big":          {-1, 2},
-	"time-exceeded":           {11, 3},
-	"parameter-problem":       {12, 4},
-	"redirect":                {5, 137},
-	"timestamp":               {13, -1},
-	"timestamp-reply":         {14, -1},
+	"echo":                    {frame.ICMPEcho, frame.ICMP6Echo},
+	"echo-reply":              {frame.ICMPEchoReply, frame.ICMP6EchoReply},
+	"destination-unreachable": {frame.ICMPUnreachable, frame.ICMP6Unreachable},
+	"packet-too-big":          {-1, frame.ICMP6TooBig},
+	"time-exceeded":           {frame.ICMPTimeExceeded, frame.ICMP6TimeExceeded},
+	"parameter-problem":       {frame.ICMPParameter, frame.ICMP6Parameter},
+	"redirect":                {frame.ICMPRedirect, frame.ICMP6Redirect},
+	"timestamp":               {frame.ICMPTimestamp, -1},
+	"timestamp-reply":         {frame.ICMPTimestampReply, -1},
 }
 
 // icmpCodes are the codes that a policy may name, as type<<8 | code, in ICMP (RFC 792, RFC 1812 5.2.7.1) and in ICMPv6 (RFC 4443 3); -1 where

@@ -16,10 +16,10 @@ import (
 var (
 	steerForward = fmt.Sprintf("\t\t%saccept comment \"probe\"\n\t\tiifname %[2]q drop\n\t\toifname %[2]q drop", probeMatch, SteerNIC)
 	steerInput   = fmt.Sprintf("\t\tiifname %[1]q ip saddr %s ip daddr %s udp dport %d accept\n\t\tiifname %[1]q drop",
-		SteerNIC, SteerSwitch, SteerAppliance, frame.GenevePort)
+		SteerNIC, frame.TunnelSwitch, frame.TunnelAppliance, frame.GenevePort)
 
-	probeMatch     = fmt.Sprintf("ip saddr %s ip daddr %s udp dport %d ", SteerProbe, SteerSwitch, frame.GenevePort)
-	probeUntracked = fmt.Sprintf("%sudp sport %d notrack", probeMatch, ProbeUntracked)
+	probeMatch     = fmt.Sprintf("ip saddr %s ip daddr %s udp dport %d ", frame.TunnelProbe, frame.TunnelSwitch, frame.GenevePort)
+	probeUntracked = fmt.Sprintf("%sudp sport %d notrack", probeMatch, frame.ProbeUntracked)
 )
 
 // untracked keeps the tunnel itself out of conntrack, and the appliance from saying anything else by that vNIC.
@@ -37,7 +37,7 @@ func (w *nftWriter) untracked() {
 		oifname != %[1]q accept
 		ip saddr %[3]s ip daddr %[4]s udp dport %[5]d notrack accept
 		drop
-	}`, SteerNIC, probeUntracked, SteerAppliance, SteerSwitch, frame.GenevePort)
+	}`, SteerNIC, probeUntracked, frame.TunnelAppliance, frame.TunnelSwitch, frame.GenevePort)
 }
 
 // steered is for frames that guests have sent, on their way through a bridge of their own. nft can reject only before a bridge has

@@ -44,9 +44,9 @@ func HasPorts(proto uint8) bool { return proto == frame.ProtoTCP || proto == fra
 func (r *FlowRecord) Request() (kind, code uint8, ok bool) {
 	switch is4 := r.Src.Addr().Unmap().Is4(); {
 	case r.Proto == frame.ProtoICMP && is4:
-		kind = icmpEcho
+		kind = frame.ICMPEcho
 	case r.Proto == frame.ProtoICMPv6 && !is4:
-		kind = icmp6Echo
+		kind = frame.ICMP6Echo
 	default:
 		return 0, 0, false
 	}

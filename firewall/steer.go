@@ -1,10 +1,6 @@
 package firewall
 
-import (
-	"net/netip"
-
-	"sluice/vnic/frame"
-)
+import "sluice/vnic/frame"
 
 // SteerSpec is what an appliance must know of one session: one stay in a placement that steers frames to it.
 type SteerSpec struct {
@@ -17,19 +13,6 @@ type SteerSpec struct {
 
 // SteerNIC is what an appliance calls its vNIC for steered frames. It is on no segment; the switch is its only neighbour.
 const SteerNIC = "steer"
-
-// The addresses of the tunnel: link-local (RFC 3927), so that no lab has them on a segment.
-var (
-	SteerNet       = netip.MustParsePrefix("169.254.83.0/29")
-	SteerSwitch    = netip.MustParseAddr("169.254.83.1") // the switch's end
-	SteerAppliance = netip.MustParseAddr("169.254.83.2") // the appliance's end
-	// SteerProbe is whom probes come from: UDP to GENEVE's port at the switch's end. They pass whatever the policy says.
-	SteerProbe = netip.MustParseAddr("169.254.83.5")
-)
-
-// ProbeUntracked is the source port of a probe that conntrack does not look at. One from any other port is a new flow, so that
-// it does not come back where the flow table is full.
-const ProbeUntracked = 1
 
 // The devices of a tunnel's far end in the appliance's kernel: one that frames come in by and one that goes on what passes, joined by a
 // bridge. The session and the port follow the name. The probe's have names of their own: other rules are for it.

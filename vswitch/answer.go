@@ -6,34 +6,16 @@ import (
 	"sluice/vnic/frame"
 )
 
-// ICMP types and codes that the gateway says or understands (RFC 792, RFC 1812 5.2.7, RFC 4443, RFC 4861).
-const (
-	icmpEchoReply   = 0
-	icmpUnreachable = 3
-	icmpEcho        = 8
-	icmpExceeded    = 11
-
-	icmp6Unreachable = 1
-	icmp6TooBig      = 2
-	icmp6Exceeded    = 3
-	icmp6Echo        = 128
-	icmp6EchoReply   = 129
-	icmp6Router      = 133 // solicitation; 134 is the advertisement
-	icmp6Ask         = 135 // neighbour solicitation
-	icmp6Answer      = 136 // neighbour advertisement
-	icmp6Redirect    = 137
-)
-
 // trouble is an ICMP error, in both families.
 type trouble struct{ type4, code4, type6, code6 uint8 }
 
 var (
-	noRoute     = trouble{icmpUnreachable, 0, icmp6Unreachable, 0}
-	noHost      = trouble{icmpUnreachable, 1, icmp6Unreachable, 3}
-	noService   = trouble{icmpUnreachable, 3, icmp6Unreachable, 4} // port unreachable
-	tooBig      = trouble{icmpUnreachable, 4, icmp6TooBig, 0}
-	prohibited  = trouble{icmpUnreachable, 13, icmp6Unreachable, 1}
-	ttlExceeded = trouble{icmpExceeded, 0, icmp6Exceeded, 0}
+	noRoute     = trouble{frame.ICMPUnreachable, frame.ICMPNet, frame.ICMP6Unreachable, frame.ICMP6NoRoute}
+	noHost      = trouble{frame.ICMPUnreachable, frame.ICMPHost, frame.ICMP6Unreachable, frame.ICMP6Host}
+	noService   = trouble{frame.ICMPUnreachable, frame.ICMPPort, frame.ICMP6Unreachable, frame.ICMP6Port}
+	tooBig      = trouble{frame.ICMPUnreachable, frame.ICMPTooBig, frame.ICMP6TooBig, 0}
+	prohibited  = trouble{frame.ICMPUnreachable, frame.ICMPAdminProhibited, frame.ICMP6Unreachable, frame.ICMP6AdminProhibited}
+	ttlExceeded = trouble{frame.ICMPTimeExceeded, 0, frame.ICMP6TimeExceeded, 0}
 )
 
 const (
@@ -191,13 +173,13 @@ func answerable(k *frame.Key) bool {
 	}
 	switch {
 	case k.Has(frame.KeyIPv6):
-		return k.Proto != frame.ProtoICMPv6 || k.ICMPType >= 128 && k.ICMPType != icmp6Redirect
+		return k.Proto != frame.ProtoICMPv6 || k.ICMPType >= frame.ICMP6Informs && k.ICMPType != frame.ICMP6Redirect
 	case k.Has(frame.KeyIPv4):
 		if k.Proto != frame.ProtoICMP {
 			return true
 		}
 		switch k.ICMPType {
-		case icmpUnreachable, 4, 5, icmpExceeded, 12: // 4 source quench, 5 redirect, 12 parameter problem
+		case frame.ICMPUnreachable, frame.ICMPSourceQuench, frame.ICMPRedirect, frame.ICMPTimeExceeded, frame.ICMPParameter:
 			return false
 		}
 		return true

@@ -71,7 +71,7 @@ func (w *Walker) obstacle(f *frame.Frame, k *frame.Key, to frame.SegmentID) fram
 // neighbourTalk says whether a packet is ND, which no gateway forwards.
 func neighbourTalk(k *frame.Key) bool {
 	return k.Has(frame.KeyIPv6|frame.KeyL4) && k.Proto == frame.ProtoICMPv6 &&
-		k.ICMPType >= icmp6Router && k.ICMPType <= icmp6Redirect
+		k.ICMPType >= frame.ICMP6RouterSolicit && k.ICMPType <= frame.ICMP6Redirect
 }
 
 // packetLen is the length in bytes of an IP packet, or of the longest that a GSO frame stands for.
@@ -84,7 +84,7 @@ func packetLen(f *frame.Frame, k *frame.Key) int {
 
 // local answers what is addressed to the gateway itself: echo requests, and UDP as traceroute sends it.
 func (w *Walker) local(f *frame.Frame, k *frame.Key) {
-	echo := k.Proto == frame.ProtoICMP && k.ICMPType == icmpEcho || k.Proto == frame.ProtoICMPv6 && k.ICMPType == icmp6Echo
+	echo := k.Proto == frame.ProtoICMP && k.ICMPType == frame.ICMPEcho || k.Proto == frame.ProtoICMPv6 && k.ICMPType == frame.ICMP6Echo
 	switch {
 	case !k.Has(frame.KeyL4) || k.Has(frame.KeyGroup) || unspecified(k.Src) || w.plan.isGateway(k.Src) || !frame.L4Holds(f.Eth(), k):
 	case echo && !k.Has(frame.KeyFragment):
@@ -102,13 +102,13 @@ func (w *Walker) echo(f *frame.Frame, k *frame.Key) {
 		copy(b[k.L3+8:], k.Dst[:])
 		copy(b[k.L3+24:], k.Src[:])
 		b[k.L3+7] = ourTTL
-		m[0] = icmp6EchoReply
+		m[0] = frame.ICMP6EchoReply
 	} else {
 		copy(b[k.L3+12:], k.Dst[12:])
 		copy(b[k.L3+16:], k.Src[12:])
 		b[k.L3+8] = ourTTL
 		frame.SetIPv4Checksum(b[k.L3:])
-		m[0] = icmpEchoReply
+		m[0] = frame.ICMPEchoReply
 	}
 	if f.Vnet().Flags()&frame.VnetNeedsCsum == 0 { // else whoever finishes it sums up the new type
 		old := binary.BigEndian.Uint16(m[2:])

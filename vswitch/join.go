@@ -154,15 +154,15 @@ func (w window) allows(k flowKey) (begins, answers bool) {
 	if w.policy == nil || icmpError(k) {
 		return true, false
 	}
-	begins = !k.is(icmpEchoReply, icmp6EchoReply) && w.policy.Evaluate(k.tuple()).Action == firewall.RuleAllow
-	answers = !k.is(icmpEcho, icmp6Echo) && w.policy.Evaluate(k.reverse().tuple()).Action == firewall.RuleAllow
+	begins = !k.is(frame.ICMPEchoReply, frame.ICMP6EchoReply) && w.policy.Evaluate(k.tuple()).Action == firewall.RuleAllow
+	answers = !k.is(frame.ICMPEcho, frame.ICMP6Echo) && w.policy.Evaluate(k.reverse().tuple()).Action == firewall.RuleAllow
 	return begins, answers
 }
 
 func icmpError(k flowKey) bool {
 	switch k.proto {
 	case frame.ProtoICMP:
-		return k.icmp == icmpUnreachable || k.icmp == icmpExceeded || k.icmp == 4 || k.icmp == 5 || k.icmp == 12
+		return k.icmp == frame.ICMPUnreachable || k.icmp == frame.ICMPTimeExceeded || k.icmp == 4 || k.icmp == 5 || k.icmp == 12
 	case frame.ProtoICMPv6:
 		return k.icmp < 128
 	}
@@ -172,7 +172,7 @@ func icmpError(k flowKey) bool {
 // reverse is the other direction of the flow.
 func (k flowKey) reverse() flowKey {
 	r := flowKey{src: k.dst, dst: k.src, sport: k.dport, dport: k.sport, proto: k.proto, icmp: k.icmp}
-	for _, pair := range [][2]uint8{{icmpEcho, icmpEchoReply}, {icmp6Echo, icmp6EchoReply}} {
+	for _, pair := range [][2]uint8{{frame.ICMPEcho, frame.ICMPEchoReply}, {frame.ICMP6Echo, frame.ICMP6EchoReply}} {
 		switch {
 		case k.is(pair[0], pair[0]):
 			r.icmp = pair[1]
@@ -192,10 +192,10 @@ func (k flowKey) is(icmp, icmp6 uint8) bool {
 func (k flowKey) tuple() firewall.Tuple {
 	t := firewall.Tuple{Proto: k.proto, ICMPType: k.icmp}
 	switch {
-	case k.proto == frame.ProtoICMP && k.icmp == icmpEchoReply:
-		t.ICMPType = icmpEcho
-	case k.proto == frame.ProtoICMPv6 && k.icmp == icmp6EchoReply:
-		t.ICMPType = icmp6Echo
+	case k.proto == frame.ProtoICMP && k.icmp == frame.ICMPEchoReply:
+		t.ICMPType = frame.ICMPEcho
+	case k.proto == frame.ProtoICMPv6 && k.icmp == frame.ICMP6EchoReply:
+		t.ICMPType = frame.ICMP6Echo
 	}
 	if t.ICMPType != 0 {
 		k.sport, k.dport = 0, 0

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -20,13 +19,10 @@ const (
 	probeLen   = 16
 	probesKept = 64 // those that may be answered: of 1.6 s
 	probesDue  = 4  // of a kind, all without an answer: enough to make something of it
-	// The source port says what conntrack does with a probe: nothing, or, from probeTracked on, a flow of its own.
-	probeUntracked = 1
-	probeTracked   = 2
 )
 
 // probeFrom is where probes come from; they go to the switch's end of the tunnel.
-var probeFrom = frame.AddrFrom(netip.AddrFrom4([4]byte{169, 254, 83, 5}))
+var probeFrom = frame.AddrFrom(frame.TunnelProbe)
 
 // probes are those that were sent, and what their answers say. Walkers hand in answers; the monitor reads.
 type probes struct {
@@ -121,9 +117,9 @@ func newProbe(o *frame.Outer, to frame.MAC, number [probeLen]byte, tracked uint1
 	frame.PutEth(b, to, o.LocalMAC, frame.EtherIPv4)
 	frame.PutIPv4(b[frame.MinLen:], probeFrom, o.Local, frame.ProtoUDP, ourTTL, head+probeLen)
 	u := b[frame.MinLen+20:]
-	port := uint16(probeUntracked)
+	port := uint16(frame.ProbeUntracked)
 	if tracked > 0 {
-		port = probeTracked + tracked%0xfff0
+		port = frame.ProbeTracked + tracked%0xfff0
 	}
 	u[0], u[1] = byte(port>>8), byte(port)
 	u[2], u[3] = frame.GenevePort>>8, frame.GenevePort&0xff
@@ -160,7 +156,7 @@ func (s *Switch) probe(w way, tracked uint16) (number [probeLen]byte) {
 		if w.in.Ticketed {
 			ticket = &frame.Ticket{}
 		}
-		f.Wrap(&w.outer, frame.NewVNI(w.in.ID, 0, false), ticket, probeUntracked)
+		f.Wrap(&w.outer, frame.NewVNI(w.in.ID, 0, false), ticket, frame.ProbeUntracked)
 	}
 	s.engine.Send(w.port.ID, f) // one that finds no room is one that is not answered
 	return number

@@ -15,10 +15,10 @@ func (w *Walker) resolve(f *frame.Frame, k *frame.Key, p *Port, seg *Segment) (u
 			return k.ARPOp == 1 && w.vouch(k.Dst, k, p)
 		}
 		return w.resolveARP(f, k, p, seg)
-	case k.Proto == frame.ProtoICMPv6 && k.Has(frame.KeyIPv6|frame.KeyL4) && k.TTL == ndTTL && k.ICMPType >= icmp6Router && k.ICMPCode == 0:
+	case k.Proto == frame.ProtoICMPv6 && k.Has(frame.KeyIPv6|frame.KeyL4) && k.TTL == ndTTL && k.ICMPType >= frame.ICMP6RouterSolicit && k.ICMPCode == 0:
 		m, ok := readND(f, k)
 		if p.Service {
-			return ok && k.ICMPType == icmp6Ask && w.vouch(m.target, k, p)
+			return ok && k.ICMPType == frame.ICMP6NeighbourSolicit && w.vouch(m.target, k, p)
 		}
 		return ok && w.resolveND(&m, k, p, seg)
 	}
@@ -58,11 +58,8 @@ type ndMessage struct {
 	mac    frame.MAC  // the link-layer address option for its kind; zero where there is none
 }
 
-// The flags of an advertisement, and the options that name a MAC.
-const (
-	ndSolicited, ndOverride = 0x40, 0x20
-	ndSource, ndTarget      = 1, 2
-)
+// The flags of an advertisement (RFC 4861 4.4).
+const ndSolicited, ndOverride = 0x40, 0x20
 
 // readND reads a message that is about neighbours; ok is false for others, and for what RFC 4861 7.1 does not let one believe.
 func readND(f *frame.Frame, k *frame.Key) (m ndMessage, ok bool) {
@@ -70,13 +67,13 @@ func readND(f *frame.Frame, k *frame.Key) (m ndMessage, ok bool) {
 	if f.Vnet().Flags()&frame.VnetNeedsCsum == 0 && frame.L4Checksum(k.Src, k.Dst, frame.ProtoICMPv6, b) != 0 {
 		return m, false
 	}
-	at, option := 24, byte(ndSource)
+	at, option := 24, byte(frame.NDSource)
 	switch k.ICMPType {
-	case icmp6Router:
+	case frame.ICMP6RouterSolicit:
 		at = 8
-	case icmp6Answer:
-		option = ndTarget
-	case icmp6Ask:
+	case frame.ICMP6NeighbourAdvert:
+		option = frame.NDTarget
+	case frame.ICMP6NeighbourSolicit:
 	default:
 		return m, false
 	}
@@ -86,7 +83,7 @@ func readND(f *frame.Frame, k *frame.Key) (m ndMessage, ok bool) {
 	if m.flags = b[4]; at == 24 {
 		m.target = frame.Addr(b[8:24])
 	}
-	if isGroup(m.target) || k.ICMPType == icmp6Answer && isGroup(k.Dst) && m.flags&ndSolicited != 0 {
+	if isGroup(m.target) || k.ICMPType == frame.ICMP6NeighbourAdvert && isGroup(k.Dst) && m.flags&ndSolicited != 0 {
 		return m, false
 	}
 	for at < len(b) {
@@ -110,12 +107,12 @@ func (w *Walker) resolveND(m *ndMessage, k *frame.Key, p *Port, seg *Segment) bo
 	}
 	switch {
 	case !w.hears(k, seg):
-	case k.ICMPType == icmp6Answer:
+	case k.ICMPType == frame.ICMP6NeighbourAdvert:
 		w.meet(m.target, mac, p, named && m.flags&ndOverride != 0)
-	case k.ICMPType == icmp6Router || ours: // what is asked of others goes to their groups, which a router does not hear
+	case k.ICMPType == frame.ICMP6RouterSolicit || ours: // what is asked of others goes to their groups, which a router does not hear
 		w.meet(k.Src, mac, p, named)
 	}
-	if k.ICMPType != icmp6Ask || !ours {
+	if k.ICMPType != frame.ICMP6NeighbourSolicit || !ours {
 		return false
 	}
 	w.answerND(m.target, k, p, seg.GatewayMAC, 0x80) // a router
@@ -136,7 +133,7 @@ func (w *Walker) answerND(target frame.Addr, k *frame.Key, p *Port, at frame.MAC
 	b := a.Eth()
 	frame.PutEth(b, k.SrcMAC, at, frame.EtherIPv6)
 	frame.PutIPv6(b[frame.MinLen:], target, to, frame.ProtoICMPv6, ndTTL, 32)
-	putND(b[frame.MinLen+40:], icmp6Answer, flags<<24, target, to, target, at)
+	putND(b[frame.MinLen+40:], frame.ICMP6NeighbourAdvert, flags<<24, target, to, target, at)
 	w.speak(a, p.ID)
 }
 
@@ -168,9 +165,9 @@ func putND(m []byte, typ uint8, flags uint32, src, dst, target frame.Addr, mac f
 	m[0] = typ
 	binary.BigEndian.PutUint32(m[4:], flags)
 	copy(m[8:], target[:])
-	m[24], m[25] = ndSource, 1 // in units of 8 bytes (RFC 4861 4.6.1)
-	if typ == icmp6Answer {
-		m[24] = ndTarget
+	m[24], m[25] = frame.NDSource, 1 // in units of 8 bytes (RFC 4861 4.6.1)
+	if typ == frame.ICMP6NeighbourAdvert {
+		m[24] = frame.NDTarget
 	}
 	copy(m[26:], mac[:])
 	binary.BigEndian.PutUint16(m[2:], frame.L4Checksum(src, dst, frame.ProtoICMPv6, m[:32]))
@@ -232,7 +229,7 @@ func putAnnouncement(b []byte, a frame.Addr, mac, to frame.MAC) {
 	frame.PutEth(b, to, mac, frame.EtherIPv6)
 	frame.PutIPv6(b[frame.MinLen:], a, allRouters, frame.ProtoICMPv6, ndTTL, 16)
 	m := b[frame.MinLen+40:]
-	m[0], m[8], m[9] = icmp6Router, ndSource, 1
+	m[0], m[8], m[9] = frame.ICMP6RouterSolicit, frame.NDSource, 1
 	copy(m[10:], mac[:])
 	binary.BigEndian.PutUint16(m[2:], frame.L4Checksum(a, allRouters, frame.ProtoICMPv6, m[:16]))
 }
@@ -256,7 +253,7 @@ func (w *Walker) ask(seg frame.SegmentID, a frame.Addr) {
 		to := frame.Addr{0xff, 0x02, 11: 1, 12: 0xff, 13: a[13], 14: a[14], 15: a[15]}
 		frame.PutEth(b, frame.MAC{0x33, 0x33, 0xff, a[13], a[14], a[15]}, s.GatewayMAC, frame.EtherIPv6)
 		frame.PutIPv6(b[frame.MinLen:], n.Gateway6, to, frame.ProtoICMPv6, ndTTL, 32)
-		putND(b[frame.MinLen+40:], icmp6Ask, 0, n.Gateway6, to, a, s.GatewayMAC)
+		putND(b[frame.MinLen+40:], frame.ICMP6NeighbourSolicit, 0, n.Gateway6, to, a, s.GatewayMAC)
 	}
 	for _, out := range n.Flood {
 		w.speak(q, out)

@@ -168,7 +168,7 @@ func (y *sight) fits(port string, d firewall.Dir, k *frame.Key) bool {
 }
 
 func isEchoRequest(k *frame.Key) bool {
-	return k.Proto == frame.ProtoICMP && k.ICMPType == icmpEcho || k.Proto == frame.ProtoICMPv6 && k.ICMPType == icmp6Echo
+	return k.Proto == frame.ProtoICMP && k.ICMPType == frame.ICMPEcho || k.Proto == frame.ProtoICMPv6 && k.ICMPType == frame.ICMP6Echo
 }
 
 // watched counts a frame at a point, with the point's verdict.

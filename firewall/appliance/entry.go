@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/firewall"
+	"sluice/vnic/frame"
 )
 
 // tcpStates are conntrack's names of its TCP states (enum tcp_conntrack, include/uapi/linux/netfilter/nf_conntrack_tcp.h),
@@ -59,8 +60,6 @@ func tcpSides(t *conntrack.ProtoInfoTCP) (sides [2]firewall.TCPSide) {
 }
 
 // The ICMP types of an echo (RFC 792, RFC 4443).
-const echoRequest4, echoRequest6 = 8, 128
-
 // minTimeout, in seconds, is for flows that are carried in their last moment: conntrack takes no entry without a time.
 const minTimeout = 1
 
@@ -107,8 +106,11 @@ func tcpState(r *firewall.FlowRecord) uint8 {
 
 // replies are the types that answer the requests that conntrack keeps (RFC 792, RFC 950, RFC 4443, RFC 4620).
 var replies = map[uint8]map[uint8]uint8{
-	unix.IPPROTO_ICMP:   {echoRequest4: 0, 13: 14, 15: 16, 17: 18},
-	unix.IPPROTO_ICMPV6: {echoRequest6: 129, 139: 140},
+	unix.IPPROTO_ICMP: {
+		frame.ICMPEcho: frame.ICMPEchoReply, frame.ICMPTimestamp: frame.ICMPTimestampReply,
+		frame.ICMPInfo: frame.ICMPInfoReply, frame.ICMPMask: frame.ICMPMaskReply,
+	},
+	unix.IPPROTO_ICMPV6: {frame.ICMP6Echo: frame.ICMP6EchoReply, frame.ICMP6NodeQuery: frame.ICMP6NodeReply},
 }
 
 func setRequest(f *conntrack.Flow, id uint16, kind, code uint8) error {

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/firewall"
+	"sluice/vnic/frame"
 )
 
 // conn is the line to conntrack, opened at first use. a.mu is held.
@@ -36,7 +37,7 @@ func (a *Appliance) Flows() ([]firewall.FlowRecord, error) {
 	}
 	flows := make([]firewall.FlowRecord, 0, len(entries))
 	for i := range entries {
-		if f := toRecord(&entries[i]); len(flows) < MaxFlows && !firewall.SteerNet.Contains(f.Dst.Addr()) {
+		if f := toRecord(&entries[i]); len(flows) < MaxFlows && !frame.TunnelNet.Contains(f.Dst.Addr()) {
 			flows = append(flows, f)
 		}
 	}

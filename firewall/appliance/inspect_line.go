@@ -72,7 +72,7 @@ func newMmsgs(slots []byte) *mmsgs {
 // openSteerLine listens on the steer vNIC only: a packet to its address that another vNIC brings is a guest's.
 func openSteerLine() (*steerLine, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return prepareLine(c) }}
-	pc, err := lc.ListenPacket(context.Background(), "ip4:udp", firewall.SteerAppliance.String())
+	pc, err := lc.ListenPacket(context.Background(), "ip4:udp", frame.TunnelAppliance.String())
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func openSteerLine() (*steerLine, error) {
 		return nil, err
 	}
 	for i := range l.out.names {
-		l.out.names[i] = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: firewall.SteerSwitch.As4()}
+		l.out.names[i] = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: frame.TunnelSwitch.As4()}
 	}
 	l.readOnce = func(fd uintptr) bool {
 		l.n, l.errno = mmsg(unix.SYS_RECVMMSG, fd, l.in.msgs[:])
@@ -110,7 +110,7 @@ func holdPort() (net.PacketConn, error) {
 		})
 		return errors.Join(e, err)
 	}}
-	hold, err := lc.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(firewall.SteerAppliance, frame.GenevePort).String())
+	hold, err := lc.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(frame.TunnelAppliance, frame.GenevePort).String())
 	if errors.Is(err, unix.EADDRINUSE) {
 		return nil, nil
 	}
@@ -193,7 +193,7 @@ func (l *steerLine) datagram(i int) (d []byte, udp int, whole bool) {
 
 // unpack finds what the switch sent in an IPv4 packet, and where its UDP header is.
 func unpack(ip []byte) (d []byte, udp int, ok bool) {
-	if len(ip) < 20 || [4]byte(ip[12:]) != firewall.SteerSwitch.As4() {
+	if len(ip) < 20 || [4]byte(ip[12:]) != frame.TunnelSwitch.As4() {
 		return nil, 0, false
 	}
 	head := int(ip[0]&15) * 4

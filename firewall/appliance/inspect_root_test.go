@@ -44,14 +44,14 @@ func newSteerRig(t *testing.T) *steerRig {
 	near, err := netlink.LinkByName("steer")
 	check(t, err)
 	check(t, netlink.LinkSetNsFd(near, int(appliance)))
-	bringUp(t, "far", firewall.SteerSwitch)
+	bringUp(t, "far", frame.TunnelSwitch)
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, lineBuffer) })
 	}}
-	sw, err := lc.ListenPacket(t.Context(), "udp4", netip.AddrPortFrom(firewall.SteerSwitch, frame.GenevePort).String())
+	sw, err := lc.ListenPacket(t.Context(), "udp4", netip.AddrPortFrom(frame.TunnelSwitch, frame.GenevePort).String())
 	check(t, err)
 	check(t, netns.Set(appliance))
-	bringUp(t, "steer", firewall.SteerAppliance)
+	bringUp(t, "steer", frame.TunnelAppliance)
 	r := &steerRig{t: t, Inspection: &Inspection{}, sw: sw.(*net.UDPConn), buf: make([]byte, lineSlot)}
 	check(t, r.Steer(firewall.SteerSpec{Session: session, Inspect: true, Ports: []frame.PortID{3, 4}}))
 	t.Cleanup(func() {
@@ -81,7 +81,7 @@ func bringUp(t *testing.T, name string, addr netip.Addr) {
 
 func (r *steerRig) sendRaw(d []byte) {
 	r.t.Helper()
-	_, err := r.sw.WriteToUDPAddrPort(d, netip.AddrPortFrom(firewall.SteerAppliance, frame.GenevePort))
+	_, err := r.sw.WriteToUDPAddrPort(d, netip.AddrPortFrom(frame.TunnelAppliance, frame.GenevePort))
 	check(r.t, err)
 }
 
@@ -100,7 +100,7 @@ func (r *steerRig) answer() (frame.Ticket, []byte) {
 	check(r.t, err)
 	var tk frame.Ticket
 	vni, size, has, ok := frame.ParseGeneve(r.buf[:n], &tk)
-	if !ok || !has || !vni.Back() || vni.Session() != session || from != netip.AddrPortFrom(firewall.SteerAppliance, frame.GenevePort) {
+	if !ok || !has || !vni.Back() || vni.Session() != session || from != netip.AddrPortFrom(frame.TunnelAppliance, frame.GenevePort) {
 		r.t.Fatalf("from %s: %x, %+v", from, vni, tk)
 	}
 	return tk, r.buf[size:n]
@@ -219,7 +219,7 @@ func TestRootNoGarbage(t *testing.T) {
 	eth := tcpFrame(webClient, webServer, frame.TCPAck, 1, 1, []byte("GET / and more"))
 	d := steered(frame.NewVNI(session, 3, false), frame.Ticket{Seq: 1, Port: 3, Vnet: openVnet()}, eth)
 	check(t, r.sw.SetReadDeadline(time.Now().Add(steerWait)))
-	to := netip.AddrPortFrom(firewall.SteerAppliance, frame.GenevePort)
+	to := netip.AddrPortFrom(frame.TunnelAppliance, frame.GenevePort)
 	step := func() {
 		if _, err := r.sw.WriteToUDPAddrPort(d, to); err != nil {
 			t.Fatal(err)

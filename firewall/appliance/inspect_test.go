@@ -170,7 +170,7 @@ func FuzzAnswer(f *testing.F) {
 func FuzzUnpack(f *testing.F) {
 	packet := func(port uint16, n int) []byte {
 		b := make([]byte, 28+n)
-		frame.PutIPv4(b, frame.AddrFrom(firewall.SteerSwitch), frame.AddrFrom(firewall.SteerAppliance), frame.ProtoUDP, 64, len(b))
+		frame.PutIPv4(b, frame.AddrFrom(frame.TunnelSwitch), frame.AddrFrom(frame.TunnelAppliance), frame.ProtoUDP, 64, len(b))
 		binary.BigEndian.PutUint16(b[22:], port)
 		binary.BigEndian.PutUint16(b[24:], uint16(8+n))
 		return b

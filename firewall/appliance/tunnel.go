@@ -132,7 +132,7 @@ func (b bump) make(have map[string]netlink.Link) error {
 	}{{firewall.SteerOut, true}, {firewall.SteerIn, false}} {
 		l, err := device(have, &netlink.Geneve{
 			LinkAttrs: b.attrs(end.device), ID: uint32(frame.NewVNI(b.session, b.port, end.back)),
-			Remote: firewall.SteerSwitch.AsSlice(), Dport: frame.GenevePort,
+			Remote: frame.TunnelSwitch.AsSlice(), Dport: frame.GenevePort,
 		})
 		if err != nil {
 			return err

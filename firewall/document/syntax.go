@@ -34,7 +34,9 @@ func faultOf(err error, src []byte, what string) *fault.Fault {
 		return flaw(1, 1, "not YAML: "+err.Error(), "")
 	}
 	at, began := placed(e.Mark.Line, e.Mark.Column), placed(e.ContextMark.Line, e.ContextMark.Column)
-	says := func(p place, msg, do string) *fault.Fault { return flaw(p.line, p.col, "not YAML: "+msg, do+restUnread) }
+	says := func(p place, msg, do string) *fault.Fault {
+		return flaw(p.line, p.col, "not YAML: "+msg, do+restUnread)
+	}
 	is := func(part string) bool { return strings.Contains(e.Message, part) }
 	switch {
 	case is("max depth"):

@@ -68,7 +68,7 @@ func testFragments(t *testing.T, s *steered) {
 
 // testProbes: probes come back, in the tunnel and routed, and leave no flow to be carried.
 func testProbes(t *testing.T, s *steered) {
-	for i, sport := range []uint16{firewall.ProbeUntracked, 2, 3, 65535} {
+	for i, sport := range []uint16{frame.ProbeUntracked, 2, 3, 65535} {
 		if got := s.one(7, 0, s.probe(sport, uint16(1000+i))); got != passed {
 			t.Errorf("from port %d in the tunnel: %s", sport, got)
 		}
@@ -80,7 +80,7 @@ func testProbes(t *testing.T, s *steered) {
 			t.Errorf("from port %d, routed: %x", sport, routed.eth)
 		}
 	}
-	if got := s.one(7, clientPort, s.probe(firewall.ProbeUntracked, 1)); got != dropped {
+	if got := s.one(7, clientPort, s.probe(frame.ProbeUntracked, 1)); got != dropped {
 		t.Errorf("a probe from a guest: %s", got)
 	}
 	if got := s.one(7, 0, packet("client > server tcp 1000 80 S")); got != dropped {
@@ -157,7 +157,7 @@ func testSessions(t *testing.T, s *steered) {
 		}
 	}
 	s.send(7, clientPort, packet(flow))
-	s.send(7, 0, s.probe(firewall.ProbeUntracked, 9))
+	s.send(7, 0, s.probe(frame.ProbeUntracked, 9))
 	if got := s.exchange(8, clientPort); len(got) != 0 {
 		t.Errorf("%d frames of an ended session", len(got))
 	}

@@ -50,7 +50,7 @@ var (
 	switchMAC            = frame.MAC{2, 0x53, 0x4c, 2, 0, 1}
 
 	steerOuter = frame.Outer{ // as the switch sees it
-		Local: frame.AddrFrom(firewall.SteerSwitch), Peer: frame.AddrFrom(firewall.SteerAppliance), LocalMAC: switchMAC, PeerMAC: steerMAC,
+		Local: frame.AddrFrom(frame.TunnelSwitch), Peer: frame.AddrFrom(frame.TunnelAppliance), LocalMAC: switchMAC, PeerMAC: steerMAC,
 	}
 
 	steeredLab = &firewall.Inventory{
@@ -104,10 +104,10 @@ func bootAppliance(t *testing.T, kind Kind) Machine {
 			{Name: "eth0", MAC: gateways[lan], MTU: 1500, Addrs: prefixes("10.10.1.1/24", "fd00:10:1::1/64")},
 			{Name: "eth1", MAC: gateways[dmz], MTU: 1500, Addrs: prefixes("10.10.2.1/24", "fd00:10:2::1/64")},
 			{Name: firewall.SteerNIC, MAC: steerMAC, MTU: frame.SteerMTU,
-				Addrs: []netip.Prefix{netip.PrefixFrom(firewall.SteerAppliance, firewall.SteerNet.Bits())}},
+				Addrs: []netip.Prefix{netip.PrefixFrom(frame.TunnelAppliance, frame.TunnelNet.Bits())}},
 		},
 		Neighbours: []appliance.Neighbour{
-			{NIC: firewall.SteerNIC, Addr: firewall.SteerSwitch, MAC: net.HardwareAddr(switchMAC[:]).String()},
+			{NIC: firewall.SteerNIC, Addr: frame.TunnelSwitch, MAC: net.HardwareAddr(switchMAC[:]).String()},
 		},
 	}
 	for i := range spec.NICs {
@@ -226,7 +226,7 @@ func (s *steered) exchange(session uint8, port frame.PortID, frames ...*frame.Fr
 		s.send(session, port, f)
 	}
 	s.probes++
-	marker := s.probe(firewall.ProbeUntracked, s.probes)
+	marker := s.probe(frame.ProbeUntracked, s.probes)
 	eth := slices.Clone(marker.Eth())
 	s.send(session, 0, marker)
 	deadline := time.After(20 * time.Second)
@@ -248,7 +248,7 @@ func (s *steered) exchange(session uint8, port frame.PortID, frames ...*frame.Fr
 // probe is the switch's probe: a UDP packet from nobody, with a number in it.
 func (s *steered) probe(sport, number uint16) *frame.Frame {
 	eth := &layers.Ethernet{SrcMAC: switchMAC[:], DstMAC: steerMAC[:], EthernetType: layers.EthernetTypeIPv4}
-	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: firewall.SteerProbe.AsSlice(), DstIP: firewall.SteerSwitch.AsSlice()}
+	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: frame.TunnelProbe.AsSlice(), DstIP: frame.TunnelSwitch.AsSlice()}
 	udp := &layers.UDP{SrcPort: layers.UDPPort(sport), DstPort: frame.GenevePort}
 	_ = udp.SetNetworkLayerForChecksum(ip)
 	return serialize(eth, ip, udp, gopacket.Payload(binary.BigEndian.AppendUint16(nil, number)))

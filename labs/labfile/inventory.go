@@ -66,8 +66,8 @@ func (l *Lab) Outer() frame.Outer {
 	for _, c := range l.Cards() {
 		if c.Steer() {
 			return frame.Outer{
-				Local: frame.AddrFrom(firewall.SteerSwitch), LocalMAC: SteerMAC,
-				Peer: frame.AddrFrom(firewall.SteerAppliance), PeerMAC: c.MAC,
+				Local: frame.AddrFrom(frame.TunnelSwitch), LocalMAC: SteerMAC,
+				Peer: frame.AddrFrom(frame.TunnelAppliance), PeerMAC: c.MAC,
 			}
 		}
 	}

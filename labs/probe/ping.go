@@ -25,8 +25,10 @@ type icmp struct {
 }
 
 var families = map[bool]icmp{
-	true:  {"ip4:icmp", 8, 0, 3, 20, []byte{9, 10, 13}},
-	false: {"ip6:ipv6-icmp", 128, 129, 1, 40, []byte{1}},
+	true: {"ip4:icmp", frame.ICMPEcho, frame.ICMPEchoReply, frame.ICMPUnreachable, 20,
+		[]byte{frame.ICMPNetProhibited, frame.ICMPHostProhibited, frame.ICMPAdminProhibited}},
+	false: {"ip6:ipv6-icmp", frame.ICMP6Echo, frame.ICMP6EchoReply, frame.ICMP6Unreachable, 40,
+		[]byte{frame.ICMP6AdminProhibited}},
 }
 
 // ping sends one echo request and waits for what comes of it.

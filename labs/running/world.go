@@ -216,7 +216,7 @@ func (w *world) spec(r *resident) (s guest.Spec, err error) {
 // nic describes a vNIC for its guest. Each has its segment's gateways, of which the first one's come first; the appliance needs none.
 func (w *world) nic(r *resident, c labfile.Card) guest.NIC {
 	if c.Steer() {
-		net := netip.PrefixFrom(firewall.SteerAppliance, firewall.SteerNet.Bits())
+		net := netip.PrefixFrom(frame.TunnelAppliance, frame.TunnelNet.Bits())
 		return guest.NIC{Name: firewall.SteerNIC, MAC: c.MAC, MTU: frame.SteerMTU, Addrs: []netip.Prefix{net}}
 	}
 	seg := w.lab.Segments[c.Segment-1]
@@ -244,7 +244,7 @@ func (w *world) hosts() []agent.Host {
 // neighbours are all guests as the appliance sees them, and the switch at the tunnel's other end, so that its first packet to one
 // waits for nobody.
 func (w *world) neighbours() []appliance.Neighbour {
-	out := []appliance.Neighbour{{NIC: firewall.SteerNIC, Addr: firewall.SteerSwitch, MAC: net.HardwareAddr(labfile.SteerMAC[:]).String()}}
+	out := []appliance.Neighbour{{NIC: firewall.SteerNIC, Addr: frame.TunnelSwitch, MAC: net.HardwareAddr(labfile.SteerMAC[:]).String()}}
 	for _, r := range w.guests {
 		for _, c := range r.cards {
 			for _, a := range c.Addrs {

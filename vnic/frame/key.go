@@ -37,6 +37,7 @@ const (
 	etherService, etherOldService = 0x88a8, 0x9100
 
 	ProtoICMP   = 1
+	ProtoIGMP   = 2
 	ProtoTCP    = 6
 	ProtoUDP    = 17
 	ProtoICMPv6 = 58

@@ -243,9 +243,9 @@ func parseL4(b []byte, k *Key) Reason {
 // echo says whether the ICMP message is an echo request or reply (RFC 792, RFC 4443).
 func echo(k *Key) bool {
 	if k.Proto == ProtoICMP {
-		return k.ICMPType == 8 || k.ICMPType == 0
+		return k.ICMPType == ICMPEcho || k.ICMPType == ICMPEchoReply
 	}
-	return k.ICMPType == 128 || k.ICMPType == 129
+	return k.ICMPType == ICMP6Echo || k.ICMPType == ICMP6EchoReply
 }
 
 // parseARP takes only what RFC 826 says of IPv4 over Ethernet.
