@@ -5,6 +5,8 @@ package firewall
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"sluice/vnic/frame"
 )
@@ -60,8 +62,12 @@ func ParsePlacement(s string) (Placement, error) {
 			return Placement(i), nil
 		}
 	}
-	return Off, fmt.Errorf("no placement %q: off, fast, slow, tunnel, push or inspect", s)
+	last := len(placementNames) - 1
+	return Off, fmt.Errorf("no placement %q: %s or %s", s, strings.Join(placementNames[:last], ", "), placementNames[last])
 }
+
+// PlacementNames are the names of all placements.
+func PlacementNames() []string { return slices.Clone(placementNames) }
 
 // Dir is the direction at an insertion point, as the guest sees it.
 type Dir uint8

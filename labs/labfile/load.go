@@ -25,7 +25,7 @@ const (
 	maxServices = 8 // of one guest
 )
 
-var PlacementWords = []string{"off", "fast", "slow", "tunnel", "push", "inspect"}
+var PlacementWords = firewall.PlacementNames()
 
 // labFile is the name of the file that makes a folder a lab.
 const labFile = "lab.yaml"
