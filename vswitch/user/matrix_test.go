@@ -2,12 +2,14 @@ package user_test
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
 	"sluice/firewall"
 	"sluice/firewall/inspect"
 	"sluice/vnic/frame"
+	"sluice/vswitch"
 	"sluice/vswitch/matrix"
 )
 
@@ -24,7 +26,9 @@ func TestMatrix(t *testing.T) {
 				if len(c.Before) > 0 {
 					r.exchange(c.Before)
 				}
+				foretold := r.foretell(c)
 				noteDifference(t, met, to, c.Name, said.In(to, c.Name), c.Result(r.exchange(c.Judged)))
+				foretold(t)
 			}
 			t.Logf("%d cases, %d differ", len(cases), met.Of[to])
 		})
@@ -53,6 +57,37 @@ func newMatrixRig(t *testing.T, to firewall.Placement) *matrixRig {
 	r.fw.judge = func(eth []byte) frame.Word { return inspector.Judge(time.Now(), frame.From(eth)) }
 	r.place(to)
 	return &matrixRig{r}
+}
+
+// foretell traces the frame of a case, and gives what says whether the switch then did the same: it dropped the frame for that
+// reason, or not.
+func (r *matrixRig) foretell(c matrix.Case) (compare func(*testing.T)) {
+	if len(c.Judged) > 1 {
+		return func(*testing.T) {} // what becomes of a fragment depends on others
+	}
+	from := map[bool]string{false: "client", true: "server"}[c.Judged[0].Server]
+	told, err := r.sw.Trace(vswitch.TraceRequest{Frame: c.Judged[0].Eth, At: from})
+	before := r.sw.Stats().Dropped
+	return func(t *testing.T) {
+		t.Helper()
+		if err != nil {
+			t.Errorf("%s: %v", c.Name, err)
+			return
+		}
+		var why []string
+		for reason, n := range r.settled().Dropped {
+			n -= before[reason]
+			if reason == "own-gateway" && told.Reason != reason {
+				n = 0 // the exchange asks gateways for their MACs, and a slow one asks again
+			}
+			if n > 0 && reason != "inspected" { // the inspector's word depends on what it has seen
+				why = append(why, reason)
+			}
+		}
+		if got := strings.Join(why, ", "); got != told.Reason || (told.Verdict == "pass") != (got == "") {
+			t.Errorf("%s: the trace says %s %q, the switch has dropped it for %q", c.Name, told.Verdict, told.Reason, got)
+		}
+	}
 }
 
 // exchange sends frames, and gives all that came to each guest.
