@@ -95,9 +95,9 @@ type promise struct {
 
 // promiseOf reads what a wrong-* promises, and says what keeps it from being one.
 func promiseOf(l *labfile.Lab, folder string) (p promise, reason *regexp.Regexp, fault string) {
-	text, err := fs.ReadFile(l.Files, folder+"/expect.yaml")
+	text, err := labfile.ReadBounded(l.Files, folder+"/expect.yaml")
 	if err != nil {
-		return p, nil, "it has no expect.yaml, which says which task rejects it, and why"
+		return p, nil, fmt.Sprintf("it has no expect.yaml, which says which task rejects it, and why: %v", err)
 	}
 	r := document.NewReader("expect.yaml", text)
 	if n := r.Parse("promise", "give it task and reason", maxPromise); n != nil {

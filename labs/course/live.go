@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -94,7 +93,7 @@ func (v *live) Placement(ctx context.Context) (firewall.Placement, []vswitch.Rec
 // Script runs a script of the lab's folder with sh, in a folder of its own, with this program as `sluice` and the lab's name as
 // SLUICE_LAB.
 func (v *live) Script(ctx context.Context, file string) (out check.Output, err error) {
-	text, err := fs.ReadFile(v.lab.Files, file)
+	text, err := labfile.ReadBounded(v.lab.Files, file)
 	if err != nil {
 		return out, fmt.Errorf("read script %s: %w", file, err)
 	}

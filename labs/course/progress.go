@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -56,7 +57,7 @@ func openProgress(lab string) (*progress, error) {
 		err = fmt.Errorf("it has %d bytes", info.Size())
 	}
 	if err == nil && info.Size() > 0 {
-		err = json.NewDecoder(f).Decode(p)
+		err = json.NewDecoder(io.LimitReader(f, maxProgress)).Decode(p)
 	}
 	if err != nil {
 		f.Close()

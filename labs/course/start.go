@@ -65,7 +65,7 @@ func layOut(l *labfile.Lab, folder string) (n int, err error) {
 	names := []string{"README.md"}
 	names = append(append(names, l.Theirs...), l.Handout...)
 	for _, name := range names {
-		text, err := fs.ReadFile(l.Files, name)
+		text, err := labfile.ReadBounded(l.Files, name)
 		if err == nil {
 			text, err = l.Fill(name, text)
 		}

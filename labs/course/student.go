@@ -3,7 +3,6 @@ package course
 import (
 	"fmt"
 	"io"
-	"io/fs"
 	"regexp"
 	"slices"
 
@@ -184,7 +183,7 @@ func readmeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			text, err := fs.ReadFile(l.Files, "README.md")
+			text, err := labfile.ReadBounded(l.Files, "README.md")
 			if err != nil {
 				return fault.Errorf(fault.BadInput, "lab %s has no README.md: %w", l.Name, err)
 			}

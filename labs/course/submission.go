@@ -93,7 +93,7 @@ func (s *submission) judgeAnswers(j Judge, met *evidence) (l *labfile.Lab, repor
 	}
 	var text []byte
 	if l.Holds(s.work.Folder) {
-		text, err = fs.ReadFile(l.Files, path.Join(s.work.Folder, file))
+		text, err = labfile.ReadBounded(l.Files, path.Join(s.work.Folder, file))
 	} else {
 		text, err = labfile.ReadHandedIn(s.work.Folder, file)
 	}

@@ -3,6 +3,7 @@ package labfile
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -84,7 +85,7 @@ func loadFrom(files fs.FS, shown string, w Work) (*Lab, error) {
 	return parseLab(files, shown, text, w)
 }
 
-// ReadBounded reads a small file, and no more of it than may be.
+// ReadBounded reads a small file, and no more of it than may be: what it has grown to since it was looked at is not believed either.
 func ReadBounded(files fs.FS, name string) ([]byte, error) {
 	info, err := fs.Stat(files, name)
 	switch {
@@ -92,12 +93,21 @@ func ReadBounded(files fs.FS, name string) ([]byte, error) {
 		return nil, errors.New("there is no such file")
 	case err != nil:
 		return nil, err
-	case !info.Mode().IsRegular():
+	case !info.Mode().IsRegular(): // a pipe would be waited for
 		return nil, errors.New("not an ordinary file")
 	case info.Size() > maxFile:
 		return nil, fmt.Errorf("%d bytes; at most %d are taken", info.Size(), maxFile)
 	}
-	return fs.ReadFile(files, name)
+	f, err := files.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if len(text) > maxFile {
+		return nil, fmt.Errorf("more than %d bytes, which are taken", maxFile)
+	}
+	return text, err
 }
 
 // parseLab makes a Lab of a file's text: first what each key says, then what they say together.

@@ -106,10 +106,15 @@ func (l *labReader) param(e document.Entry, d drawing) (value string) {
 // fill puts the parameters into a text. One that is not known is an error at its place.
 func fill(file string, text []byte, params map[string]string) ([]byte, error) {
 	r := newReader(file, text)
+	filled := len(text)
 	for _, m := range hole.FindAllSubmatchIndex(text, -1) {
 		name := string(text[m[2]:m[3]])
 		value, known := params[name]
 		_, err := strconv.ParseUint(value, 10, 32)
+		if filled += len(value); filled > 2*maxFile {
+			r.FailAt(1, 1, "name params less often, or pick shorter words", "with its params filled in, it has more than %d bytes", 2*maxFile)
+			break
+		}
 		if known && (m[4] < 0 || err == nil) || r.Full() {
 			continue
 		}
