@@ -103,6 +103,7 @@ func receiver(e ast.Expr) string {
 
 var (
 	span       = regexp.MustCompile("`[^`\n]+`")
+	block      = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
 	ourPath    = regexp.MustCompile(`(?:^|[ "=(,]|\./)((?:docs|firewall|labs|scripts|vnic|vswitch)/[\w./{},-]*[\w}])`)
 	goFile     = regexp.MustCompile(`(?:^|[\s(])([\w{},-]+\.go)\b`)
 	identifier = regexp.MustCompile(`\b([a-z]+\.)([A-Z]\w*(?:\.[A-Z]\w*)?)`)
@@ -161,11 +162,12 @@ func (h house) has(test string) bool {
 	return false
 }
 
-// TestDocsNameWhatExists: what the README and the pages of docs name in code (between backticks) is there: files, identifiers, tests.
+// TestDocsNameWhatExists: what the README and the pages of docs name in code (between backticks, or in a block) is there: files, identifiers,
+// tests.
 func TestDocsNameWhatExists(t *testing.T) {
 	h := readHouse(t)
 	for file, text := range chapters(t) {
-		for _, code := range span.FindAllString(text, -1) {
+		for _, code := range append(span.FindAllString(text, -1), block.FindAllString(text, -1)...) {
 			for _, m := range h.missing(strings.Trim(code, "`")) {
 				t.Errorf("%s: there is no %s", file, m)
 			}
