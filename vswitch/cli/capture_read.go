@@ -85,7 +85,8 @@ func packet(file []byte, n uint64) ([]byte, error) {
 }
 
 func openCapture(file []byte) (captureReader, error) {
-	const pcapngMagic = 0x0a0d0d0a // a section header block; the same read either way
+	// pcapngMagic begins a section header block; it is the same read either way.
+	const pcapngMagic = 0x0a0d0d0a
 	if bytes.HasPrefix(file, []byte("\x1f\x8b")) { // the reader of pcap would unpack it, to a thousand times its size
 		return nil, errors.New("it is packed with gzip: unpack it with gunzip first")
 	}
