@@ -21,9 +21,11 @@ var floors = map[string][]string{
 	"firewall/inspect":         {"firewall/fault", "firewall/document", "vnic/frame"}, // below the appliance that runs it; labs read its files, control shows its report
 	"firewall/appliance":       {"firewall/inspect", "firewall", "vnic/frame"},
 	"firewall/appliance/admin": {"firewall/fault", "firewall", "vnic/frame"}, // the policy's place inside the appliance, and its command
-	"vswitch":                  {"firewall", "vnic", "vnic/frame"},
+	"vswitch/measure":          {"firewall", "vnic/frame"},                    // what a change cost: below the walk, which notes it
+	"vswitch/walk":             {"vswitch/measure", "firewall", "vnic/frame"}, // pure: no NICs, and nothing of what changes a switch
+	"vswitch":                  {"vswitch/walk", "vswitch/measure", "firewall", "vnic", "vnic/frame"},
 	"vswitch/matrix":           {"firewall", "vnic/frame"}, // only for tests: odd packets, and what a real router made of them
-	"vswitch/user":             {"vswitch", "firewall", "vnic", "vnic/frame"},
+	"vswitch/user":             {"vswitch", "vswitch/walk", "vswitch/measure", "firewall", "vnic", "vnic/frame"},
 	"vswitch/control":          {"firewall/fault", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},
 	"vswitch/cli":              {"firewall/fault", "vswitch/control", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},
 	"labs/boundlog":            {}, // log files of bounded size: the lab's own, and its guests' consoles
@@ -66,6 +68,26 @@ func TestImportsPointOneWay(t *testing.T) {
 		for _, path := range ourImports(t, dir) {
 			if !slices.Contains(allowed, path) {
 				t.Errorf("%q imports %q, which the graph does not allow", dir, path)
+			}
+		}
+	}
+}
+
+// never are imports that no line of the table may come to allow.
+var never = map[string][]string{
+	"vswitch/walk":    {"vswitch", "vnic"},
+	"vswitch/measure": {"vswitch", "vswitch/walk", "vnic"},
+	"vswitch/user":    {"vswitch/kernel", "vswitch/control"},
+	"vswitch/kernel":  {"vswitch/user", "vswitch/control"}, // the engines never know each other
+	"labs/labfile":    {"labs/running"},
+}
+
+// TestNeverImported holds the walls that no new line may open.
+func TestNeverImported(t *testing.T) {
+	for p, others := range never {
+		for _, other := range others {
+			if slices.Contains(floors[p], other) {
+				t.Errorf("the graph lets %q import %q", p, other)
 			}
 		}
 	}

@@ -8,6 +8,17 @@ import (
 
 	"sluice/firewall"
 	"sluice/vnic/frame"
+	"sluice/vswitch/measure"
+)
+
+// Handover says what becomes of the flows that run while the placement changes.
+type Handover string
+
+// The handovers.
+const (
+	Carry Handover = "carry" // flow state is moved, and the flows live on
+	Keep  Handover = "keep"  // old flows stay on the old side until they end
+	Cut   Handover = "cut"   // every flow is forgotten, on both sides
 )
 
 // handOver brings the new plan into force, and the flows to where it looks for them.
@@ -158,7 +169,7 @@ func (c *change) forgetLeft(ctx context.Context) {
 // putFlows makes the appliance know flows, and notes in knows which of them it has. Those that it does not take begin anew: a kind of flow of
 // which conntrack must know more than is known here. That it has no room is an error, unless the appliance recovers: then what it has
 // taken is better than nothing.
-func (c *change) putFlows(ctx context.Context, flows []firewall.FlowRecord, knows map[flowKey]bool) error {
+func (c *change) putFlows(ctx context.Context, flows []firewall.FlowRecord, knows map[measure.Flow]bool) error {
 	if len(flows) == 0 {
 		return nil
 	}
@@ -185,16 +196,16 @@ func (c *change) putFlows(ctx context.Context, flows []firewall.FlowRecord, know
 
 // forgetOthers makes the appliance forget every flow but these: what it knows from an earlier time in slow may have been
 // denied or ended since. It says which of these it knows.
-func (s *Switch) forgetOthers(ctx context.Context, keep []firewall.FlowRecord) (knows map[flowKey]bool, err error) {
+func (s *Switch) forgetOthers(ctx context.Context, keep []firewall.FlowRecord) (knows map[measure.Flow]bool, err error) {
 	have, err := s.appliance.Flows(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the appliance's flows: %w", err)
 	}
-	kept := map[flowKey]bool{}
+	kept := map[measure.Flow]bool{}
 	for _, f := range keep {
 		kept[recordKey(f)] = true
 	}
-	knows = map[flowKey]bool{}
+	knows = map[measure.Flow]bool{}
 	var others []firewall.FlowRecord
 	for _, f := range have {
 		if key := recordKey(f); kept[key] {
@@ -230,11 +241,11 @@ func (c *change) routed(flows []firewall.FlowRecord) []firewall.FlowRecord {
 }
 
 // recordKey tells recorded flows apart as the engine does: a conntrack may have ports or keys of protocols that have none here.
-func recordKey(f firewall.FlowRecord) flowKey {
-	k := flowKey{src: frame.AddrFrom(f.Src.Addr()), dst: frame.AddrFrom(f.Dst.Addr()), proto: f.Proto}
+func recordKey(f firewall.FlowRecord) measure.Flow {
+	k := measure.Flow{Src: frame.AddrFrom(f.Src.Addr()), Dst: frame.AddrFrom(f.Dst.Addr()), Proto: f.Proto}
 	kind, _, asks := f.Request()
 	if asks || firewall.HasPorts(f.Proto) {
-		k.sport, k.dport, k.icmp = f.Src.Port(), f.Dst.Port(), kind
+		k.SrcPort, k.DstPort, k.ICMPType = f.Src.Port(), f.Dst.Port(), kind
 	}
 	return k
 }

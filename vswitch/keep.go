@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"sluice/firewall"
+	"sluice/vswitch/walk"
 )
 
 // A change with handover keep leaves the flows that the policy allows on the way on which they began, until they end. The flow table knows
@@ -14,7 +15,7 @@ import (
 type keeping struct {
 	placement firewall.Placement
 	program   *firewall.Program
-	session   Session // that they are steered in; zero where the placement does not steer
+	session   walk.Session // that they are steered in; zero where the placement does not steer
 }
 
 // keptWay is the way on which flows go on that began in a placement. Off is none: from the change on the engine checks what is kept of it.
@@ -27,7 +28,7 @@ func keptWay(from firewall.Placement) firewall.Placement {
 }
 
 // newKeeping is the way that a change leaves behind.
-func newKeeping(policy *firewall.Policy, from firewall.Placement, in Session) (*keeping, error) {
+func newKeeping(policy *firewall.Policy, from firewall.Placement, in walk.Session) (*keeping, error) {
 	k := &keeping{placement: keptWay(from)}
 	if k.placement.Steers() {
 		k.session = in
@@ -58,9 +59,9 @@ func (k *keeping) way() firewall.Placement {
 	}
 	return k.placement
 }
-func (k *keeping) steeredIn() Session {
+func (k *keeping) steeredIn() walk.Session {
 	if k == nil {
-		return Session{}
+		return walk.Session{}
 	}
 	return k.session
 }
@@ -136,26 +137,4 @@ func (s *Switch) forgetKept(why string) {
 	s.engine.Flows().Release()
 	s.endSession(context.Background(), k.session)
 	s.events.tell("kept", fmt.Sprintf("on the way of %s no more: %s", k.placement, why))
-}
-
-// tickKept looks at the appliance where none but flows that are kept meet it. Where it does not answer, they go the way of all others: the
-// engine knows them.
-func (m *monitor) tickKept() {
-	s := m.s
-	now := s.clock()
-	s.mu.Lock()
-	k, placement, appliance := s.kept, s.placement, s.appliance
-	m.start = max(m.start, s.placed)
-	s.mu.Unlock()
-	if !k.visits() || placement.Visits() || appliance == nil || s.placing.Load() {
-		m.start = now
-		return
-	}
-	is := m.judge(now, k.placement, appliance, firewall.Healthy, false)
-	if is != firewall.Absent && is != firewall.Hung {
-		m.round++
-		s.sendProbes(m.round, k.placement, k.session)
-		return
-	}
-	s.takeDown(k, "the appliance is "+is.String())
 }

@@ -43,8 +43,8 @@ type monitor struct {
 	wait      time.Duration // for how long it is not tried again
 }
 
-// watch runs the monitor until the switch is closed.
-func (s *Switch) watch() {
+// monitor watches the appliance until the switch is closed.
+func (s *Switch) monitor() {
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
 	m, kept := &monitor{s: s}, &monitor{s: s}
@@ -104,6 +104,28 @@ func (m *monitor) tick() {
 	}
 	s.setFailure(was, is)
 	m.fallBack(now, is, had)
+}
+
+// tickKept looks at the appliance where none but flows that are kept meet it. Where it does not answer, they go the way of all others: the
+// engine knows them.
+func (m *monitor) tickKept() {
+	s := m.s
+	now := s.clock()
+	s.mu.Lock()
+	k, placement, appliance := s.kept, s.placement, s.appliance
+	m.start = max(m.start, s.placed)
+	s.mu.Unlock()
+	if !k.visits() || placement.Visits() || appliance == nil || s.placing.Load() {
+		m.start = now
+		return
+	}
+	is := m.judge(now, k.placement, appliance, firewall.Healthy, false)
+	if is != firewall.Absent && is != firewall.Hung {
+		m.round++
+		s.sendProbes(m.round, k.placement, k.session)
+		return
+	}
+	s.takeDown(k, "the appliance is "+is.String())
 }
 
 // recovers says whether the appliance may take its place again. One that woke may be slow for good, once all that it was handed is too old.

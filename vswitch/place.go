@@ -10,6 +10,8 @@ import (
 
 	"sluice/firewall"
 	"sluice/vnic/frame"
+	"sluice/vswitch/measure"
+	"sluice/vswitch/walk"
 )
 
 const (
@@ -33,6 +35,22 @@ const (
 )
 
 var errNoAppliance = errors.New("this lab has no appliance, which every placement but off and fast needs")
+
+// PlaceOptions says how a placement is changed. The zero value is the default.
+type PlaceOptions struct {
+	Handover Handover // the switch's own where empty (see Config)
+	Fail     Fail     // what becomes of frames while the appliance fails; as the policy says where empty
+	First    bool     // the lab comes up: nobody has changed anything, and History does not tell of it
+}
+
+// Fail says what becomes of frames that the appliance cannot look at.
+type Fail string
+
+// The ways to fail.
+const (
+	FailClosed Fail = "closed" // they go nowhere
+	FailOpen   Fail = "open"   // they pass it by
+)
 
 // Place changes where the policy is enforced. On an error, or when ctx ends before the new plan is in force, the old
 // placement stays. After that the receipt is merely cut short.
@@ -98,12 +116,12 @@ type change struct {
 	// patience is how long the steps of a recovery may take; 0 where it is none, but what somebody asked for.
 	patience time.Duration
 	program  *firewall.Program
-	recorded *Ledger
-	session  Session // that frames are steered in under the new plan; zero where it does not steer
-	ending   Session // of the old plan, if it is another
+	recorded *measure.Ledger
+	session  walk.Session // that frames are steered in under the new plan; zero where it does not steer
+	ending   walk.Session // of the old plan, if it is another
 
-	window  window
-	began   Counters
+	window  measure.Window
+	began   walk.Counters
 	carried int
 	anew    int // flows that are not carried
 }
@@ -139,7 +157,7 @@ func (c *change) run(ctx context.Context) (Receipt, error) {
 	if c.recorded, err = c.s.engine.Records(context.WithoutCancel(ctx)); err != nil {
 		return Receipt{}, err
 	}
-	c.window.end = c.s.clock()
+	c.window.End = c.s.clock()
 	if err := c.s.apply(context.WithoutCancel(ctx), c.s.newPlan(c.new)); err != nil {
 		return Receipt{}, err
 	}
@@ -201,7 +219,7 @@ func (c *change) prepare(ctx context.Context) (err error) {
 			return err
 		}
 		if c.keeping.session.ID != 0 {
-			c.ending = Session{}
+			c.ending = walk.Session{}
 		}
 	}
 	if c.s.policy != nil {
@@ -241,7 +259,7 @@ func (c *change) begin(ctx context.Context) error {
 	case !c.to.Steers():
 		return nil
 	case c.from == c.to && c.ending.ID != 0 && !c.recovering:
-		c.session, c.ending = c.ending, Session{}
+		c.session, c.ending = c.ending, walk.Session{}
 	default:
 		c.session = c.s.newSession(c.to)
 	}
@@ -252,7 +270,7 @@ func (c *change) begin(ctx context.Context) error {
 }
 
 // endSession lets the appliance forget a session. That it cannot is no matter: the switch takes nothing of it any more.
-func (s *Switch) endSession(ctx context.Context, over Session) {
+func (s *Switch) endSession(ctx context.Context, over walk.Session) {
 	a := s.appliance
 	if over.ID == 0 || a == nil || a.Absent() {
 		return
@@ -276,11 +294,11 @@ func (c *change) move(ctx context.Context) error {
 	if err := s.apply(ctx, watched); err != nil {
 		return err
 	}
-	c.window = window{
-		start: s.clock(), grace: int64(c.grace(c.to)), policy: s.policy,
-		placements: map[uint64]firewall.Placement{},
+	c.window = measure.Window{
+		Start: s.clock(), Grace: int64(c.grace(c.to)), Policy: s.policy,
+		Placements: map[uint64]firewall.Placement{},
 	}
-	c.window.covers(watched, c.from)
+	c.covers(watched, c.from)
 	if err := s.engine.Record(ctx); err != nil {
 		return err
 	}
@@ -288,6 +306,14 @@ func (c *change) move(ctx context.Context) error {
 		return err
 	}
 	return c.handOver(ctx)
+}
+
+// covers notes what placement frames see under a plan, and under the one beside it.
+func (c *change) covers(p *walk.Plan, seen firewall.Placement) {
+	c.window.Placements[p.Epoch] = seen
+	if p.Beside != nil {
+		c.window.Placements[p.Beside.Epoch] = p.Beside.Placement
+	}
 }
 
 // listening edits a plan of the placement that is left: probes may come back by the new way. No frame can: none has been sent on it.
@@ -328,7 +354,7 @@ func (c *change) draining(p *draft) {
 // activate applies the new plan, while records are taken.
 func (c *change) activate(ctx context.Context) error {
 	p := c.s.newPlan(c.draining)
-	c.window.covers(p, c.to)
+	c.covers(p, c.to)
 	return c.s.apply(ctx, p)
 }
 
@@ -407,22 +433,22 @@ func (c *change) fromAppliance() (n uint64) {
 
 // receipt joins the ledger.
 func (c *change) receipt(took time.Duration) Receipt {
-	f := c.recorded.join(c.window)
+	f := c.recorded.Join(c.window)
 	s := c.s
 	s.mu.Lock()
 	dropped := s.books().Since(c.began).Reasons()
 	unasked := s.unasked()
 	s.unaskedTold, unasked = unasked, unasked-min(unasked, s.unaskedTold)
 	s.mu.Unlock()
-	if f.denied > 0 {
-		dropped["appliance"] = uint64(f.denied)
+	if f.Denied > 0 {
+		dropped["appliance"] = uint64(f.Denied)
 	}
 	return Receipt{
 		From: c.chosen, Bypassed: c.bypassed, To: c.to, Handover: c.handover, Epoch: s.epoch, Unasked: unasked,
-		DurationMS: milliseconds(took), GapMS: milliseconds(time.Duration(f.gap)),
-		Observed: f.observed, Delivered: f.delivered,
-		Lost: f.lost, Duplicated: f.duplicated, Reordered: f.reordered, Leaked: f.leaked,
-		Drained: f.drained, FlowsCarried: c.carried, FlowsAnew: c.anew, FlowsKept: c.kept, Dropped: dropped, Overflow: f.overflow,
+		DurationMS: milliseconds(took), GapMS: milliseconds(time.Duration(f.Gap)),
+		Observed: f.Observed, Delivered: f.Delivered,
+		Lost: f.Lost, Duplicated: f.Duplicated, Reordered: f.Reordered, Leaked: f.Leaked,
+		Drained: f.Drained, FlowsCarried: c.carried, FlowsAnew: c.anew, FlowsKept: c.kept, Dropped: dropped, Overflow: f.Overflow,
 	}
 }
 

@@ -10,6 +10,16 @@ import (
 	"sluice/firewall"
 )
 
+// PolicyResult is what applying a policy did.
+type PolicyResult struct {
+	Generation uint64             `json:"generation" doc:"Of the policy now in force; counts from 1"`
+	Epoch      uint64             `json:"epoch"`
+	Placement  firewall.Placement `json:"placement"`
+	Rules      int                `json:"rules"`
+	FlowsCut   int                `json:"flows_cut" doc:"Flows that were known and that the policy does not allow: connections, and where the appliance enforces also attempts"`
+	DurationMS float64            `json:"duration_ms"`
+}
+
 // Policy is the policy in force, and its generation; nil and 0 before the first SetPolicy.
 func (s *Switch) Policy() (*firewall.Policy, uint64) {
 	s.mu.Lock()

@@ -7,6 +7,7 @@ import (
 
 	"sluice/vnic"
 	"sluice/vnic/frame"
+	"sluice/vswitch/walk"
 )
 
 // AddPort adds a port with a number of its own choice, which is free, and begins to move its frames. The switch closes
@@ -72,7 +73,7 @@ func (s *Switch) setPort(id frame.PortID, p Port) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for int(id) >= len(s.ports) {
-		s.ports, s.zero, s.realized = append(s.ports, Port{}), append(s.zero, Counters{}), append(s.realized, 0)
+		s.ports, s.zero, s.realized = append(s.ports, Port{}), append(s.zero, walk.Counters{}), append(s.realized, 0)
 	}
 	s.ports[id] = p
 }
@@ -84,7 +85,7 @@ func (s *Switch) forgetPort(id frame.PortID) {
 	if n, ok := s.engine.Counters(id); ok {
 		s.gone.Add(n.Since(s.zero[id]))
 	}
-	s.ports[id], s.zero[id], s.realized[id] = Port{}, Counters{}, 0
+	s.ports[id], s.zero[id], s.realized[id] = Port{}, walk.Counters{}, 0
 	s.engine.Forget(id)
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"sluice/firewall"
 	"sluice/vnic/frame"
+	"sluice/vswitch/walk"
 )
 
 // A probe is a UDP packet of the switch's own that takes the guests' way through the appliance: in the tunnel as the frame of
@@ -19,6 +20,7 @@ const (
 	probeLen   = 16
 	probesKept = 64 // those that may be answered: of 1.6 s
 	probesDue  = 4  // of a kind, all without an answer: enough to make something of it
+	probeTTL   = 64
 )
 
 // probeFrom is where probes come from; they go to the switch's end of the tunnel.
@@ -103,19 +105,13 @@ func (p *probes) last() int64 {
 	return p.took
 }
 
-// probe takes a frame that came from the steer port as the answer to a probe, if it is one. k is of the probe itself.
-func (w *Walker) probe(f *frame.Frame, k *frame.Key) bool {
-	return k.Has(frame.KeyIPv4|frame.KeyL4) && k.Proto == frame.ProtoUDP && k.Src == probeFrom && k.Dst == w.plan.Steering.Outer.Local &&
-		w.core.Probed(f.Eth()[k.Payload:int(k.Payload)+int(k.PayloadLen)], w.cx.Now)
-}
-
 // newProbe makes a probe's packet. to is the MAC that it goes to.
 func newProbe(o *frame.Outer, to frame.MAC, number [probeLen]byte, tracked uint16) *frame.Frame {
 	const head = 20 + 8
 	f := frame.New(frame.MinLen + head + probeLen)
 	b := f.Eth()
 	frame.PutEth(b, to, o.LocalMAC, frame.EtherIPv4)
-	frame.PutIPv4(b[frame.MinLen:], probeFrom, o.Local, frame.ProtoUDP, ourTTL, head+probeLen)
+	frame.PutIPv4(b[frame.MinLen:], probeFrom, o.Local, frame.ProtoUDP, probeTTL, head+probeLen)
 	u := b[frame.MinLen+20:]
 	port := uint16(frame.ProbeUntracked)
 	if tracked > 0 {
@@ -131,12 +127,12 @@ func newProbe(o *frame.Outer, to frame.MAC, number [probeLen]byte, tracked uint1
 // way is how probes get to the appliance in a placement: by a port, and where the placement steers, in a session.
 type way struct {
 	outer frame.Outer
-	in    Session
+	in    walk.Session
 	port  *Port
 }
 
 // ways are those by which guests' frames get there.
-func (s *Switch) ways(placement firewall.Placement, in Session) (all []way) {
+func (s *Switch) ways(placement firewall.Placement, in walk.Session) (all []way) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range s.ports {
@@ -163,7 +159,7 @@ func (s *Switch) probe(w way, tracked uint16) (number [probeLen]byte) {
 }
 
 // sendProbes sends one probe of each kind by the way that guests' frames take in a placement, and in its session.
-func (s *Switch) sendProbes(round uint16, placement firewall.Placement, in Session) {
+func (s *Switch) sendProbes(round uint16, placement firewall.Placement, in walk.Session) {
 	ways := s.ways(placement, in)
 	if len(ways) == 0 {
 		return
@@ -264,9 +260,7 @@ func (s *Switch) introduce(ways []way) {
 	for _, w := range ways {
 		var frames []*frame.Frame
 		put := func(a frame.Addr, mac frame.MAC) {
-			f := frame.New(announcementLen(a))
-			putAnnouncement(f.Eth(), a, mac, w.port.MAC)
-			frames = append(frames, f)
+			frames = append(frames, walk.Announcement(a, mac, w.port.MAC))
 		}
 		for a, h := range plan.Hosts {
 			if _, elsewhere := claimed[claim{h.Segment, a}]; h.Segment == w.port.Segment && h.Port != 0 && !elsewhere {

@@ -1,3 +1,6 @@
+// Package vswitch is a virtual switch: what changes it, and what is known of it. A placement, a policy and a port come by its methods; how one
+// frame is decided is in walk, what a change cost in measure, and an engine under the switch moves the frames. It touches no device, and does
+// not know what a lab or a QEMU is.
 package vswitch
 
 import (
@@ -12,6 +15,7 @@ import (
 
 	"sluice/firewall"
 	"sluice/vnic/frame"
+	"sluice/vswitch/walk"
 )
 
 // Config describes a switch before it has ports.
@@ -54,8 +58,8 @@ type Switch struct {
 	rules    *firewall.Log // what logged rules decide
 	probes   probes
 	events   *events
-	watching atomic.Pointer[Watch]
-	plan     atomic.Pointer[Plan] // the one in force
+	watch    atomic.Pointer[walk.Watch]
+	plan     atomic.Pointer[walk.Plan] // the one in force
 
 	changing chan struct{} // holds a token while nobody changes the switch
 
@@ -64,9 +68,9 @@ type Switch struct {
 	appliance   Appliance
 	segments    []Segment
 	ports       []Port
-	zero        []Counters // by PortID: what was counted when the switch forgot
-	realized    []uint64   // by PortID: generation of the policy that every frame of the port has met since the last change
-	gone        Counters   // of ports that were removed
+	zero        []walk.Counters // by PortID: what was counted when the switch forgot
+	realized    []uint64        // by PortID: generation of the policy that every frame of the port has met since the last change
+	gone        walk.Counters   // of ports that were removed
 	policy      *firewall.Policy
 	since       time.Time // when the policy was put in force
 	generation  uint64
@@ -78,7 +82,7 @@ type Switch struct {
 	shareFrom   Share // what was counted when the placement changed last
 	meter       func() Usage
 	outer       frame.Outer
-	session     Session          // zero where the placement does not steer
+	session     walk.Session     // zero where the placement does not steer
 	kept        *keeping         // the way of flows that the last change has kept; nil where there are none
 	sessions    uint8            // number of the last one
 	failure     firewall.Failure // of the appliance, as the monitor sees it
@@ -116,11 +120,11 @@ func New(c Config) (*Switch, error) {
 		name: c.Name, log: c.Log, limits: c.Limits, handover: c.Handover, segments: segments, outer: c.Outer,
 		events:   newEvents(),
 		changing: make(chan struct{}, 1),
-		ports:    make([]Port, 1), zero: make([]Counters, 1), realized: make([]uint64, 1),
+		ports:    make([]Port, 1), zero: make([]walk.Counters, 1), realized: make([]uint64, 1),
 		closed: make(chan struct{}),
 		clock:  c.Clock, rules: firewall.NewLog(),
 	}
-	s.engine, err = c.Engine(CoreConfig{
+	s.engine, err = c.Engine(walk.Config{
 		Clock: c.Clock, Log: s.rules, Probed: s.probes.answer, Failed: s.portFailed,
 		Flows: firewall.FlowsConfig{Max: c.Limits.Flows, PerPort: c.Limits.FlowsPerPort},
 	})
@@ -133,7 +137,7 @@ func New(c Config) (*Switch, error) {
 	s.changing <- struct{}{}
 	s.running.Go(s.tend)
 	s.running.Go(s.logRules)
-	s.running.Go(s.watch)
+	s.running.Go(s.monitor)
 	return s, nil
 }
 
@@ -199,16 +203,16 @@ var errClosed = errors.New("the switch is closed")
 
 // draft is a plan in the making: the plan, and the way of the flows that are to be kept beside it.
 type draft struct {
-	*Plan
+	*walk.Plan
 	keeping *keeping
 }
 
 // newPlan makes the next plan from the switch's state. edit, where not nil, is the last to change it.
-func (s *Switch) newPlan(edit func(*draft)) *Plan {
+func (s *Switch) newPlan(edit func(*draft)) *walk.Plan {
 	s.epoch++
-	p := &draft{keeping: s.kept, Plan: &Plan{
+	p := &draft{keeping: s.kept, Plan: &walk.Plan{
 		Epoch: s.epoch, Generation: s.generation, Placement: s.placement, Program: s.program(), Bypassed: s.bypass,
-		Segments: slices.Clone(s.segments), Ports: slices.Clone(s.ports), Steering: Steering{Outer: s.outer},
+		Segments: slices.Clone(s.segments), Ports: slices.Clone(s.ports), Steering: walk.Steering{Outer: s.outer},
 	}}
 	p.Steer(s.placement, s.session)
 	if s.lost || s.bypass {
@@ -238,7 +242,7 @@ func (s *Switch) program() *firewall.Program {
 }
 
 // apply puts a plan in force. The caller has the token.
-func (s *Switch) apply(ctx context.Context, p *Plan) error {
+func (s *Switch) apply(ctx context.Context, p *walk.Plan) error {
 	s.plan.Store(p)
 	if err := s.engine.Apply(ctx, p); err != nil {
 		return fmt.Errorf("apply plan %d: %w", p.Epoch, err)

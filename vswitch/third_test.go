@@ -12,6 +12,8 @@ import (
 	"sluice/vnic"
 	"sluice/vnic/frame"
 	"sluice/vswitch"
+	"sluice/vswitch/measure"
+	"sluice/vswitch/walk"
 )
 
 // blackHole is an engine that counts what comes and drops it. It shows that one can be written from outside, with nothing but the contract.
@@ -21,7 +23,7 @@ type blackHole struct {
 	readers sync.WaitGroup
 }
 
-func newBlackHole(vswitch.CoreConfig) (vswitch.Engine, error) { return &blackHole{}, nil }
+func newBlackHole(walk.Config) (vswitch.Engine, error) { return &blackHole{}, nil }
 
 func (h *blackHole) Attach(id frame.PortID, nic vnic.NIC) error {
 	if _, taken := h.nics.LoadOrStore(id, nic); taken {
@@ -49,13 +51,13 @@ func (h *blackHole) Close() (err error) {
 	return err
 }
 
-func (h *blackHole) Counters(id frame.PortID) (n vswitch.Counters, ok bool) {
+func (h *blackHole) Counters(id frame.PortID) (n walk.Counters, ok bool) {
 	n.In = h.frames[id].Load()
 	n.Dropped[frame.ReasonFailed] = n.In
 	return n, true
 }
 
-func (h *blackHole) Apply(context.Context, *vswitch.Plan) error                         { return nil }
+func (h *blackHole) Apply(context.Context, *walk.Plan) error                            { return nil }
 func (h *blackHole) Hold(context.Context) error                                         { return nil }
 func (h *blackHole) Release()                                                           {}
 func (h *blackHole) Flows() vswitch.FlowTable                                           { return firewall.NewFlows(firewall.FlowsConfig{Max: 1}) }
@@ -65,10 +67,10 @@ func (h *blackHole) MACs(func(frame.SegmentID, frame.MAC, frame.PortID, time.Dur
 func (h *blackHole) Neighbours(func(frame.SegmentID, frame.Addr, frame.MAC))            {}
 func (h *blackHole) Forget(frame.PortID)                                                {}
 func (h *blackHole) Record(context.Context) error                                       { return nil }
-func (h *blackHole) Records(context.Context) (*vswitch.Ledger, error) {
-	return vswitch.NewLedger(nil, nil), nil
+func (h *blackHole) Records(context.Context) (*measure.Ledger, error) {
+	return measure.NewLedger(nil, nil), nil
 }
-func (h *blackHole) Watch(*vswitch.Watch)               {}
+func (h *blackHole) Watch(*walk.Watch)                  {}
 func (h *blackHole) Send(frame.PortID, ...*frame.Frame) {}
 func (h *blackHole) Tend()                              {}
 func (h *blackHole) Trace(vswitch.TraceRequest, firewall.Failure) (r vswitch.TraceResult, err error) {

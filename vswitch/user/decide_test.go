@@ -11,19 +11,21 @@ import (
 	"sluice/vnic"
 	"sluice/vnic/frame"
 	"sluice/vswitch"
+	"sluice/vswitch/measure"
+	"sluice/vswitch/walk"
 )
 
 // still is an engine that moves nothing: it keeps the plan, and a test walks frames by it.
 type still struct {
-	*vswitch.Core
-	plan *vswitch.Plan
+	*walk.Core
+	plan *walk.Plan
 }
 
-func newStill(c vswitch.CoreConfig) *still { return &still{Core: vswitch.NewCore(c)} }
+func newStill(c walk.Config) *still { return &still{Core: walk.NewCore(c)} }
 
 func (s *still) Attach(frame.PortID, vnic.NIC) error { return nil }
 func (s *still) Detach(frame.PortID) error           { return nil }
-func (s *still) Apply(_ context.Context, p *vswitch.Plan) error {
+func (s *still) Apply(_ context.Context, p *walk.Plan) error {
 	s.Prepare(p)
 	s.plan = p
 	return nil
@@ -31,9 +33,10 @@ func (s *still) Apply(_ context.Context, p *vswitch.Plan) error {
 func (s *still) Hold(context.Context) error   { return nil }
 func (s *still) Release()                     {}
 func (s *still) Record(context.Context) error { return nil }
-func (s *still) Records(context.Context) (*vswitch.Ledger, error) {
-	return vswitch.NewLedger(nil, nil), nil
+func (s *still) Records(context.Context) (*measure.Ledger, error) {
+	return measure.NewLedger(nil, nil), nil
 }
+func (s *still) Flows() vswitch.FlowTable   { return s.Core.Flows() }
 func (s *still) Rules() []firewall.RuleInfo { return s.Core.Rules(s.plan.Program) }
 func (s *still) MACs(fn func(frame.SegmentID, frame.MAC, frame.PortID, time.Duration)) {
 	s.Core.MACs(s.plan, fn)
@@ -62,7 +65,7 @@ func newDesk(t testing.TB, policy string, to firewall.Placement) *desk {
 	t.Helper()
 	r := newRig(t)
 	d := &desk{client: r.client, server: r.server}
-	makeEngine := func(c vswitch.CoreConfig) (vswitch.Engine, error) {
+	makeEngine := func(c walk.Config) (vswitch.Engine, error) {
 		d.engine = newStill(c)
 		return d.engine, nil
 	}
@@ -91,7 +94,7 @@ func newDesk(t testing.TB, policy string, to firewall.Placement) *desk {
 }
 
 // walk decides one frame, and accounts for its outputs as if they had been sent.
-func (d *desk) walk(w *vswitch.Walker, f *frame.Frame) (sent int) {
+func (d *desk) walk(w *walk.Walker, f *frame.Frame) (sent int) {
 	w.Begin(d.engine.plan, nil)
 	outputs := w.Decide(f)
 	for i := range outputs {
@@ -164,7 +167,7 @@ func FuzzDecide(f *testing.F) {
 func FuzzReturned(f *testing.F) {
 	type far struct {
 		*desk
-		out, back     *vswitch.Walker
+		out, back     *walk.Walker
 		steered, took int
 	}
 	var fars []*far

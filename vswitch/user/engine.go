@@ -15,16 +15,18 @@ import (
 	"sluice/vnic"
 	"sluice/vnic/frame"
 	"sluice/vswitch"
+	"sluice/vswitch/measure"
+	"sluice/vswitch/walk"
 )
 
 // Engine moves frames between NICs. It is a vswitch.Engine; what is not about moving frames is the core's.
 type Engine struct {
-	*vswitch.Core
+	*walk.Core
 	now  atomic.Pointer[moment]
 	nics atomic.Pointer[[]vnic.NIC] // by PortID; copied on each change
-	own  *vswitch.Walker            // of the switch's own words: only Tend uses it
+	own  *walk.Walker               // of the switch's own words: only Tend uses it
 
-	ledger *vswitch.Ledger // the last one: its memory serves again
+	ledger *measure.Ledger // the last one: its memory serves again
 
 	mu      sync.Mutex // of what follows, and of changes to nics
 	workers map[frame.PortID]*worker
@@ -34,14 +36,14 @@ type Engine struct {
 // moment is what frames walk by from one change to the next. A batch sees exactly one.
 type moment struct {
 	number uint64          // from 1
-	plan   *vswitch.Plan   // nil before the first
-	ledger *vswitch.Ledger // takes records; nil where nobody asks for them
+	plan   *walk.Plan      // nil before the first
+	ledger *measure.Ledger // takes records; nil where nobody asks for them
 	hold   chan struct{}   // closed when frames may go on; nil where none is held
 }
 
 // New makes an engine without ports.
-func New(c vswitch.CoreConfig) (vswitch.Engine, error) {
-	e := &Engine{Core: vswitch.NewCore(c), workers: map[frame.PortID]*worker{}}
+func New(c walk.Config) (vswitch.Engine, error) {
+	e := &Engine{Core: walk.NewCore(c), workers: map[frame.PortID]*worker{}}
 	e.now.Store(&moment{})
 	e.nics.Store(&[]vnic.NIC{})
 	e.own = e.NewWalker(0)
@@ -99,7 +101,7 @@ func (e *Engine) Detach(id frame.PortID) error {
 }
 
 // Apply puts a plan in force, and returns once no frame walks by an older one.
-func (e *Engine) Apply(ctx context.Context, p *vswitch.Plan) error {
+func (e *Engine) Apply(ctx context.Context, p *walk.Plan) error {
 	e.Prepare(p)
 	e.begin(func(m *moment) { m.plan = p })
 	if err := e.settled(ctx); err != nil {
@@ -134,13 +136,13 @@ func (e *Engine) Record(ctx context.Context) error {
 			ports = append(ports, p.ID)
 		}
 	}
-	e.ledger = vswitch.NewLedger(ports, e.ledger)
+	e.ledger = measure.NewLedger(ports, e.ledger)
 	e.begin(func(m *moment) { m.ledger = e.ledger })
 	return e.settled(ctx)
 }
 
 // Records ends that, and gives what was noted once nobody writes any more.
-func (e *Engine) Records(ctx context.Context) (*vswitch.Ledger, error) {
+func (e *Engine) Records(ctx context.Context) (*measure.Ledger, error) {
 	e.begin(func(m *moment) { m.ledger = nil })
 	return e.ledger, e.settled(ctx)
 }

@@ -16,9 +16,8 @@ import (
 // Example is a switch on NICs in memory: two guests on one segment, and a policy that lets one port through.
 func Example() {
 	ctx := context.Background()
-	newEngine := func(c vswitch.CoreConfig) (vswitch.Engine, error) { return user.New(c) }
 	lan := netip.MustParsePrefix("10.10.1.0/24")
-	sw, err := vswitch.New(vswitch.Config{Name: "example", Engine: newEngine, Segments: []vswitch.Segment{{Name: "lan", Prefixes: []netip.Prefix{lan}}}})
+	sw, err := vswitch.New(vswitch.Config{Name: "example", Engine: user.New, Segments: []vswitch.Segment{{Name: "lan", Prefixes: []netip.Prefix{lan}}}})
 	if err != nil {
 		fmt.Println(err)
 		return

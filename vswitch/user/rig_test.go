@@ -14,6 +14,7 @@ import (
 	"sluice/vnic/frame"
 	"sluice/vswitch"
 	"sluice/vswitch/user"
+	"sluice/vswitch/walk"
 )
 
 // patience is how long a test waits for what must come. It is a limit, not a measure: nothing waits longer than needed.
@@ -91,7 +92,7 @@ func newRig(t testing.TB) *rig {
 }
 
 // makeEngine makes the engine under test, and remembers it.
-func (r *rig) makeEngine(c vswitch.CoreConfig) (e vswitch.Engine, err error) {
+func (r *rig) makeEngine(c walk.Config) (e vswitch.Engine, err error) {
 	r.engine, err = user.New(c)
 	return r.engine, err
 }

@@ -8,9 +8,13 @@ import (
 	"sluice/vnic"
 	"sluice/vnic/frame"
 	"sluice/vswitch"
+	"sluice/vswitch/walk"
 )
 
 // What follows is asked of the core by the plan in force, or with the NICs.
+
+// Flows is the flow table.
+func (e *Engine) Flows() vswitch.FlowTable { return e.Core.Flows() }
 
 // Rules is what the rules of the plan in force have counted.
 func (e *Engine) Rules() []firewall.RuleInfo {
@@ -21,7 +25,7 @@ func (e *Engine) Rules() []firewall.RuleInfo {
 }
 
 // Counters is what a port has counted, and what its NIC has lost.
-func (e *Engine) Counters(id frame.PortID) (n vswitch.Counters, ok bool) {
+func (e *Engine) Counters(id frame.PortID) (n walk.Counters, ok bool) {
 	n, ok = e.Core.Counters(id)
 	if nic, is := e.nic(id).(vnic.Dropper); is {
 		n.NICDrops = nic.Drops()
@@ -66,7 +70,7 @@ func (e *Engine) Send(id frame.PortID, frames ...*frame.Frame) {
 func (e *Engine) Tend() {
 	e.Core.Expire()
 	for due := true; due; {
-		var said []vswitch.Output
+		var said []walk.Output
 		e.own.Begin(e.now.Load().plan, nil)
 		said, due = e.own.Settle()
 		for i, o := range said {

@@ -7,7 +7,7 @@ import (
 
 	"sluice/vnic"
 	"sluice/vnic/frame"
-	"sluice/vswitch"
+	"sluice/vswitch/walk"
 )
 
 // idle is the moment of a worker that walks by none: it waits for frames, or holds them until it may go on.
@@ -18,7 +18,7 @@ type worker struct {
 	engine *Engine
 	port   frame.PortID
 	nic    vnic.NIC
-	walker *vswitch.Walker
+	walker *walk.Walker
 	stop   chan struct{} // closed by Detach
 	done   chan struct{} // closed when run has returned
 
@@ -32,7 +32,7 @@ type worker struct {
 }
 
 // stage is what a batch has for one output port.
-type stage struct{ outputs []vswitch.Output }
+type stage struct{ outputs []walk.Output }
 
 func newWorker(e *Engine, id frame.PortID, nic vnic.NIC) *worker {
 	return &worker{
@@ -114,7 +114,7 @@ func (w *worker) walk(m *moment) {
 }
 
 // write hands a port its frames. What its queue does not take is dropped and counted: nobody waits.
-func (w *worker) write(nics []vnic.NIC, id frame.PortID, outputs []vswitch.Output) {
+func (w *worker) write(nics []vnic.NIC, id frame.PortID, outputs []walk.Output) {
 	if int(id) >= len(nics) || nics[id] == nil {
 		w.walker.Sent(id, outputs, 0, os.ErrClosed)
 		return

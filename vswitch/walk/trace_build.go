@@ -1,4 +1,4 @@
-package vswitch
+package walk
 
 import (
 	"cmp"
@@ -7,6 +7,7 @@ import (
 
 	"sluice/firewall"
 	"sluice/vnic/frame"
+	"sluice/vswitch/measure"
 )
 
 // traceSrcPort stands for "some port": it lies beyond those that Linux guests take by themselves (ip_local_port_range).
@@ -14,7 +15,7 @@ const traceSrcPort = 61000
 
 // build makes the frame as the guest would send it: to the neighbour on its own segment, else to the gateway.
 func (t *tracer) build(r TraceRequest, src, dst end) (*frame.Frame, error) {
-	v6 := !isIPv4(&src.addr)
+	v6 := !src.addr.IsIPv4()
 	proto, l4, err := firstPacket(r, src.addr, dst.addr)
 	if err != nil {
 		return nil, err
@@ -27,7 +28,7 @@ func (t *tracer) build(r TraceRequest, src, dst end) (*frame.Frame, error) {
 	b := f.Eth()
 	to := t.plan.Segments[src.Segment].GatewayMAC
 	switch {
-	case isGroup(dst.addr):
+	case dst.addr.IsGroup():
 		to = groupMAC(dst.addr)
 	case t.plan.aside(src.Segment, dst.addr):
 		to = broadcast
@@ -43,7 +44,7 @@ func (t *tracer) build(r TraceRequest, src, dst end) (*frame.Frame, error) {
 
 // putIP writes the header of either family.
 func putIP(b []byte, src, dst frame.Addr, proto uint8, l4 int) {
-	if isIPv4(&src) {
+	if src.IsIPv4() {
 		frame.PutIPv4(b, src, dst, proto, ourTTL, 20+l4)
 		return
 	}
@@ -53,7 +54,7 @@ func putIP(b []byte, src, dst frame.Addr, proto uint8, l4 int) {
 // groupMAC is the MAC that a group's packets are sent to (RFC 1112 6.4, RFC 2464 7).
 func groupMAC(a frame.Addr) frame.MAC {
 	switch {
-	case !isIPv4(&a):
+	case !a.IsIPv4():
 		return frame.MAC{0x33, 0x33, a[12], a[13], a[14], a[15]}
 	case a[12] == 255:
 		return broadcast
@@ -94,7 +95,7 @@ func putPorts(l4 []byte, src, dst uint16) {
 
 // icmpPacket is a message of ICMP or ICMPv6. An error tells of a UDP packet that nobody sent, from the one whom the error goes to.
 func icmpPacket(r TraceRequest, src, dst frame.Addr, m []byte) (proto uint8, l4 []byte, err error) {
-	v6 := !isIPv4(&src)
+	v6 := !src.IsIPv4()
 	word := cmp.Or(r.ICMP, "echo")
 	icmpType, code, ok := firewall.ICMPMessage(word, v6)
 	if !ok {
@@ -104,7 +105,7 @@ func icmpPacket(r TraceRequest, src, dst frame.Addr, m []byte) (proto uint8, l4 
 	if v6 {
 		proto, head = frame.ProtoICMPv6, 40
 	}
-	if icmpError(flowKey{proto: proto, icmp: icmpType}) {
+	if (measure.Flow{Proto: proto, ICMPType: icmpType}).IsError() {
 		inner := make([]byte, head+8)
 		putIP(inner, dst, src, frame.ProtoUDP, 8)
 		putPorts(inner[head:], traceSrcPort, traceSrcPort)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"sluice/vnic/frame"
+	"sluice/vswitch/walk"
 )
 
 // Forget makes the switch as if it had only begun: counters are zero, no MAC and no neighbour is known, the fast share begins anew, and,
@@ -26,7 +27,7 @@ func (s *Switch) Forget(ctx context.Context, history bool) error {
 	for id := range s.zero {
 		s.zero[id], _ = s.engine.Counters(frame.PortID(id))
 	}
-	s.gone = Counters{}
+	s.gone = walk.Counters{}
 	s.shareFrom = s.share(usage)
 	if history {
 		s.history = nil

@@ -1,6 +1,9 @@
-package vswitch
+package walk
 
-import "sluice/vnic/frame"
+import (
+	"sluice/vnic/frame"
+	"sluice/vswitch/measure"
+)
 
 // nextHop is who has an address on a segment: by what ARP and ND have said, else by the plan. known is false where neither says.
 func (w *Walker) nextHop(seg frame.SegmentID, a frame.Addr, planned Host, isPlanned bool) (h Host, known bool) {
@@ -76,7 +79,7 @@ func (w *Walker) release() {
 	freed := w.freed
 	w.freed, w.releasing = nil, true
 	for _, g := range freed {
-		w.tried, w.mark, w.from, w.cx.From = 0, noMark, g.from, g.from
+		w.tried, w.mark, w.from, w.cx.From = 0, measure.NoMark, g.from, g.from
 		reason := frame.ReasonNoNeighbour
 		if p := w.plan.Port(g.from); p != nil && g.epoch == w.plan.Epoch && frame.Parse(g.frame, &w.key) == frame.ReasonNone {
 			reason = w.routeIP(g.frame, &w.key, p, &w.plan.Segments[p.Segment])

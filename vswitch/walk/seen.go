@@ -1,4 +1,4 @@
-package vswitch
+package walk
 
 import (
 	"net/netip"

@@ -1,4 +1,4 @@
-package vswitch
+package walk
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 
 	"sluice/firewall"
 	"sluice/vnic/frame"
+	"sluice/vswitch/measure"
 )
 
 // session is what lives of a session: it outlives plans, and ends once none names it.
@@ -120,7 +121,7 @@ func (w *Walker) steer(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
 	to := &w.plan.Ports[st.Port]
 	w.say("steer", func() string { return fmt.Sprintf("to %s, in session %d", to.Name, st.Out.ID) })
 	w.watched(f, k, to, firewall.ToGuest, firewall.Verdict{Action: firewall.Pass})
-	mark := w.log.leaving(w.mark, &w.cx, w.plan, w.port, to, f, k)
+	mark := w.leaving(to, f, k)
 	if w.dry {
 		w.tried++
 		w.outputs = append(w.outputs, Output{Port: st.Port, Frame: f, mark: mark})
@@ -164,7 +165,7 @@ func (w *Walker) wrap(f *frame.Frame, k *frame.Key, p *Port, n uint64) {
 	}
 	f.Wrap(&st.Outer, frame.NewVNI(st.Out.ID, p.ID, false), ticket, uint16(flow)|0xc000)
 	w.tried++
-	w.outputs = append(w.outputs, Output{Port: st.Port, Frame: f, mark: noMark})
+	w.outputs = append(w.outputs, Output{Port: st.Port, Frame: f, mark: measure.NoMark})
 }
 
 // spare is a copy of a frame that lives until the batch's End.
@@ -247,6 +248,15 @@ func (w *Walker) returned(f *frame.Frame, k *frame.Key) frame.Reason {
 	return reason
 }
 
+// probeFrom is where probes come from; they go to the switch's end of the tunnel.
+var probeFrom = frame.AddrFrom(frame.TunnelProbe)
+
+// probe takes a frame that came from the steer port as the answer to a probe, if it is one. k is of the probe itself.
+func (w *Walker) probe(f *frame.Frame, k *frame.Key) bool {
+	return k.Has(frame.KeyIPv4|frame.KeyL4) && k.Proto == frame.ProtoUDP && k.Src == probeFrom && k.Dst == w.plan.Steering.Outer.Local &&
+		w.core.Probed(f.Eth()[k.Payload:int(k.Payload)+int(k.PayloadLen)], w.cx.Now)
+}
+
 // goOn walks on with a frame that came back to where it was steered.
 func (w *Walker) goOn(f *frame.Frame, k *frame.Key, p *Port, vni frame.VNI, has bool) frame.Reason {
 	if reason := w.parseInner(f, k, p, has); reason != frame.ReasonNone {
@@ -287,7 +297,7 @@ func (w *Walker) heed(word frame.Word, k *frame.Key, p *Port) frame.Reason {
 
 // resume walks on with a frame that one port's guest sent and the appliance has let go on, for Trace.
 func (w *Walker) resume(f *frame.Frame, from frame.PortID) []Output {
-	w.outputs, w.tried, w.mark, w.from, w.cx.From = w.outputs[:0], 0, noMark, from, from
+	w.outputs, w.tried, w.mark, w.from, w.cx.From = w.outputs[:0], 0, measure.NoMark, from, from
 	if reason := frame.Parse(f, &w.key); reason != frame.ReasonNone {
 		w.ended = reason
 	} else if reason = w.forward(f, &w.key, w.plan.Port(from)); reason != frame.ReasonNone {

@@ -1,4 +1,4 @@
-package vswitch
+package walk
 
 import (
 	"fmt"
@@ -8,7 +8,41 @@ import (
 
 	"sluice/firewall"
 	"sluice/vnic/frame"
+	"sluice/vswitch/measure"
 )
+
+// TraceRequest describes the frame whose way is asked for: the first of a flow, or one of a flow that is known; or it is the frame.
+type TraceRequest struct {
+	Proto string `json:"proto,omitempty"` // tcp, udp, icmp; or another one of IP, by its name in policies or its number
+	From  string `json:"from,omitempty"`  // a guest, one of its vNICs (R1/1, R1/eth1), or one of its addresses
+	To    string `json:"to,omitempty"`    // a guest, one of its vNICs, or any address
+	Flags string `json:"flags,omitempty"` // TCP's, as syn,ack or none; empty is syn
+	ICMP  string `json:"icmp,omitempty"`  // type or code, as policies have it: host-unreachable, 3/1; empty is echo
+	// SrcPort and DstPort are TCP's or UDP's, 0 to 65535. A source port of 0 is one that no flow uses.
+	SrcPort uint16 `json:"src_port,omitempty"`
+	DstPort uint16 `json:"dst_port,omitempty"`
+	IPv6    bool   `json:"ipv6,omitempty"` // between guests with addresses of both kinds
+	// Frame is a whole Ethernet frame, in place of all of the above, and At the insertion point where it is: client/from-guest, or
+	// client for short, is a frame that the guest sends; client/to-guest one that is about to be delivered.
+	Frame []byte `json:"frame,omitempty"`
+	At    string `json:"at,omitempty"`
+}
+
+// TraceResult is the way of one frame through the switch, which nobody sent.
+type TraceResult struct {
+	Verdict string      `json:"verdict"` // pass, drop, reject, or answered: the gateway itself does
+	Rule    string      `json:"rule"`    // the rule that decided; empty where none did
+	Reason  string      `json:"reason"`  // a frame.Reason's name where the frame goes to no guest, else empty
+	Crosses bool        `json:"crosses"` // it meets the appliance on its way
+	Reaches []string    `json:"reaches"` // the vNICs that it is delivered to: several where it is flooded
+	Steps   []TraceStep `json:"steps"`
+}
+
+// TraceStep is one step on the way.
+type TraceStep struct {
+	firewall.Step
+	Point string `json:"point,omitempty"` // the insertion point, as in client/from-guest; empty between two of them
+}
 
 // Trace explains the way of a frame that nobody sends, by a plan and with an appliance that is so: it is Decide with a recorder, and changes
 // nothing.
@@ -250,7 +284,7 @@ func (t *tracer) throughAppliance(dst end, f *frame.Frame) (out frame.PortID, ok
 		return 0, false
 	}
 	if _, h, known := t.plan.Route(t.key.Dst); known && h.Port == 0 {
-		t.atGateway(isEchoRequest(&t.key) || t.key.Proto == frame.ProtoUDP)
+		t.atGateway(t.key.IsEchoRequest() || t.key.Proto == frame.ProtoUDP)
 		t.result.Verdict = t.verdict(false)
 		return 0, false
 	}
@@ -274,7 +308,7 @@ func (t *tracer) throughSession(from frame.PortID, f *frame.Frame) (out frame.Po
 		return 0, false
 	case t.plan.Steering.Out.Ticketed:
 		t.note("appliance", "the inspector looks into it: what it says depends on what came before")
-	case t.key.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0 || neighbourTalk(&t.key):
+	case t.key.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0 || t.key.IsND():
 		t.note("appliance", "the bridge lets it pass: no rule is asked")
 	case !t.passesAppliance():
 		return 0, false
@@ -302,7 +336,7 @@ func (t *tracer) hangs() bool {
 // passesAppliance evaluates the policy as the appliance's nftables do. Its conntrack is not asked: the engine's own table, which has the
 // same flows, says whether the packet belongs to one, and which way it goes in it.
 func (t *tracer) passesAppliance() bool {
-	policy, tuple := t.plan.Program.Policy(), flowOf(&t.key).tuple()
+	policy, tuple := t.plan.Program.Policy(), measure.FlowOf(&t.key).Tuple()
 	if t.last.Flags&firewall.VerdictReply != 0 {
 		tuple.Src, tuple.Dst = tuple.Dst, tuple.Src
 	}

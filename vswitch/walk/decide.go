@@ -1,4 +1,4 @@
-package vswitch
+package walk
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 
 	"sluice/firewall"
 	"sluice/vnic/frame"
+	"sluice/vswitch/measure"
 )
 
 // Decide says where a frame that came from the walker's port goes. This is the one place that forwards:
@@ -28,7 +29,7 @@ func (w *Walker) Decide(f *frame.Frame) []Output {
 
 // decide is Decide of the frame itself, without what its arrival lets go on.
 func (w *Walker) decide(f *frame.Frame) {
-	w.outputs, w.tried, w.mark, w.from = w.outputs[:0], 0, noMark, w.port
+	w.outputs, w.tried, w.mark, w.from = w.outputs[:0], 0, measure.NoMark, w.port
 	w.sent = uint64(f.Len)
 	w.tally.frames++
 	w.tally.bytes += w.sent
@@ -58,7 +59,7 @@ func (w *Walker) decide(f *frame.Frame) {
 	} else {
 		w.tally.drop(reason)
 	}
-	w.log.unmark(w.mark)
+	w.log.Unmark(w.mark)
 }
 
 // wouldMeet says whether a frame that was delivered would have met the appliance, had that not failed: in slow, what leaves its segment.
@@ -94,7 +95,7 @@ func (w *Walker) walk(f *frame.Frame, k *frame.Key) frame.Reason {
 	if reason != frame.ReasonNone {
 		return reason
 	}
-	w.mark = w.log.entered(&w.cx, w.plan, f, k)
+	w.mark = w.log.Entered(w.cx.Now, w.plan.Epoch, f, k)
 	if v.Action == firewall.Steer {
 		return w.steer(f, k, p)
 	}
@@ -229,7 +230,7 @@ func (w *Walker) deliver(f *frame.Frame, k *frame.Key, out frame.PortID) {
 		return
 	}
 	w.tried++
-	w.outputs = append(w.outputs, Output{Port: out, Frame: f, mark: w.log.leaving(w.mark, &w.cx, w.plan, w.port, p, f, k)})
+	w.outputs = append(w.outputs, Output{Port: out, Frame: f, mark: w.leaving(p, f, k)})
 }
 
 // refused asks the check point where a frame would arrive, and accounts for one that it denies.
@@ -244,7 +245,7 @@ func (w *Walker) refused(f *frame.Frame, k *frame.Key, p *Port) bool {
 	}
 	w.ended = dropReason(v)
 	w.counters[p.ID].dropped[w.ended].Add(w.real())
-	w.log.unmark(w.mark)
+	w.log.Unmark(w.mark)
 	return true
 }
 

@@ -1,4 +1,4 @@
-package vswitch
+package walk
 
 import (
 	"encoding/binary"
@@ -17,7 +17,7 @@ func (w *Walker) atGateway() frame.Reason {
 // routeIP is the gateway's work in every placement but slow: a packet that a guest sent to the gateway's MAC goes on
 // into the segment of its destination, or is answered.
 func (w *Walker) routeIP(f *frame.Frame, k *frame.Key, p *Port, seg *Segment) frame.Reason {
-	if k.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0 || neighbourTalk(k) {
+	if k.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0 || k.IsND() {
 		return w.atGateway()
 	}
 	to, h, known := w.plan.Route(k.Dst)
@@ -50,7 +50,7 @@ func (w *Walker) obstacle(f *frame.Frame, k *frame.Key, to frame.SegmentID) fram
 	if w.plan.isGateway(k.Src) {
 		return frame.ReasonBadAddress
 	}
-	if isGroup(k.Dst) || linkLocal(k.Dst) || linkLocal(k.Src) || unspecified(k.Src) || w.plan.directedBroadcast(k.Dst) {
+	if k.Dst.IsGroup() || linkLocal(k.Dst) || linkLocal(k.Src) || unspecified(k.Src) || w.plan.directedBroadcast(k.Dst) {
 		return frame.ReasonNoRoute // these stay on their segment (RFC 4291 2.5.6, RFC 1812 5.3.7, RFC 2644)
 	}
 	if to == 0 || len(w.plan.Segments[to].Gateways) == 0 { // none, or one that keeps to itself
@@ -68,12 +68,6 @@ func (w *Walker) obstacle(f *frame.Frame, k *frame.Key, to frame.SegmentID) fram
 	return frame.ReasonNone
 }
 
-// neighbourTalk says whether a packet is ND, which no gateway forwards.
-func neighbourTalk(k *frame.Key) bool {
-	return k.Has(frame.KeyIPv6|frame.KeyL4) && k.Proto == frame.ProtoICMPv6 &&
-		k.ICMPType >= frame.ICMP6RouterSolicit && k.ICMPType <= frame.ICMP6Redirect
-}
-
 // packetLen is the length in bytes of an IP packet, or of the longest that a GSO frame stands for.
 func packetLen(f *frame.Frame, k *frame.Key) int {
 	if k.Has(frame.KeyGSO) {
@@ -84,7 +78,7 @@ func packetLen(f *frame.Frame, k *frame.Key) int {
 
 // local answers what is addressed to the gateway itself: echo requests, and UDP as traceroute sends it.
 func (w *Walker) local(f *frame.Frame, k *frame.Key) {
-	echo := k.Proto == frame.ProtoICMP && k.ICMPType == frame.ICMPEcho || k.Proto == frame.ProtoICMPv6 && k.ICMPType == frame.ICMP6Echo
+	echo := k.IsEchoRequest()
 	switch {
 	case !k.Has(frame.KeyL4) || k.Has(frame.KeyGroup) || unspecified(k.Src) || w.plan.isGateway(k.Src) || !frame.L4Holds(f.Eth(), k):
 	case echo && !k.Has(frame.KeyFragment):

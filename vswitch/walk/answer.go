@@ -1,9 +1,10 @@
-package vswitch
+package walk
 
 import (
 	"encoding/binary"
 
 	"sluice/vnic/frame"
+	"sluice/vswitch/measure"
 )
 
 // trouble is an ICMP error, in both families.
@@ -48,7 +49,7 @@ func (w *Walker) answer(n int) *frame.Frame {
 func (w *Walker) speak(f *frame.Frame, to frame.PortID) {
 	w.own.frames++
 	w.own.bytes += uint64(f.Len)
-	w.outputs = append(w.outputs, Output{Port: to, Frame: f, mark: noMark})
+	w.outputs = append(w.outputs, Output{Port: to, Frame: f, mark: measure.NoMark})
 }
 
 // reject answers a frame as nft's "reject with tcp reset" and "reject with icmpx admin-prohibited" do
@@ -168,7 +169,7 @@ func (w *Walker) complain(f *frame.Frame, k *frame.Key, t trouble, info uint32) 
 
 // answerable says whether an ICMP error about a packet may be sent.
 func answerable(k *frame.Key) bool {
-	if k.Has(frame.KeyLater) || k.Has(frame.KeyGroup) || isGroup(k.Dst) || unspecified(k.Src) {
+	if k.Has(frame.KeyLater) || k.Has(frame.KeyGroup) || k.Dst.IsGroup() || unspecified(k.Src) {
 		return false
 	}
 	switch {
@@ -201,22 +202,10 @@ func (w *Walker) putIP(b []byte, k *frame.Key, src, dst frame.Addr, proto, ttl u
 	}
 }
 
-// isGroup says whether an address is multicast or the IPv4 broadcast.
-func isGroup(a frame.Addr) bool {
-	if isIPv4(&a) {
-		return a[12]>>4 == 14 || a[12] == 255
-	}
-	return a[0] == 0xff
-}
-
-func isIPv4(a *frame.Addr) bool {
-	return binary.BigEndian.Uint64(a[:]) == 0 && binary.BigEndian.Uint32(a[8:]) == 0xffff
-}
-
 func unspecified(a frame.Addr) bool {
-	return a == frame.Addr{} || isIPv4(&a) && binary.BigEndian.Uint32(a[12:]) == 0
+	return a == frame.Addr{} || a.IsIPv4() && binary.BigEndian.Uint32(a[12:]) == 0
 }
 
 func linkLocal(a frame.Addr) bool {
-	return a[0] == 0xfe && a[1]&0xc0 == 0x80 || isIPv4(&a) && a[12] == 169 && a[13] == 254
+	return a[0] == 0xfe && a[1]&0xc0 == 0x80 || a.IsIPv4() && a[12] == 169 && a[13] == 254
 }

@@ -1,4 +1,4 @@
-package vswitch
+package walk
 
 import (
 	"slices"
@@ -9,8 +9,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// CoreConfig is what an engine is given by the switch above it.
-type CoreConfig struct {
+// Config is what an engine is given by the switch above it.
+type Config struct {
 	Clock func() int64         // monotonic ns: the time of the whole switch
 	Flows firewall.FlowsConfig // bounds of the flow table
 	Log   *firewall.Log        // takes what logged rules decide
@@ -23,7 +23,7 @@ type CoreConfig struct {
 // Core is what the goroutines of an engine share, and what outlives every plan: the flows, the FDB, the gateway's neighbours, the sessions
 // and the counters. Its methods may be called at once from many goroutines, but those that say otherwise.
 type Core struct {
-	CoreConfig
+	Config
 	fdb        *fdb
 	neighbours *neighbours
 	flows      *firewall.Flows
@@ -33,8 +33,8 @@ type Core struct {
 }
 
 // NewCore makes empty tables.
-func NewCore(c CoreConfig) *Core {
-	core := &Core{CoreConfig: c, fdb: newFDB(), neighbours: newNeighbours(), flows: firewall.NewFlows(c.Flows)}
+func NewCore(c Config) *Core {
+	core := &Core{Config: c, fdb: newFDB(), neighbours: newNeighbours(), flows: firewall.NewFlows(c.Flows)}
 	core.counters.Store(&[]*counters{{}})
 	return core
 }
@@ -93,7 +93,7 @@ func (c *Core) PortFailed(id frame.PortID, err error) {
 }
 
 // Flows is the flow table.
-func (c *Core) Flows() FlowTable { return c.flows }
+func (c *Core) Flows() *firewall.Flows { return c.flows }
 
 // Rules is what the rules of a program have counted.
 func (c *Core) Rules(p *firewall.Program) []firewall.RuleInfo { return p.Rules(c.flows) }

@@ -1,7 +1,6 @@
-// Package vswitch is the pure core of the switch: the plan, the FDB, the gateway, Decide and Trace, the change of
-// placement and its receipt. It moves no frames by itself (an engine under it does), touches no device, and does not
-// know what a lab or a QEMU is.
-package vswitch
+// Package walk says how one frame is decided: the plan, Decide and what it looks up (FDB, neighbours, sessions), the gateway, steering, flows
+// that are kept, and Trace. It moves no frames by itself, touches no device, and changes nothing of a switch: engines stand on it.
+package walk
 
 import (
 	"encoding/binary"

@@ -1,4 +1,4 @@
-package vswitch
+package walk
 
 import (
 	"sluice/firewall"
@@ -9,10 +9,10 @@ import (
 // fragment, or what its checksum says is not what was sent (RFC 1122 3.2.2, RFC 1812 4.3.2.7; nf_reject_ipv4.c). Errors about errors, and
 // resets of resets, are kept back where they are made.
 func (w *Walker) mayReject(f *frame.Frame, k *frame.Key) bool {
-	if k.Flags&(frame.KeyGroup|frame.KeyLater) != 0 || isGroup(k.Dst) || unspecified(k.Src) || isGroup(k.Src) {
+	if k.Flags&(frame.KeyGroup|frame.KeyLater) != 0 || k.Dst.IsGroup() || unspecified(k.Src) || k.Src.IsGroup() {
 		return false
 	}
-	if w.plan.isGateway(k.Dst) && k.Proto != frame.ProtoUDP && !isEchoRequest(k) {
+	if w.plan.isGateway(k.Dst) && k.Proto != frame.ProtoUDP && !k.IsEchoRequest() {
 		return false // the gateway drops what it does not serve
 	}
 	if k.Has(frame.KeyIPv6) && int(k.L4) >= int(k.L3)+int(k.L3Len) {
@@ -49,7 +49,7 @@ func (w *Walker) routerFirst(f *frame.Frame, k *frame.Key, p *Port) frame.Reason
 	switch {
 	case k.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0, k.Has(frame.KeyGroup), k.DstMAC != seg.GatewayMAC, len(seg.Gateways) == 0:
 		return frame.ReasonNone // not for the router
-	case seg.GatewayPort != 0, w.plan.Net[p.Segment].Orphan, neighbourTalk(k):
+	case seg.GatewayPort != 0, w.plan.Net[p.Segment].Orphan, k.IsND():
 		return frame.ReasonNone
 	}
 	to, h, known := w.plan.Route(k.Dst)

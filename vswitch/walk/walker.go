@@ -1,10 +1,11 @@
-package vswitch
+package walk
 
 import (
 	"time"
 
 	"sluice/firewall"
 	"sluice/vnic/frame"
+	"sluice/vswitch/measure"
 )
 
 const (
@@ -18,7 +19,7 @@ const (
 type Output struct {
 	Port  frame.PortID
 	Frame *frame.Frame
-	mark  int32 // place in the ledger's log; noMark is none
+	mark  int32 // place in the ledger's log; measure.NoMark is none
 }
 
 // Walker is what one goroutine of an engine walks frames with: scratch memory and counts, nothing that others see. For
@@ -51,10 +52,10 @@ type Walker struct {
 	tally tally // of port
 	own   tally // of the switch itself: its answers
 
-	watch  *Watch // of the batch; nil where nobody watches
-	log    *log   // of the ledger, while a change is watched
-	mark   int32  // of the present frame's record that says it entered
-	dry    bool   // nothing outside the walker may change
+	watch  *Watch       // of the batch; nil where nobody watches
+	log    *measure.Log // of the ledger, while a change is watched
+	mark   int32        // of the present frame's record that says it entered
+	dry    bool         // nothing outside the walker may change
 	record func(TraceStep)
 	last   firewall.Verdict // of the last check point, where a trace records
 	ended  frame.Reason     // why the last frame that went nowhere did so
@@ -72,11 +73,11 @@ func (c *Core) NewWalker(port frame.PortID) *Walker {
 
 // Begin starts a batch: everything until End walks by this plan, which the core was prepared for. l takes the records of the walk; nil is
 // for nobody.
-func (w *Walker) Begin(p *Plan, l *Ledger) {
+func (w *Walker) Begin(p *Plan, l *measure.Ledger) {
 	w.plan, w.counters = p, *w.core.counters.Load()
 	w.cx.Now, w.cx.From = w.core.Clock(), w.port
 	w.said, w.spared = 0, 0
-	w.log = l.logOf(w.port)
+	w.log = l.Log(w.port)
 	if w.watch = nil; !w.dry {
 		w.watch = w.core.watch.Load()
 	}
@@ -116,8 +117,24 @@ func (w *Walker) Sent(port frame.PortID, outputs []Output, sent int, err error) 
 		c.dropped[unsent(err)].Add(uint64(left))
 	}
 	if w.log != nil {
-		w.log.delivered(outputs[:sent], w.core.Clock())
+		now := w.core.Clock()
+		for i := range outputs[:sent] {
+			w.log.Delivered(outputs[i].mark, now)
+		}
 	}
+}
+
+// leaving notes a frame that is on its way to a port, where somebody watches.
+func (w *Walker) leaving(to *Port, f *frame.Frame, k *frame.Key) int32 {
+	if w.log == nil {
+		return measure.NoMark
+	}
+	return w.log.Leaving(w.mark, w.hop(to), f, k)
+}
+
+// hop is the way of a frame to a port, for the records.
+func (w *Walker) hop(to *Port) measure.Hop {
+	return measure.Hop{Now: w.cx.Now, Epoch: w.plan.Epoch, FromApp: w.plan.Ports[w.port].Service, ToApp: to.Service}
 }
 
 // bucket limits how many ICMP errors a port's frames can cause. The figures are Linux's icmp_msgs_per_sec and

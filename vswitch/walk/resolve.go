@@ -1,4 +1,4 @@
-package vswitch
+package walk
 
 import (
 	"encoding/binary"
@@ -83,7 +83,7 @@ func readND(f *frame.Frame, k *frame.Key) (m ndMessage, ok bool) {
 	if m.flags = b[4]; at == 24 {
 		m.target = frame.Addr(b[8:24])
 	}
-	if isGroup(m.target) || k.ICMPType == frame.ICMP6NeighbourAdvert && isGroup(k.Dst) && m.flags&ndSolicited != 0 {
+	if m.target.IsGroup() || k.ICMPType == frame.ICMP6NeighbourAdvert && k.Dst.IsGroup() && m.flags&ndSolicited != 0 {
 		return m, false
 	}
 	for at < len(b) {
@@ -211,8 +211,15 @@ func (w *Walker) announce(seg frame.SegmentID, a frame.Addr, mac frame.MAC) {
 	}
 }
 
+// Announcement is what tells a router where an address is now.
+func Announcement(a frame.Addr, mac, to frame.MAC) *frame.Frame {
+	f := frame.New(announcementLen(a))
+	putAnnouncement(f.Eth(), a, mac, to)
+	return f
+}
+
 func announcementLen(a frame.Addr) int {
-	if isIPv4(&a) {
+	if a.IsIPv4() {
 		return frame.MinLen + 28
 	}
 	return frame.MinLen + 40 + 16
@@ -221,7 +228,7 @@ func announcementLen(a frame.Addr) int {
 // putAnnouncement writes what moves an address in a router's table: a gratuitous ARP request (RFC 5227 3), or a router solicitation with the
 // MAC as an option (RFC 4861 6.2.6), which holds whatever state the entry is in.
 func putAnnouncement(b []byte, a frame.Addr, mac, to frame.MAC) {
-	if isIPv4(&a) {
+	if a.IsIPv4() {
 		frame.PutEth(b, to, mac, frame.EtherARP)
 		frame.PutARP(b[frame.MinLen:], 1, mac, a, frame.MAC{}, a)
 		return
@@ -238,7 +245,7 @@ func putAnnouncement(b []byte, a frame.Addr, mac, to frame.MAC) {
 func (w *Walker) ask(seg frame.SegmentID, a frame.Addr) {
 	s, n := &w.plan.Segments[seg], &w.plan.Net[seg]
 	var q *frame.Frame
-	if isIPv4(&a) {
+	if a.IsIPv4() {
 		if q = w.answer(frame.MinLen + 28); q == nil {
 			return
 		}

@@ -1,4 +1,4 @@
-package vswitch
+package measure
 
 import (
 	"cmp"
@@ -13,18 +13,18 @@ type matched struct {
 
 // match finds the delivery of each frame that entered. Both lists are in order of time. Deliveries of what entered before
 // the ledger began have no partner, and say nothing.
-func match(entered, delivered []record) matched {
+func match(entered, delivered []Record) matched {
 	m := matched{arrived: make([]bool, len(entered))}
 	var segments, whole matcher
 	for i, e := range entered {
-		if e.print.len > 0 {
+		if e.Print.Len > 0 {
 			segments.entered = append(segments.entered, i)
 		} else {
 			whole.entered = append(whole.entered, i)
 		}
 	}
 	for i, d := range delivered {
-		if d.print.len > 0 {
+		if d.Print.Len > 0 {
 			segments.delivered = append(segments.delivered, i)
 		} else {
 			whole.delivered = append(whole.delivered, i)
@@ -39,30 +39,30 @@ func match(entered, delivered []record) matched {
 type matcher struct{ entered, delivered []int }
 
 // frames matches frames one to one by their hash, oldest first.
-func (t matcher) frames(entered, delivered []record, m *matched) {
-	waiting := map[uint64][]int{} // by hash: frames that entered, once for each copy that was made
-	first := map[uint64]int64{}   // by hash: when the first one entered
+func (t matcher) frames(entered, delivered []Record, m *matched) {
+	waiting := map[uint64][]int{} // by Hash: frames that entered, once for each copy that was made
+	first := map[uint64]int64{}   // by Hash: when the first one entered
 	for _, i := range t.entered {
 		e := &entered[i]
-		if _, ok := first[e.print.hash]; !ok {
-			first[e.print.hash] = e.at
+		if _, ok := first[e.Print.Hash]; !ok {
+			first[e.Print.Hash] = e.At
 		}
-		for range max(1, e.copies) {
-			waiting[e.print.hash] = append(waiting[e.print.hash], i)
+		for range max(1, e.Copies) {
+			waiting[e.Print.Hash] = append(waiting[e.Print.Hash], i)
 		}
 	}
 	latest := -1
 	for _, j := range t.delivered {
 		d := &delivered[j]
-		q := waiting[d.print.hash]
-		if at, ok := first[d.print.hash]; !ok || at > d.at {
+		q := waiting[d.Print.Hash]
+		if at, ok := first[d.Print.Hash]; !ok || at > d.At {
 			continue
 		}
-		if len(q) == 0 || entered[q[0]].at > d.at {
+		if len(q) == 0 || entered[q[0]].At > d.At {
 			m.duplicated++
 			continue
 		}
-		waiting[d.print.hash] = q[1:]
+		waiting[d.Print.Hash] = q[1:]
 		m.arrived[q[0]] = true
 		if q[0] < latest {
 			m.reordered++
@@ -73,11 +73,11 @@ func (t matcher) frames(entered, delivered []record, m *matched) {
 
 // ranges matches TCP segments by the bytes that they carry: the way may have split or joined them. Each byte that
 // entered n times is expected n times.
-func (t matcher) ranges(entered, delivered []record, m *matched) {
+func (t matcher) ranges(entered, delivered []Record, m *matched) {
 	if len(t.entered) == 0 {
 		return
 	}
-	base := entered[t.entered[0]].print.seq
+	base := entered[t.entered[0]].Print.Seq
 	in, out := spans(entered, t.entered, base), spans(delivered, t.delivered, base)
 	order := slices.Clone(in)
 	slices.SortStableFunc(order, func(a, b span) int { return cmp.Compare(a.from, b.from) })
@@ -117,11 +117,11 @@ type span struct {
 	index    int
 }
 
-func spans(records []record, indices []int, base uint32) []span {
+func spans(records []Record, indices []int, base uint32) []span {
 	s := make([]span, len(indices))
 	for n, i := range indices {
-		from := int64(int32(records[i].print.seq - base))
-		s[n] = span{from, from + int64(records[i].print.len), records[i].at, i}
+		from := int64(int32(records[i].Print.Seq - base))
+		s[n] = span{from, from + int64(records[i].Print.Len), records[i].At, i}
 	}
 	return s
 }

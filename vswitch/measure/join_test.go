@@ -1,0 +1,152 @@
+package measure
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"sluice/firewall"
+	"sluice/vnic/frame"
+)
+
+// parseLog reads a hand-made log of one Flow: words of time, > (entered) or < (delivered), and what: a letter for a frame
+// told by its hash, or FROM-TO for the bytes of a TCP segment. A * after it means delivered out of the appliance, a +
+// that the frame was copied to two ports.
+func parseLog(t *testing.T, s string) (l []Record) {
+	t.Helper()
+	for _, word := range strings.Fields(s) {
+		var r Record
+		for word[0] >= '0' && word[0] <= '9' {
+			r.At, word = r.At*10+int64(word[0]-'0'), word[1:]
+		}
+		r.Delivered, word = word[0] == '<', word[1:]
+		r.Epoch, r.Copies = 1, 1
+		if strings.HasSuffix(word, "*") {
+			r.Appliance, word = true, word[:len(word)-1]
+		}
+		if strings.HasSuffix(word, "+") {
+			r.Copies, word = 2, word[:len(word)-1]
+		}
+		if from, to, tcp := strings.Cut(word, "-"); tcp {
+			r.Print = Print{Seq: 0xffffff00 + number32(from), Len: number32(to) - number32(from)}
+		} else {
+			r.Print = Print{Hash: uint64(word[0])}
+		}
+		l = append(l, r)
+	}
+	return l
+}
+
+func number32(s string) (n uint32) {
+	for _, c := range s {
+		n = n*10 + uint32(c-'0')
+	}
+	return n
+}
+
+// TestJoin reads receipts from hand-made logs of one flow. The sequence numbers wrap within each.
+func TestJoin(t *testing.T) {
+	w := Window{Start: 1, End: 1000, Grace: 100, Placements: map[uint64]firewall.Placement{1: firewall.Fast}}
+	for _, c := range []struct {
+		name, log string
+		want      Findings
+	}{
+		{"nothing", "", Findings{}},
+		{"all there", "10>a 11<a 20>b 21<b", Findings{Observed: 2, Delivered: 2, Gap: 1}},
+		{"lost", "10>a 20>b 21<b", Findings{Observed: 2, Delivered: 1, Lost: 1, Gap: 11}},
+		{"lost for ever", "10>a", Findings{Observed: 1, Lost: 1, Gap: 990}},
+		{"on its way at the end", "10>a 11<a 950>b", Findings{Observed: 2, Delivered: 1, Gap: 1}},
+		{"on its way at the start", "10<z 20>a 21<a", Findings{Observed: 1, Delivered: 2, Gap: 1}},
+		{"twice", "10>a 11<a 12<a", Findings{Observed: 1, Delivered: 2, Duplicated: 1, Gap: 1}},
+		{"sent twice", "10>a 11<a 20>a 22<a", Findings{Observed: 2, Delivered: 2, Gap: 2}},
+		{"flooded", "10>a+ 11<a 11<a", Findings{Observed: 1, Delivered: 2, Gap: 1}},
+		{"overtaken", "10>a 11>b 12<b 13<a", Findings{Observed: 2, Delivered: 2, Reordered: 1, Gap: 2}},
+		{"gap", "10>a 11<a 20>b 30>c 90<b 91<c", Findings{Observed: 3, Delivered: 3, Gap: 70}},
+		{"idle is no gap", "10>a 11<a 800>b 801<b", Findings{Observed: 2, Delivered: 2, Gap: 1}},
+		{"segments", "10>0-100 11<0-100 12>100-400 13<100-400", Findings{Observed: 2, Delivered: 2, Gap: 1}},
+		{"split", "10>0-400 11<0-100 11<100-400", Findings{Observed: 1, Delivered: 2, Gap: 1}},
+		{"joined", "10>0-100 11>100-400 14<0-400", Findings{Observed: 2, Delivered: 1, Gap: 4}},
+		{"a piece is lost", "10>0-400 11<0-100 12<200-400", Findings{Observed: 1, Delivered: 2, Lost: 1, Gap: 1}},
+		{"retransmitted", "10>0-100 20>100-200 21<100-200 50>0-100 51<0-100", Findings{Observed: 3, Delivered: 2, Lost: 1, Gap: 11}},
+		{"needlessly retransmitted", "10>0-100 11<0-100 50>0-100 51<0-100", Findings{Observed: 2, Delivered: 2, Gap: 1}},
+		{"segment twice", "10>0-100 11<0-100 12<0-100", Findings{Observed: 1, Delivered: 2, Duplicated: 1, Gap: 1}},
+		{"segment overtaken", "10>0-100 11>100-200 12<100-200 13<0-100", Findings{Observed: 2, Delivered: 2, Reordered: 1, Gap: 2}},
+		{"segment from before", "10<500-600 20>0-100 21<0-100", Findings{Observed: 1, Delivered: 2, Gap: 1}},
+	} {
+		l := Ledger{logs: []*Log{nil, {records: parseLog(t, c.log)}}}
+		if got := l.Join(w); got != c.want {
+			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)
+		}
+	}
+}
+
+// TestJoinDenied tells a leak from a frame that the appliance kept, and both from slow's blind spot.
+func TestJoinDenied(t *testing.T) {
+	inv := &firewall.Inventory{}
+	policy, err := firewall.Load("policy.yaml", []byte("default: drop\nrules: []\n"), inv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, log string
+		in        firewall.Placement
+		want      Findings
+	}{
+		{"leak", "10>a 11<a", firewall.Fast, Findings{Observed: 1, Delivered: 1, Leaked: 1}},
+		{"nobody enforces", "10>a 11<a", firewall.Off, Findings{Observed: 1, Delivered: 1}},
+		{"leak of the appliance", "10>a 11<a*", firewall.Slow, Findings{Observed: 1, Delivered: 1, Leaked: 1}},
+		{"within a segment", "10>a 11<a", firewall.Slow, Findings{Observed: 1, Delivered: 1}},
+		{"kept by the appliance", "10>a", firewall.Slow, Findings{Observed: 1, Denied: 1}},
+		{"drained", "10>a 11<a*", firewall.Off, Findings{Observed: 1, Delivered: 1, Drained: 1}},
+	} {
+		l := Ledger{logs: []*Log{{records: parseLog(t, c.log)}}}
+		for i := range l.logs[0].records {
+			l.logs[0].records[i].Flow = Flow{Src: frame.Addr{15: 1}, Dst: frame.Addr{15: 2}, Proto: frame.ProtoUDP}
+		}
+		w := Window{Start: 1, End: 1000, Grace: 100, Policy: policy, Placements: map[uint64]firewall.Placement{1: c.in}}
+		if got := l.Join(w); got != c.want {
+			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)
+		}
+	}
+}
+
+// TestJoinAttempts: what the policy lets only the other end begin is an answer, whose loss counts, or an attempt, which is denied.
+func TestJoinAttempts(t *testing.T) {
+	inv := &firewall.Inventory{}
+	const text = "default: allow\nrules:\n  - {name: back, from: 10.0.2.0/24, to: 10.0.1.0/24, action: drop}\n"
+	policy, err := firewall.Load("policy.yaml", []byte(text), inv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, server := frame.AddrFrom(netip.MustParseAddr("10.0.1.1")), frame.AddrFrom(netip.MustParseAddr("10.0.2.1"))
+	key := func(proto, icmp uint8) Flow { return Flow{Src: server, Dst: client, Proto: proto, ICMPType: icmp} }
+	for _, c := range []struct {
+		name        string
+		flow        Flow   // from the server
+		forth, back string // the client's log, and the server's
+		in          firewall.Placement
+		want        Findings
+	}{
+		{"an attempt", key(47, 0), "", "10>a 20>b", firewall.Slow, Findings{Observed: 2, Denied: 2}},
+		{"answers, by what came before", key(47, 0), "", "10>a 20>b 21<b*", firewall.Slow, Findings{Observed: 2, Delivered: 1, Lost: 1, Gap: 11}},
+		{"let pass by nobody", key(47, 0), "", "10>a 20>b 21<b", firewall.Off, Findings{Observed: 2, Delivered: 1, Denied: 1}},
+		{"answers", key(47, 0), "5>c 6<c*", "10>a 20>b", firewall.Slow, Findings{Observed: 3, Delivered: 1, Lost: 2, Gap: 990}},
+		{"a ping", key(frame.ProtoICMP, 8), "", "10>a 20>b", firewall.Slow, Findings{Observed: 2, Denied: 2}},
+		{"a ping that leaked", key(frame.ProtoICMP, 8), "", "10>a 11<a*", firewall.Slow, Findings{Observed: 1, Delivered: 1, Leaked: 1}},
+		{"a ping's answer", key(frame.ProtoICMP, 0), "5>c 6<c*", "10>a", firewall.Slow, Findings{Observed: 2, Delivered: 1, Lost: 1, Gap: 990}},
+		{"a ping's answer, asked for before", key(frame.ProtoICMP, 0), "", "10>a 11<a*", firewall.Slow, Findings{Observed: 1, Delivered: 1, Gap: 1}},
+	} {
+		forth, back := parseLog(t, c.forth), parseLog(t, c.back)
+		for i := range forth {
+			forth[i].Flow = c.flow.reverse()
+		}
+		for i := range back {
+			back[i].Flow = c.flow
+		}
+		l := Ledger{logs: []*Log{{records: forth}, {records: back}}}
+		w := Window{Start: 1, End: 1000, Grace: 100, Policy: policy, Placements: map[uint64]firewall.Placement{1: c.in}}
+		if got := l.Join(w); got != c.want {
+			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)
+		}
+	}
+}
