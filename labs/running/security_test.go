@@ -330,9 +330,8 @@ func (p *process) compareRest(t *testing.T, role string) {
 			t.Errorf("%s %d: %s is %q, %v; want %q", role, p.pid, file, got, err, want)
 		}
 	}
-	// QEMU takes signals by a descriptor, and Go parks the first thread of an agent with all of them blocked.
-	if blocked := p.status["SigBlk"]; role != "QEMU" && !strings.Contains(p.command, "sluice agent") && blocked != strings.Repeat("0", 16) {
-		t.Errorf("%s %d blocks signals %s", role, p.pid, blocked)
+	if blocked := blockedEverywhere(t, p.pid); role != "QEMU" && blocked != 0 { // QEMU takes signals by a descriptor
+		t.Errorf("%s %d (%s) blocks signals %x in all threads", role, p.pid, p.command, blocked)
 	}
 	limits, err := os.ReadFile(at + "limits")
 	if err != nil {
@@ -347,6 +346,30 @@ func (p *process) compareRest(t *testing.T, role string) {
 	if want := map[bool]string{true: "0\n", false: "300\n"}[role == "lab process"]; err != nil || string(oom) != want {
 		t.Errorf("%s %d: oom_score_adj %q, %v; want %q", role, p.pid, oom, err, want)
 	}
+}
+
+// blockedEverywhere are the signals that all threads of a process block, as they do what its starter blocked: Go parks a first thread that it
+// has no use for with all signals blocked.
+func blockedEverywhere(t *testing.T, pid int) uint64 {
+	t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(threads) == 0 {
+		t.Fatalf("threads of process %d: %v", pid, err)
+	}
+	all := ^uint64(0)
+	for _, file := range threads {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue // the thread has ended
+		}
+		_, after, _ := strings.Cut(string(b), "SigBlk:")
+		mask, err := strconv.ParseUint(strings.TrimSpace(strings.SplitN(after, "\n", 2)[0]), 16, 64)
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		all &= mask
+	}
+	return all
 }
 
 // fileWord is the page's word for what a descriptor is of.
