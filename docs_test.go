@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"sluice/firewall"
 )
 
 // chapters are the texts that people write, by their file: the README and the pages of docs.
@@ -285,6 +287,22 @@ func TestTroubles(t *testing.T) {
 			if part = strings.TrimSpace(part); !strings.Contains(all, part) {
 				t.Errorf("no message of the program has %q (of %q)", part, message)
 			}
+		}
+	}
+}
+
+// TestPlacementsAreTold: the README and the help of place say of each placement what it is.
+func TestPlacementsAreTold(t *testing.T) {
+	place, _, err := command().Find([]string{"place"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range firewall.PlacementNames() {
+		if !strings.Contains(chapters(t)["README.md"], "\n   "+name+" ") {
+			t.Errorf("the README's picture has no line for placement %s", name)
+		}
+		if !strings.Contains(place.Long, name+" (") {
+			t.Errorf("sluice place --help does not say what %s is", name)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"sluice/firewall"
 	"sluice/vnic/frame"
 )
 
@@ -82,7 +83,8 @@ func TestSchemaAgreesWithLoader(t *testing.T) {
 	}
 }
 
-// TestSchemaKnowsReasons: where a reason is a word of a lab file, the schema has those of vnic/frame, no more and no less.
+// TestSchemaKnowsReasons: where a reason is a word of a lab file, the schema has those of vnic/frame, no more and no less; and so it is with
+// placements.
 func TestSchemaKnowsReasons(t *testing.T) {
 	text, err := os.ReadFile("../schema/lab.schema.json")
 	if err != nil {
@@ -91,6 +93,9 @@ func TestSchemaKnowsReasons(t *testing.T) {
 	var want []string
 	for r := frame.ReasonNone + 1; int(r) < frame.Reasons; r++ {
 		want = append(want, r.String())
+	}
+	if got := schemaAt(t, text, "").Properties["placement"].Enum; !slices.Equal(got, firewall.PlacementNames()) {
+		t.Errorf("the schema has the placements %q, the firewall %q", got, firewall.PlacementNames())
 	}
 	for def, key := range map[string]string{"walk": "by", "counter": "reason"} {
 		if got := schemaAt(t, text, def).Properties[key].Enum; !slices.Equal(got, want) {
