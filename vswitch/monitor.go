@@ -266,7 +266,7 @@ func (s *Switch) Recover(ctx context.Context) error {
 		return err
 	}
 	defer s.release()
-	return s.recover(ctx, recoverAtMost)
+	return s.recover(ctx, recoverPatience)
 }
 
 // fallBack puts a plan in force that does without the appliance: everything that would meet it is dropped, or passes it by.
