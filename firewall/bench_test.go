@@ -114,7 +114,7 @@ func benchmarkFirst(b *testing.B, packets int) {
 			rules := randomRules(n, r)
 			g, _ := Compile(policyOf(rules), Fast)
 			keys := keysFor(rules, packets, r)
-			cx := &Context{Flows: NewFlows(FlowsConfig{PerPort: 1 << 20})}
+			cx := &Context{Flows: mustFlows(FlowsConfig{PerPort: 1 << 20})}
 			b.ReportAllocs()
 			skip := reportCPU(b)
 			i := 0
@@ -165,7 +165,7 @@ func BenchmarkKnownFlow(b *testing.B) {
 		b.Run(fmt.Sprint("flows=", n), func(b *testing.B) {
 			g, _ := Compile(policyOf([]Rule{{Name: "a", Action: RuleAllow, dirs: bothDirs, from: anyAddr, to: anyAddr, svc: anyService}}), Fast)
 			r := rand.New(rand.NewPCG(1, 2))
-			cx := &Context{Flows: NewFlows(FlowsConfig{PerPort: 1 << 20})}
+			cx := &Context{Flows: mustFlows(FlowsConfig{PerPort: 1 << 20})}
 			keys := keysFor(randomRules(1000, r), n, r)
 			for i := range keys {
 				k := &keys[i]
@@ -237,7 +237,7 @@ func BenchmarkFlowMemory(b *testing.B) {
 	b.Run(fmt.Sprint("flows=", flows), func(b *testing.B) {
 		g, _ := Compile(policyOf([]Rule{{Name: "a", Action: RuleAllow, dirs: bothDirs, from: anyAddr, to: anyAddr, svc: anyService}}), Fast)
 		before := resident(b)
-		cx := &Context{Flows: NewFlows(FlowsConfig{PerPort: 1 << 20})}
+		cx := &Context{Flows: mustFlows(FlowsConfig{PerPort: 1 << 20})}
 		k := frame.Key{Proto: frame.ProtoUDP, Flags: frame.KeyIPv4 | frame.KeyL4, L3Len: 60, Src: allIPv4.lo, Dst: allIPv4.lo}
 		for i := range flows {
 			k.Src[14], k.Src[15], k.SrcPort = byte(i>>8), byte(i), uint16(i>>4)

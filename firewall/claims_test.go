@@ -43,7 +43,7 @@ func newGuardRig(t *testing.T, all bool) *guardRig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &guardRig{t, mustCompile(t, p, Off), Context{Now: 1e15, Flows: NewFlows(FlowsConfig{Max: 4096})}}
+	return &guardRig{t, mustCompile(t, p, Off), Context{Now: 1e15, Flows: mustFlows(FlowsConfig{Max: 4096})}}
 }
 
 // passes says whether a frame that a vNIC sends gets past its guard.
@@ -247,7 +247,7 @@ func TestMembership(t *testing.T) {
 			if r := frame.Parse(frame.From(b), &k); r != frame.ReasonNone {
 				t.Fatal(r)
 			}
-			cx := Context{Now: 1e15, Flows: NewFlows(FlowsConfig{Max: 64}), Eth: b}
+			cx := Context{Now: 1e15, Flows: mustFlows(FlowsConfig{Max: 64}), Eth: b}
 			v := mustCompile(t, p, Fast).Check(&cx, Point{client, dir}, &k)
 			if (v.Action == Pass) != c.pass || cx.Flows.Len() != 0 {
 				t.Errorf("to %s, TTL %d, %s: %+v, %d flows", c.dst, c.ttl, dir, v, cx.Flows.Len())

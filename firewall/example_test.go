@@ -57,7 +57,12 @@ func ExampleProgram_Check() {
 		fmt.Println(err)
 		return
 	}
-	cx := firewall.Context{Now: 1, Flows: firewall.NewFlows(firewall.FlowsConfig{Max: 4096})}
+	flows, err := firewall.NewFlows(firewall.FlowsConfig{Max: 4096})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	cx := firewall.Context{Now: 1, Flows: flows}
 	check := func(port frame.PortID, dir firewall.Dir, k frame.Key) {
 		v := program.Check(&cx, firewall.Point{Port: port, Dir: dir}, &k)
 		fmt.Println(port, dir, v.Action, v.Reason)

@@ -60,9 +60,9 @@ const maxPorts = 1 << 16
 // minShard keeps shards large enough for the search of a victim to have a choice.
 const minShard = 64
 
-// NewFlows makes an empty table. Its memory, 128 bytes a flow, is reserved at once, but used only as flows come. It panics where the
-// machine does not even have the addresses for it.
-func NewFlows(c FlowsConfig) *Flows {
+// NewFlows makes an empty table. Its memory, 128 bytes a flow, is reserved at once, but used only as flows come. An error says that
+// the machine does not even have the addresses for it.
+func NewFlows(c FlowsConfig) (*Flows, error) {
 	each := minShard
 	for each*shardCount < c.Max || c.Max == 0 && each*shardCount < 1<<20 {
 		each *= 2
@@ -75,7 +75,7 @@ func NewFlows(c FlowsConfig) *Flows {
 	}
 	mem, err := unix.Mmap(-1, 0, total/pageFlows*pageBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
-		panic(fmt.Sprintf("reserve memory for %d flows: %v", total, err))
+		return nil, fmt.Errorf("reserve memory for %d flows: %w", total, err)
 	}
 	// Not from Go's heap: a page costs nothing before its first flow, and the collector does not let garbage grow in proportion.
 	pages := unsafe.Slice((*page)(unsafe.Pointer(&mem[0])), total/pageFlows)
@@ -85,7 +85,7 @@ func NewFlows(c FlowsConfig) *Flows {
 		s.buckets, s.mask = firstBuckets, firstBuckets-1
 	}
 	runtime.AddCleanup(f, func(m []byte) { _ = unix.Munmap(m) }, mem)
-	return f
+	return f, nil
 }
 
 // firstBuckets is how many buckets an empty shard has; a power of two, at most minShard.

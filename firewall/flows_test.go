@@ -13,6 +13,22 @@ import (
 	"sluice/vnic/frame"
 )
 
+// mustFlows makes a table for a test.
+func mustFlows(c FlowsConfig) *Flows {
+	f, err := NewFlows(c)
+	if err != nil {
+		panic(err)
+	}
+	return f
+}
+
+// TestNoRoomForFlows says that a table for which there are no addresses is an error, and that nothing is left of it.
+func TestNoRoomForFlows(t *testing.T) {
+	if f, err := NewFlows(FlowsConfig{Max: 1 << 45}); err == nil || f != nil {
+		t.Errorf("made: %v", err)
+	}
+}
+
 // Flows go from one table to another and back without a change, once, and only those that the policy allows.
 func TestExportImport(t *testing.T) {
 	p := mustLoad(t, reference)
@@ -78,7 +94,7 @@ func TestImportKeepsTimeLeft(t *testing.T) {
 func TestFloodDoesNotStarveOthers(t *testing.T) {
 	text := "default: allow\n"
 	w := newWorld(t, mustCompile(t, mustLoad(t, text), Fast))
-	w.cx.Flows = NewFlows(FlowsConfig{Max: 4096, PerPort: 1000})
+	w.cx.Flows = mustFlows(FlowsConfig{Max: 4096, PerPort: 1000})
 	_, k := parsePacket("client > server tcp 1 80 S").frame(t)
 	for i := range 20000 {
 		k.SrcPort, k.DstPort = uint16(i), uint16(i>>16)+80
@@ -100,7 +116,7 @@ func TestFloodDoesNotStarveOthers(t *testing.T) {
 // A full table gives what it has to whoever holds less.
 func TestFullTableIsShared(t *testing.T) {
 	w := newWorld(t, mustCompile(t, mustLoad(t, "default: allow\n"), Fast))
-	w.cx.Flows = NewFlows(FlowsConfig{Max: 4096, PerPort: 4096})
+	w.cx.Flows = mustFlows(FlowsConfig{Max: 4096, PerPort: 4096})
 	fill := func(port frame.PortID, n int, replied bool) (passed int) {
 		_, k := parsePacket("client > server udp 1 80").frame(t)
 		k.Src[15] = byte(port)
@@ -137,7 +153,7 @@ func TestFullTableIsShared(t *testing.T) {
 // Whatever comes, the table's counts agree with its content, and every flow in it is found.
 func TestTableConsistent(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		f := NewFlows(FlowsConfig{Max: 4096, PerPort: 200})
+		f := mustFlows(FlowsConfig{Max: 4096, PerPort: 200})
 		g, _ := Compile(&Policy{Default: RuleAllow, inv: lab, classes: newClassifier(nil, fewCells, manyRanges), counters: make([]counter, 1), timeouts: &defaultTimeouts}, Fast)
 		cx := Context{Now: 1e15, Flows: f}
 		for range rapid.IntRange(1, 300).Draw(t, "frames") {
@@ -179,7 +195,7 @@ func checkTable(t interface{ Fatalf(string, ...any) }, f *Flows) {
 func TestConcurrent(t *testing.T) {
 	p := mustLoad(t, reference)
 	programs := []*Program{mustCompile(t, p, Fast), mustCompile(t, p, Off)}
-	flows := NewFlows(FlowsConfig{Max: 4096, PerPort: 2000})
+	flows := mustFlows(FlowsConfig{Max: 4096, PerPort: 2000})
 	_, k := parsePacket("client > server udp 1 5201").frame(t)
 	var checks, others sync.WaitGroup
 	var done atomic.Bool
@@ -214,7 +230,7 @@ func TestMillionFlows(t *testing.T) {
 	}
 	const million = 1_000_000
 	w := newWorld(t, mustCompile(t, mustLoad(t, "default: allow\n"), Fast))
-	w.cx.Flows = NewFlows(FlowsConfig{PerPort: million})
+	w.cx.Flows = mustFlows(FlowsConfig{PerPort: million})
 	_, k := parsePacket("client > server udp 1 80").frame(t)
 	for i := range million {
 		k.SrcPort, k.DstPort = uint16(i), uint16(i>>16)

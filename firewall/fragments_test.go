@@ -62,7 +62,7 @@ func newFragmentRig(t *testing.T) *fragmentRig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &fragmentRig{t, mustCompile(t, p, Fast), Context{Now: 1e15, Flows: NewFlows(FlowsConfig{Max: 1 << 16})}}
+	return &fragmentRig{t, mustCompile(t, p, Fast), Context{Now: 1e15, Flows: mustFlows(FlowsConfig{Max: 1 << 16})}}
 }
 
 // arrives says whether a fragment passes at both points.

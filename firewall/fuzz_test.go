@@ -28,7 +28,7 @@ func FuzzCheck(f *testing.F) {
 	text := reference + "limits: {flows: 100}\nmidstream: true\n"
 	f.Fuzz(func(t *testing.T, in []byte) {
 		p := mustLoad(t, text)
-		cx := Context{Now: 1e15, Flows: NewFlows(FlowsConfig{Max: 4096})}
+		cx := Context{Now: 1e15, Flows: mustFlows(FlowsConfig{Max: 4096})}
 		programs := []*Program{mustCompile(t, p, Fast), mustCompile(t, p, Off)}
 		for n := 0; len(in) >= 2; n++ {
 			length, point := min(int(in[0]), len(in)-2), in[1]
@@ -66,7 +66,7 @@ func FuzzImport(f *testing.F) {
 		r := FlowRecord{Proto: proto, State: state, Timeout: timeout, Replied: replied}
 		r.Src = addrPort(frame.Addr(in), binary.BigEndian.Uint16(in[32:]))
 		r.Dst = addrPort(frame.Addr(in[16:]), binary.BigEndian.Uint16(in[34:]))
-		table := NewFlows(FlowsConfig{Max: 4096})
+		table := mustFlows(FlowsConfig{Max: 4096})
 		if n, _ := table.Import(1e15, []FlowRecord{r, r}); n != 1 {
 			t.Fatalf("imported %d", n)
 		}

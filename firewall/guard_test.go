@@ -88,7 +88,7 @@ func TestGuardOfARP(t *testing.T) {
 			t.Fatal(c.name, r)
 		}
 		g := guarded(t)
-		cx := Context{Flows: NewFlows(FlowsConfig{Max: 4096}), Eth: f.Eth()}
+		cx := Context{Flows: mustFlows(FlowsConfig{Max: 4096}), Eth: f.Eth()}
 		if v := g.Check(&cx, Point{client, FromGuest}, &k); (v.Action == Pass) != c.pass {
 			t.Errorf("%s: %+v", c.name, v)
 		}
@@ -127,7 +127,7 @@ func TestGuardOfNeighbourDiscovery(t *testing.T) {
 		if r := frame.Parse(f, &k); r != frame.ReasonNone {
 			t.Fatal(c.name, r)
 		}
-		cx := Context{Flows: NewFlows(FlowsConfig{Max: 4096}), Eth: f.Eth()}
+		cx := Context{Flows: mustFlows(FlowsConfig{Max: 4096}), Eth: f.Eth()}
 		if v := guarded(t).Check(&cx, Point{client, FromGuest}, &k); (v.Action == Pass) != c.pass {
 			t.Errorf("%s: %+v", c.name, v)
 		}

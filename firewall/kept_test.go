@@ -59,7 +59,7 @@ func TestKept(t *testing.T) {
 func BenchmarkKept(b *testing.B) {
 	g, _ := Compile(policyOf([]Rule{{Name: "a", Action: RuleAllow, dirs: bothDirs, from: anyAddr, to: anyAddr, svc: anyService}}), Fast)
 	r := rand.New(rand.NewPCG(1, 2))
-	cx := &Context{Flows: NewFlows(FlowsConfig{PerPort: 1 << 20})}
+	cx := &Context{Flows: mustFlows(FlowsConfig{PerPort: 1 << 20})}
 	keys := keysFor(randomRules(1000, r), 1000, r)
 	for i := range keys {
 		keys[i].Proto = frame.ProtoUDP

@@ -205,7 +205,7 @@ type world struct {
 
 func newWorld(t testing.TB, g *Program) *world {
 	w := &world{t: t, g: g}
-	w.cx = Context{Now: 1e15, Flows: NewFlows(FlowsConfig{Max: 4096})}
+	w.cx = Context{Now: 1e15, Flows: mustFlows(FlowsConfig{Max: 4096})}
 	return w
 }
 

@@ -123,7 +123,7 @@ func (c *change) carryFromAppliance(ctx context.Context) {
 
 // answers says whether the appliance may be asked something that the switch could do without: one that has failed may never answer.
 func (s *Switch) answers() bool {
-	return !s.noMachine() && !s.lost && s.failure != firewall.Hung
+	return !s.noMachine() && !s.lost && s.failing() != firewall.Hung
 }
 
 // noMachine says whether there is no machine that could answer.

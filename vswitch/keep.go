@@ -135,6 +135,6 @@ func (s *Switch) forgetKept(why string) {
 		return
 	}
 	s.engine.Flows().Release()
-	s.endSession(context.Background(), k.session)
+	s.endSession(k.session)
 	s.events.tell("kept", fmt.Sprintf("on the way of %s no more: %s", k.placement, why))
 }

@@ -27,10 +27,7 @@ type Logged struct {
 
 // logRules writes down what logged rules decide, until the switch is closed: as events, and in the lab's log.
 func (s *Switch) logRules() {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() { <-s.closed; cancel() }()
-	s.rules.Run(ctx, s.tellLogged)
+	s.rules.Run(s.life, s.tellLogged)
 	s.rules.Drain(s.tellLogged) // what the last frames have left
 }
 

@@ -53,7 +53,7 @@ func (s *Switch) monitor() {
 		case <-tick.C:
 			m.tick()
 			kept.tickKept()
-		case <-s.closed:
+		case <-s.life.Done():
 			return
 		}
 	}
@@ -188,6 +188,13 @@ func (m *monitor) queueFull(placement firewall.Placement) (n uint64) {
 	return n
 }
 
+// failing is how the appliance is, as the monitor saw it last.
+func (s *Switch) failing() firewall.Failure {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failure
+}
+
 // setFailure notes a new state and tells it, unless somebody has recovered it meanwhile.
 func (s *Switch) setFailure(was, f firewall.Failure) {
 	s.mu.Lock()
@@ -234,7 +241,7 @@ func (m *monitor) fallBack(now int64, is firewall.Failure, had outlook) {
 	}
 	defer s.release()
 	// What is wanted is asked again: somebody may have recovered it, or changed how it fails, meanwhile.
-	if o := m.wants(now, s.outlook); s.failure == is && o != s.outlook {
+	if o := m.wants(now, s.outlook); s.failing() == is && o != s.outlook {
 		s.fallBack(o)
 	}
 }

@@ -87,7 +87,7 @@ func (s *Switch) Place(ctx context.Context, to firewall.Placement, o PlaceOption
 func (s *Switch) newChange(to firewall.Placement, how Handover) *change {
 	return &change{
 		s: s, chosen: s.placement, bypassed: s.bypass, from: s.effective(), to: to, handover: how, was: s.kept,
-		recovering: s.lost || s.bypass, failed: s.failure != firewall.Healthy, fail: s.fail,
+		recovering: s.lost || s.bypass, failed: s.failing() != firewall.Healthy, fail: s.fail,
 	}
 }
 
@@ -140,7 +140,7 @@ func (c *change) run(ctx context.Context) (Receipt, error) {
 		_, stopped := c.s.engine.Records(back)
 		err = errors.Join(err, stopped, c.s.apply(back, c.s.newPlan(nil)))
 		if c.session != c.s.session {
-			c.s.endSession(ctx, c.session)
+			c.s.endSession(c.session)
 		}
 		if c.to == firewall.Push && c.from != firewall.Push {
 			c.s.endAdministration(back)
@@ -161,9 +161,9 @@ func (c *change) run(ctx context.Context) (Receipt, error) {
 	if err := c.s.apply(context.WithoutCancel(ctx), c.s.newPlan(c.new)); err != nil {
 		return Receipt{}, err
 	}
-	c.s.endSession(ctx, c.ending)
+	c.s.endSession(c.ending)
 	if c.was != nil && c.keeping == nil {
-		c.s.endSession(ctx, c.was.session)
+		c.s.endSession(c.was.session)
 	}
 	return c.receipt(time.Since(start)), nil
 }
@@ -270,18 +270,18 @@ func (c *change) begin(ctx context.Context) error {
 }
 
 // endSession lets the appliance forget a session. That it cannot is no matter: the switch takes nothing of it any more.
-func (s *Switch) endSession(ctx context.Context, over walk.Session) {
+func (s *Switch) endSession(over walk.Session) {
 	a := s.appliance
 	if over.ID == 0 || a == nil || a.Absent() {
 		return
 	}
-	go func() { // it may hang
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), carryAtMost)
+	s.running.Go(func() { // it may hang
+		ctx, cancel := context.WithTimeout(s.life, carryAtMost)
 		defer cancel()
-		if err := a.EndSteer(ctx, over.ID); err != nil {
+		if err := a.EndSteer(ctx, over.ID); err != nil && s.life.Err() == nil {
 			s.log.Warn("end a session of the appliance", "session", over.ID, "err", err)
 		}
-	}()
+	})
 }
 
 // move brings the new plan into force, while records are taken.

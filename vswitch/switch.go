@@ -46,9 +46,10 @@ const (
 	historyLen = 100
 )
 
-// Switch is a virtual switch: it owns the plan, and everything that outlives one. Its methods may be called at once from
-// many goroutines; those that change it wait for each other.
+// Switch is a virtual switch: it owns the plan, and what is known of the ports, the policy and the placement. Its methods may be called at
+// once from many goroutines; those that change it wait for each other. Who may touch a field is said above it, in four groups.
 type Switch struct {
+	// Set by New, or safe by themselves.
 	name     string
 	log      *slog.Logger
 	limits   Limits
@@ -60,13 +61,29 @@ type Switch struct {
 	events   *events
 	watch    atomic.Pointer[walk.Watch]
 	plan     atomic.Pointer[walk.Plan] // the one in force
+	placing  atomic.Bool
+	segments []Segment
+	outer    frame.Outer
 
-	changing chan struct{} // holds a token while nobody changes the switch
+	changing chan struct{}   // holds a token while nobody changes the switch
+	life     context.Context // ends when the switch is closed
+	end      context.CancelFunc
+	closing  sync.Once
+	running  sync.WaitGroup // every goroutine that the switch has started
 
-	// What follows is changed only by who has the token; the mutex is for readers.
-	mu          sync.Mutex
+	// Touched only with the token.
+	epoch    uint64
+	sessions uint8 // number of the last session
+
+	mu sync.Mutex
+
+	// Touched only with the mutex.
+	meter       func() Usage
+	failure     firewall.Failure // of the appliance, as the monitor sees it
+	unrecovered string           // why its recovery failed last; empty where it did not
+
+	// Written with the token and the mutex; read with either.
 	appliance   Appliance
-	segments    []Segment
 	ports       []Port
 	zero        []walk.Counters // by PortID: what was counted when the switch forgot
 	realized    []uint64        // by PortID: generation of the policy that every frame of the port has met since the last change
@@ -77,25 +94,14 @@ type Switch struct {
 	sent        uint64 // generation of the policy that the appliance has taken
 	sentBytes   int    // of its ruleset
 	placement   firewall.Placement
-	epoch       uint64
 	history     []Receipt
-	shareFrom   Share // what was counted when the placement changed last
-	meter       func() Usage
-	outer       frame.Outer
-	session     walk.Session     // zero where the placement does not steer
-	kept        *keeping         // the way of flows that the last change has kept; nil where there are none
-	sessions    uint8            // number of the last one
-	failure     firewall.Failure // of the appliance, as the monitor sees it
-	placed      int64            // monotonic ns: since when frames have had their present way
-	fail        Fail             // instead of what the policy says of failures; empty is the policy's
-	outlook                      // what is made of an appliance that has failed
-	unrecovered string           // why its recovery failed last; empty where it did not
-	unaskedTold uint64           // of the frames that passed it by, those that receipts have told of
-	placing     atomic.Bool
-
-	closed  chan struct{}
-	closing sync.Once
-	running sync.WaitGroup
+	shareFrom   Share        // what was counted when the placement changed last
+	session     walk.Session // zero where the placement does not steer
+	kept        *keeping     // the way of flows that the last change has kept; nil where there are none
+	placed      int64        // monotonic ns: since when frames have had their present way
+	fail        Fail         // instead of what the policy says of failures; empty is the policy's
+	outlook                  // what is made of an appliance that has failed
+	unaskedTold uint64       // of the frames that passed it by, those that receipts have told of
 }
 
 // New makes a switch without ports, with placement off.
@@ -121,9 +127,9 @@ func New(c Config) (*Switch, error) {
 		events:   newEvents(),
 		changing: make(chan struct{}, 1),
 		ports:    make([]Port, 1), zero: make([]walk.Counters, 1), realized: make([]uint64, 1),
-		closed: make(chan struct{}),
-		clock:  c.Clock, rules: firewall.NewLog(),
+		clock: c.Clock, rules: firewall.NewLog(),
 	}
+	s.life, s.end = context.WithCancel(context.Background())
 	s.engine, err = c.Engine(walk.Config{
 		Clock: c.Clock, Log: s.rules, Probed: s.probes.answer, Failed: s.portFailed,
 		Flows: firewall.FlowsConfig{Max: c.Limits.Flows, PerPort: c.Limits.FlowsPerPort},
@@ -163,8 +169,13 @@ var started = time.Now()
 
 func monotonic() int64 { return int64(time.Since(started)) }
 
-// SetAppliance says who serves the slow side; nil is nobody. For each segment that it serves, it has one service port.
+// SetAppliance says who serves the slow side; nil is nobody. For each segment that it serves, it has one service port. A change that runs
+// ends with the appliance that it began with: SetAppliance waits for it.
 func (s *Switch) SetAppliance(a Appliance) {
+	if s.acquire(s.life) != nil {
+		return // closed: nobody asks any more
+	}
+	defer s.release()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.appliance = a
@@ -173,14 +184,14 @@ func (s *Switch) SetAppliance(a Appliance) {
 // acquire waits until nobody else changes the switch.
 func (s *Switch) acquire(ctx context.Context) error {
 	select {
-	case <-s.closed:
+	case <-s.life.Done():
 		return errClosed
 	default:
 	}
 	select {
 	case <-s.changing:
 		return nil
-	case <-s.closed:
+	case <-s.life.Done():
 		return errClosed
 	case <-ctx.Done():
 		return fmt.Errorf("wait for another change of the switch: %w", context.Cause(ctx))
@@ -265,7 +276,7 @@ func (s *Switch) tend() {
 		case <-tick.C:
 			s.engine.Tend()
 			s.endKeeping(&kept)
-		case <-s.closed:
+		case <-s.life.Done():
 			return
 		}
 	}
@@ -276,7 +287,7 @@ func (s *Switch) Close() error {
 	var err error
 	s.closing.Do(func() {
 		<-s.changing
-		close(s.closed)
+		s.end()
 		s.running.Wait()
 		err = s.engine.Close()
 		s.events.close()

@@ -18,12 +18,16 @@ import (
 
 // blackHole is an engine that counts what comes and drops it. It shows that one can be written from outside, with nothing but the contract.
 type blackHole struct {
+	flows   *firewall.Flows
 	nics    sync.Map // frame.PortID to vnic.NIC
 	frames  [8]atomic.Uint64
 	readers sync.WaitGroup
 }
 
-func newBlackHole(walk.Config) (vswitch.Engine, error) { return &blackHole{}, nil }
+func newBlackHole(c walk.Config) (vswitch.Engine, error) {
+	flows, err := firewall.NewFlows(c.Flows)
+	return &blackHole{flows: flows}, err
+}
 
 func (h *blackHole) Attach(id frame.PortID, nic vnic.NIC) error {
 	if _, taken := h.nics.LoadOrStore(id, nic); taken {
@@ -60,7 +64,7 @@ func (h *blackHole) Counters(id frame.PortID) (n walk.Counters, ok bool) {
 func (h *blackHole) Apply(context.Context, *walk.Plan) error                            { return nil }
 func (h *blackHole) Hold(context.Context) error                                         { return nil }
 func (h *blackHole) Release()                                                           {}
-func (h *blackHole) Flows() vswitch.FlowTable                                           { return firewall.NewFlows(firewall.FlowsConfig{Max: 1}) }
+func (h *blackHole) Flows() vswitch.FlowTable                                           { return h.flows }
 func (h *blackHole) Rules() []firewall.RuleInfo                                         { return nil }
 func (h *blackHole) Returned(uint8) uint64                                              { return 0 }
 func (h *blackHole) MACs(func(frame.SegmentID, frame.MAC, frame.PortID, time.Duration)) {}

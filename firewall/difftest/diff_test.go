@@ -141,7 +141,11 @@ func newEngine(t *testing.T, p *firewall.Policy) *engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &engine{t: t, g: g, cx: firewall.Context{Now: 1e15, Flows: firewall.NewFlows(firewall.FlowsConfig{Max: 4096})}}
+	flows, err := firewall.NewFlows(firewall.FlowsConfig{Max: 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &engine{t: t, g: g, cx: firewall.Context{Now: 1e15, Flows: flows}}
 }
 
 // judge says what becomes of a packet; of a fragmented one, what becomes of its second half once the first has passed.

@@ -21,8 +21,6 @@ type still struct {
 	plan *walk.Plan
 }
 
-func newStill(c walk.Config) *still { return &still{Core: walk.NewCore(c)} }
-
 func (s *still) Attach(frame.PortID, vnic.NIC) error { return nil }
 func (s *still) Detach(frame.PortID) error           { return nil }
 func (s *still) Apply(_ context.Context, p *walk.Plan) error {
@@ -66,8 +64,9 @@ func newDesk(t testing.TB, policy string, to firewall.Placement) *desk {
 	r := newRig(t)
 	d := &desk{client: r.client, server: r.server}
 	makeEngine := func(c walk.Config) (vswitch.Engine, error) {
-		d.engine = newStill(c)
-		return d.engine, nil
+		core, err := walk.NewCore(c)
+		d.engine = &still{Core: core}
+		return d.engine, err
 	}
 	sw, err := vswitch.New(vswitch.Config{Name: "desk", Engine: makeEngine, Log: slog.New(slog.DiscardHandler), Segments: r.segments(), Outer: switchOuter})
 	if err != nil {

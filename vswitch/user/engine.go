@@ -43,7 +43,11 @@ type moment struct {
 
 // New makes an engine without ports.
 func New(c walk.Config) (vswitch.Engine, error) {
-	e := &Engine{Core: walk.NewCore(c), workers: map[frame.PortID]*worker{}}
+	core, err := walk.NewCore(c)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{Core: core, workers: map[frame.PortID]*worker{}}
 	e.now.Store(&moment{})
 	e.nics.Store(&[]vnic.NIC{})
 	e.own = e.NewWalker(0)

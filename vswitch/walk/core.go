@@ -32,11 +32,15 @@ type Core struct {
 	sessions   [256]atomic.Pointer[session] // by number; nil where no plan names it
 }
 
-// NewCore makes empty tables.
-func NewCore(c Config) *Core {
-	core := &Core{Config: c, fdb: newFDB(), neighbours: newNeighbours(), flows: firewall.NewFlows(c.Flows)}
+// NewCore makes empty tables. An error says that there is no memory for the flows.
+func NewCore(c Config) (*Core, error) {
+	flows, err := firewall.NewFlows(c.Flows)
+	if err != nil {
+		return nil, err
+	}
+	core := &Core{Config: c, fdb: newFDB(), neighbours: newNeighbours(), flows: flows}
 	core.counters.Store(&[]*counters{{}})
-	return core
+	return core, nil
 }
 
 // Now is the time in monotonic ns, as the whole switch counts it.

@@ -1,0 +1,74 @@
+package user_test
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"sluice/firewall"
+	"sluice/vswitch"
+)
+
+// TestRestartBesidePlace sets the appliance while the placement changes, as a restart does, and asks for all that can be asked. The race
+// detector says what is read or written by the wrong one.
+func TestRestartBesidePlace(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.policy(referencePolicy)
+	done := make(chan struct{})
+	var others sync.WaitGroup
+	for _, work := range []func(){
+		func() { r.sw.SetAppliance(r.fw) },
+		func() { r.sw.SetMeter(func() vswitch.Usage { return vswitch.Usage{} }) },
+		func() { r.sw.Stats(); r.sw.Status(); r.sw.FDB(); r.sw.Realized(); r.sw.History(); r.sw.Policy() },
+	} {
+		others.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					work()
+				}
+			}
+		})
+	}
+	for _, to := range []firewall.Placement{firewall.Tunnel, firewall.Fast, firewall.Slow, firewall.Off} {
+		r.place(to)
+	}
+	close(done)
+	others.Wait()
+}
+
+// slowToEnd is an appliance that ends a session only when it is told to give up.
+type slowToEnd struct {
+	vswitch.Appliance
+	asked chan struct{}
+	ended atomic.Bool
+}
+
+func (a *slowToEnd) EndSteer(ctx context.Context, _ uint8) error {
+	close(a.asked)
+	<-ctx.Done()
+	a.ended.Store(true)
+	return ctx.Err()
+}
+
+// TestCloseWaits says that nothing which the switch has begun goes on once it is closed.
+func TestCloseWaits(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.policy(referencePolicy)
+	a := &slowToEnd{Appliance: r.fw, asked: make(chan struct{})}
+	r.sw.SetAppliance(a)
+	r.place(firewall.Tunnel)
+	r.place(firewall.Fast)
+	<-a.asked
+	if err := r.sw.Close(); err != nil {
+		t.Error(err)
+	}
+	if !a.ended.Load() {
+		t.Error("a question to the appliance goes on")
+	}
+}
