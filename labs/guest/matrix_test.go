@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,6 +30,7 @@ func testMatrix(t *testing.T, kind Kind, to firewall.Placement) {
 	}
 	said, cases, met := matrix.Said(), matrix.Cases(), matrix.NewMeant()
 	for _, c := range cases {
+		r.ahead.Add(int64(2 * time.Millisecond)) // the gateway says 1,000 errors a second
 		r.exchange(c.Before)
 		router, engine := said.In(to, c.Name), c.Result(r.exchange(c.Judged))
 		if engine != router && !met.Note(matrix.Difference{Name: c.Name, Placement: to, Router: router, Engine: engine}) {
@@ -47,6 +49,7 @@ type matrixRig struct {
 	sw     *vswitch.Switch
 	guests [3]matrixGuest // client, server, and one beside client
 	rounds uint16
+	ahead  atomic.Int64 // nanoseconds
 }
 
 type matrixGuest struct {
@@ -70,7 +73,7 @@ func newMatrixRig(t *testing.T, kind Kind) *matrixRig {
 	var err error
 	r.sw, err = vswitch.New(vswitch.Config{
 		Name: "matrix", Engine: user.New, Segments: segments, Outer: steerOuter, Log: slog.New(slog.DiscardHandler),
-		Clock: func() int64 { return int64(time.Since(began)) / slowly },
+		Clock: func() int64 { return int64(time.Since(began))/slowly + r.ahead.Load() },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -154,7 +157,9 @@ func (r *matrixRig) exchange(frames []matrix.Frame) (came [2][][]byte) {
 			r.send(&r.guests[i], questionOf(&r.guests[i]))
 		}
 		for i := range r.guests {
-			got := r.until(&r.guests[i], func(eth []byte) bool { return eth[12] == 8 && eth[13] == 6 && eth[21] == 2 && eth[31] == 1 })
+			got := r.until(&r.guests[i], func(eth []byte) bool {
+				return eth[12] == 8 && eth[13] == 6 && eth[21] == 2 && eth[31] == 1 && eth[41] == r.guests[i].addr[15]
+			})
 			if i < 2 || frames[0].Server { // whom the server's frames reach is at the same end of the router
 				came[i%2] = append(came[i%2], got...)
 			}

@@ -83,14 +83,19 @@ const (
 	hopPad1        = 0
 	hopPadN        = 1
 	hopRouterAlert = 5
+	hopCALIPSO     = 7
+	hopIOAM        = 49
 	hopMostOptions = 8 // net.ipv6.max_hbh_number: its default
 	hopMostPadding = 7
 )
 
 // optionsHopByHop says whether a hop-by-hop header that follows the IPv6 header may pass a router. An option that we do not know says itself
-// what is to be done (RFC 8200 4.2); a jumbogram is longer than any frame here (RFC 2675).
+// what is to be done (RFC 8200 4.2); a jumbogram is longer than any frame here (RFC 2675). A security label
+// (CALIPSO) is dropped where its domain is not known, and none is (ipv6_hop_calipso). What is measured on the way (IOAM) begins at a multiple of
+// 4 bytes (RFC 9486 3, ipv6_hop_ioam).
 func optionsHopByHop(b []byte) bool {
 	padding, options := 0, 0
+	whole := len(b)
 	for b = b[2:]; len(b) > 0; {
 		if b[0] == hopPad1 {
 			if padding++; padding > hopMostPadding {
@@ -102,7 +107,7 @@ func optionsHopByHop(b []byte) bool {
 		if len(b) < 2 || len(b) < 2+int(b[1]) {
 			return false
 		}
-		kind, o := b[0], b[2:2+int(b[1])]
+		kind, at, o := b[0], whole-len(b), b[2:2+int(b[1])]
 		b = b[2+len(o):]
 		if kind == hopPadN {
 			if padding += 2 + len(o); padding > hopMostPadding || !allZero(o) {
@@ -114,7 +119,10 @@ func optionsHopByHop(b []byte) bool {
 		if options++; options > hopMostOptions {
 			return false
 		}
-		if kind == hopRouterAlert && len(o) != 2 || kind>>6 != 0 { // 00 means: pass over it
+		switch {
+		case kind>>6 != 0, kind == hopCALIPSO: // 00 means: pass over it
+			return false
+		case kind == hopRouterAlert && len(o) != 2, kind == hopIOAM && at%4 != 0:
 			return false
 		}
 	}

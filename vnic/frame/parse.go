@@ -80,8 +80,8 @@ func parseIPv4(b []byte, k *Key) Reason {
 	src, dst := binary.BigEndian.Uint32(ip[12:]), binary.BigEndian.Uint32(ip[16:])
 	binary.BigEndian.PutUint64(k.Src[8:], mapped|uint64(src))
 	binary.BigEndian.PutUint64(k.Dst[8:], mapped|uint64(dst))
-	// 127.0.0.0/8 and 0.0.0.0/8 are no addresses of others; 224.0.0.0/4 and 255.255.255.255 cannot send; 0.0.0.0 only asks a group for an address.
-	if src>>24 == 127 || src>>28 == 14 || src == 0xffffffff || dst>>24 == 127 || dst>>24 == 0 || src>>24 == 0 && (src != 0 || dst>>28 < 14) {
+	// 127.0.0.0/8 and 0.0.0.0/8 are no addresses of others; 0.0.0.0 only asks a group for an address.
+	if cannotSend(src) || dst>>24 == 127 || dst>>24 == 0 || src>>24 == 0 && (src != 0 || dst>>28 < 14) {
 		return ReasonBadAddress
 	}
 	if frag := binary.BigEndian.Uint16(ip[6:]) & 0x3fff; frag != 0 {
@@ -91,6 +91,9 @@ func parseIPv4(b []byte, k *Key) Reason {
 	}
 	return parseL4(ip[head:total], k)
 }
+
+// cannotSend says that an IPv4 address is nobody's who could send: loopback, a group, or all.
+func cannotSend(a uint32) bool { return a>>24 == 127 || a>>28 == 14 || a == 0xffffffff }
 
 func parseIPv6(b []byte, k *Key) Reason {
 	if len(b) < MinLen+40 {
@@ -262,7 +265,11 @@ func parseARP(b []byte, k *Key) Reason {
 		k.ARPOp = a[7]
 	}
 	k.L3Len = 28
-	binary.BigEndian.PutUint64(k.Src[8:], mapped|uint64(binary.BigEndian.Uint32(a[14:])))
+	sender := binary.BigEndian.Uint32(a[14:])
+	if cannotSend(sender) {
+		return ReasonBadAddress // Linux answers none either (arp_process: ip_route_input)
+	}
+	binary.BigEndian.PutUint64(k.Src[8:], mapped|uint64(sender))
 	binary.BigEndian.PutUint64(k.Dst[8:], mapped|uint64(binary.BigEndian.Uint32(a[24:])))
 	return ReasonNone
 }

@@ -80,17 +80,13 @@ type change struct {
 
 func src(four, six string) func(o *odd) {
 	return func(o *odd) {
-		if o.src = netip.MustParseAddr(four); o.v6 {
-			o.src = netip.MustParseAddr(six)
-		}
+		o.src = netip.MustParseAddr(map[bool]string{false: four, true: six}[o.v6])
 	}
 }
 
 func dst(four, six string) func(o *odd) {
 	return func(o *odd) {
-		if o.dst = netip.MustParseAddr(four); o.v6 {
-			o.dst = netip.MustParseAddr(six)
-		}
+		o.dst = netip.MustParseAddr(map[bool]string{false: four, true: six}[o.v6])
 	}
 }
 
@@ -159,7 +155,31 @@ var changes = []change{
 	{"later fragment alone, ttl 1", true, false, 0, func(o *odd) { o.fragment, o.ttl = 0x0010, 1 }},
 	{"fragment beyond 64 KiB", true, false, 0, func(o *odd) { o.fragment = 0x1fff }},
 	{"reserved flag", true, false, 0, func(o *odd) { o.fragment = 0x8000 }},
-	{"may be fragmented", true, false, 0, func(o *odd) { o.fragment = 0; o.options = nil }},
+	{"may be cut", true, false, 0, func(o *odd) { o.mayCut = true }},
+	{"too long, may be cut", true, false, 0, func(o *odd) { long(o, 1600); o.mayCut = true }},
+	{"of 9000 bytes", true, true, 0, func(o *odd) { long(o, 9000) }},
+	{"of 9000 bytes, may be cut", true, false, 0, func(o *odd) { long(o, 9000); o.mayCut = true }},
+	{"to the gateway, ttl 1", true, true, 0, func(o *odd) { dst("10.10.1.1", "fd00:10:1::1")(o); o.ttl = 1 }},
+	{"to the gateway, ttl 0", true, true, 0, func(o *odd) { dst("10.10.1.1", "fd00:10:1::1")(o); o.ttl = 0 }},
+	{"to the far gateway, ttl 1", true, true, 0, func(o *odd) { dst("10.10.2.1", "fd00:10:2::1")(o); o.ttl = 1 }},
+	{"to the own network, ttl 1", true, true, 0, func(o *odd) { dst("10.10.1.0", "fd00:10:1::")(o); o.ttl = 1 }},
+	{"to the far network, ttl 1", true, true, 0, func(o *odd) { dst("10.10.2.0", "fd00:10:2::")(o); o.ttl = 1 }},
+	{"to the own network, by broadcast MAC", true, false, 0, func(o *odd) { dst("10.10.1.0", "")(o); o.dmac = broadcast }},
+	{"to the far broadcast address, by its MAC", true, false, 0, func(o *odd) { dst("10.10.2.255", "")(o); o.dmac = broadcast }},
+	{"to the far broadcast address, ttl 1", true, false, 0, func(o *odd) { dst("10.10.2.255", "")(o); o.ttl = 1 }},
+	{"to a far stranger, ttl 1", true, true, 0, func(o *odd) { dst("10.10.2.99", "fd00:10:2::99")(o); o.ttl = 1 }},
+	{"source is the own network", true, true, 0, src("10.10.1.0", "fd00:10:1::")},
+	{"source is the far broadcast address", true, false, 0, src("10.10.2.255", "")},
+	{"source is in the first network", true, false, 0, src("0.1.2.3", "")},
+	{"source is reserved", true, true, 0, src("240.0.0.7", "fec0::1")},
+	{"source is an IPv4-compatible address", false, true, 0, src("0.0.0.0", "::10.10.1.10")},
+	{"to the first network", true, false, 0, dst("0.1.2.3", "")},
+	{"to a mapped address", false, true, 0, dst("", "::ffff:10.10.2.10")},
+	{"to an IPv4-compatible address", false, true, 0, func(o *odd) { nowhere(o); dst("", "::10.10.2.10")(o) }},
+	{"to a group of this machine", false, true, 0, dst("", "ff01::1")},
+	{"to a group of no scope", false, true, 0, dst("", "ff00::1")},
+	{"to a group of this link", true, true, 0, dst("224.0.0.2", "ff02::2")},
+	{"to a group of the world", true, true, 0, dst("224.1.2.3", "ff0e::7")},
 }
 
 // long makes the IP packet n bytes long, with zeros.
@@ -242,10 +262,17 @@ func Cases() []Case {
 		m.udp(v6)
 		m.icmp(v6)
 		m.errors(v6)
+		m.about(v6)
+		m.protocols(v6)
+		m.links(v6)
+		m.pieces(v6)
 	}
 	m.options()
 	m.chains()
+	m.orders()
 	m.fragments()
+	m.frames()
+	m.arps()
 	return m.cases
 }
 

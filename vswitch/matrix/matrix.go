@@ -16,8 +16,8 @@ import (
 // Policy allows, rejects and drops some of each.
 const Policy = `
 services:
-  yes: [{tcp: 80, udp: 53}, {icmp: echo}, {protocol: [47, 51, 135]}]
-  no: [{tcp: 22, udp: 22}, {protocol: [50, 139]}]
+  yes: [{tcp: 80, udp: 53}, {icmp: echo}, {protocol: [4, 33, 41, 47, 51, 108, 132, 135, 136]}]
+  no: [{tcp: 22, udp: 22}, {protocol: [50, 89, 115, 139]}]
 default: drop
 rules:
   - {name: yes, from: any, to: any, service: yes, action: allow}

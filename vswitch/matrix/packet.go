@@ -19,6 +19,7 @@ type odd struct {
 	src, dst     netip.Addr
 	ttl, proto   uint8
 	fragment     uint16 // IPv4: flags and offset; where it is not 0, so is the identification
+	mayCut       bool   // IPv4: without "don't fragment"
 	options      []byte // of the IPv4 header; a whole number of words
 	chain        []exthdr
 	l4           []byte
@@ -71,6 +72,9 @@ func (o *odd) ip() []byte {
 	if o.fragment != 0 {
 		binary.BigEndian.PutUint16(b[4:], o.number)
 		binary.BigEndian.PutUint16(b[6:], o.fragment)
+	}
+	if o.mayCut {
+		b[6] &^= 0x40
 	}
 	b[0] = 0x40 | byte(5+len(o.options)/4)
 	frame.SetIPv4Checksum(b)
@@ -171,6 +175,9 @@ func describeOut(eth []byte, sent [][]byte) string {
 	case bytes.Equal(eth[12:14], []byte{8, 6}):
 		if ip[7] == 1 && bytes.Contains(bytes.Join(sent, nil), ip[24:28]) && !bytes.Equal(ip[14:18], ip[24:28]) {
 			return "asks"
+		}
+		if ip[7] == 2 {
+			return "arp reply"
 		}
 		return ""
 	case bytes.Equal(eth[12:14], []byte{8, 0}):

@@ -180,7 +180,7 @@ func (r *kernelRouter) exchange(frames []matrix.Frame) (came [2][][]byte) {
 		}
 		for side := range r.sock {
 			for _, f := range r.drain(side) {
-				if bytes.Equal(f[12:14], []byte{8, 6}) && f[21] == 2 {
+				if bytes.Equal(f[12:14], []byte{8, 6}) && f[21] == 2 && f[41] == 10 {
 					answered[side] = true
 					continue
 				}

@@ -104,7 +104,9 @@ func (r *matrixRig) exchange(frames []matrix.Frame) (came [2][][]byte) {
 			side := i % 2
 			gateway := frame.AddrFrom([]netip.Addr{lan4, dmz4}[side])
 			g.send(arp(1, g.port.MAC, broadcast, g.addr(false), gateway))
-			got := g.until(func(k *frame.Key) bool { return k.Has(frame.KeyARP) && k.ARPOp == 2 && k.Src == gateway })
+			got := g.until(func(k *frame.Key) bool {
+				return k.Has(frame.KeyARP) && k.ARPOp == 2 && k.Src == gateway && k.Dst == g.addr(false)
+			})
 			if g != r.other || len(frames) > 0 && frames[0].Server { // whom the server's frames reach is at the same end of the router
 				came[side] = append(came[side], got...)
 			}

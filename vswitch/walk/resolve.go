@@ -35,8 +35,8 @@ func (w *Walker) resolveARP(f *frame.Frame, k *frame.Key, p *Port, seg *Segment)
 	if (k.ARPOp == 1 || k.ARPOp == 2) && w.hears(k, seg) {
 		w.meet(k.Src, frame.ARPSender(f, k), p, true)
 	}
-	if k.ARPOp != 1 || k.Dst != own || own == (frame.Addr{}) {
-		return false
+	if k.ARPOp != 1 || k.Dst != own || own == (frame.Addr{}) || !w.hears(k, seg) || k.Src == own {
+		return false // as Linux: neither what was for another machine, nor what says that it is from the gateway
 	}
 	w.answerARP(k, p, seg.GatewayMAC, frame.ARPSender(f, k))
 	return true
