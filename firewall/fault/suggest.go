@@ -1,5 +1,7 @@
 package fault
 
+import "strings"
+
 // Suggest gives the one of the known words that was probably meant; empty where none is near.
 func Suggest(written string, known []string) string {
 	best, bestAt := "", max(1, len(written)/3) // of a short word more would be another word
@@ -41,4 +43,15 @@ func distance(a, b string) int {
 		before, last = last, cur
 	}
 	return last[len(b)]
+}
+
+// Instead says of a word that is none of the known ones what to take: the one that was meant, or which there are.
+func Instead(written string, known []string) string {
+	if meant := Suggest(written, known); meant != "" {
+		return "; did you mean " + meant + "?"
+	}
+	if len(known) == 0 {
+		return ": there are none"
+	}
+	return ": " + strings.Join(known, ", ")
 }

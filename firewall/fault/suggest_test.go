@@ -19,3 +19,14 @@ func TestSuggest(t *testing.T) {
 		}
 	}
 }
+
+func TestInstead(t *testing.T) {
+	for written, want := range map[string]string{"segmnet": "; did you mean segment?", "colour": ": address, segment"} {
+		if got := Instead(written, []string{"address", "segment"}); got != want {
+			t.Errorf("Instead(%q) = %q, want %q", written, got, want)
+		}
+	}
+	if got := Instead("colour", nil); got != ": there are none" {
+		t.Errorf("of nothing: %q", got)
+	}
+}

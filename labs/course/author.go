@@ -242,13 +242,19 @@ func testOne(ctx context.Context, l *labfile.Lab, s *submission, folder string) 
 	if first != nil {
 		row.Came = fmt.Sprintf("task %s fails: %s", first.ID, first.Reason)
 	}
-	switch {
-	case reason != nil:
-		row.Kept = first != nil && first.ID == p.Task && reason.MatchString(first.Reason)
-	default:
-		row.Kept = (first != nil) == fails
-	}
+	row.Kept = kept(first, fails, p.Task, reason)
 	return row, nil
+}
+
+// kept says whether what came is what was promised: that it fails or not; with a reason, that it fails first at the task and for that reason.
+func kept(first *check.Result, fails bool, task string, reason *regexp.Regexp) bool {
+	switch {
+	case first != nil && first.Undecided: // nothing was shown, and so nothing was kept
+		return false
+	case reason != nil:
+		return first != nil && first.ID == task && reason.MatchString(first.Reason)
+	}
+	return (first != nil) == fails
 }
 
 func firstFailed(r check.Report) *check.Result {

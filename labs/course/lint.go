@@ -3,6 +3,7 @@ package course
 import (
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -33,16 +34,21 @@ Then look for checks that are allowed, but prove nothing; a finding ends with 1.
 			if err != nil {
 				return err
 			}
+			var faults []check.Fault
+			ownTasks := judges[labs.BuiltinName(l.Ref)] == nil
 			for _, folder := range l.Overlays() {
 				work, err := labfile.LoadWork(args[0], labfile.Work{Folder: folder})
-				if err == nil && judges[labs.BuiltinName(l.Ref)] == nil {
+				if err == nil && ownTasks {
 					_, err = work.Answers()
 				}
 				if err != nil {
 					return fault.Errorf(fault.BadInput, "overlay %s: %w", folder, err)
 				}
+				if folder == "solution" && ownTasks {
+					faults = append(faults, lintSolution(l, work)...)
+				}
 			}
-			faults := append(check.Lint(l.Tasks), lintLab(l, judges[labs.BuiltinName(l.Ref)] == nil)...)
+			faults = slices.Concat(check.Lint(l.Tasks), lintLab(l, ownTasks), lintHandedIn(l), faults)
 			err = out.Print(faults, func(w io.Writer) {
 				for _, f := range faults {
 					place := fmt.Sprintf("%s:%d: task %s", l.File, f.Line, f.Task)
@@ -80,12 +86,69 @@ func lintLab(l *labfile.Lab, ownTasks bool) (out []check.Fault) {
 		if !strings.HasPrefix(folder, "wrong-") {
 			continue
 		}
-		p, _, fault := promiseOf(l, folder)
-		if known := func(t check.Task) bool { return t.ID == p.Task }; fault == "" && ownTasks && !slices.ContainsFunc(l.Tasks, known) {
-			fault = fmt.Sprintf("expect.yaml: the lab has no task %q", p.Task)
+		p, _, wrong := promiseOf(l, folder)
+		if known := taskIDs(l); wrong == "" && ownTasks && !slices.Contains(known, p.Task) {
+			wrong = fmt.Sprintf("expect.yaml: the lab has no task %q%s", p.Task, fault.Instead(p.Task, known))
 		}
-		if fault != "" {
-			out = append(out, check.Fault{Text: folder + ": " + fault})
+		if wrong != "" {
+			out = append(out, check.Fault{Text: folder + ": " + wrong})
+		}
+	}
+	return out
+}
+
+func taskIDs(l *labfile.Lab) (names []string) {
+	for _, t := range l.Tasks {
+		names = append(names, t.ID)
+	}
+	return names
+}
+
+// lintSolution looks for what keeps solution/ from full marks, as far as that shows without guests: fixed answers and policies.
+func lintSolution(l, solution *labfile.Lab) (out []check.Fault) {
+	answers, err := solution.Answers()
+	if err != nil {
+		return nil // it was told before
+	}
+	for _, t := range l.Tasks {
+		for _, c := range t.Checks {
+			text := ""
+			switch k := c.Kind.(type) {
+			case *check.Answer:
+				got, given := answers[k.Name]
+				if good, known := k.Fixed(got); !given {
+					text = fmt.Sprintf("solution/answers.yaml lacks the answer %s", k.Name)
+				} else if known && !good {
+					text = fmt.Sprintf("the answer %s in solution/answers.yaml is not right", k.Name)
+				}
+			case *check.Policy:
+				if f := k.Compare(solution.Policy); !f.Passed {
+					text = "the policy of solution/ is not right: " + f.Reason
+				}
+			}
+			if text != "" {
+				out = append(out, check.Fault{Task: t.ID, Line: c.Line, Text: text})
+			}
+		}
+	}
+	return out
+}
+
+// lintHandedIn looks for hints that cost more than their task gives, and for files of students that nobody has.
+func lintHandedIn(l *labfile.Lab) (out []check.Fault) {
+	for _, t := range l.Tasks {
+		cost := 0
+		for _, h := range t.Hints {
+			cost += h.Cost
+		}
+		if cost > t.Points {
+			out = append(out, check.Fault{Text: fmt.Sprintf("the hints of task %s cost %d points together, and it gives %d", t.ID, cost, t.Points)})
+		}
+	}
+	for _, name := range l.Theirs {
+		_, here := fs.Stat(l.Files, name)
+		if _, solved := fs.Stat(l.Files, "solution/"+name); here != nil && solved != nil {
+			out = append(out, check.Fault{Text: fmt.Sprintf("student names %s, which is neither in the lab's folder nor in solution/", name)})
 		}
 	}
 	return out

@@ -41,7 +41,7 @@ func (l *labReader) reach(n *document.Node) *check.Reach {
 	keys["expect"] = func(v *document.Node) { r.Expect = l.oneOf(v, "expect", check.Outcomes...) }
 	keys["within"] = func(v *document.Node) { r.Within = l.duration(v, "within", 100*time.Millisecond, 30*time.Second) }
 	var from *document.Node
-	keys["from"] = func(v *document.Node) { from = v; r.From = l.end(v, "from"); l.guestIn(v, "from") }
+	keys["from"] = func(v *document.Node) { from = v; r.From = l.sender(v) }
 	l.Fields(n, "reach", keys)
 	switch {
 	case l.Failed():

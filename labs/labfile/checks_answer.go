@@ -34,6 +34,8 @@ func (l *labReader) answer(n *document.Node) *check.Answer {
 	case l.Failed():
 	case a.Name == "" || said != 1:
 		l.fail(n, "answer needs name and one of value, one-of, set, matches, number, recorded; as in {name: hops, value: 1}")
+	case a.Value == "" && a.Matches == nil && a.Number == nil && a.Recorded == nil && len(a.OneOf)+len(a.Set) == 0:
+		l.fail(n, "nothing is a right answer %s; name one, as in {name: hops, value: 1}", a.Name)
 	case tolerance != nil && a.Number == nil && a.Recorded == nil:
 		l.fail(tolerance, "a tolerance is of a number, or of what is recorded; remove it")
 	}

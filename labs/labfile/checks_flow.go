@@ -41,8 +41,17 @@ func (l *labReader) end(n *document.Node, what string) check.End {
 	if e, ok := l.endOf(w); ok || l.Failed() {
 		return e
 	}
-	l.fail(n, "%s is %q, which is no guest and no address; there are %s", what, w, strings.Join(l.guestNames(), ", "))
+	l.Fail(n, l.Meant(w, "there are "+strings.Join(l.guestNames(), ", "), l.guestNames()), "%s is %q, which is no guest and no address", what, w)
 	return check.End{}
+}
+
+// sender reads a guest in which a check can send something.
+func (l *labReader) sender(n *document.Node) check.End {
+	e := l.end(n, "from")
+	if !l.Failed() {
+		l.guestIn(n, "from")
+	}
+	return e
 }
 
 func (l *labReader) endOf(w string) (e check.End, ok bool) {
@@ -175,7 +184,7 @@ func (l *labReader) speed(n *document.Node) *check.Speed {
 		}
 	}
 	l.Fields(n, "speed", map[string]func(*document.Node){
-		"from":      func(v *document.Node) { s.From = l.end(v, "from"); l.guestIn(v, "from") },
+		"from":      func(v *document.Node) { s.From = l.sender(v) },
 		"to":        func(v *document.Node) { s.To, to = l.end(v, "to"), v },
 		"tcp":       func(v *document.Node) { s.Port = uint16(l.number(v, "tcp", 1, 65535)) },
 		"placement": func(v *document.Node) { in = v; one(&s.In)(v) },
