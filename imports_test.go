@@ -20,9 +20,9 @@ var floors = map[string][]string{
 	"firewall/difftest":        {"firewall", "vnic/frame"},                            // only tests: verdicts against real nftables
 	"firewall/inspect":         {"firewall/fault", "firewall/document", "vnic/frame"}, // below the appliance that runs it; labs read its files, control shows its report
 	"firewall/appliance":       {"firewall/inspect", "firewall", "vnic/frame"},
-	"firewall/appliance/admin": {"firewall/fault", "firewall", "vnic/frame"},  // the policy's place inside the appliance, and its command
-	"vswitch/measure":          {"firewall", "vnic/frame"},                    // what a change cost: below the walk, which notes it
-	"vswitch/walk":             {"vswitch/measure", "firewall", "vnic/frame"}, // pure: no NICs, and nothing of what changes a switch
+	"firewall/appliance/admin": {"firewall/fault", "firewall", "vnic/frame"},                    // the policy's place inside the appliance, and its command
+	"vswitch/measure":          {"firewall", "vnic/frame"},                                      // what a change cost: below the walk, which notes it
+	"vswitch/walk":             {"vswitch/measure", "firewall/fault", "firewall", "vnic/frame"}, // pure: no NICs, and nothing of what changes a switch
 	"vswitch":                  {"vswitch/walk", "vswitch/measure", "firewall", "vnic", "vnic/frame"},
 	"vswitch/matrix":           {"firewall", "vnic/frame"}, // only for tests: odd packets, and what a real router made of them
 	"vswitch/user":             {"vswitch", "vswitch/walk", "vswitch/measure", "firewall", "vnic", "vnic/frame"},

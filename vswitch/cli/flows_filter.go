@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"sluice/firewall"
 	"sluice/firewall/fault"
@@ -48,7 +47,7 @@ func addressesOf(inv firewall.Inventory, name string) (all []netip.Addr, err err
 		}
 	}
 	if len(all) == 0 {
-		err = fault.Errorf(fault.BadInput, "no guest %q with an address: %s", name, strings.Join(names, ", "))
+		err = fault.Errorf(fault.BadInput, "no guest %q with an address%s", name, fault.Instead(name, names))
 	}
 	return all, err
 }

@@ -106,7 +106,7 @@ func dialError(lab, dir string, err error) error {
 			return fault.Errorf(fault.BadInput, "lab %[1]s does not answer: it is still being deployed, or its process has ended "+
 				"(then: `sluice lab destroy %[1]s`)", lab)
 		}
-		return fault.Errorf(fault.BadInput, "no lab %s runs; start it with `sluice lab deploy %s` (`sluice lab ls` lists labs)", lab, lab)
+		return fault.Errorf(fault.BadInput, "no lab %s runs; `sluice lab ls` lists the labs that there are, and `sluice lab deploy LAB` starts one", lab)
 	}
 	return fault.Errorf(fault.Failed, "reach lab %s: %w", lab, err)
 }

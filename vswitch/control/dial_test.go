@@ -22,7 +22,7 @@ func TestDialSaysWhatToDo(t *testing.T) {
 		}
 	}
 	expect("", "no lab runs; start one with `sluice lab deploy LAB`")
-	expect("one", "no lab one runs; start it with `sluice lab deploy one`")
+	expect("one", "no lab one runs; `sluice lab ls` lists the labs that there are, and `sluice lab deploy LAB` starts one")
 	for _, bad := range []string{"../etc", "a/b", "A", "-a", "a b", strings.Repeat("a", 33), "ä", "a\x00"} {
 		expect(bad, "cannot be a lab's name")
 	}

@@ -100,7 +100,8 @@ func TestTraceLegs(t *testing.T) {
 		}
 	}
 	for what, says := range map[string]string{
-		"icmp from router/2 to client": "router has router/0, router/1", "icmp from client/eth1 to server": "client has client", "icmp from nobody/0 to server": "no guest",
+		"icmp from router/2 to client": "router has router/0, router/1", "icmp from client/eth1 to server": "client has client", "icmp from nobody/0 to server": `no guest "nobody/0" with an address: client`,
+		"icmp from clint to server": `no guest "clint" with an address; did you mean client?`,
 	} {
 		req, err := vswitch.ParseTrace(what)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 	"sluice/vnic/frame"
 	"sluice/vswitch/measure"
 )
@@ -163,7 +164,17 @@ func (t *tracer) addrs(name string) ([]netip.Addr, error) {
 	case name != whose && len(legs) > 0:
 		return nil, fmt.Errorf("no vNIC %q with an address: %s has %s", name, whose, strings.Join(legs, ", "))
 	}
-	return nil, fmt.Errorf("no guest %q with an address", name)
+	return nil, fmt.Errorf("no guest %q with an address%s", name, fault.Instead(whose, t.guests()))
+}
+
+// guests are those that a trace may begin or end at.
+func (t *tracer) guests() (names []string) {
+	for _, p := range t.plan.Ports {
+		if guest, _, _ := strings.Cut(p.Name, "/"); p.ID != 0 && !p.Service && len(p.Addrs) > 0 && !slices.Contains(names, guest) {
+			names = append(names, guest)
+		}
+	}
+	return names
 }
 
 // walk decides the frame, and follows it through the appliance where the plan leads there.

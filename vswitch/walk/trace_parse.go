@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"sluice/firewall"
+	"sluice/firewall/fault"
 	"sluice/vnic/frame"
 )
 
@@ -110,7 +111,10 @@ func setPort(port *uint16, word string) error {
 
 func (r TraceRequest) validate() error {
 	ports := r.Proto == "tcp" || r.Proto == "udp"
+	_, known := firewall.ProtocolNumber(r.Proto)
 	switch {
+	case !known && r.Proto != "icmp":
+		return fmt.Errorf("no protocol %q%s", r.Proto, fault.Instead(r.Proto, slices.Concat(traceProtocols, otherProtocols(), []string{"or a number"})))
 	case r.From == "" || r.To == "":
 		return fmt.Errorf("who sends to whom is missing: %w", errTraceUse)
 	case !ports && (r.DstPort != 0 || r.SrcPort != 0):
@@ -126,11 +130,8 @@ func (r TraceRequest) validate() error {
 // validateWords looks at the words that policies have, too.
 func (r TraceRequest) validateWords() error {
 	if r.Proto != "icmp" {
-		proto, known := firewall.ProtocolNumber(r.Proto)
-		switch {
-		case !known:
-			return fmt.Errorf("protocol %q is not tcp, udp, icmp, %s or a number", r.Proto, strings.Join(otherProtocols(), ", "))
-		case r.Proto != "tcp" && proto == frame.ProtoTCP, r.Proto != "udp" && proto == frame.ProtoUDP, slices.Contains(notDescribed, proto):
+		proto, _ := firewall.ProtocolNumber(r.Proto)
+		if r.Proto != "tcp" && proto == frame.ProtoTCP || r.Proto != "udp" && proto == frame.ProtoUDP || slices.Contains(notDescribed, proto) {
 			return fmt.Errorf("protocol %q is not described by its number: write tcp, udp or icmp, or give the frame with --hex", r.Proto)
 		}
 	}
