@@ -32,7 +32,7 @@ type Engine interface {
 	// Flows is the flow table, and Rules what the rules of the plan in force have counted; both at any time.
 	Flows() FlowTable
 	Rules() []firewall.RuleInfo
-	// walk.Counters is what a port has counted since it was attached, at any time; ok is false where no plan has had it. Port 0 is the switch.
+	// Counters is what a port has counted since it was attached, at any time; ok is false where no plan has had it. Port 0 is the switch.
 	Counters(frame.PortID) (n walk.Counters, ok bool)
 	// Returned counts the frames that came back in a session that the plan names; 0 for others.
 	Returned(session uint8) uint64

@@ -21,7 +21,14 @@ func TestRestartBesidePlace(t *testing.T) {
 	for _, work := range []func(){
 		func() { r.sw.SetAppliance(r.fw) },
 		func() { r.sw.SetMeter(func() vswitch.Usage { return vswitch.Usage{} }) },
-		func() { r.sw.Stats(); r.sw.Status(); r.sw.FDB(); r.sw.Realized(); r.sw.History(); r.sw.Policy() },
+		func() {
+			r.sw.Stats()
+			r.sw.Status()
+			r.sw.FDB()
+			r.sw.Realized()
+			r.sw.History()
+			r.sw.Policy()
+		},
 	} {
 		others.Go(func() {
 			for {
