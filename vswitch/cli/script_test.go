@@ -51,7 +51,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
-		Deadline:            time.Now().Add(6 * patience), // for a script that waits in a shell
+		Deadline:            time.Now().Add(15 * patience), // of all scripts together: for one that waits in a shell for good
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("SLUICE_STATE_DIR", filepath.Join(env.WorkDir, "state"))
 			env.Values[labsKey{}] = map[string]*testLab{}
