@@ -99,6 +99,9 @@ func claim(name string, progress func(string)) (dir string, lock *os.File, err e
 	if err != nil {
 		return "", nil, err
 	}
+	if err := control.CheckFolder(dir); err != nil {
+		return "", nil, err
+	}
 	left := Present(name)
 	err = os.MkdirAll(dir, 0o700)
 	if err == nil {
@@ -109,7 +112,10 @@ func claim(name string, progress func(string)) (dir string, lock *os.File, err e
 		return "", nil, fault.Errorf(fault.BadInput, "lab %s is deployed already: destroy it first, or give this one another --name", name)
 	case err != nil:
 		err = fault.Errorf(fault.Lacks, "make the state folder: %w", err)
-		return "", nil, errors.Join(err, os.RemoveAll(dir))
+		if !left {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+		return "", nil, err
 	}
 	if left {
 		progress("removing what a crashed lab left behind")

@@ -82,9 +82,8 @@ func DeployedAs(name string) (ref string, o Options, err error) {
 	return d.Ref, Options{Guests: d.Guests, Name: d.Name, Placement: d.Placement, Work: d.Work}, nil
 }
 
-// The files of a lab's state folder, beside the control socket.
+// The files of a lab's state folder, beside the control socket and the lock.
 const (
-	lockFile       = "lock"
 	LogFile        = "lab.log"
 	EventsFile     = "events.log"
 	deploymentFile = "deployment.json"
@@ -97,7 +96,7 @@ var errLocked = errors.New("the lab's lock is held")
 // lockLab takes the lock of a state folder. It is held until every copy of the file is closed: the lab process inherits one,
 // so the lock ends with the process, however that ends.
 func lockLab(dir string, flags int) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockFile), flags, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, control.LockName), flags, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -45,7 +45,7 @@ func Destroy(name string) error {
 
 // endRunner ends the lab process. Its guests end with it.
 func endRunner(name, dir string) error {
-	if err := guest.EndHolder(filepath.Join(dir, lockFile), runWords...); err != nil {
+	if err := guest.EndHolder(filepath.Join(dir, control.LockName), runWords...); err != nil {
 		return fmt.Errorf("end lab %s: %w", name, err)
 	}
 	return nil
@@ -78,16 +78,21 @@ func clearOut(name, dir string) error {
 	if err := guest.Reap(onMachine(dir)); err != nil {
 		return fmt.Errorf("end lab %s: %w", name, err)
 	}
-	entries, err := os.ReadDir(dir)
-	for _, e := range entries {
-		if e.Name() != lockFile {
-			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
-		}
-	}
-	if err != nil {
+	if err := emptyFolder(dir); err != nil {
 		return fmt.Errorf("remove the state of lab %s: %w", name, err)
 	}
 	return nil
+}
+
+// emptyFolder removes all but the lock, by which the folder is known for a lab's.
+func emptyFolder(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if e.Name() != control.LockName {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
 }
 
 // cleanUp ends every process of the lab, deletes its namespaces, and removes the state folder. The caller has the lock, or has
@@ -99,7 +104,10 @@ func cleanUp(name, dir string) error {
 	if err := guest.Reap(onMachine(dir)); err != nil {
 		return fmt.Errorf("end lab %s: %w", name, err)
 	}
-	if err := os.RemoveAll(dir); err != nil {
+	if !control.IsLab(dir) {
+		return nil // only namespaces were left of it: what lies there is not a lab's
+	}
+	if err := errors.Join(emptyFolder(dir), os.RemoveAll(dir)); err != nil {
 		return fmt.Errorf("remove the state of lab %s: %w", name, err)
 	}
 	return nil

@@ -112,7 +112,7 @@ func Labs() ([]string, error) {
 	}
 	var labs []string
 	for _, e := range entries {
-		if e.IsDir() && labName.MatchString(e.Name()) {
+		if labName.MatchString(e.Name()) && IsLab(filepath.Join(root, e.Name())) {
 			labs = append(labs, e.Name())
 		}
 	}
