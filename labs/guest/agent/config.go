@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sluice/firewall/appliance"
@@ -17,6 +20,21 @@ type Config struct {
 	Appliance  bool                  `json:"appliance,omitempty"`  // forwards between its NICs, and takes nft and flows
 	Neighbours []appliance.Neighbour `json:"neighbours,omitempty"` // of the appliance
 	Now        time.Time             `json:"now,omitzero"`         // the guest's clock is set to it, where it has one of its own
+}
+
+// check is an error for what no guest can be brought to. It is asked first, so that nothing is half done.
+func (c *Config) check() error {
+	for _, n := range c.NICs {
+		if _, err := net.ParseMAC(n.MAC); err != nil {
+			return fmt.Errorf("%s: %w", n.Name, err)
+		}
+	}
+	for _, s := range c.Services {
+		if !slices.Contains(ServiceNames, s) {
+			return fmt.Errorf("no service %s; there are %v", s, ServiceNames)
+		}
+	}
+	return nil
 }
 
 // NIC is one vNIC as the guest sees it.

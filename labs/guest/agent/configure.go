@@ -22,6 +22,9 @@ import (
 func (g *guest) configure(cfg Config) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if err := cfg.check(); err != nil {
+		return err
+	}
 	steps := []struct {
 		what string
 		do   func() error

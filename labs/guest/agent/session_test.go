@@ -54,8 +54,18 @@ func TestCalls(t *testing.T) {
 	if !errors.As(err, &refused) || !strings.Contains(refused.Text, "no-such-call") {
 		t.Errorf("an unknown call gives %v, want the agent's refusal", err)
 	}
-	if err := c.Configure(t.Context(), Config{NICs: []NIC{{Name: "eth0", MAC: "nonsense"}}, Services: []string{"x"}}); err == nil {
-		t.Error("a bad configuration is no error")
+	// The agent runs on this machine: what is bad must be seen before anything of it is changed.
+	before, err := os.Stat("/etc/hosts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []Config{{NICs: []NIC{{Name: "eth0", MAC: "nonsense"}}}, {Services: []string{"x"}}} {
+		if err := c.Configure(t.Context(), bad); err == nil {
+			t.Errorf("%+v is no error", bad)
+		}
+	}
+	if after, err := os.Stat("/etc/hosts"); err != nil || !after.ModTime().Equal(before.ModTime()) {
+		t.Errorf("the names of this machine were written: %v", err)
 	}
 }
 
