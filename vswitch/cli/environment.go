@@ -20,6 +20,7 @@ var variables = []struct{ name, says string }{
 	{"TERM", "dumb or empty: no colours, nothing is written over; a console passes it to its guest"},
 	{"PATH", "where programs are, as qemu-system-x86_64"},
 	{"TZ", "the time zone of what is printed and logged"},
+	{"SUDO_UID", "set by sudo: whose folder SLUICE_STATE_DIR may name, beside root's"},
 	{"SUDO_USER", "set by sudo: who gets the file of `sluice doctor --bundle`"},
 	{"EDITOR", "in the appliance: what `policy edit` starts there   (vi)"},
 	{"GODEBUG, GOGC", "of Go's runtime (package runtime), as are those below"},
