@@ -17,6 +17,7 @@ import (
 	"sluice/labs/check"
 	"sluice/labs/commands"
 	"sluice/labs/labfile"
+	"sluice/labs/running"
 	"sluice/vswitch/cli"
 )
 
@@ -104,6 +105,9 @@ func (g *grading) run(cmd *cobra.Command, folder string) error {
 	if g.where == "" {
 		g.where = filepath.Clean(folder) + "-evidence"
 	}
+	if err := apart(g.where, folder); err != nil {
+		return err
+	}
 	marks, err := g.all(cmd.Context(), list)
 	if err != nil {
 		return err
@@ -115,6 +119,14 @@ func (g *grading) run(cmd *cobra.Command, folder string) error {
 		if !m.Passed {
 			return &cli.ExitError{Code: int(fault.Failed)}
 		}
+	}
+	return nil
+}
+
+// apart is an error for evidence among the submissions: it would take the place of what was handed in, and be taken for a student's.
+func apart(where, folder string) error {
+	if rel, err := filepath.Rel(running.RealPath(folder), running.RealPath(where)); err == nil && filepath.IsLocal(rel) {
+		return fault.Errorf(fault.BadInput, "--evidence %s is among the submissions, whose files it would replace: give a folder outside of %s", where, folder)
 	}
 	return nil
 }

@@ -23,14 +23,14 @@ func onMachine(dir string) string { return filepath.Base(dir) + rootMark(filepat
 
 // rootMark begins with what no lab's name has, so that no lab is taken for another root's.
 func rootMark(root string) string {
-	if root = realPath(root); root == realPath(control.UsualRoot) {
+	if root = RealPath(root); root == RealPath(control.UsualRoot) {
 		return ""
 	}
 	return fmt.Sprintf("_%08x", crc32.ChecksumIEEE([]byte(root)))
 }
 
-// realPath is one name for all names of a path, also of one that is not there yet.
-func realPath(path string) string {
+// RealPath is one name for all names of a path, also of one that is not there yet.
+func RealPath(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
 	}
@@ -38,7 +38,7 @@ func realPath(path string) string {
 		return real
 	}
 	if parent := filepath.Dir(path); parent != path {
-		return filepath.Join(realPath(parent), filepath.Base(path))
+		return filepath.Join(RealPath(parent), filepath.Base(path))
 	}
 	return path
 }
