@@ -33,7 +33,7 @@ func onOtherMachine(t *testing.T, name, script string) (string, error) {
 func TestRootOthersNames(t *testing.T) {
 	const deploy, destroy = "sluice lab deploy $LAB\n", "sluice lab destroy $NAME\n"
 	// What a program left that names namespaces in the plain folder. Its namespace is not the lab's to lose but by its name.
-	const old = "mkdir -p /run/netns $SLUICE_STATE_DIR/$NAME\ntouch /run/netns/sluice-$NAME$MARK\n" +
+	const old = "mkdir -p /run/netns $SLUICE_STATE_DIR\nmkdir -m 700 $SLUICE_STATE_DIR/$NAME\ntouch /run/netns/sluice-$NAME$MARK\n" +
 		"unshare --net=/run/netns/sluice-$NAME$MARK true\n"
 	const other = "ip netns add other\n"
 	for _, c := range []struct{ what, script string }{
