@@ -18,10 +18,11 @@ const (
 	idle     = 50   // flows to each of them that rest meanwhile
 )
 
-// longPolicy has so many rules that match nothing that is sent, and then one that matters.
+// longPolicy has so many rules that match nothing that is sent, and then one that matters. Flows rest for longer than any machine
+// takes for the rules.
 func longPolicy(rules int, ports string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "services:\n  web: {tcp: 80}\n  speed: {udp: [%s]}\ndefault: drop\nrules:\n", ports)
+	fmt.Fprintf(&b, "services:\n  web: {tcp: 80}\n  speed: {udp: [%s]}\ntimeouts: {udp-first: 1h, udp-single: 1h}\ndefault: drop\nrules:\n", ports)
 	for i := range rules - 1 {
 		fmt.Fprintf(&b, "  - {name: r%d, from: [10.%d.%d.%d, 10.9.0.0/16], to: 10.10.2.0/24, service: web, action: allow}\n", i, 20+i>>16, i>>8&255, i&255)
 	}
