@@ -94,7 +94,9 @@ func testNoticedStop(t *testing.T, lab, placement string) {
 		inGuest(t, lab, "client", "", "ping", "-q", "-c5", "-i0.01", "-W1", "-s", strconv.Itoa(size), "10.10.2.10")
 	}
 	lengths := map[string]int{"before": 200, "asleep": 201, "long asleep": 202, "awake": 203}
-	ping(lengths["before"])
+	for late := time.Now().Add(stepWait); len(seen.read()) == 0 && time.Now().Before(late); {
+		ping(lengths["before"]) // again, where the witness does not listen yet
+	}
 	stopped := time.Now()
 	if err := qemu.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
