@@ -65,8 +65,8 @@ var billingLab = func() func(*testing.T) string {
 	}
 }()
 
-// TestNobodyIgnoresOutput: every command looks at --output, and those that change something before they do; or it refuses it. One that
-// ignores it does little here, with the arguments x and a context that has ended.
+// TestNobodyIgnoresOutput: every command looks at --output, and those that change something before they do; or it
+// refuses it. One that ignores it does little here, with the arguments x and a context that has ended.
 func TestNobodyIgnoresOutput(t *testing.T) {
 	t.Setenv("SLUICE_STATE_DIR", t.TempDir())
 	t.Setenv("HOME", t.TempDir())

@@ -5,14 +5,16 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
-// TestDocCommentsNameWhatFollows: a doc comment begins with the name of its function or type, or with an article and the name. So a
-// comment that a move or a new name has left behind is found.
+// TestDocCommentsNameWhatFollows: a doc comment begins with the name of its function or type, or with an article and
+// the name. So a comment that a move or a new name has left behind is found.
 func TestDocCommentsNameWhatFollows(t *testing.T) {
 	for _, path := range goFiles(t) {
 		fset := token.NewFileSet()
@@ -30,8 +32,24 @@ func TestDocCommentsNameWhatFollows(t *testing.T) {
 	}
 }
 
-// testName is what a function is called that the go command runs: its comment may say what holds, without the name. It must not begin
-// with the name of another one.
+// TestCommentsAreNarrow: a line of comment has at most 120 columns, with a tab of four.
+func TestCommentsAreNarrow(t *testing.T) {
+	for _, path := range goFiles(t) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, line := range strings.Split(string(text), "\n") {
+			line = strings.ReplaceAll(line, "\t", "    ")
+			if n := utf8.RuneCountInString(line); strings.HasPrefix(strings.TrimSpace(line), "//") && n > 120 {
+				t.Errorf("%s:%d: a comment of %d columns: break it at 120", path, i+1, n)
+			}
+		}
+	}
+}
+
+// testName is what a function is called that the go command runs: its comment may say what holds, without the name. It
+// must not begin with the name of another one.
 var testName = regexp.MustCompile(`^(Test|Benchmark|Fuzz|Example)[A-Z_]`)
 
 type declared struct {

@@ -164,8 +164,8 @@ func (h house) has(test string) bool {
 	return false
 }
 
-// TestDocsNameWhatExists: what the README and the pages of docs name in code (between backticks, or in a block) is there: files, identifiers,
-// tests.
+// TestDocsNameWhatExists: what the README and the pages of docs name in code (between backticks, or in a block) is
+// there: files, identifiers, tests.
 func TestDocsNameWhatExists(t *testing.T) {
 	h := readHouse(t)
 	for file, text := range chapters(t) {
@@ -180,7 +180,8 @@ func TestDocsNameWhatExists(t *testing.T) {
 	}
 }
 
-// TestDocsLinks: every link of the README and of the pages of docs leads to a file that is there, and to a heading that it has.
+// TestDocsLinks: every link of the README and of the pages of docs leads to a file that is there, and to a heading that
+// it has.
 func TestDocsLinks(t *testing.T) {
 	all := chapters(t)
 	for file, text := range all {
@@ -212,7 +213,8 @@ func anchors(text string) map[string]bool {
 	return out
 }
 
-// TestDecisions: each decision in docs/DESIGN.md has a heading of its own, says what led to it and what was decided, and fits in 12 lines.
+// TestDecisions: each decision in docs/DESIGN.md has a heading of its own, says what led to it and what was decided,
+// and fits in 12 lines.
 func TestDecisions(t *testing.T) {
 	const most, columns = 12, 120
 	_, text, found := strings.Cut(chapters(t)["docs/DESIGN.md"], "\n### ")

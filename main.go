@@ -1,5 +1,5 @@
-// Command sluice is a virtual switch emulator with firewall insertion points, for teaching and labs. This file only joins
-// the command trees of the floors below.
+// Command sluice is a virtual switch emulator with firewall insertion points, for teaching and labs. This file only
+// joins the command trees of the floors below.
 package main
 
 import (

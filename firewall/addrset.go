@@ -9,8 +9,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// addrRange is all addresses from lo to hi, both included. IPv4 is mapped into IPv6 (frame.Addr), so that one order and one set of
-// functions serves both families.
+// addrRange is all addresses from lo to hi, both included. IPv4 is mapped into IPv6 (frame.Addr), so that one order and
+// one set of functions serves both families.
 type addrRange struct{ lo, hi frame.Addr }
 
 // addrSet is a set of addresses: sorted ranges that neither overlap nor touch.

@@ -17,7 +17,8 @@ import (
 // ruleSizes are the numbers of rules that are measured; docs/bench.md holds the table.
 var ruleSizes = []int{10, 1000, 10000, 100000}
 
-// randomRules are rules as a large policy has them: hosts and subnets of many lengths, most of them to one service, some with ranges.
+// randomRules are rules as a large policy has them: hosts and subnets of many lengths, most of them to one service,
+// some with ranges.
 func randomRules(n int, r *rand.Rand) []Rule {
 	rules := make([]Rule, n)
 	for i := range rules {
@@ -43,8 +44,8 @@ func randomSet(r *rand.Rand) addrSet {
 	return prefixSet(netip.PrefixFrom(netip.AddrFrom4(a), []int{16, 20, 24, 24, 28, 32, 32, 32, 32, 32}[r.IntN(10)]))
 }
 
-// reportCPU makes a benchmark also say what processor time it took: on a busy machine that is the figure to trust. What skip runs is not
-// counted.
+// reportCPU makes a benchmark also say what processor time it took: on a busy machine that is the figure to trust. What
+// skip runs is not counted.
 func reportCPU(b *testing.B) (skip func(func())) {
 	runtime.LockOSThread()
 	start := cpuTime(b)
@@ -102,7 +103,8 @@ func keysFor(rules []Rule, n int, r *rand.Rand) []frame.Key {
 	return keys
 }
 
-// The first packet of a flow: the rules are asked, and the flow is put into the table, of which the last few thousand flows are warm.
+// The first packet of a flow: the rules are asked, and the flow is put into the table, of which the last few thousand
+// flows are warm.
 func BenchmarkFirstPacket(b *testing.B)     { benchmarkFirst(b, warmKeys) }
 func BenchmarkFirstPacketCold(b *testing.B) { benchmarkFirst(b, coldKeys) }
 
@@ -131,8 +133,8 @@ func benchmarkFirst(b *testing.B, packets int) {
 	}
 }
 
-// warmKeys is how many different packets take turns: few enough that what they meet stays in the processor's cache. Benchmarks called
-// Cold have more than fit.
+// warmKeys is how many different packets take turns: few enough that what they meet stays in the processor's cache.
+// Benchmarks called Cold have more than fit.
 const (
 	warmKeys = 1 << 8
 	coldKeys = 1 << 14

@@ -42,8 +42,9 @@ func lines(head, line string, size int) string {
 	return b.String()
 }
 
-// bombSize is as long as shows what grows with a square: cost is the product of two lengths that each bomb halves with it, so half of both finds
-// the same squares in a quarter of the time. A bomb that only a bound ends is as long as the bound needs.
+// bombSize is as long as shows what grows with a square: cost is the product of two lengths that each bomb halves with
+// it, so half of both finds the same squares in a quarter of the time. A bomb that only a bound ends is as long as the
+// bound needs.
 const bombSize = 16 << 10
 
 func bombs() map[string]string {
@@ -166,8 +167,9 @@ func processorTime(t *testing.T) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// TestBombs: what is done with a policy costs time and memory in proportion to its size, whoever wrote it. The measure is a policy of the same size
-// that costs what policies do; the bound lies far above what was measured, and far below what grows with a square.
+// TestBombs: what is done with a policy costs time and memory in proportion to its size, whoever wrote it. The measure
+// is a policy of the same size that costs what policies do; the bound lies far above what was measured, and far below
+// what grows with a square.
 func TestBombs(t *testing.T) {
 	spent := func(text string) (time.Duration, uint64, string) {
 		var before, after runtime.MemStats

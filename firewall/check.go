@@ -5,10 +5,12 @@ import (
 )
 
 // Check says what an insertion point does with a frame. It never allocates. In placements where the engine does not
-// enforce, it lets everything through, but keeps the flow table. Where the placement steers, what a guest may send is steered.
+// enforce, it lets everything through, but keeps the flow table. Where the placement steers, what a guest may send is
+// steered.
 //
-// The way of a frame: what is forged; what is not IP; fragments (fragments.go); what stateless rules are about (stateless.go); ICMP's own ways
-// (icmp.go); the flow table; and what no flow explains goes to the rules, and begins a flow where they allow it.
+// The way of a frame: what is forged; what is not IP; fragments (fragments.go); what stateless rules are about
+// (stateless.go); ICMP's own ways (icmp.go); the flow table; and what no flow explains goes to the rules, and begins a
+// flow where they allow it.
 func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
 	if g := p.policy.guardAt(pt); g != nil {
 		if forged := g.forged(cx, k); forged != "" {
@@ -110,8 +112,8 @@ func (p *Program) judge(cx *Context, pt Point, k *frame.Key, s *shard, e tracked
 	return p.begin(cx, pt, k, s, id, hash, swapped, mayBegin, ms)
 }
 
-// settled is the short way for nearly all frames: of a flow that is answered, at a point that has accepted it, and that change nothing
-// but counters and windows. It must say what known would say.
+// settled is the short way for nearly all frames: of a flow that is answered, at a point that has accepted it, and that
+// change nothing but counters and windows. It must say what known would say.
 func (p *Program) settled(cx *Context, pt Point, k *frame.Key, e tracked, swapped bool, ms uint32) (flags VerdictFlag, ok bool) {
 	side := uint8(pt.Dir)
 	flags = VerdictKnown
@@ -182,8 +184,8 @@ func (p *Program) known(cx *Context, pt Point, k *frame.Key, s *shard, e tracked
 	return v
 }
 
-// unjudged says whether a segment has passed where it left its guest whatever it was, because the policy is not for that vNIC. Then, and only
-// then, is it judged where it arrives.
+// unjudged says whether a segment has passed where it left its guest whatever it was, because the policy is not for
+// that vNIC. Then, and only then, is it judged where it arrives.
 func (p *Program) unjudged(k *frame.Key) bool {
 	return len(p.policy.excluded) > 0 && p.policy.excludes(p.policy.PortOf(k.Src.IP()))
 }
@@ -224,8 +226,8 @@ func (p *Program) misfit(cx *Context, pt Point, k *frame.Key, s *shard, e tracke
 	return p.refuse(cx, pt, frame.ReasonState, "these TCP flags do not fit the flow's state"), false
 }
 
-// again asks the rules about a known flow, at a point that has not accepted it yet, or not under this program. at is as the one who
-// began the flow sees it.
+// again asks the rules about a known flow, at a point that has not accepted it yet, or not under this program. at is as
+// the one who began the flow sees it.
 func (p *Program) again(cx *Context, at Point, k *frame.Key, s *shard, e tracked, flags VerdictFlag) Verdict {
 	first := e.flowID.first(e.swapped())
 	if at.Dir == ToGuest && flags&VerdictReply == 0 && k.Proto == e.proto() && e.frames[0] <= 1 && e.frames[1] == 0 {
@@ -248,8 +250,8 @@ func (p *Program) again(cx *Context, at Point, k *frame.Key, s *shard, e tracked
 	}
 	switch {
 	case e.stamp == p.stamp:
-		// Nobody has received the flow's first packet yet: it never began. Where a flooded copy was denied where it is no use, it
-		// begins again at the port where it is.
+		// Nobody has received the flow's first packet yet: it never began. Where a flooded copy was denied where it is
+		// no use, it begins again at the port where it is.
 		if at.Dir == FromGuest || e.points[ToGuest] != 0 {
 			return v
 		}

@@ -212,7 +212,8 @@ func TestUnenforcedPlacementsPassAndTrack(t *testing.T) {
 	}
 }
 
-// A change from off to fast: what the policy allows lives on, what it denies is cut, and each is judged in the direction in which it began.
+// A change from off to fast: what the policy allows lives on, what it denies is cut, and each is judged in the
+// direction in which it began.
 func TestFlowsOutliveAChange(t *testing.T) {
 	p := mustLoad(t, reference)
 	w := newWorld(t, mustCompile(t, p, Off))

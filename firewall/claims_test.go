@@ -86,7 +86,8 @@ func nd(kind byte, target frame.Addr, option byte, mac frame.MAC) []byte {
 	return m
 }
 
-// TestGuardOfLinkLocal says which link-local addresses a vNIC may use, try and speak of: its own, and one other, once it was seen with it.
+// TestGuardOfLinkLocal says which link-local addresses a vNIC may use, try and speak of: its own, and one other, once
+// it was seen with it.
 func TestGuardOfLinkLocal(t *testing.T) {
 	none, all := frame.Addr{}, addrOf("ff02::1")
 	others, gateway, private, second := frame.LinkLocal(otherMAC), frame.LinkLocal(withGateways()[0].GatewayMAC), addrOf("fe80::1234"), addrOf("fe80::5678")
@@ -228,7 +229,8 @@ func TestGuardOfFragments(t *testing.T) {
 	}
 }
 
-// TestMembership says that IGMP to a group on the segment is housekeeping, as MLD is: no rule is asked, and it is no flow.
+// TestMembership says that IGMP to a group on the segment is housekeeping, as MLD is: no rule is asked, and it is no
+// flow.
 func TestMembership(t *testing.T) {
 	p, err := Load("p.yaml", []byte("default: drop"), lab)
 	if err != nil {

@@ -6,14 +6,16 @@ import (
 	"sluice/vnic/frame"
 )
 
-// classifier finds the first rule that matches, at a cost that does not grow with the number of rules. Rules are kept under what they
-// say, not under what they match: each distinct set of sources, of destinations and of insertion points (a scope) has a number. An address
-// is in few sets, whatever the policy's length, and those are listed from the narrowest to the widest; lists share their ends, so there
-// are about as many nodes as sets. Groups are never multiplied out.
+// classifier finds the first rule that matches, at a cost that does not grow with the number of rules. Rules are kept
+// under what they say, not under what they match: each distinct set of sources, of destinations and of insertion points
+// (a scope) has a number. An address is in few sets, whatever the policy's length, and those are listed from the
+// narrowest to the widest; lists share their ends, so there are about as many nodes as sets. Groups are never
+// multiplied out.
 //
-// The rules of one (scope, source set, destination set) are a cell, already decided for every service. Most sets have few cells: those are
-// listed with the set, and compared with what the other address is in. Cells between two sets that have many are in a hash table. Either
-// way a mask of 32 bits, one for each hashed set, says beforehand where looking is in vain.
+// The rules of one (scope, source set, destination set) are a cell, already decided for every service. Most sets have
+// few cells: those are listed with the set, and compared with what the other address is in. Cells between two sets that
+// have many are in a hash table. Either way a mask of 32 bits, one for each hashed set, says beforehand where looking
+// is in vain.
 //
 // All of it is slices of numbers, and independent of where it lies in memory.
 type classifier struct {
@@ -42,8 +44,8 @@ type side struct {
 	cells []cell // of sets that have few, in the order of sets, the most urgent first
 }
 
-// node is a part of a list of the sets that an address is in. It fills one line of the processor's cache: nearly all that a packet costs
-// is fetching such lines. Node 0 is the empty list.
+// node is a part of a list of the sets that an address is in. It fills one line of the processor's cache: nearly all
+// that a packet costs is fetching such lines. Node 0 is the empty list.
 type node struct {
 	in    uint32 // a bit for each set of the list from here on
 	reach uint32 // the masks of all of them that are to be asked from this side
@@ -59,8 +61,8 @@ type member struct {
 	set   uint32 // its number, from 1, in the order of the sets' first rules; 0 is none
 	first uint32 // the lowest rule that uses it
 	mask  uint32 // a bit for each set of the other side that its own cells, or those in the table, lead to
-	// cells is where its cells begin, and below it, in countBits, how many they are; none where they are in the table, or listed with the
-	// sets on the other side.
+	// cells is where its cells begin, and below it, in countBits, how many they are; none where they are in the table,
+	// or listed with the sets on the other side.
 	cells uint32
 }
 
@@ -79,8 +81,8 @@ type cell struct {
 	other uint32 // the set on the other side
 	scope uint32 // from 1; above scopeBits the number of its condition, 0 for none
 	first uint32 // the lowest rule in it
-	// Where one rule has one range of services, which is nearly always, lo and hi are that; else, with severalBit, they say
-	// what part of ranges is the cell's; where those are many, hi is, with severalBit too, an index in steps.
+	// Where one rule has one range of services, which is nearly always, lo and hi are that; else, with severalBit, they
+	// say what part of ranges is the cell's; where those are many, hi is, with severalBit too, an index in steps.
 	lo, hi uint32
 }
 
@@ -95,7 +97,8 @@ const (
 	scopeBits  = 26
 )
 
-// tableCell is an entry of a hash table with open addressing, whose length is a power of two. src is 0 where it is empty.
+// tableCell is an entry of a hash table with open addressing, whose length is a power of two. src is 0 where it is
+// empty.
 type tableCell struct {
 	src uint32
 	cell
@@ -222,7 +225,8 @@ func (c *classifier) decide(l *cell, service uint32) uint32 {
 		at, end = c.step(at, end&^severalBit, service)
 	}
 	for n := end - at; n > 1; n -= n / 2 {
-		// Without a branch, of which half would be foretold wrongly: all ones where the middle is not behind the service.
+		// Without a branch, of which half would be foretold wrongly: all ones where the middle is not behind the
+		// service.
 		forth := uint32((int64(c.ranges[at+n/2].from) - int64(service) - 1) >> 63)
 		at += n / 2 & forth
 	}

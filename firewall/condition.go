@@ -7,8 +7,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// condition is what a part of a service asks of a packet beside what a service's number says: its source port, and TCP's flags. The zero
-// condition holds for every packet.
+// condition is what a part of a service asks of a packet beside what a service's number says: its source port, and
+// TCP's flags. The zero condition holds for every packet.
 type condition struct {
 	from        svcSet // source ports, as ranges of a service's lower half; nil is any
 	mask, flags uint8  // TCP: of the flags in mask those in flags are set
@@ -20,7 +20,8 @@ type part struct {
 	svc svcSet
 }
 
-// maxConditions bounds the different conditions of a policy: which of them hold for a packet is one number of 64 bits, whose lowest stands for none.
+// maxConditions bounds the different conditions of a policy: which of them hold for a packet is one number of 64 bits,
+// whose lowest stands for none.
 const maxConditions = 63
 
 func (c *condition) isNone() bool { return c.from == nil && c.mask == 0 }
@@ -64,7 +65,8 @@ func (r *Rule) matches(service, more uint32) bool {
 	return slices.ContainsFunc(r.parts, func(p part) bool { return p.svc.contains(service) && p.holds(more) })
 }
 
-// coversServices says whether a rule has all services that another one has. Several parts that cover one together are not seen.
+// coversServices says whether a rule has all services that another one has. Several parts that cover one together are
+// not seen.
 func (r *Rule) coversServices(o *Rule) bool {
 	if r.parts == nil && o.parts == nil {
 		return r.svc.covers(o.svc)
@@ -99,7 +101,8 @@ func appendServices(b []byte, s svcSet) []byte {
 	return b
 }
 
-// conditions say which of a classifier's conditions hold for a packet: a bit for each, by its number from 1. Bit 0 is always set.
+// conditions say which of a classifier's conditions hold for a packet: a bit for each, by its number from 1. Bit 0 is
+// always set.
 type conditions struct {
 	starts  []uint32 // source ports at which other conditions hold; the first is 0
 	byPort  []uint64

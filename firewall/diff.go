@@ -34,14 +34,14 @@ func diffStepsOf(a, b *Policy) int {
 	return min(diffSteps, leastDiffSteps+diffStepsByte*(len(a.Source)+len(b.Source)))
 }
 
-// Diff finds the flows whose verdicts (allow, drop or reject) differ between two policies for the same inventory. Unless
-// it stopped, it is exact: without a difference, no flow has one. Every end of a flow is considered that a frame can have: a
-// vNIC with an address of its own, and for all other addresses every vNIC and none. ICMP over IPv6, and ICMPv6 over IPv4, are
-// no flows.
+// Diff finds the flows whose verdicts (allow, drop or reject) differ between two policies for the same inventory.
+// Unless it stopped, it is exact: without a difference, no flow has one. Every end of a flow is considered that a frame
+// can have: a vNIC with an address of its own, and for all other addresses every vNIC and none. ICMP over IPv6, and
+// ICMPv6 over IPv4, are no flows.
 //
-// Only flows that a changed rule matches can differ: all other flows meet the same rules in the same order. So the changed
-// rules are looked at one by one, and the flows that one matches fall into classes along the boundaries of all the rules
-// that overlap it.
+// Only flows that a changed rule matches can differ: all other flows meet the same rules in the same order. So the
+// changed rules are looked at one by one, and the flows that one matches fall into classes along the boundaries of all
+// the rules that overlap it.
 func Diff(a, b *Policy) Comparison { return diff(a, b, diffStepsOf(a, b)) }
 
 func diff(a, b *Policy, steps int) Comparison {
@@ -101,8 +101,8 @@ func (d *differ) boxes() []*Rule {
 	return changed(d.a.Rules, d.b.Rules)
 }
 
-// applied finds the vNICs that stand for all: those that the same rules are applied to are alike for who has no address of
-// their own.
+// applied finds the vNICs that stand for all: those that the same rules are applied to are alike for who has no address
+// of their own.
 func (d *differ) applied() {
 	known, sets := map[string]bool{}, [][]frame.PortID{}
 	for _, p := range []*Policy{d.a, d.b} {
@@ -249,8 +249,8 @@ func (p *Policy) along(from, to frame.PortID, t Tuple) Decision {
 	return p.EvaluateAt(Point{to, ToGuest}, t)
 }
 
-// serviceStarts cuts the line of services where a rule begins or ends to match, and between the protocols whose flows look
-// different.
+// serviceStarts cuts the line of services where a rule begins or ends to match, and between the protocols whose flows
+// look different.
 func (d *differ) serviceStarts(within *Rule, near []*Rule, match []uint32) []uint32 {
 	cuts := make([]uint32, 0, 16)
 	for _, proto := range []uint8{frame.ProtoICMP, frame.ProtoTCP, frame.ProtoUDP, frame.ProtoICMPv6} {

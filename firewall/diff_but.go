@@ -2,8 +2,8 @@ package firewall
 
 import "slices"
 
-// DiffBut is Diff, but for the flows that a rule of another policy matches, whatever that rule says of them: two policies may decide those
-// as they like. All three are of the same inventory.
+// DiffBut is Diff, but for the flows that a rule of another policy matches, whatever that rule says of them: two
+// policies may decide those as they like. All three are of the same inventory.
 func DiffBut(a, b, but *Policy) Comparison {
 	if but == nil || len(but.Rules) == 0 {
 		return Diff(a, b)

@@ -2,7 +2,8 @@ package firewall
 
 import "testing"
 
-// TestDiffBut: what is left free makes no difference, what lies beside it does, and its rules are called by their own places.
+// TestDiffBut: what is left free makes no difference, what lies beside it does, and its rules are called by their own
+// places.
 func TestDiffBut(t *testing.T) {
 	load := func(text string) *Policy {
 		t.Helper()

@@ -108,7 +108,8 @@ func (d *differ) ends(within addrSet, rules []*Rule, of func(*Rule) addrSet) []e
 	return d.everywhere(classes)
 }
 
-// everywhere lets the classes that no vNIC owns appear at each kind of vNIC. The best examples come first: guests, and IPv4.
+// everywhere lets the classes that no vNIC owns appear at each kind of vNIC. The best examples come first: guests, and
+// IPv4.
 func (d *differ) everywhere(classes []endClass) []endClass {
 	slices.SortStableFunc(classes, func(a, b endClass) int { return a.poor() - b.poor() })
 	for _, c := range slices.Clone(classes) {

@@ -6,11 +6,11 @@ import (
 	"sluice/vnic/frame"
 )
 
-// A comparison is about first packets, and what becomes of them in the end. What these functions find is what it does not see: what becomes of a
-// flow after that, and where it ends.
+// A comparison is about first packets, and what becomes of them in the end. What these functions find is what it does
+// not see: what becomes of a flow after that, and where it ends.
 
-// Forgotten is a flow that one policy allows and remembers, and another does not: its packets are stateless there, or those that answer
-// them, so that the flow's answers need rules of their own.
+// Forgotten is a flow that one policy allows and remembers, and another does not: its packets are stateless there, or
+// those that answer them, so that the flow's answers need rules of their own.
 type Forgotten struct {
 	Witness Tuple
 	Rule    int // the stateless rule that is about them, from 0
@@ -19,9 +19,9 @@ type Forgotten struct {
 // maxForgotten bounds how many stateless rules are looked at: each is a comparison.
 const maxForgotten = 256
 
-// Forgets finds a flow that the wanted policy allows and p does not remember. Both are of the same inventory; a wanted policy that
-// is itself stateless asks for no memory. The flows that a rule of but matches are left free; nil is none. Stopped says that there was too
-// much to look at.
+// Forgets finds a flow that the wanted policy allows and p does not remember. Both are of the same inventory; a wanted
+// policy that is itself stateless asks for no memory. The flows that a rule of but matches are left free; nil is none.
+// Stopped says that there was too much to look at.
 func (p *Policy) Forgets(wanted, but *Policy) (found *Forgotten, stopped bool) {
 	if p.stateless == nil || wanted.stateless != nil {
 		return nil, false
@@ -83,7 +83,8 @@ func (r *Rule) take(p part) {
 	r.parts = append(r.parts, p)
 }
 
-// takeAnswered adds what packets of some services answer: a port is then the other end's, and an echo's reply is of another type.
+// takeAnswered adds what packets of some services answer: a port is then the other end's, and an echo's reply is of
+// another type.
 func (r *Rule) takeAnswered(p part) {
 	var others svcSet
 	for proto := 0; proto <= 0xff; proto++ {
@@ -129,7 +130,8 @@ func turned(all svcRange, in, from svcSet) (out part) {
 	return out
 }
 
-// swapTypes gives the echoes whose replies are among some types, and the other way round. Nothing else is a flow of ICMP.
+// swapTypes gives the echoes whose replies are among some types, and the other way round. Nothing else is a flow of
+// ICMP.
 func swapTypes(in svcSet, proto, reply, echo uint8) (out svcSet) {
 	for _, pair := range [][2]uint8{{reply, echo}, {echo, reply}} {
 		if in.overlaps(svcSet{typeRange(proto, pair[0])}) {
@@ -166,7 +168,8 @@ func (l Limits) Tighter(than Limits) bool {
 	return false
 }
 
-// EndsLate finds a flow that its sender's vNIC lets out and its receiver's denies: what is denied is to end at its source. Nil is none.
+// EndsLate finds a flow that its sender's vNIC lets out and its receiver's denies: what is denied is to end at its
+// source. Nil is none.
 func (p *Policy) EndsLate() (found *Difference, stopped bool) {
 	in := Rule{Name: "in", from: anyAddr, to: anyAddr, svc: anyService, dirs: dirsOf["in"]}
 	c := Diff(p, p.under([]Rule{in}, RuleAllow))

@@ -20,7 +20,8 @@ const memoryServices = `services:
   gre: {protocol: gre}
 `
 
-// TestForgets: a stateless rule matters where it is about packets of a flow that is allowed and to be remembered, in either direction.
+// TestForgets: a stateless rule matters where it is about packets of a flow that is allowed and to be remembered, in
+// either direction.
 func TestForgets(t *testing.T) {
 	load := func(rules string) *Policy {
 		t.Helper()

@@ -80,8 +80,8 @@ func drawPolicy(t *rapid.T, label string) string {
 	return b.String()
 }
 
-// universe calls fn for every flow between some addresses on both sides of every boundary that drawPolicy can draw, at every
-// vNIC that can send and receive it.
+// universe calls fn for every flow between some addresses on both sides of every boundary that drawPolicy can draw, at
+// every vNIC that can send and receive it.
 func universe(p *Policy, fn func(from, to frame.PortID, t Tuple)) {
 	ends := addrs("10.10.1.9", "10.10.1.10", "10.10.1.11", "10.10.1.12", "10.10.2.10", "10.10.2.127", "10.10.2.128", "8.8.8.8",
 		"fd00:10:1::10", "fd00:10:1::12", "fd00:10:2::10", "fd00:10:2::12", "2001:db8::5", "2001:db8::6")
@@ -135,8 +135,8 @@ func drawPair(t *rapid.T) (a, b string) {
 	return a, strings.Join(lines[:len(lines)-rapid.IntRange(0, 1).Draw(t, "less")], "\n")
 }
 
-// TestDiffIsExact: Diff names a pair of verdicts and rules exactly where some flow of a small universe has it, and its witness
-// has it.
+// TestDiffIsExact: Diff names a pair of verdicts and rules exactly where some flow of a small universe has it, and its
+// witness has it.
 func TestDiffIsExact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		aText, bText := drawPair(t)

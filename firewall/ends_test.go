@@ -53,7 +53,8 @@ func TestNegatedEnds(t *testing.T) {
 	}
 }
 
-// TestNegationsHaveABound: an address is in nearly all lists with a !, so there may not be as many as a file has room for.
+// TestNegationsHaveABound: an address is in nearly all lists with a !, so there may not be as many as a file has room
+// for.
 func TestNegationsHaveABound(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("default: drop\nrules:\n")

@@ -35,9 +35,9 @@ type Decision struct {
 	Point  Point  // the insertion point that decided; where both allow, the last
 }
 
-// Evaluate says what the policy decides of a flow's first packet along its whole way: at from-guest of the vNIC that owns
-// Src, then at to-guest of the vNIC that owns Dst. It is pure: no state, no counters, and no placement. An address that no
-// vNIC owns meets the rules that apply everywhere.
+// Evaluate says what the policy decides of a flow's first packet along its whole way: at from-guest of the vNIC that
+// owns Src, then at to-guest of the vNIC that owns Dst. It is pure: no state, no counters, and no placement. An address
+// that no vNIC owns meets the rules that apply everywhere.
 func (p *Policy) Evaluate(t Tuple) Decision {
 	if !p.asks(&t) {
 		return Decision{Point: Point{p.PortOf(t.Src.Addr()), FromGuest}} // a segment that may begin no flow
@@ -149,7 +149,8 @@ func (p *Policy) hash() uint64 {
 	return binary.BigEndian.Uint64(h.Sum(nil)) &^ 1
 }
 
-// stamps are short names of what policies decide: a flow remembers 4 bytes of its policy, and no two policies may have the same.
+// stamps are short names of what policies decide: a flow remembers 4 bytes of its policy, and no two policies may have
+// the same.
 var stamps = struct {
 	sync.Mutex
 	of map[uint64]uint32

@@ -102,7 +102,8 @@ func (l *loader) expectations(n *document.Node) (out []Expectation) {
 	return out
 }
 
-// conditioned gives a test's packet the source port and the flags that the test asks for; else usual ones, where the policy looks at them.
+// conditioned gives a test's packet the source port and the flags that the test asks for; else usual ones, where the
+// policy looks at them.
 func (l *loader) conditioned(t Tuple, asked *services) Tuple {
 	if len(asked.under) > 0 {
 		c := &l.conditions[asked.under[0].number]

@@ -6,8 +6,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// tell records one step where somebody listens; while forwarding nobody does. What must be put together is so only then (cx.Rec is
-// asked first), because arguments of a format would be allocated.
+// tell records one step where somebody listens; while forwarding nobody does. What must be put together is so only then
+// (cx.Rec is asked first), because arguments of a format would be allocated.
 func (cx *Context) tell(what, detail string) {
 	if cx.Rec != nil {
 		cx.Rec(Step{What: what, Detail: detail})

@@ -7,7 +7,8 @@ import (
 	"sluice/firewall/document"
 )
 
-// Failure is how the appliance fails a placement that needs it. They are told apart because they come and go differently.
+// Failure is how the appliance fails a placement that needs it. They are told apart because they come and go
+// differently.
 type Failure uint8
 
 // The failures. The zero Failure is none.
@@ -37,8 +38,8 @@ func (f *Failure) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// FailOpen says, by Failure, whether frames pass the appliance by while it lasts. Closed is the default: what the appliance cannot look at
-// goes nowhere.
+// FailOpen says, by Failure, whether frames pass the appliance by while it lasts. Closed is the default: what the
+// appliance cannot look at goes nowhere.
 type FailOpen [failures]bool
 
 // Bypassed is the placement that is left of one whose appliance is passed by.

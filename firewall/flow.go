@@ -10,8 +10,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// flow is one entry of the flow table: 64 bytes without pointers, one line of the cache, and 60 of progress beside it. Its ends are in an
-// order that does not depend on who began, so that both directions find it.
+// flow is one entry of the flow table: 64 bytes without pointers, one line of the cache, and 60 of progress beside it.
+// Its ends are in an order that does not depend on who began, so that both directions find it.
 type flow struct {
 	flowID
 	stamp  uint32          // of the policy that accepted it at points; 0 is none
@@ -36,8 +36,8 @@ const (
 	flowLastSACK               // and that of selective acknowledgements
 )
 
-// progress is what a flow has done: its counters, and TCP's windows. It is kept apart, so that a flow is found in one line of the cache, and
-// because 124 bytes are no multiple of 8.
+// progress is what a flow has done: its counters, and TCP's windows. It is kept apart, so that a flow is found in one
+// line of the cache, and because 124 bytes are no multiple of 8.
 type progress struct {
 	frames  [2]uint32 // by original, reply, as all pairs here
 	low     [2]uint32 // of IP bytes
@@ -81,8 +81,8 @@ type tracked struct {
 	*progress
 }
 
-// flowID is what identifies a flow: its ends, the lower one first. For ICMP both ports are the identifier of an echo, and kind and way
-// tell requests apart: two guests may ask each other with the same identifier.
+// flowID is what identifies a flow: its ends, the lower one first. For ICMP both ports are the identifier of an echo,
+// and kind and way tell requests apart: two guests may ask each other with the same identifier.
 type flowID struct {
 	aHigh, aLow, bHigh, bLow uint64
 	rest                     uint64 // a's port 16 | b's port 16 | kind 16 | protocol 8 | way 8 bits
@@ -140,8 +140,8 @@ func fold(a, b uint64) uint64 {
 	return high ^ low
 }
 
-// hash multiplies the ports with both addresses, and then the results with each other: a single multiplication would spread ports that follow
-// each other evenly or into few shards, as the seed happens to be.
+// hash multiplies the ports with both addresses, and then the results with each other: a single multiplication would
+// spread ports that follow each other evenly or into few shards, as the seed happens to be.
 func (id *flowID) hash() uint64 {
 	a := fold(id.aLow^seeds[0], id.aHigh^id.rest^seeds[1])
 	b := fold(id.bLow^seeds[2], id.bHigh^bits.RotateLeft64(id.rest, 32)^seeds[3])
@@ -173,7 +173,8 @@ func (f *flow) swapped() bool { return f.flags&flowSwapped != 0 }
 
 func milliseconds(now int64) uint32 { return uint32(now / 1e6) }
 
-// expired says whether the flow's time is over at ms. A frame whose time was read before the flow's last one counts as now.
+// expired says whether the flow's time is over at ms. A frame whose time was read before the flow's last one counts as
+// now.
 func (f *flow) expired(ms uint32, timeouts *[states]uint32) bool {
 	idle := int32(ms - f.seen)
 	return idle > 0 && uint32(idle) > timeouts[f.state]

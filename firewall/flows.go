@@ -60,8 +60,8 @@ const maxPorts = 1 << 16
 // minShard keeps shards large enough for the search of a victim to have a choice.
 const minShard = 64
 
-// NewFlows makes an empty table. Its memory, 128 bytes a flow, is reserved at once, but used only as flows come. An error says that
-// the machine does not even have the addresses for it.
+// NewFlows makes an empty table. Its memory, 128 bytes a flow, is reserved at once, but used only as flows come. An
+// error says that the machine does not even have the addresses for it.
 func NewFlows(c FlowsConfig) (*Flows, error) {
 	each := minShard
 	for each*shardCount < c.Max || c.Max == 0 && each*shardCount < 1<<20 {
@@ -77,7 +77,8 @@ func NewFlows(c FlowsConfig) (*Flows, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reserve memory for %d flows: %w", total, err)
 	}
-	// Not from Go's heap: a page costs nothing before its first flow, and the collector does not let garbage grow in proportion.
+	// Not from Go's heap: a page costs nothing before its first flow, and the collector does not let garbage grow in
+	// proportion.
 	pages := unsafe.Slice((*page)(unsafe.Pointer(&mem[0])), total/pageFlows)
 	for i := range f.shards {
 		s := &f.shards[i]
@@ -91,7 +92,8 @@ func NewFlows(c FlowsConfig) (*Flows, error) {
 // firstBuckets is how many buckets an empty shard has; a power of two, at most minShard.
 const firstBuckets = 16
 
-// page is a page of memory: so many flows, and as many buckets. What belongs together lies together, so that few flows are in few pages.
+// page is a page of memory: so many flows, and as many buckets. What belongs together lies together, so that few flows
+// are in few pages.
 type page struct {
 	flows    [pageFlows]flow
 	progress [pageFlows]progress
@@ -228,11 +230,13 @@ func (f *Flows) remove(s *shard, e tracked) {
 	s.n--
 }
 
-// sample is how many entries are looked at for a victim: enough to find a weak one where there are many, and few enough not to be felt.
+// sample is how many entries are looked at for a victim: enough to find a weak one where there are many, and few enough
+// not to be felt.
 const sample = 16
 
-// evict frees one entry whose time is over, or whose flow has ended or was never answered: the one silent for longest of a few. owner
-// restricts it to one port's flows; 0 means all, and then a port pays before those that hold fewer flows.
+// evict frees one entry whose time is over, or whose flow has ended or was never answered: the one silent for longest
+// of a few. owner restricts it to one port's flows; 0 means all, and then a port pays before those that hold fewer
+// flows.
 func (f *Flows) evict(s *shard, ms uint32, owner frame.PortID) bool {
 	var victim tracked
 	for range sample {
@@ -262,8 +266,8 @@ func (f *Flows) weaker(a, b tracked, ms uint32) bool {
 	return ms-a.seen > ms-b.seen
 }
 
-// evictFrom frees an entry of whoever holds more flows than owner does, answered or not: so a full table of one port's does not keep
-// others out.
+// evictFrom frees an entry of whoever holds more flows than owner does, answered or not: so a full table of one port's
+// does not keep others out.
 func (f *Flows) evictFrom(s *shard, ms uint32, owner frame.PortID) bool {
 	var victim tracked
 	for range sample {

@@ -7,18 +7,19 @@ import (
 	"sluice/vnic/frame"
 )
 
-// fragments remembers at which insertion points the first fragment of a packet has passed, so that the later ones, which have no ports,
-// may follow. It is stricter than a reassembly: a fragment that overtakes the first is dropped. What could overwrite a header that was
-// judged is dropped by frame.Parse before. A packet is forgotten once all of its bytes have passed. Each vNIC has a part of its own, for the
-// packets that it sends, wherever they are judged: so that no guest can push out another's.
+// fragments remembers at which insertion points the first fragment of a packet has passed, so that the later ones,
+// which have no ports, may follow. It is stricter than a reassembly: a fragment that overtakes the first is dropped.
+// What could overwrite a header that was judged is dropped by frame.Parse before. A packet is forgotten once all of its
+// bytes have passed. Each vNIC has a part of its own, for the packets that it sends, wherever they are judged: so that
+// no guest can push out another's.
 type fragments struct {
 	mu    sync.RWMutex
 	parts map[frame.PortID]*fragmentPart
 }
 
 const (
-	// A part has sets, of which a packet's hash chooses one: 64 unfinished packets of one vNIC, which meet two points each, fill an eighth of
-	// it. It is 24 KiB, and only a vNIC that sends fragments has one.
+	// A part has sets, of which a packet's hash chooses one: 64 unfinished packets of one vNIC, which meet two points
+	// each, fill an eighth of it. It is 24 KiB, and only a vNIC that sends fragments has one.
 	fragmentSets = 64
 	fragmentWays = 16
 	// fragmentTime is how long the rest of a packet may take: as in Linux (net.ipv4.ipfrag_time).
@@ -30,8 +31,8 @@ type fragmentPart struct {
 	slots [fragmentSets][fragmentWays]fragmentSlot
 }
 
-// fragmentSlot is a packet at a point. It holds a hash of 64 bits with secret seeds in place of the packet's addresses: a collision is as
-// likely as guessing it.
+// fragmentSlot is a packet at a point. It holds a hash of 64 bits with secret seeds in place of the packet's addresses:
+// a collision is as likely as guessing it.
 type fragmentSlot struct {
 	packet uint64 // 0 is none
 	until  uint32 // ms
@@ -99,7 +100,8 @@ func (f *fragments) part(sender frame.PortID, make bool) *fragmentPart {
 
 func (s *fragmentSlot) alive(ms uint32) bool { return s.packet != 0 && int32(ms-s.until) <= 0 }
 
-// passed notes that a packet's first fragment has passed at a point. Where its set is full, the one that came first goes.
+// passed notes that a packet's first fragment has passed at a point. Where its set is full, the one that came first
+// goes.
 func (f *fragments) passed(p *fragmentPiece, sender frame.PortID, ms uint32) {
 	part := f.part(sender, true)
 	part.mu.Lock()

@@ -76,8 +76,8 @@ func (r *fragmentRig) arrives(from, to frame.PortID, eth []byte) bool {
 	return r.g.Check(&r.Context, Point{from, FromGuest}, &k).Action == Pass && r.g.Check(&r.Context, Point{to, ToGuest}, &k).Action == Pass
 }
 
-// TestFragmentsInterleaved says that ordinary senders lose nothing: each of them 64 datagrams of 8 kB at once, in any order behind their first
-// fragments, to one receiver, over and over.
+// TestFragmentsInterleaved says that ordinary senders lose nothing: each of them 64 datagrams of 8 kB at once, in any
+// order behind their first fragments, to one receiver, over and over.
 func TestFragmentsInterleaved(t *testing.T) {
 	const atOnce, rounds = 64, 50
 	for _, v6 := range []bool{false, true} {
@@ -123,7 +123,8 @@ func TestFragmentsInterleaved(t *testing.T) {
 	}
 }
 
-// TestFragmentsOfOthers says that a guest which begins packets without end pushes out none of another's, and that memory is bounded.
+// TestFragmentsOfOthers says that a guest which begins packets without end pushes out none of another's, and that
+// memory is bounded.
 func TestFragmentsOfOthers(t *testing.T) {
 	r := newFragmentRig(t)
 	mine := datagram(false, "other", "server", 7, 8192)

@@ -9,8 +9,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// FuzzCheck sends whatever frames through every program, and the table must stay in order. The input is frames, each after two bytes: its
-// length, and the insertion point that it comes to.
+// FuzzCheck sends whatever frames through every program, and the table must stay in order. The input is frames, each
+// after two bytes: its length, and the insertion point that it comes to.
 func FuzzCheck(f *testing.F) {
 	for _, session := range [][]string{
 		{"client > server tcp 4000 80 S", "server > client tcp 80 4000 SA", "client > server tcp 4000 80 A"},

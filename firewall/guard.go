@@ -10,7 +10,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// guard is what one vNIC may send from (SpoofGuard, as NSX calls it). It is no matter of policy: it holds in every placement.
+// guard is what one vNIC may send from (SpoofGuard, as NSX calls it). It is no matter of policy: it holds in every
+// placement.
 type guard struct {
 	on      bool
 	port    frame.PortID
@@ -27,7 +28,8 @@ type place struct {
 	addr    frame.Addr
 }
 
-// newGuards makes the guards of an inventory, by port. They share a table of whose each address is: the gateway's are port 0's.
+// newGuards makes the guards of an inventory, by port. They share a table of whose each address is: the gateway's are
+// port 0's.
 func newGuards(inv *Inventory) (out []guard) {
 	owners := map[place]frame.PortID{}
 	for _, s := range inv.Segments {
@@ -66,8 +68,9 @@ func (p *Policy) guardAt(pt Point) *guard {
 	return nil
 }
 
-// forged says what is forged in a frame that a guest sends; empty where nothing is. It looks at every frame, before anything learns from
-// it: at the MAC, at the source address, and at what ARP, RARP and neighbour discovery say of either.
+// forged says what is forged in a frame that a guest sends; empty where nothing is. It looks at every frame, before
+// anything learns from it: at the MAC, at the source address, and at what ARP, RARP and neighbour discovery say of
+// either.
 func (g *guard) forged(cx *Context, k *frame.Key) string {
 	switch {
 	case k.SrcMAC != g.mac:
@@ -105,8 +108,8 @@ func (g *guard) may(cx *Context, a *frame.Addr) bool {
 
 func isLinkLocal(a *frame.Addr) bool { return a[0] == 0xfe && a[1]&0xc0 == 0x80 }
 
-// mayLinkLocal says whether a link-local address is the vNIC's: the one that follows from its MAC, or the first other that it was seen with
-// and that is nobody else's (RFC 7217 makes one that nobody can foretell).
+// mayLinkLocal says whether a link-local address is the vNIC's: the one that follows from its MAC, or the first other
+// that it was seen with and that is nobody else's (RFC 7217 makes one that nobody can foretell).
 func (g *guard) mayLinkLocal(cx *Context, a *frame.Addr) bool {
 	if *a == g.own {
 		return true
@@ -117,8 +120,8 @@ func (g *guard) mayLinkLocal(cx *Context, a *frame.Addr) bool {
 	return cx.Flows.linkLocals.take(place{g.segment, *a}, g.port, cx.Now, cx.Dry)
 }
 
-// mayTry says whether the vNIC may ask whether anybody has an address (RFC 4862 5.4, RFC 5227 2.1): its own, or one that is nobody's. To ask
-// for another's keeps that one from using it.
+// mayTry says whether the vNIC may ask whether anybody has an address (RFC 4862 5.4, RFC 5227 2.1): its own, or one
+// that is nobody's. To ask for another's keeps that one from using it.
 func (g *guard) mayTry(cx *Context, a *frame.Addr) bool {
 	if owner, taken := g.owners[place{g.segment, *a}]; taken {
 		return owner == g.port && owner != 0
@@ -129,8 +132,9 @@ func (g *guard) mayTry(cx *Context, a *frame.Addr) bool {
 
 var unspecifiedIPv4 = frame.Addr{10: 0xff, 11: 0xff}
 
-// mayLack says whether a packet may come from who has no address yet: DHCP's (RFC 2131 4.1) and IGMP's in IPv4, and in IPv6 what finds out
-// whether an address is free, what looks for a router, and multicast listeners (RFC 4291 2.5.2, RFC 3590).
+// mayLack says whether a packet may come from who has no address yet: DHCP's (RFC 2131 4.1) and IGMP's in IPv4, and in
+// IPv6 what finds out whether an address is free, what looks for a router, and multicast listeners (RFC 4291 2.5.2, RFC
+// 3590).
 func mayLack(k *frame.Key) bool {
 	switch {
 	case k.Has(frame.KeyFragment):
@@ -167,7 +171,8 @@ func (g *guard) arp(cx *Context, k *frame.Key) string {
 	return ""
 }
 
-// rarp judges reverse ARP, which has ARP's form: a vNIC may ask for itself, as QEMU does after a migration, and answer nobody.
+// rarp judges reverse ARP, which has ARP's form: a vNIC may ask for itself, as QEMU does after a migration, and answer
+// nobody.
 func (g *guard) rarp(cx *Context, k *frame.Key) string {
 	const asks = 0x0001080006040003
 	at := int(k.L3)
@@ -253,7 +258,8 @@ func (l *linkLocals) owner(at place) (owner frame.PortID, taken bool) {
 	return 0, false
 }
 
-// take says whether an address is a vNIC's, which it becomes where it is nobody's and the vNIC has none. Where dry, nothing changes.
+// take says whether an address is a vNIC's, which it becomes where it is nobody's and the vNIC has none. Where dry,
+// nothing changes.
 func (l *linkLocals) take(at place, port frame.PortID, now int64, dry bool) bool {
 	l.mu.RLock()
 	t := l.of[port]

@@ -50,8 +50,8 @@ func isForeignICMP(k *frame.Key) bool {
 	return k.Proto == frame.ProtoICMP && k.Has(frame.KeyIPv6) || k.Proto == frame.ProtoICMPv6 && k.Has(frame.KeyIPv4)
 }
 
-// checkICMP judges ICMP and ICMPv6 messages that the flow table does not know; done says so. For others it completes the flow's
-// identity, and says whether they may begin one.
+// checkICMP judges ICMP and ICMPv6 messages that the flow table does not know; done says so. For others it completes
+// the flow's identity, and says whether they may begin one.
 func (p *Program) checkICMP(cx *Context, pt Point, k *frame.Key, id *flowID, swapped bool) (v Verdict, mayBegin, done bool) {
 	if isMembership(k) {
 		cx.tell("igmp", "group membership on the segment is housekeeping: no rule is asked")
@@ -76,8 +76,9 @@ func (p *Program) checkICMP(cx *Context, pt Point, k *frame.Key, id *flowID, swa
 	return v, kind == icmpRequest, false
 }
 
-// checkHousekeeping passes neighbour discovery and group membership that stay on their segment: no policy is about them, and without
-// them IPv6 does not work. What is sent further than they ever need is asked of the rules like any other packet, but is no flow.
+// checkHousekeeping passes neighbour discovery and group membership that stay on their segment: no policy is about
+// them, and without them IPv6 does not work. What is sent further than they ever need is asked of the rules like any
+// other packet, but is no flow.
 func (p *Program) checkHousekeeping(cx *Context, pt Point, k *frame.Key) Verdict {
 	isND := k.ICMPType >= 133 && k.ICMPType <= 137
 	hops := uint8(onLinkHops)
@@ -101,8 +102,8 @@ func (p *Policy) onLink(port frame.PortID, k *frame.Key) bool {
 	return int(port) < len(p.links) && p.links[port].contains(*d)
 }
 
-// checkError judges an ICMP error by the packet inside it: it passes where a packet of that flow would pass that goes the same way as
-// the error, and where the error goes to whom the packet came from.
+// checkError judges an ICMP error by the packet inside it: it passes where a packet of that flow would pass that goes
+// the same way as the error, and where the error goes to whom the packet came from.
 func (p *Program) checkError(cx *Context, pt Point, k *frame.Key) Verdict {
 	if !cx.partial && !frame.L4Holds(cx.Eth, k) {
 		return p.refuse(cx, pt, frame.ReasonChecksum, "an ICMP error whose checksum is wrong")

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestForeignICMP says that one family's ICMP in the other begins no flow and has no type, whatever the rules: Linux's conntrack calls it
-// invalid. In nftables no stateless rule takes it away from conntrack.
+// TestForeignICMP says that one family's ICMP in the other begins no flow and has no type, whatever the rules: Linux's
+// conntrack calls it invalid. In nftables no stateless rule takes it away from conntrack.
 func TestForeignICMP(t *testing.T) {
 	const services = "services: {icmp: {icmp: any}, zero: {icmpv4: 0, icmpv6: 0}, one: {protocol: [1, 58]}}\n"
 	for _, rest := range []string{

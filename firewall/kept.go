@@ -6,12 +6,13 @@ import (
 	"sluice/vnic/frame"
 )
 
-// kept are the flows that stay on the way on which they began though the placement has changed, by shard, under the shard's lock. There are
-// none but after a change that keeps, so that they are not in the flows' own entries, which are full.
+// kept are the flows that stay on the way on which they began though the placement has changed, by shard, under the
+// shard's lock. There are none but after a change that keeps, so that they are not in the flows' own entries, which are
+// full.
 type kept [shardCount]map[flowID]struct{}
 
-// Keep marks flows to be kept until they end: those that are alive, allowed by p's policy, and new or materially changed since a mark. It
-// says how many were not kept before.
+// Keep marks flows to be kept until they end: those that are alive, allowed by p's policy, and new or materially
+// changed since a mark. It says how many were not kept before.
 func (f *Flows) Keep(now int64, p *Program, since Mark) (n int) {
 	ms, timeouts := milliseconds(now), f.timeouts()
 	f.all(func(_ *shard, e tracked) {
@@ -40,8 +41,9 @@ func (f *Flows) Release() {
 	}
 }
 
-// Kept says whether a frame is of a flow that is kept, or an ICMP error about one. What comes after the flow's end may begin another, unless
-// the frame is late: it has been on its way since before. A fragment has no ports by which to tell: it is of none.
+// Kept says whether a frame is of a flow that is kept, or an ICMP error about one. What comes after the flow's end may
+// begin another, unless the frame is late: it has been on its way since before. A fragment has no ports by which to
+// tell: it is of none.
 func (f *Flows) Kept(k *frame.Key, eth []byte, late bool) bool {
 	id, ok := flowOf(k, eth)
 	if !ok {
@@ -114,8 +116,8 @@ func flowOf(k *frame.Key, eth []byte) (id flowID, ok bool) {
 	return id, ok
 }
 
-// asked is the flow of a packet, and whether its source is end b; identifier is what ICMP has in place of ports. Of ICMP only requests and
-// replies have a flow.
+// asked is the flow of a packet, and whether its source is end b; identifier is what ICMP has in place of ports. Of
+// ICMP only requests and replies have a flow.
 func asked(k *frame.Key, identifier uint16) (id flowID, swapped, ok bool) {
 	id, swapped = identify(k)
 	if !isICMP(k.Proto) {

@@ -29,15 +29,16 @@ const (
 	LintNeverHit      = "never-hit"     // it has not decided about a flow since the policy is in force
 )
 
-// The bounds of the work of one Lint, in steps: a few seconds of it. A step compares two ranges, of addresses or of services.
+// The bounds of the work of one Lint, in steps: a few seconds of it. A step compares two ranges, of addresses or of
+// services.
 const (
 	leastSteps = 4_000_000
 	stepsByte  = 40 // more for each byte of the policy
 	lintSteps  = 40_000_000
 )
 
-// Lint lists what is allowed but looks wrong, in the order of the file. complete is false where the rules overlap so much that not all of them were
-// compared: the work is bounded. What is found is sure even then.
+// Lint lists what is allowed but looks wrong, in the order of the file. complete is false where the rules overlap so
+// much that not all of them were compared: the work is bounded. What is found is sure even then.
 func (p *Policy) Lint() (found []Finding, complete bool) {
 	return p.lint(min(lintSteps, leastSteps+stepsByte*len(p.Source)))
 }
@@ -61,7 +62,8 @@ func (p *Policy) lint(steps int) (found []Finding, complete bool) {
 	return found, l.differ.left >= 0
 }
 
-// NeverHit lists the rules that have not decided about a flow, in order. hits are by rule's name, as an engine counts them; since is for people.
+// NeverHit lists the rules that have not decided about a flow, in order. hits are by rule's name, as an engine counts
+// them; since is for people.
 func (p *Policy) NeverHit(hits map[string]uint64, since string) (found []Finding) {
 	for i := range p.Rules {
 		if r := &p.Rules[i]; hits[r.Name] == 0 {
@@ -170,7 +172,8 @@ func (r *Rule) covers(o *Rule) bool {
 	return r.dirs&o.dirs == o.dirs && portsCover(r, o) && r.coversServices(o) && r.from.covers(o.from) && r.to.covers(o.to)
 }
 
-// size is how many steps it takes to compare two rules. What both say by one name is one list, which is not compared with itself.
+// size is how many steps it takes to compare two rules. What both say by one name is one list, which is not compared
+// with itself.
 func (r *Rule) size(o *Rule) int {
 	n := 1 + (len(r.ports)+len(o.ports))/8 + len(r.parts)*len(o.parts)
 	if !same(r.svc, o.svc) || r.parts != nil || o.parts != nil {

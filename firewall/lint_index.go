@@ -6,8 +6,9 @@ import (
 	"sluice/vnic/frame"
 )
 
-// overlaps finds, for each rule, the rules before it whose set has something in common with its own. Equal sets are kept once. A set is at the
-// places of a segment tree that its ranges fill; those that overlap a range are at the places above its beginning, or begin within it.
+// overlaps finds, for each rule, the rules before it whose set has something in common with its own. Equal sets are
+// kept once. A set is at the places of a segment tree that its ranges fill; those that overlap a range are at the
+// places above its beginning, or begin within it.
 type overlaps struct {
 	sets   interned
 	of     map[uint32]uint32 // rule: its set, from 1

@@ -7,7 +7,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// before lists the rules before a rule that match something that it matches, in order; some where the work has become too much.
+// before lists the rules before a rule that match something that it matches, in order; some where the work has become
+// too much.
 func (l *linter) before(i uint32) (near []uint32) {
 	best := &l.index[0]
 	for n := range l.index {
@@ -40,7 +41,8 @@ func (r *Rule) overlaps(o *Rule) bool {
 	return r.svc.overlaps(o.svc) && r.from.overlaps(o.from) && r.to.overlaps(o.to)
 }
 
-// reached says whether some flow that can be meets a rule first, at one of its insertion points. before lists the rules before it that overlap with it.
+// reached says whether some flow that can be meets a rule first, at one of its insertion points. before lists the rules
+// before it that overlap with it.
 func (l *linter) reached(i uint32, before []uint32) bool {
 	r := &l.p.Rules[i]
 	if len(before) == 0 && r.ports == nil || l.decides(i, l.corner(r, r)) {
@@ -156,7 +158,8 @@ func (l *linter) between(from, to addrSet, svc svcSet, c *condition) flowAt {
 	return flowAt{}
 }
 
-// flow takes an example out of ranges of one family. Its ends are two addresses: what one sends to itself meets no switch.
+// flow takes an example out of ranges of one family. Its ends are two addresses: what one sends to itself meets no
+// switch.
 func (l *linter) flow(src, dst addrRange, s svcRange, c *condition) (f flowAt, ok bool) {
 	from, _ := l.differ.example(src)
 	to, _ := l.differ.example(dst)

@@ -49,7 +49,8 @@ type loader struct {
 	conditions []condition
 }
 
-// What a policy comes to once it is written out is bounded: what is built of it, and what is said about it, grows with that.
+// What a policy comes to once it is written out is bounded: what is built of it, and what is said about it, grows with
+// that.
 const (
 	maxCopied  = 1 << 20 // addresses, subnets, ports and vNICs that are copied out of lists into others; a list that stands alone is not copied
 	maxRanges  = 1 << 20 // ranges of ports and types in the services of all rules together
@@ -262,7 +263,8 @@ func (l *loader) addrs(n *document.Node, w string) addrSet {
 // shownNouns is how many names an error lists.
 const shownNouns = 12
 
-// meantNoun says what could have been meant. The names are listed once: whoever writes the policy says how many words are unknown.
+// meantNoun says what could have been meant. The names are listed once: whoever writes the policy says how many words
+// are unknown.
 func (l *loader) meantNoun(w string) string {
 	if l.known == nil {
 		l.known = slices.Sorted(maps.Keys(l.inv))

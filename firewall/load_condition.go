@@ -140,7 +140,8 @@ var flagOrder = [...]string{"fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cw
 
 const flagsExample = "write SET/OF, as syn/syn|ack|fin|rst: of these flags exactly those are set; the flags are "
 
-// tcpFlags reads syn, syn/syn|ack, none/all, or a list of them: that what stands before the stroke is set of what stands after it.
+// tcpFlags reads syn, syn/syn|ack, none/all, or a list of them: that what stands before the stroke is set of what
+// stands after it.
 func (l *loader) tcpFlags(e *document.Entry, svc svcSet) (out []condition) {
 	for _, r := range svc {
 		if uint8(r.lo>>16) != frame.ProtoTCP || uint8(r.hi>>16) != frame.ProtoTCP {

@@ -6,11 +6,12 @@ import (
 	"sluice/firewall/document"
 )
 
-// maxNegated bounds the different lists with a ! in a policy. Nearly every address is in each of them, and what is known of an address is
-// the list of all that it is in.
+// maxNegated bounds the different lists with a ! in a policy. Nearly every address is in each of them, and what is
+// known of an address is the list of all that it is in.
 const maxNegated = 1000
 
-// ends is a list of nouns while it is read: all that it names, or any where it names nothing, but what it names after a !.
+// ends is a list of nouns while it is read: all that it names, or any where it names nothing, but what it names after a
+// !.
 type ends struct {
 	set, not addrSet
 	written  []string

@@ -21,8 +21,8 @@ var icmpNames = map[string][2]int{
 	"timestamp-reply":         {frame.ICMPTimestampReply, -1},
 }
 
-// icmpCodes are the codes that a policy may name, as type<<8 | code, in ICMP (RFC 792, RFC 1812 5.2.7.1) and in ICMPv6 (RFC 4443 3); -1 where
-// a family has none. Which of ICMPv6's is meant by a name of ICMP's is as in nftables' icmpx.
+// icmpCodes are the codes that a policy may name, as type<<8 | code, in ICMP (RFC 792, RFC 1812 5.2.7.1) and in ICMPv6
+// (RFC 4443 3); -1 where a family has none. Which of ICMPv6's is meant by a name of ICMP's is as in nftables' icmpx.
 var icmpCodes = map[string][2]int{
 	"net-unreachable":      {3 << 8, 1 << 8},
 	"host-unreachable":     {3<<8 | 1, 1<<8 | 3},
@@ -45,7 +45,8 @@ var icmpCodes = map[string][2]int{
 // icmpProtos are the two, in the order of icmpNames and icmpCodes.
 var icmpProtos = [2]uint8{frame.ProtoICMP, frame.ProtoICMPv6}
 
-// icmp reads what it says of ICMP, of ICMPv6, or of both: any, a type, or a code, or a list of them. icmp: echo stands for ICMP's and ICMPv6's.
+// icmp reads what it says of ICMP, of ICMPv6, or of both: any, a type, or a code, or a list of them. icmp: echo stands
+// for ICMP's and ICMPv6's.
 func (l *loader) icmp(n *document.Node, families ...int) svcSet {
 	var set svcSet
 	for _, m := range l.Items(n, "the ICMP types") {
@@ -56,8 +57,8 @@ func (l *loader) icmp(n *document.Node, families ...int) svcSet {
 	return set
 }
 
-// icmpWord reads one of them: echo, host-unreachable, destination-unreachable/port-unreachable; and where only one family is meant 3, 3/1
-// and 3/0-5.
+// icmpWord reads one of them: echo, host-unreachable, destination-unreachable/port-unreachable; and where only one
+// family is meant 3, 3/1 and 3/0-5.
 func (l *loader) icmpWord(n *document.Node, w string, families []int) (set svcSet) {
 	icmpType, code, hasCode := strings.Cut(w, "/")
 	for _, f := range families {

@@ -112,7 +112,8 @@ func (l *loader) exclude(n *document.Node) {
 	}
 }
 
-// sections reads [{name: base, rules: [...]}, ...]: rules in named groups, which are for people only; their order is the order of all.
+// sections reads [{name: base, rules: [...]}, ...]: rules in named groups, which are for people only; their order is
+// the order of all.
 func (l *loader) sections(n *document.Node) {
 	seen := map[string]bool{}
 	for _, v := range l.List(n, "sections") {
@@ -157,7 +158,8 @@ func (l *loader) yes(n *document.Node, what string) bool {
 	return w == "true"
 }
 
-// logPrefix is what nft takes within quotes; maxPrefix leaves room for it in a line of the kernel's log, which cuts at 127.
+// logPrefix is what nft takes within quotes; maxPrefix leaves room for it in a line of the kernel's log, which cuts at
+// 127.
 var logPrefix = regexp.MustCompile(`^[A-Za-z0-9_.:/=()+ -]{1,64}$`)
 
 // The bounds of a rule's rate; all rules together have 128 notes in a second (logRoom).

@@ -129,8 +129,8 @@ func TestLoadTellsSeveralErrors(t *testing.T) {
 	}
 }
 
-// TestCostly reads policies of 256 KiB that somebody has made to cost time and memory. Each is refused, or read; the test's own time limit is the
-// judge.
+// TestCostly reads policies of 256 KiB that somebody has made to cost time and memory. Each is refused, or read; the
+// test's own time limit is the judge.
 func TestCostly(t *testing.T) {
 	const size = 256 << 10
 	var many strings.Builder

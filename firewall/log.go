@@ -12,15 +12,15 @@ import (
 const (
 	// logPerSecond is how many notes of one rule are taken in a second, and as many at once.
 	logPerSecond = 10
-	// logRoom is how many notes wait for their reader, and logEvery how often it looks. Together they bound the lines of all
-	// rules: 128 in a second.
+	// logRoom is how many notes wait for their reader, and logEvery how often it looks. Together they bound the lines
+	// of all rules: 128 in a second.
 	logRoom  = 32
 	logEvery = 250 * time.Millisecond
 )
 
-// Log carries what rules with log: true decide from the forwarding loops to whoever writes it down. Taking a note never waits, locks or
-// allocates: what is more than its rule's rate, or than the reader keeps up with, is counted and not logged. A note has numbers and
-// names of the policy's only, so no guest can put a line of its own into a log.
+// Log carries what rules with log: true decide from the forwarding loops to whoever writes it down. Taking a note never
+// waits, locks or allocates: what is more than its rule's rate, or than the reader keeps up with, is counted and not
+// logged. A note has numbers and names of the policy's only, so no guest can put a line of its own into a log.
 type Log struct {
 	cells [logRoom]logCell
 	write atomic.Uint64 // turn of the next note that is put
@@ -100,7 +100,8 @@ func (m *limiter) allows(now int64) bool {
 	}
 }
 
-// put gives a note to the reader; false means that there is no room. Many may put at once: whoever moves write owns the cell.
+// put gives a note to the reader; false means that there is no room. Many may put at once: whoever moves write owns the
+// cell.
 func (l *Log) put(n *Note) bool {
 	for {
 		at := l.write.Load()

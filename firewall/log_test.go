@@ -42,8 +42,8 @@ func TestLogTakesWhatLoggedRulesDecide(t *testing.T) {
 	})
 }
 
-// TestLogIsBounded: a rule is held to its rate, whoever floods; what it loses is counted, and told with its next line; and another
-// rule's notes do not suffer.
+// TestLogIsBounded: a rule is held to its rate, whoever floods; what it loses is counted, and told with its next line;
+// and another rule's notes do not suffer.
 func TestLogIsBounded(t *testing.T) {
 	text := strings.Replace(logged, "rules:", "rules:\n  - {name: udp, service: dns, action: drop, log: true}", 1)
 	w := newWorld(t, mustCompile(t, mustLoad(t, strings.Replace(text, "services: {", "services: {dns: {udp: 53}, ", 1)), Fast))
@@ -122,8 +122,8 @@ func TestLogManyWriters(t *testing.T) {
 	}
 }
 
-// TestLogPrefixAndRate: a rule may say what stands before its notes, and how many are taken; nft has both in a rule of its own, so that what
-// is over the rate meets the verdict all the same.
+// TestLogPrefixAndRate: a rule may say what stands before its notes, and how many are taken; nft has both in a rule of
+// its own, so that what is over the rate meets the verdict all the same.
 func TestLogPrefixAndRate(t *testing.T) {
 	p := mustLoad(t, strings.Replace(logged, "log: true", "log: {prefix: \"no way:\", rate: 3/minute}", 1))
 	w := newWorld(t, mustCompile(t, p, Fast))

@@ -11,8 +11,8 @@ func hasOwnWay(proto uint8) bool {
 	return proto < 64 && own>>proto&1 != 0
 }
 
-// isMembership says whether an IPv4 packet is group membership on its segment: IGMP to a group, as MLD is for IPv6. What is sent further, or to
-// one machine, is a packet like any other.
+// isMembership says whether an IPv4 packet is group membership on its segment: IGMP to a group, as MLD is for IPv6.
+// What is sent further, or to one machine, is a packet like any other.
 func isMembership(k *frame.Key) bool {
 	return k.Proto == frame.ProtoIGMP && k.Has(frame.KeyIPv4) && k.TTL == onLinkHops && k.Dst[12]>>4 == 14
 }

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestKeptMemory: what stays of a long policy while it is in force is in proportion to its text. A lab lives for hours, and a machine
-// has many.
+// TestKeptMemory: what stays of a long policy while it is in force is in proportion to its text. A lab lives for hours,
+// and a machine has many.
 func TestKeptMemory(t *testing.T) {
 	const each = 16 // bytes kept for a byte of the text: its rules, its program, and the text itself
 	text := honest(1 << 20)

@@ -18,8 +18,9 @@ type NFTOptions struct {
 }
 
 // NFT renders the policy as one nft script: a single transaction that replaces the table `inet sluice`. It gives to
-// forwarded packets the verdicts that both insertion points give together: first the rules for from-guest of the vNIC that has the
-// source address, then those for to-guest of the vNIC that has the destination. State comes from conntrack.
+// forwarded packets the verdicts that both insertion points give together: first the rules for from-guest of the vNIC
+// that has the source address, then those for to-guest of the vNIC that has the destination. State comes from
+// conntrack.
 func (p *Policy) NFT(o NFTOptions) (string, error) {
 	w := &nftWriter{p: p, steer: o.Steer || o.Bridge, matches: map[matchKey]matchText{}}
 	if o.Comment != "" {
@@ -83,8 +84,8 @@ func (w *nftWriter) forward() {
 	w.line("\t}")
 }
 
-// known decides what no rule is asked about. Conntrack calls invalid what fits no flow's state; what may begin a TCP flow is
-// said in full, because conntrack would also pick up the middle of one.
+// known decides what no rule is asked about. Conntrack calls invalid what fits no flow's state; what may begin a TCP
+// flow is said in full, because conntrack would also pick up the middle of one.
 func (w *nftWriter) known() {
 	for _, f := range families {
 		src, ok1 := f.match("saddr", w.excluded())
@@ -100,8 +101,8 @@ func (w *nftWriter) known() {
 	}
 }
 
-// stateless keeps conntrack, which before comes before, away from the packets that stateless rules are about. To the rest of the rules they are untracked: neither
-// established nor invalid nor new.
+// stateless keeps conntrack, which before comes before, away from the packets that stateless rules are about. To the
+// rest of the rules they are untracked: neither established nor invalid nor new.
 func (w *nftWriter) stateless(before string) {
 	if w.p.stateless == nil {
 		return
@@ -119,8 +120,8 @@ func (w *nftWriter) stateless(before string) {
 	w.line("\t}")
 }
 
-// answers keeps conntrack away from the resets that answer stateless packets: it would take one for a segment of a flow that it knows between the
-// same ends. Those that answer tracked packets belong to them already.
+// answers keeps conntrack away from the resets that answer stateless packets: it would take one for a segment of a flow
+// that it knows between the same ends. Those that answer tracked packets belong to them already.
 func (w *nftWriter) answers() {
 	if w.p.stateless == nil {
 		return
@@ -145,8 +146,9 @@ func (w *nftWriter) excluded() (s addrSet) {
 	return s.normal()
 }
 
-// input is for packets to the appliance's own addresses, the gateways: what the switch itself answers in other placements. Echo requests, and UDP
-// as traceroute sends it, are answered where the rules allow them; the rest is dropped.
+// input is for packets to the appliance's own addresses, the gateways: what the switch itself answers in other
+// placements. Echo requests, and UDP as traceroute sends it, are answered where the rules allow them; the rest is
+// dropped.
 func (w *nftWriter) input() {
 	w.line("\tchain input {")
 	w.line("\t\ttype filter hook input priority filter; policy drop;")
@@ -183,7 +185,8 @@ func (w *nftWriter) points(chain string, dir Dir) {
 	w.line("\t}")
 }
 
-// rule calls write with what a rule matches, once for each combination of family and protocol that it needs, and how nft must reject it.
+// rule calls write with what a rule matches, once for each combination of family and protocol that it needs, and how
+// nft must reject it.
 func (w *nftWriter) rule(r *Rule, dir Dir, write func(match string, rejects []string)) {
 	field, scope := w.scope(r, dir)
 	anywhere := r.from.isAny() && r.to.isAny() && scope.isAny()

@@ -11,8 +11,8 @@ import (
 
 // What nft says of the appliance's vNIC for steered frames, and of the frames themselves.
 
-// The rules of `table inet` for that vNIC: the tunnel and the probe pass, and nothing else. What guests send must not get there, or it might
-// look like what the appliance has let through.
+// The rules of `table inet` for that vNIC: the tunnel and the probe pass, and nothing else. What guests send must not
+// get there, or it might look like what the appliance has let through.
 var (
 	steerForward = fmt.Sprintf("\t\t%saccept comment \"probe\"\n\t\tiifname %[2]q drop\n\t\toifname %[2]q drop", probeMatch, SteerNIC)
 	steerInput   = fmt.Sprintf("\t\tiifname %[1]q ip saddr %s ip daddr %s udp dport %d accept\n\t\tiifname %[1]q drop",
@@ -40,8 +40,8 @@ func (w *nftWriter) untracked() {
 	}`, SteerNIC, probeUntracked, frame.TunnelAppliance, frame.TunnelSwitch, frame.GenevePort)
 }
 
-// steered is for frames that guests have sent, on their way through a bridge of their own. nft can reject only before a bridge has
-// decided where a frame goes.
+// steered is for frames that guests have sent, on their way through a bridge of their own. nft can reject only before a
+// bridge has decided where a frame goes.
 func (w *nftWriter) steered() {
 	w.line(`	chain untracked {
 		type filter hook prerouting priority -300;
@@ -79,7 +79,8 @@ func (w *nftWriter) steered() {
 // toGateway is how nft says that a frame is for a gateway, in one family.
 type toGateway struct{ to, icmp string }
 
-// gateways are the segments'. Like the switch they drop in silence what they do not serve, whatever the policy would answer.
+// gateways are the segments'. Like the switch they drop in silence what they do not serve, whatever the policy would
+// answer.
 func (w *nftWriter) gateways() (out []toGateway) {
 	var macs, four, six []string
 	for _, s := range w.p.inv.Segments {

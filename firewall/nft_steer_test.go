@@ -20,7 +20,8 @@ func chainOf(script, table, chain string) string {
 	return text
 }
 
-// TestNFTForSteeredFrames: what is steered meets the rules that what is routed meets, and whoever has no use for the tunnel has nothing of it.
+// TestNFTForSteeredFrames: what is steered meets the rules that what is routed meets, and whoever has no use for the
+// tunnel has nothing of it.
 func TestNFTForSteeredFrames(t *testing.T) {
 	p := mustLoad(t, reference)
 	render := func(o NFTOptions) string {

@@ -196,7 +196,8 @@ func (p packet) frame(t testing.TB) (*frame.Frame, *frame.Key) {
 	return f, k
 }
 
-// world is a program with a flow table and a clock: both insertion points of each packet's way, and no switch between them.
+// world is a program with a flow table and a clock: both insertion points of each packet's way, and no switch between
+// them.
 type world struct {
 	t  testing.TB
 	g  *Program
@@ -209,7 +210,8 @@ func newWorld(t testing.TB, g *Program) *world {
 	return w
 }
 
-// send takes a packet along its whole way, and says "pass", also where it would be steered, or the reason and the point of the drop: "rule from-guest".
+// send takes a packet along its whole way, and says "pass", also where it would be steered, or the reason and the point
+// of the drop: "rule from-guest".
 func (w *world) send(text string) string {
 	w.t.Helper()
 	p := parsePacket(text)

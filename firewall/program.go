@@ -6,8 +6,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// Program is a policy compiled for one placement: flat, immutable data that an engine walks, and the rules' counters. Any
-// number of goroutines may call Check at once.
+// Program is a policy compiled for one placement: flat, immutable data that an engine walks, and the rules' counters.
+// Any number of goroutines may call Check at once.
 type Program struct {
 	policy     *Policy
 	placement  Placement
@@ -19,8 +19,9 @@ type Program struct {
 	timeouts   *[states]uint32
 }
 
-// counter counts for one rule. It belongs to the policy, so that a change of placement keeps it. What a flow carries is counted in the flow,
-// and added here when it ends: so a frame of a known flow costs no more than its own line of the cache.
+// counter counts for one rule. It belongs to the policy, so that a change of placement keeps it. What a flow carries is
+// counted in the flow, and added here when it ends: so a frame of a known flow costs no more than its own line of the
+// cache.
 type counter struct {
 	hits, frames, bytes atomic.Uint64
 	last                atomic.Int64
@@ -47,7 +48,8 @@ func (p *Policy) ended(e tracked) {
 	}
 }
 
-// lastPrecision, in ns, is how exactly a rule's last hit is known: what all ports write for every frame would be passed between processors.
+// lastPrecision, in ns, is how exactly a rule's last hit is known: what all ports write for every frame would be passed
+// between processors.
 const lastPrecision = 1e8
 
 // Compile makes the program of a policy for a placement. It is pure: the same policy gives the same program.
@@ -65,7 +67,8 @@ func Compile(p *Policy, pl Placement) (*Program, error) {
 	return g, nil
 }
 
-// Generation identifies what the program decides: the policy's content, and whether the engine enforces it. It is never 0.
+// Generation identifies what the program decides: the policy's content, and whether the engine enforces it. It is never
+// 0.
 func (p *Program) Generation() uint64 { return p.generation }
 
 // Placement is the placement that the program was compiled for.
@@ -83,15 +86,16 @@ type RuleInfo struct {
 	File string `json:"file"`
 	Hits uint64 `json:"hits"` // how often an insertion point asked the rules and got this one
 	Last int64  `json:"-"`    // when the last time was, as Context.Now, to 0.1 s; 0 is never
-	// Frames and Bytes, of IP, are what the flows have carried whose latest answer this rule was, over their whole life and in both
-	// directions; and what hit the rule without becoming a flow.
+	// Frames and Bytes, of IP, are what the flows have carried whose latest answer this rule was, over their whole life
+	// and in both directions; and what hit the rule without becoming a flow.
 	Frames uint64 `json:"frames"`
 	Bytes  uint64 `json:"bytes"`
 	// Unlogged is how many decisions of a logged rule were not logged since the last one that was.
 	Unlogged uint64 `json:"unlogged"`
 }
 
-// Rules lists the rules in order; the last one, called default, is the default. flows is the table whose flows count; it may be nil.
+// Rules lists the rules in order; the last one, called default, is the default. flows is the table whose flows count;
+// it may be nil.
 func (p *Program) Rules(flows *Flows) []RuleInfo {
 	out := make([]RuleInfo, 0, len(p.policy.Rules)+1)
 	for i := range p.policy.Rules {

@@ -39,8 +39,8 @@ type Carried struct {
 // HasPorts says whether flows of a protocol are told apart by ports.
 func HasPorts(proto uint8) bool { return proto == frame.ProtoTCP || proto == frame.ProtoUDP }
 
-// Request gives the type and code of the request that began an ICMP flow. ok is false for other protocols, and where the protocol is not
-// that of the addresses' family: such packets are told apart by nothing.
+// Request gives the type and code of the request that began an ICMP flow. ok is false for other protocols, and where
+// the protocol is not that of the addresses' family: such packets are told apart by nothing.
 func (r *FlowRecord) Request() (kind, code uint8, ok bool) {
 	switch is4 := r.Src.Addr().Unmap().Is4(); {
 	case r.Proto == frame.ProtoICMP && is4:

@@ -7,8 +7,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// samples are packets that stand for all that conditions can tell apart: source ports, and TCP's flags. Without any, source ports and flags
-// make no difference: the zero samples are one packet.
+// samples are packets that stand for all that conditions can tell apart: source ports, and TCP's flags. Without any,
+// source ports and flags make no difference: the zero samples are one packet.
 type samples struct {
 	ports []uint16
 	flags []uint8
@@ -118,7 +118,8 @@ func (t Tuple) with(port uint16, flags uint8) Tuple {
 	return t
 }
 
-// asks says whether rules are asked about a packet: segments that may begin no flow are dropped before, but for those that a stateless rule is about.
+// asks says whether rules are asked about a packet: segments that may begin no flow are dropped before, but for those
+// that a stateless rule is about.
 func (p *Policy) asks(t *Tuple) bool {
 	if t.Proto != frame.ProtoTCP {
 		return true

@@ -7,8 +7,9 @@ import (
 	"sluice/vnic/frame"
 )
 
-// svcRange is a range of service numbers. What a rule's service can tell apart is one number of 24 bits: the IP protocol, and below it
-// the destination port of TCP and UDP, or type and code of ICMP and ICMPv6. So a service is a set of ranges, and `any` is all numbers.
+// svcRange is a range of service numbers. What a rule's service can tell apart is one number of 24 bits: the IP
+// protocol, and below it the destination port of TCP and UDP, or type and code of ICMP and ICMPv6. So a service is a
+// set of ranges, and `any` is all numbers.
 type svcRange struct{ lo, hi uint32 }
 
 // svcSet is sorted ranges that neither overlap nor touch.
@@ -89,8 +90,8 @@ func (s svcSet) both(t svcSet) (out svcSet) {
 	return out
 }
 
-// protoNames are the protocols that a policy may name besides those with keys of their own (IANA, protocol numbers). Those of them that have
-// ports (sctp, dccp, udplite) are named as a whole.
+// protoNames are the protocols that a policy may name besides those with keys of their own (IANA, protocol numbers).
+// Those of them that have ports (sctp, dccp, udplite) are named as a whole.
 var protoNames = map[string]uint8{
 	"icmp": frame.ProtoICMP, "igmp": 2, "ipip": 4, "tcp": frame.ProtoTCP, "udp": frame.ProtoUDP, "dccp": 33, "ipv6": 41, "rsvp": 46,
 	"gre": 47, "esp": 50, "ah": 51, "icmpv6": frame.ProtoICMPv6, "eigrp": 88, "ospf": 89, "pim": 103, "ipcomp": 108, "vrrp": 112,

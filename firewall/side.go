@@ -8,7 +8,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// hosts are two hash tables with open addressing: from an address to a node. A free slot has node 0: an address without a node needs none.
+// hosts are two hash tables with open addressing: from an address to a node. A free slot has node 0: an address without
+// a node needs none.
 type hosts struct {
 	v4 []uint64 // address << 32 | node; the length is a power of two
 	v6 []host6

@@ -6,8 +6,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// sources counts the flows of each source address, where a policy limits them. It is bounded, and made when the first such policy lets a flow
-// in. A flow is counted as long as its entry has the stamp of such a policy (limitsSources).
+// sources counts the flows of each source address, where a policy limits them. It is bounded, and made when the first
+// such policy lets a flow in. A flow is counted as long as its entry has the stamp of such a policy (limitsSources).
 type sources struct {
 	parts [sourceParts]sourcePart
 }
@@ -58,7 +58,8 @@ func find(bucket *[sourceWays]source, a *frame.Addr, now int64) (slot *source) {
 	return slot
 }
 
-// begin counts one more flow of a source; false says that it may not have it, or that there are too many sources to know.
+// begin counts one more flow of a source; false says that it may not have it, or that there are too many sources to
+// know.
 func (s *sources) begin(a *frame.Addr, l *SourceLimits, now int64) bool {
 	part, bucket := s.bucket(a)
 	part.mu.Lock()

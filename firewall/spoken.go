@@ -32,8 +32,8 @@ func ICMPWords() []string {
 // ICMPKnown says whether a word names messages of ICMP or ICMPv6.
 func ICMPKnown(word string) bool { return icmpKnown(0, word) || icmpKnown(1, word) }
 
-// ICMPMessage is the message that a policy means by a type or code, as echo, host-unreachable or 3/1: where it means several, the first.
-// A number means what it is in the family.
+// ICMPMessage is the message that a policy means by a type or code, as echo, host-unreachable or 3/1: where it means
+// several, the first. A number means what it is in the family.
 func ICMPMessage(word string, v6 bool) (icmpType, code uint8, ok bool) {
 	t, c, hasCode := strings.Cut(word, "/")
 	r, ok := icmpRange(int(boolByte(v6)), t, c, hasCode)
@@ -52,7 +52,8 @@ func TCPFlagNames() []string { return slices.Clone(flagOrder[:]) }
 // Stateless says whether a stateless rule is about a packet, which then belongs to no flow.
 func (p *Program) Stateless(k *frame.Key) bool { return p.stateless != nil && p.isStateless(k) }
 
-// Begins says whether a packet may begin a flow: a SYN does, and an ACK where the policy has midstream; of ICMP a request does.
+// Begins says whether a packet may begin a flow: a SYN does, and an ACK where the policy has midstream; of ICMP a
+// request does.
 func (p *Program) Begins(k *frame.Key) bool {
 	switch {
 	case k.Proto == frame.ProtoTCP:

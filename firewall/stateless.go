@@ -2,9 +2,10 @@ package firewall
 
 import "sluice/vnic/frame"
 
-// Stateless rules make no flows. A packet that one of them is about (by from, to and service, wherever the rule is applied) is a stateless
-// packet: it belongs to no flow and begins none, and both of its insertion points ask the rules about it, in order, as about any first
-// packet. Which packets these are does not depend on the point, because the appliance has one conntrack for both.
+// Stateless rules make no flows. A packet that one of them is about (by from, to and service, wherever the rule is
+// applied) is a stateless packet: it belongs to no flow and begins none, and both of its insertion points ask the rules
+// about it, in order, as about any first packet. Which packets these are does not depend on the point, because the
+// appliance has one conntrack for both.
 
 // newStateless finds the packets that stateless rules are about; nil where the policy has no such rule.
 func newStateless(rules []Rule) *classifier {
@@ -21,8 +22,8 @@ func newStateless(rules []Rule) *classifier {
 	return newClassifier(about, fewCells, manyRanges)
 }
 
-// isStateless says whether a stateless rule is about a packet. Neighbour discovery and group membership are not packets that anybody tracks, and
-// one family's ICMP in the other has no type by which a rule could know it.
+// isStateless says whether a stateless rule is about a packet. Neighbour discovery and group membership are not packets
+// that anybody tracks, and one family's ICMP in the other has no type by which a rule could know it.
 func (p *Program) isStateless(k *frame.Key) bool {
 	if isMembership(k) || isForeignICMP(k) {
 		return false

@@ -2,8 +2,8 @@ package firewall
 
 import "sluice/vnic/frame"
 
-// state is where a flow is in its life. Timeouts are those of NSX's distributed firewall (they go back to pf); names are those of
-// Linux's conntrack, because flows are carried to it and back.
+// state is where a flow is in its life. Timeouts are those of NSX's distributed firewall (they go back to pf); names
+// are those of Linux's conntrack, because flows are carried to it and back.
 type state uint8
 
 const (

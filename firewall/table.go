@@ -26,8 +26,8 @@ func (f *Flows) Mark() Mark { return Mark(f.epoch.Add(1)) }
 // piece is how many entries are walked under one hold of a shard's lock: some microseconds.
 const piece = 256
 
-// walk calls fn for the flows from one entry on, at most a piece of them, under the shard's lock, and says whether there are more. fn
-// may remove the flow.
+// walk calls fn for the flows from one entry on, at most a piece of them, under the shard's lock, and says whether
+// there are more. fn may remove the flow.
 func (s *shard) walk(from uint32, fn func(tracked)) (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -50,8 +50,8 @@ func (f *Flows) all(fn func(*shard, tracked)) {
 	}
 }
 
-// Each calls fn for every flow until it says false. The table may change meanwhile; fn may call the table. p names the flows'
-// rules; it may be nil.
+// Each calls fn for every flow until it says false. The table may change meanwhile; fn may call the table. p names the
+// flows' rules; it may be nil.
 func (f *Flows) Each(now int64, p *Program, fn func(FlowRecord) bool) {
 	ms, timeouts := milliseconds(now), f.timeouts()
 	var batch []FlowRecord
@@ -74,8 +74,9 @@ func (f *Flows) Each(now int64, p *Program, fn func(FlowRecord) bool) {
 	}
 }
 
-// Export lists the flows that are alive, not closing, allowed by p's policy, and new or materially changed since a mark;
-// mark 0 means all. A flow that no mark of the last 128 has seen change may be given, too. It does not matter whether p's placement enforces.
+// Export lists the flows that are alive, not closing, allowed by p's policy, and new or materially changed since a
+// mark; mark 0 means all. A flow that no mark of the last 128 has seen change may be given, too. It does not matter
+// whether p's placement enforces.
 func (f *Flows) Export(now int64, p *Program, since Mark) (out []FlowRecord) {
 	ms, timeouts := milliseconds(now), f.timeouts()
 	f.all(func(_ *shard, e tracked) {
@@ -91,8 +92,8 @@ func (e tracked) goesOn(ms uint32, timeouts *[states]uint32, since Mark) bool {
 	return !e.expired(ms, timeouts) && !e.state.over() && (since == 0 || int8(e.changed-uint8(since)) >= 0)
 }
 
-// Import adds the flows that the table lacks. It says how many it has added, and how many of the others it cannot hold. They are evaluated
-// by the program at their next frame.
+// Import adds the flows that the table lacks. It says how many it has added, and how many of the others it cannot hold.
+// They are evaluated by the program at their next frame.
 func (f *Flows) Import(now int64, recs []FlowRecord) (added, left int) {
 	ms, timeouts := milliseconds(now), f.timeouts()
 	for i := range recs {
@@ -182,8 +183,8 @@ func (f *Flows) Revalidate(p *Program) (cut int) {
 	return cut
 }
 
-// Expire removes flows whose time is over. It does a bounded piece of work at each call, a fiftieth of the table, so call it about ten
-// times a second.
+// Expire removes flows whose time is over. It does a bounded piece of work at each call, a fiftieth of the table, so
+// call it about ten times a second.
 func (f *Flows) Expire(now int64) (expired int) {
 	ms, timeouts := milliseconds(now), f.timeouts()
 	for range (shardCount + expireCalls - 1) / expireCalls {

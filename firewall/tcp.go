@@ -15,7 +15,8 @@ const (
 	segmentNone = segments + iota // flags that no stack sends
 )
 
-// segmentOf reads flags. Combinations that no stack sends are refused, as Linux does: they only serve to fingerprint and to evade.
+// segmentOf reads flags. Combinations that no stack sends are refused, as Linux does: they only serve to fingerprint
+// and to evade.
 func segmentOf(flags uint8) segment {
 	switch flags & (frame.TCPSyn | frame.TCPAck | frame.TCPFin | frame.TCPRst | frame.TCPUrg) {
 	case frame.TCPSyn, frame.TCPSyn | frame.TCPUrg:
@@ -32,16 +33,16 @@ func segmentOf(flags uint8) segment {
 	return segmentNone
 }
 
-// Steps that are no states: the segment has no business there; it passes and changes nothing; or it begins a new flow in the old one's
-// place, which reopens asks before.
+// Steps that are no states: the segment has no business there; it passes and changes nothing; or it begins a new flow
+// in the old one's place, which reopens asks before.
 const (
 	stepRefused = states + iota
 	stepIgnored
 	stepAnew
 )
 
-// tcpSteps is the state after a segment: by side (who began, the other), segment, and state from tcpFirst on. What passes and what does
-// not is as in Linux's conntrack, so that the appliance agrees.
+// tcpSteps is the state after a segment: by side (who began, the other), segment, and state from tcpFirst on. What
+// passes and what does not is as in Linux's conntrack, so that the appliance agrees.
 var tcpSteps = func() (t [2][segments][tcpClosed + 1]state) {
 	const no, ig, anew = stepRefused, stepIgnored, stepAnew
 	const first, both, open, est, fin, ack, last, wait, closed = tcpFirst, tcpBoth, tcpOpen, tcpEstablished, tcpFinWait, tcpCloseWait, tcpLastAck, tcpTimeWait, tcpClosed
@@ -85,7 +86,8 @@ const (
 	tcpTakenBack                   // a RST of whom nobody has answered yet: there is no flow any more, and it has none
 )
 
-// The last segment that mattered, in progress.last: its kind, and its side; and the window scale of a SYN that was ignored.
+// The last segment that mattered, in progress.last: its kind, and its side; and the window scale of a SYN that was
+// ignored.
 const (
 	lastKind  = 1<<3 - 1
 	lastReply = 1 << 3
@@ -101,9 +103,9 @@ func (t *tcp) setLast(s *tcpSegment) {
 	t.last = t.last&^(lastKind|lastReply) | uint8(s.kind) | s.dir*lastReply
 }
 
-// step judges a segment, and takes it into account, as conntrack with the rules that NFT renders. Beyond the table of states: until the
-// other side has answered, who began may only repeat the SYN; a SYN to a connection passes, and begins it again where the other side
-// answers it; and a RST must be for what the other side waits for.
+// step judges a segment, and takes it into account, as conntrack with the rules that NFT renders. Beyond the table of
+// states: until the other side has answered, who began may only repeat the SYN; a SYN to a connection passes, and
+// begins it again where the other side answers it; and a RST must be for what the other side waits for.
 func (t *tcp) step(s *tcpSegment) tcpVerdict {
 	unanswered := s.dir == 0 && t.flags&flowReplied == 0 && t.state == tcpFirst
 	switch {
@@ -227,8 +229,8 @@ const (
 	rstForged                  // from before what was acknowledged
 )
 
-// reset judges a RST, and gives the state after it. In an established flow a RST that is not exactly what the other side waits for ends
-// nothing: it is answered with a challenge (RFC 5961 3.2).
+// reset judges a RST, and gives the state after it. In an established flow a RST that is not exactly what the other
+// side waits for ends nothing: it is answered with a challenge (RFC 5961 3.2).
 func (t *tcp) reset(s *tcpSegment) (next state, how rstKind) {
 	if t.state >= tcpFinWait {
 		return tcpClosed, rstBelieved
@@ -255,8 +257,9 @@ func (t *tcp) reset(s *tcpSegment) (next state, how rstKind) {
 	return next, rstUnsure
 }
 
-// reopens says whether a segment is to be judged as if its flow were not known: a SYN after both sides' FIN, or after one's own RST,
-// begins the connection anew; and where RST was the only answer, only that RST's own way to its guest still belongs to the flow.
+// reopens says whether a segment is to be judged as if its flow were not known: a SYN after both sides' FIN, or after
+// one's own RST, begins the connection anew; and where RST was the only answer, only that RST's own way to its guest
+// still belongs to the flow.
 func (e tracked) reopens(k *frame.Key, reply bool, d Dir) bool {
 	if e.state != tcpTimeWait && e.state != tcpClosed {
 		return false
@@ -286,8 +289,8 @@ func (p *Program) beginTCP(k *frame.Key) (start state, ok bool) {
 	return tcpFirst, false
 }
 
-// begin learns a flow's windows from the segment that begins it. What begins in the middle has no window scale, so its windows are not
-// held against it.
+// begin learns a flow's windows from the segment that begins it. What begins in the middle has no window scale, so its
+// windows are not held against it.
 func (p *progress) begin(s *tcpSegment) {
 	p.opening(s)
 	p.last = uint8(s.kind)

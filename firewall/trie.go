@@ -8,9 +8,9 @@ import (
 	"sluice/vnic/frame"
 )
 
-// trie maps every address to a number (of a node, in a side). IPv4 is looked up by its upper half in an array, and then in at most two
-// steps of a byte; IPv6 in at most one step a byte, where bytes at which nothing divides are skipped. Neighbouring bytes with the same answer
-// share one entry. It is flat: numbers and indices, no pointers.
+// trie maps every address to a number (of a node, in a side). IPv4 is looked up by its upper half in an array, and then
+// in at most two steps of a byte; IPv6 in at most one step a byte, where bytes at which nothing divides are skipped.
+// Neighbouring bytes with the same answer share one entry. It is flat: numbers and indices, no pointers.
 type trie struct {
 	entries []uint32 // a number, or childBit and an index: of a branch for IPv4, of a node for IPv6
 
@@ -38,8 +38,8 @@ func (b *branch) entry(c uint8) uint32 {
 	return b.entries + uint32(b.rank[c/64]) + uint32(bits.OnesCount64(part)) - 1
 }
 
-// trieNode answers for the addresses below its prefix by their byte at depth. What lies beside the prefix (only possible where bytes
-// were skipped) is before or after everything below it.
+// trieNode answers for the addresses below its prefix by their byte at depth. What lies beside the prefix (only
+// possible where bytes were skipped) is before or after everything below it.
 type trieNode struct {
 	branch
 	maskHigh, maskLow     uint64 // zero where no byte was skipped
@@ -139,7 +139,8 @@ func (t *trie) branch(b []boundary, depth int, number uint32) uint32 {
 	return childBit | uint32(index)
 }
 
-// build6 makes the node for boundaries that share their bytes before depth; number is what holds before the first of them.
+// build6 makes the node for boundaries that share their bytes before depth; number is what holds before the first of
+// them.
 func (t *trie) build6(b []boundary, depth int, number uint32) uint32 {
 	if len(b) == 0 {
 		return number
@@ -184,8 +185,9 @@ func (t *trie) fill(b []boundary, depth int, number uint32, below func([]boundar
 	return n
 }
 
-// divide takes off the boundaries at which of gives c, and makes the entry for them: a number where one holds for all. It gives the boundaries that
-// are left, and the number that holds before these. below makes what looks at the byte at depth.
+// divide takes off the boundaries at which of gives c, and makes the entry for them: a number where one holds for all.
+// It gives the boundaries that are left, and the number that holds before these. below makes what looks at the byte at
+// depth.
 func (t *trie) divide(b []boundary, depth int, c uint32, of func(boundary) uint32, number uint32, below func([]boundary, int, uint32) uint32) (uint32, []boundary, uint32) {
 	if len(b) > 0 && of(b[0]) == c && isZero(b[0].at[depth:]) {
 		number, b = b[0].node, b[1:]

@@ -6,9 +6,10 @@ import (
 	"sluice/vnic/frame"
 )
 
-// window is what is known of the sequence space of one side of a TCP flow. The rules are those of Linux's conntrack, which has them from
-// "Real Stateful TCP Packet Filtering in IP Filter" (Guido van Rooij): a segment must lie between what its sender was offered and what its
-// receiver may still ask for again, and acknowledge what was sent, and not too long ago.
+// window is what is known of the sequence space of one side of a TCP flow. The rules are those of Linux's conntrack,
+// which has them from "Real Stateful TCP Packet Filtering in IP Filter" (Guido van Rooij): a segment must lie between
+// what its sender was offered and what its receiver may still ask for again, and acknowledge what was sent, and not too
+// long ago.
 type window struct {
 	end    uint32 // the highest sequence number that the side has sent, and one
 	maxEnd uint32 // the highest that the other side has offered to take, and one
@@ -146,7 +147,8 @@ const (
 	fitOutside
 )
 
-// inWindow judges a segment, and learns from it where it is inside. opens says that the flow's handshake is still going on.
+// inWindow judges a segment, and learns from it where it is inside. opens says that the flow's handshake is still going
+// on.
 func (p *progress) inWindow(s *tcpSegment, opens, synSent bool) fit {
 	from, to := &p.side[s.dir], &p.side[1-s.dir]
 	ack := s.ack
@@ -241,8 +243,9 @@ func (p *progress) learn(s *tcpSegment, end, ack, sack, win uint32) {
 	}
 }
 
-// follow takes an ACK of an established flow into account, where it is simply inside its window. It is the short way of step, for nearly all
-// segments: where it says no, it has changed nothing, and where it says yes, it has changed what step would.
+// follow takes an ACK of an established flow into account, where it is simply inside its window. It is the short way of
+// step, for nearly all segments: where it says no, it has changed nothing, and where it says yes, it has changed what
+// step would.
 func (e tracked) follow(k *frame.Key, eth []byte, dir uint8) bool {
 	from, to := &e.side[dir&1], &e.side[1-dir&1]
 	options := e.options[dir&1]

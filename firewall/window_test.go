@@ -10,7 +10,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// shake is a handshake whose client sends bytes from 1001 and whose server sends them from 5001; their windows are shifted by 2 and 3 bits.
+// shake is a handshake whose client sends bytes from 1001 and whose server sends them from 5001; their windows are
+// shifted by 2 and 3 bits.
 const shake = "client > server tcp 4000 80 S seq=1000 len=0 win=1000 scale=2 sackok=1; " +
 	"server > client tcp 80 4000 SA seq=5000 ack=1001 len=0 win=1000 scale=3 sackok=1; " +
 	"client > server tcp 4000 80 A seq=1001 ack=5001 len=0 win=1000"
@@ -151,7 +152,8 @@ func TestFollowIsStep(t *testing.T) {
 	})
 }
 
-// A flow that was carried, or picked up in its middle, is not held to windows that nobody knows; nor is one that broke them in off.
+// A flow that was carried, or picked up in its middle, is not held to windows that nobody knows; nor is one that broke
+// them in off.
 func TestWindowsUnknown(t *testing.T) {
 	p := mustLoad(t, reference)
 	w := newWorld(t, mustCompile(t, p, Fast))

@@ -2,12 +2,12 @@ package firewall
 
 import "sluice/vnic/frame"
 
-// judged is what the inspector has said of whole flows, by shard, under the shard's lock. Few flows have one, so that they are not in the
-// flows' own entries, which are full.
+// judged is what the inspector has said of whole flows, by shard, under the shard's lock. Few flows have one, so that
+// they are not in the flows' own entries, which are full.
 type judged [shardCount]map[flowID]frame.Word
 
-// Judge makes an inspector's word of a frame hold for the frame's flow: WordClean and WordQuarantine for as long as it lives,
-// and WordReset ends it. It says whether there is such a flow.
+// Judge makes an inspector's word of a frame hold for the frame's flow: WordClean and WordQuarantine for as long as it
+// lives, and WordReset ends it. It says whether there is such a flow.
 func (f *Flows) Judge(k *frame.Key, w frame.Word) bool {
 	id, _ := identify(k)
 	hash := id.hash()
@@ -31,7 +31,8 @@ func (f *Flows) Judge(k *frame.Key, w frame.Word) bool {
 	return true
 }
 
-// wordOf is what the inspector has said of a flow at the point where its frames are steered. The caller has the shard's lock.
+// wordOf is what the inspector has said of a flow at the point where its frames are steered. The caller has the shard's
+// lock.
 func (p *Program) wordOf(f *Flows, pt Point, id *flowID, hash uint64) frame.Word {
 	said := f.judged[hash>>58]
 	if len(said) == 0 || pt.Dir != FromGuest || p.placement != Inspect {

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// Each word of a service, and packets that it matches and does not match; nft must be able to say it (difftest applies it).
+// Each word of a service, and packets that it matches and does not match; nft must be able to say it (difftest applies
+// it).
 func TestServiceWords(t *testing.T) {
 	for _, c := range []struct {
 		service   string
@@ -73,8 +74,8 @@ func ports(proto uint8, pairs ...uint16) (out []Tuple) {
 	return out
 }
 
-// TestConditionsAlongTheWay: rules with conditions decide about first packets, once for both points; a flow that goes on is judged by its source
-// port, and as if a SYN had begun it. A stateless rule looks at each segment's flags.
+// TestConditionsAlongTheWay: rules with conditions decide about first packets, once for both points; a flow that goes
+// on is judged by its source port, and as if a SYN had begun it. A stateless rule looks at each segment's flags.
 func TestConditionsAlongTheWay(t *testing.T) {
 	const services = "services: {admin: {tcp: 22, from-port: 1-1023}, begins: {tcp: any, flags: syn/syn|ack}, blank: {tcp: any, flags: none/all}, echoes: {udp: 7, from-port: 7}}\n"
 	const rules = "  - {name: b, service: begins, action: allow}\n  - {name: u, service: echoes, action: drop}\n  - {name: rest, service: any, action: allow}\n"

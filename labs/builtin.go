@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// The built-in labs are in the binary, so that it works wherever it is copied to. A lab's folder begins with its number.
+// The built-in labs are in the binary, so that it works wherever it is copied to. A lab's folder begins with its
+// number.
 //
 //go:embed [0-9]*
 var builtinFiles embed.FS

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// aLab stands in for `sluice`: a server whose speed test serves one client at a time, and is still busy with a flood that the student began.
-// The student's ends when LEFT calls are used up. While a flood runs, a page is late.
+// aLab stands in for `sluice`: a server whose speed test serves one client at a time, and is still busy with a flood
+// that the student began. The student's ends when LEFT calls are used up. While a flood runs, a page is late.
 const aLab = `#!/bin/sh
 left=$(cat left); [ "$left" -gt 0 ] && echo $((left - 1)) >left
 case "$*" in
@@ -22,8 +22,8 @@ place) echo "slow (epoch 1)" ;;
 esac
 `
 
-// TestLateCountsItsOwnFlood: whose page is late is told of the script's own flood. One that the student began by hand, as the text says, and
-// that ends while the script looks, is waited for.
+// TestLateCountsItsOwnFlood: whose page is late is told of the script's own flood. One that the student began by hand,
+// as the text says, and that ends while the script looks, is waited for.
 func TestLateCountsItsOwnFlood(t *testing.T) {
 	script, err := os.ReadFile("11-when-it-breaks/late.sh")
 	if err != nil {

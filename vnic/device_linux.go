@@ -91,8 +91,8 @@ type VethPeer struct {
 }
 
 // NewVeth makes a veth for a guest with a kernel of its own (kind netns): name is the switch's end, up and sealed, and
-// the peer is moved to the guest's namespace, down, for the guest's agent to configure. The peer sends what a virtio NIC would: a veth's other
-// offloads (the segments of a tunnel's inner TCP, for one) have no place in a virtio_net_hdr.
+// the peer is moved to the guest's namespace, down, for the guest's agent to configure. The peer sends what a virtio
+// NIC would: a veth's other offloads (the segments of a tunnel's inner TCP, for one) have no place in a virtio_net_hdr.
 func NewVeth(name string, peer VethPeer) error {
 	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: peer.Name}
 	if peer.MAC != (frame.MAC{}) {

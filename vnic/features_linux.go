@@ -14,8 +14,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// featureNames are what the kernel calls the kinds of GSO that a device takes whole (net/ethtool/common.c); their numbers
-// differ from kernel to kernel.
+// featureNames are what the kernel calls the kinds of GSO that a device takes whole (net/ethtool/common.c); their
+// numbers differ from kernel to kernel.
 var featureNames = map[uint8]string{
 	frame.GSOTCPv4: "tx-tcp-segmentation",
 	frame.GSOTCPv6: "tx-tcp6-segmentation",
@@ -27,7 +27,8 @@ const (
 	stringLen = 32 // ETH_GSTRING_LEN
 )
 
-// virtioSends are the offloads of what is sent that a virtio NIC has (drivers/net/virtio_net.c): what a virtio_net_hdr can tell of.
+// virtioSends are the offloads of what is sent that a virtio NIC has (drivers/net/virtio_net.c): what a virtio_net_hdr
+// can tell of.
 var virtioSends = map[string]bool{
 	"tx-scatter-gather": true, "tx-scatter-gather-fraglist": true, "tx-checksum-ip-generic": true,
 	"tx-tcp-segmentation": true, "tx-tcp6-segmentation": true, "tx-tcp-ecn-segmentation": true, "tx-udp-segmentation": true,
@@ -77,8 +78,8 @@ var features = sync.OnceValues(func() ([]string, error) {
 	return all, nil
 })
 
-// takesWhole says whether a device takes frames of a kind of GSO as they are. A guest's driver may change it at any time.
-// Where it cannot be found out, it says yes.
+// takesWhole says whether a device takes frames of a kind of GSO as they are. A guest's driver may change it at any
+// time. Where it cannot be found out, it says yes.
 func takesWhole(fd int, device string, kind uint8) bool {
 	bits, err := featureBits()
 	bit, known := bits[kind]
@@ -101,8 +102,9 @@ type deviceFeatures struct {
 	block     [featureBlocks]struct{ available, requested, active, never uint32 }
 }
 
-// sendsAsVirtio turns off what a device would send unfinished and a virtio NIC would not: segmentation inside of tunnels, SCTP's checksum, tags
-// beside the frame. The kernel of whoever sends does that work then, as for a virtio NIC.
+// sendsAsVirtio turns off what a device would send unfinished and a virtio NIC would not: segmentation inside of
+// tunnels, SCTP's checksum, tags beside the frame. The kernel of whoever sends does that work then, as for a virtio
+// NIC.
 func sendsAsVirtio(device string) error {
 	names, err := features()
 	if err != nil {

@@ -25,8 +25,8 @@ type HostOptions struct {
 	NetNS *os.File       // where the device goes: an open /proc/PID/ns/net or /run/netns/NAME; nil leaves it here
 }
 
-// host is a NIC whose far end is a kernel's own stack, by a TAP without virtio_net_hdr: the library that makes it cannot
-// ask for one. So WriteBatch finishes every frame itself.
+// host is a NIC whose far end is a kernel's own stack, by a TAP without virtio_net_hdr: the library that makes it
+// cannot ask for one. So WriteBatch finishes every frame itself.
 type host struct {
 	name   string
 	file   *os.File

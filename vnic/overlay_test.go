@@ -32,7 +32,8 @@ func (j *judge) ReadBatch(b *frame.Batch) error {
 	return err
 }
 
-// TestRootOverlays: what a guest's kernel sends through a tunnel of its own is taken whole, with TCP inside at full speed.
+// TestRootOverlays: what a guest's kernel sends through a tunnel of its own is taken whole, with TCP inside at full
+// speed.
 func TestRootOverlays(t *testing.T) {
 	for _, c := range []struct {
 		name string

@@ -14,9 +14,9 @@ import (
 	"sluice/vnic/frame"
 )
 
-// socketBuffer is how many bytes the kernel may hold for one packet socket, each way, beside the ring: frames longer than
-// a slot, and what is being sent. It doubles the number for its own needs (socket(7)); a GSO frame is charged with some
-// 70 kB, so this is about 100 of them. It is a bound, not a reservation: an idle port holds none of it.
+// socketBuffer is how many bytes the kernel may hold for one packet socket, each way, beside the ring: frames longer
+// than a slot, and what is being sent. It doubles the number for its own needs (socket(7)); a GSO frame is charged with
+// some 70 kB, so this is about 100 of them. It is a bound, not a reservation: an idle port holds none of it.
 const socketBuffer = 4 << 20
 
 // packet is a NIC on the switch's end of a TAP or veth, by a packet socket with virtio_net_hdr (packet(7)).

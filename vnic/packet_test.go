@@ -415,7 +415,8 @@ func TestRootLongAndShortStayInOrder(t *testing.T) {
 	}
 }
 
-// TestRootTaggedFrameIsSeen says that a frame comes with the VLAN tags that its guest gave it: the kernel takes the outer one off.
+// TestRootTaggedFrameIsSeen says that a frame comes with the VLAN tags that its guest gave it: the kernel takes the
+// outer one off.
 func TestRootTaggedFrameIsSeen(t *testing.T) {
 	inNamespace(t)
 	guest, nic := tapPort(t, "sl-vnic-a")

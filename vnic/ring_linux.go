@@ -133,8 +133,9 @@ type receiver struct {
 	long longFrames
 }
 
-// batchBytes is about how many bytes a batch holds at most: what stays in a core's own cache until it is sent. A batch of
-// 64 GSO frames would be 4 MiB, and each byte would go to memory and back between the two copies that the kernel makes.
+// batchBytes is about how many bytes a batch holds at most: what stays in a core's own cache until it is sent. A batch
+// of 64 GSO frames would be 4 MiB, and each byte would go to memory and back between the two copies that the kernel
+// makes.
 const batchBytes = 512 << 10
 
 // take fills b with what is there, after giving the last batch back. lost counts frames that came and cannot be read.

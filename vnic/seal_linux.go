@@ -31,8 +31,8 @@ func seal(name string) error {
 	return dropAll(name)
 }
 
-// Deafen makes a device take nothing that its far end sends, until Undeafen: a guest's own device, in the guest's namespace. What the
-// guest sends still leaves.
+// Deafen makes a device take nothing that its far end sends, until Undeafen: a guest's own device, in the guest's
+// namespace. What the guest sends still leaves.
 func Deafen(name string) error {
 	if err := dropAll(name); err != nil {
 		return fmt.Errorf("deafen %s: %w", name, err)

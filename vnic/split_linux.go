@@ -6,9 +6,9 @@ import (
 	"sluice/vnic/frame"
 )
 
-// splitter sends a GSO frame to a far end that does not take it whole: a guest whose driver has not asked for such frames, or
-// not yet. Behind a qdisc the kernel would do it. Without one (dev_direct_xmit in net/core/dev.c) it refuses the frame, in
-// the same words as a full queue does; so it is asked only once a frame was refused.
+// splitter sends a GSO frame to a far end that does not take it whole: a guest whose driver has not asked for such
+// frames, or not yet. Behind a qdisc the kernel would do it. Without one (dev_direct_xmit in net/core/dev.c) it refuses
+// the frame, in the same words as a full queue does; so it is asked only once a frame was refused.
 type splitter struct {
 	key frame.Key
 	seg frame.Segmenter

@@ -9,10 +9,11 @@ import (
 
 // A guest can stop its ring. When a frame comes whose kind of GSO no virtio_net_hdr can say (UFO), the kernel drops it,
 // but leaves its slot marked as being written (tpacket_rcv in net/packet/af_packet.c sets rx_owner_map before it looks
-// at the header). From then on it drops every frame, and wakes nobody. So each NIC looks at its statistics: where frames came
-// and all were dropped, its reader is called, and makes the ring anew unless frames are there. What may have been a full ring is looked at twice. Only that guest has lost
-// anything. A NIC whose frames flow looks often, so that it is deaf for two such times at most; one that is idle, or whose guest
-// stops its ring again and again, twice as seldom each time.
+// at the header). From then on it drops every frame, and wakes nobody. So each NIC looks at its statistics: where
+// frames came and all were dropped, its reader is called, and makes the ring anew unless frames are there. What may
+// have been a full ring is looked at twice. Only that guest has lost anything. A NIC whose frames flow looks often, so
+// that it is deaf for two such times at most; one that is idle, or whose guest stops its ring again and again, twice as
+// seldom each time.
 const (
 	lookOften  = 20 * time.Millisecond
 	lookSeldom = 320 * time.Millisecond

@@ -15,8 +15,8 @@ type NIC interface {
 	// are borrowed until the next call. After Close it returns os.ErrClosed; any other error is final for this NIC.
 	ReadBatch(*frame.Batch) error
 	// WriteBatch hands the frames to the guest, in order. It is synchronous and keeps nothing. It never blocks: what
-	// the guest's queue does not take is not sent. sent counts frames taken, and is less than len(frames) only where the
-	// queue was full (err is nil then) or the NIC failed. It may not change the frames' bytes for later outputs.
+	// the guest's queue does not take is not sent. sent counts frames taken, and is less than len(frames) only where
+	// the queue was full (err is nil then) or the NIC failed. It may not change the frames' bytes for later outputs.
 	WriteBatch(frames []*frame.Frame) (sent int, err error)
 	// Close ends a blocked ReadBatch. It may be called more than once.
 	Close() error

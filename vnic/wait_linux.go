@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// waiter waits for a descriptor without Go's poller. The poller keeps a descriptor registered as long as it is open, so each
-// frame would wake a thread, at the sender's expense, even while the reader is busy and does not wait: a third of the frame
-// rate. Here nobody listens while the reader works. The price is a sleeping thread for each idle port.
+// waiter waits for a descriptor without Go's poller. The poller keeps a descriptor registered as long as it is open, so
+// each frame would wake a thread, at the sender's expense, even while the reader is busy and does not wait: a third of
+// the frame rate. Here nobody listens while the reader works. The price is a sleeping thread for each idle port.
 type waiter struct{ fd, bell int }
 
 func newWaiter(fd int) (waiter, error) {

@@ -23,12 +23,12 @@ type Appliance interface {
 	DeleteFlows(context.Context, []firewall.FlowRecord) (int, error)
 	// FlushFlows makes conntrack forget all flows.
 	FlushFlows(context.Context) error
-	// Steer makes the appliance ready for the frames of a session. Called again for the same session with other ports, it makes what
-	// is missing; other sessions go on. errors.ErrUnsupported says that it lacks the parts.
+	// Steer makes the appliance ready for the frames of a session. Called again for the same session with other ports,
+	// it makes what is missing; other sessions go on. errors.ErrUnsupported says that it lacks the parts.
 	Steer(context.Context, firewall.SteerSpec) error
 	// EndSteer ends a session: what still comes for it goes nowhere.
 	EndSteer(ctx context.Context, session uint8) error
-	// Administer makes the appliance the place where the policy is administered, beginning with this edition; nil ends that.
-	// What is changed there comes back by Switch.Push.
+	// Administer makes the appliance the place where the policy is administered, beginning with this edition; nil ends
+	// that. What is changed there comes back by Switch.Push.
 	Administer(context.Context, *firewall.Edition) error
 }

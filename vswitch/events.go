@@ -9,7 +9,8 @@ import (
 // Event is something that happened to the switch and that somebody may want to be told.
 type Event struct {
 	Time time.Time `json:"time"`
-	// Kind is port-up, port-down, guest-up, guest-down, guest-silent, guest-answers, placed, place-failed, policy, policy-failed, push, push-failed, appliance, rule or lost.
+	// Kind is port-up, port-down, guest-up, guest-down, guest-silent, guest-answers, placed, place-failed, policy,
+	// policy-failed, push, push-failed, appliance, rule or lost.
 	Kind   string  `json:"kind"`
 	Detail string  `json:"detail"`
 	Logged *Logged `json:"logged,omitempty"` // of kind rule
@@ -97,6 +98,6 @@ func (e *events) close() {
 	}
 }
 
-// Events tells of what happens from now on, until the cancel function is called or the switch is closed; then the channel
-// is closed. A reader that does not keep up loses events, and is told how many.
+// Events tells of what happens from now on, until the cancel function is called or the switch is closed; then the
+// channel is closed. A reader that does not keep up loses events, and is told how many.
 func (s *Switch) Events() (<-chan Event, func()) { return s.events.subscribe() }

@@ -8,8 +8,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// FlowFilter says which flows are meant: what is spoken (tcp, udp or icmp), who began them, and whom they are with. What is empty or 0 fits
-// everything.
+// FlowFilter says which flows are meant: what is spoken (tcp, udp or icmp), who began them, and whom they are with.
+// What is empty or 0 fits everything.
 type FlowFilter struct {
 	Proto            string
 	From, To         []netip.Addr
@@ -27,7 +27,8 @@ var protocols = map[string][]uint8{
 	"tcp": {frame.ProtoTCP}, "udp": {frame.ProtoUDP}, "icmp": {frame.ProtoICMP, frame.ProtoICMPv6},
 }
 
-// ProtoIs says whether a protocol is the one that is named; icmp is that of either family, and every one is the one without a name.
+// ProtoIs says whether a protocol is the one that is named; icmp is that of either family, and every one is the one
+// without a name.
 func ProtoIs(name string, proto uint8) bool {
 	return name == "" || slices.Contains(protocols[name], proto)
 }

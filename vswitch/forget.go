@@ -8,9 +8,9 @@ import (
 	"sluice/vswitch/walk"
 )
 
-// Forget makes the switch as if it had only begun: counters are zero, no MAC and no neighbour is known, the fast share begins anew, and,
-// if history says so, there were no changes of placement. Ports, policy, placement and flows stay. No frame moves meanwhile, so that the
-// books balance afterwards as before.
+// Forget makes the switch as if it had only begun: counters are zero, no MAC and no neighbour is known, the fast share
+// begins anew, and, if history says so, there were no changes of placement. Ports, policy, placement and flows stay. No
+// frame moves meanwhile, so that the books balance afterwards as before.
 func (s *Switch) Forget(ctx context.Context, history bool) error {
 	if err := s.acquire(ctx); err != nil {
 		return err

@@ -83,8 +83,8 @@ func (c *change) carryToAppliance(ctx context.Context) error {
 // carryAtMost is how long the appliance may take for the flows. A recovery that has failed is given longer.
 func (c *change) carryAtMost() time.Duration { return max(carryAtMost, c.patience) }
 
-// held runs work while the engine holds every frame, then applies the new plan. Where that fails, the caller goes back to
-// the old one; the frames are let go in any case.
+// held runs work while the engine holds every frame, then applies the new plan. Where that fails, the caller goes back
+// to the old one; the frames are let go in any case.
 func (c *change) held(ctx context.Context, work func() error) error {
 	if err := c.s.engine.Hold(ctx); err != nil {
 		return fmt.Errorf("hold the frames: %w", err)
@@ -121,7 +121,8 @@ func (c *change) carryFromAppliance(ctx context.Context) {
 	_, c.anew = s.engine.Flows().Import(s.clock(), flows)
 }
 
-// answers says whether the appliance may be asked something that the switch could do without: one that has failed may never answer.
+// answers says whether the appliance may be asked something that the switch could do without: one that has failed may
+// never answer.
 func (s *Switch) answers() bool {
 	return !s.noMachine() && !s.lost && s.failing() != firewall.Hung
 }
@@ -129,8 +130,8 @@ func (s *Switch) answers() bool {
 // noMachine says whether there is no machine that could answer.
 func (s *Switch) noMachine() bool { return s.appliance == nil || s.appliance.Absent() }
 
-// cut forgets every flow, while no frame moves: the engine's, and where the appliance decides from now on, its own, too. One that is left is
-// asked nothing before the new plan is in force (see forgetLeft).
+// cut forgets every flow, while no frame moves: the engine's, and where the appliance decides from now on, its own,
+// too. One that is left is asked nothing before the new plan is in force (see forgetLeft).
 func (c *change) cut(ctx context.Context) error {
 	s := c.s
 	limited, cancel := context.WithTimeout(ctx, carryAtMost)
@@ -152,8 +153,8 @@ func (s *Switch) flush(ctx context.Context) error {
 	return nil
 }
 
-// forgetLeft lets an appliance that a cut has left forget its flows, once it is empty. That it cannot is no matter: before frames come to it
-// again, it is made to forget.
+// forgetLeft lets an appliance that a cut has left forget its flows, once it is empty. That it cannot is no matter:
+// before frames come to it again, it is made to forget.
 func (c *change) forgetLeft(ctx context.Context) {
 	s := c.s
 	if c.handover != Cut || c.to.Tracks() || !c.from.Tracks() && !c.was.tracks() || c.failed || !s.answers() {
@@ -166,9 +167,9 @@ func (c *change) forgetLeft(ctx context.Context) {
 	}
 }
 
-// putFlows makes the appliance know flows, and notes in knows which of them it has. Those that it does not take begin anew: a kind of flow of
-// which conntrack must know more than is known here. That it has no room is an error, unless the appliance recovers: then what it has
-// taken is better than nothing.
+// putFlows makes the appliance know flows, and notes in knows which of them it has. Those that it does not take begin
+// anew: a kind of flow of which conntrack must know more than is known here. That it has no room is an error, unless
+// the appliance recovers: then what it has taken is better than nothing.
 func (c *change) putFlows(ctx context.Context, flows []firewall.FlowRecord, knows map[measure.Flow]bool) error {
 	if len(flows) == 0 {
 		return nil
@@ -194,8 +195,8 @@ func (c *change) putFlows(ctx context.Context, flows []firewall.FlowRecord, know
 	return nil
 }
 
-// forgetOthers makes the appliance forget every flow but these: what it knows from an earlier time in slow may have been
-// denied or ended since. It says which of these it knows.
+// forgetOthers makes the appliance forget every flow but these: what it knows from an earlier time in slow may have
+// been denied or ended since. It says which of these it knows.
 func (s *Switch) forgetOthers(ctx context.Context, keep []firewall.FlowRecord) (knows map[measure.Flow]bool, err error) {
 	have, err := s.appliance.Flows(ctx)
 	if err != nil {
@@ -223,7 +224,8 @@ func (s *Switch) forgetOthers(ctx context.Context, keep []firewall.FlowRecord) (
 	return knows, nil
 }
 
-// routed leaves out what the appliance never sees in slow: flows within one segment, and those to a group or to nobody's address.
+// routed leaves out what the appliance never sees in slow: flows within one segment, and those to a group or to
+// nobody's address.
 func (c *change) routed(flows []firewall.FlowRecord) []firewall.FlowRecord {
 	if c.to != firewall.Slow {
 		return flows
@@ -240,7 +242,8 @@ func (c *change) routed(flows []firewall.FlowRecord) []firewall.FlowRecord {
 	return out
 }
 
-// recordKey tells recorded flows apart as the engine does: a conntrack may have ports or keys of protocols that have none here.
+// recordKey tells recorded flows apart as the engine does: a conntrack may have ports or keys of protocols that have
+// none here.
 func recordKey(f firewall.FlowRecord) measure.Flow {
 	k := measure.Flow{Src: frame.AddrFrom(f.Src.Addr()), Dst: frame.AddrFrom(f.Dst.Addr()), Proto: f.Proto}
 	kind, _, asks := f.Request()

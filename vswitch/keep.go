@@ -8,8 +8,8 @@ import (
 	"sluice/vswitch/walk"
 )
 
-// A change with handover keep leaves the flows that the policy allows on the way on which they began, until they end. The flow table knows
-// which they are; the plan holds, beside itself, the plan that they walk by.
+// A change with handover keep leaves the flows that the policy allows on the way on which they began, until they end.
+// The flow table knows which they are; the plan holds, beside itself, the plan that they walk by.
 
 // keeping is the way of the flows that are kept.
 type keeping struct {
@@ -18,8 +18,8 @@ type keeping struct {
 	session   walk.Session // that they are steered in; zero where the placement does not steer
 }
 
-// keptWay is the way on which flows go on that began in a placement. Off is none: from the change on the engine checks what is kept of it.
-// And what push has in common with fast is all that a frame meets.
+// keptWay is the way on which flows go on that began in a placement. Off is none: from the change on the engine checks
+// what is kept of it. And what push has in common with fast is all that a frame meets.
 func keptWay(from firewall.Placement) firewall.Placement {
 	if from == firewall.Off || from == firewall.Push {
 		return firewall.Fast
@@ -51,8 +51,8 @@ func (k *keeping) with(policy *firewall.Policy) (*keeping, error) {
 	return newKeeping(policy, k.placement, k.session)
 }
 
-// way is the placement whose way it is, off where there is none; visits says whether frames of flows that are kept meet the appliance, and
-// tracks whether its conntrack knows them. All may be asked of nil.
+// way is the placement whose way it is, off where there is none; visits says whether frames of flows that are kept meet
+// the appliance, and tracks whether its conntrack knows them. All may be asked of nil.
 func (k *keeping) way() firewall.Placement {
 	if k == nil {
 		return firewall.Off
@@ -93,8 +93,8 @@ func (c *change) keep(ctx context.Context) error {
 	return err
 }
 
-// endKeeping lets the switch forget the old way once the last flow on it has ended, and what it sent last has had time to arrive. last is when
-// there was one.
+// endKeeping lets the switch forget the old way once the last flow on it has ended, and what it sent last has had time
+// to arrive. last is when there was one.
 func (s *Switch) endKeeping(last *int64) {
 	s.mu.Lock()
 	k := s.kept
@@ -110,7 +110,8 @@ func (s *Switch) endKeeping(last *int64) {
 	s.takeDown(k, "the last flow that was kept has ended")
 }
 
-// takeDown ends an old way, unless somebody changes the switch, or has done so meanwhile: then whoever watches the way comes again.
+// takeDown ends an old way, unless somebody changes the switch, or has done so meanwhile: then whoever watches the way
+// comes again.
 func (s *Switch) takeDown(k *keeping, why string) {
 	if !s.tryAcquire() {
 		return

@@ -11,8 +11,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// Logged is what a rule with log: true decided of a frame. All of it is of fixed types, or a name that the policy or the lab file
-// gives: a guest can put no text of its own into it.
+// Logged is what a rule with log: true decided of a frame. All of it is of fixed types, or a name that the policy or
+// the lab file gives: a guest can put no text of its own into it.
 type Logged struct {
 	Rule       string              `json:"rule"`
 	Action     firewall.RuleAction `json:"action"`

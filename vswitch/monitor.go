@@ -10,25 +10,26 @@ import (
 )
 
 const (
-	// probeEvery is how often the appliance is asked whether it lives. Linux routers' BFD does the same in the same order (RFC 5880).
+	// probeEvery is how often the appliance is asked whether it lives. Linux routers' BFD does the same in the same
+	// order (RFC 5880).
 	probeEvery = 50 * time.Millisecond
 	// silence is after how long without an answer something is wrong: five probes, so that it is known within 300 ms.
 	silence = 225 * time.Millisecond
 	// late is how long an answer may take before the appliance has a backlog, and lateStill how long while it has one.
 	late, lateStill = 150 * time.Millisecond, 50 * time.Millisecond
-	// staleAfter is how long the appliance may hang before what it was handed is too old to be delivered once it wakes. Shorter than that,
-	// it was only late: an emulated one on a busy machine may be silent for longer than silence.
+	// staleAfter is how long the appliance may hang before what it was handed is too old to be delivered once it wakes.
+	// Shorter than that, it was only late: an emulated one on a busy machine may be silent for longer than silence.
 	staleAfter = 2 * time.Second
-	// recoverEvery is after how long recovery from the appliance's loss is tried again; from one time to the next twice as long, up to
-	// recoverSlowest. recoverAtMost is how long the first try may take, and recoverPatience any.
+	// recoverEvery is after how long recovery from the appliance's loss is tried again; from one time to the next twice
+	// as long, up to recoverSlowest. recoverAtMost is how long the first try may take, and recoverPatience any.
 	recoverEvery    = 200 * time.Millisecond
 	recoverSlowest  = 10 * time.Second
 	recoverAtMost   = 5 * time.Second
 	recoverPatience = 15 * time.Second
 )
 
-// monitor watches the appliance in the placements that need it. It runs in a goroutine of its own; what others read of it is in the
-// switch, under its mutex.
+// monitor watches the appliance in the placements that need it. It runs in a goroutine of its own; what others read of
+// it is in the switch, under its mutex.
 type monitor struct {
 	s         *Switch
 	placement firewall.Placement
@@ -106,8 +107,8 @@ func (m *monitor) tick() {
 	m.fallBack(now, is, had)
 }
 
-// tickKept looks at the appliance where none but flows that are kept meet it. Where it does not answer, they go the way of all others: the
-// engine knows them.
+// tickKept looks at the appliance where none but flows that are kept meet it. Where it does not answer, they go the way
+// of all others: the engine knows them.
 func (m *monitor) tickKept() {
 	s := m.s
 	now := s.clock()
@@ -128,7 +129,8 @@ func (m *monitor) tickKept() {
 	s.takeDown(k, "the appliance is "+is.String())
 }
 
-// recovers says whether the appliance may take its place again. One that woke may be slow for good, once all that it was handed is too old.
+// recovers says whether the appliance may take its place again. One that woke may be slow for good, once all that it
+// was handed is too old.
 func (m *monitor) recovers(now int64, had outlook) bool {
 	slow := had.stale && overload(m.state) && now-m.since >= int64(staleAfter)
 	return (had.lost || had.bypass) && (m.state == firewall.Healthy || slow)
@@ -230,7 +232,8 @@ func (s *Switch) failsOpen(f firewall.Failure) bool {
 	return s.policy != nil && s.policy.FailOpen[f]
 }
 
-// fallBack brings the plan to what a failure asks for. Where somebody else changes the switch, it waits for the next tick.
+// fallBack brings the plan to what a failure asks for. Where somebody else changes the switch, it waits for the next
+// tick.
 func (m *monitor) fallBack(now int64, is firewall.Failure, had outlook) {
 	s := m.s
 	if m.wants(now, had) == had {
@@ -266,8 +269,8 @@ func (m *monitor) recover() {
 	m.start = s.clock() // no probe was sent meanwhile
 }
 
-// Recover brings an appliance that takes the place of a lost one up to date, and returns once frames flow by it again. The switch does so by
-// itself before long; this is for who wants to know.
+// Recover brings an appliance that takes the place of a lost one up to date, and returns once frames flow by it again.
+// The switch does so by itself before long; this is for who wants to know.
 func (s *Switch) Recover(ctx context.Context) error {
 	if err := s.acquire(ctx); err != nil {
 		return err
@@ -276,7 +279,8 @@ func (s *Switch) Recover(ctx context.Context) error {
 	return s.recover(ctx, recoverPatience)
 }
 
-// fallBack puts a plan in force that does without the appliance: everything that would meet it is dropped, or passes it by.
+// fallBack puts a plan in force that does without the appliance: everything that would meet it is dropped, or passes it
+// by.
 func (s *Switch) fallBack(o outlook) {
 	var program *firewall.Program
 	if s.policy != nil {
@@ -307,8 +311,9 @@ func (s *Switch) fallBack(o outlook) {
 	}
 }
 
-// recover brings the placement back into force with an appliance that is healthy again: policy, sessions and flows first, then
-// frames. It is a change of placement from what was left of it. patience is how long it may take. The caller has the token.
+// recover brings the placement back into force with an appliance that is healthy again: policy, sessions and flows
+// first, then frames. It is a change of placement from what was left of it. patience is how long it may take. The
+// caller has the token.
 func (s *Switch) recover(ctx context.Context, patience time.Duration) error {
 	if !s.lost && !s.bypass {
 		return nil // somebody has done so already

@@ -26,8 +26,8 @@ const (
 	// drainStep is how often the appliance's ports are looked at, and drainAtMost how long in all.
 	drainStep   = 20 * time.Millisecond
 	drainAtMost = 2 * time.Second
-	// applianceAtMost and carryAtMost bound what the appliance is waited for, so that a hung one fails a change, and does
-	// not hold frames for longer.
+	// applianceAtMost and carryAtMost bound what the appliance is waited for, so that a hung one fails a change, and
+	// does not hold frames for longer.
 	applianceAtMost = 10 * time.Second
 	carryAtMost     = 5 * time.Second
 	// leaveAtMost bounds what is asked of an appliance that is left: nothing depends on the answer.
@@ -252,8 +252,8 @@ func (c *change) ready(ctx context.Context) error {
 	return c.s.appliance.Ready(ctx)
 }
 
-// begin begins a session where the new placement steers. A placement that is chosen again goes on with its own. Flows that are kept go on in
-// the session that they began in.
+// begin begins a session where the new placement steers. A placement that is chosen again goes on with its own. Flows
+// that are kept go on in the session that they began in.
 func (c *change) begin(ctx context.Context) error {
 	switch {
 	case !c.to.Steers():
@@ -316,7 +316,8 @@ func (c *change) covers(p *walk.Plan, seen firewall.Placement) {
 	}
 }
 
-// listening edits a plan of the placement that is left: probes may come back by the new way. No frame can: none has been sent on it.
+// listening edits a plan of the placement that is left: probes may come back by the new way. No frame can: none has
+// been sent on it.
 func (c *change) listening(p *draft) {
 	if !c.to.Visits() {
 		return
@@ -358,8 +359,9 @@ func (c *change) activate(ctx context.Context) error {
 	return c.s.apply(ctx, p)
 }
 
-// commit makes the new placement the switch's own. Its appliance is healthy: the way has just been proved. And one that is in no frame's way
-// has no state: when frames are to meet it again, it is looked at anew. Of a recovery the state is told at its end.
+// commit makes the new placement the switch's own. Its appliance is healthy: the way has just been proved. And one that
+// is in no frame's way has no state: when frames are to meet it again, it is looked at anew. Of a recovery the state is
+// told at its end.
 func (c *change) commit() {
 	s := c.s
 	usage := s.usage()

@@ -100,7 +100,8 @@ func (s *Switch) setPolicy(ctx context.Context, p *firewall.Policy) (PolicyResul
 	return r, nil
 }
 
-// told says whether the appliance must take a policy before it can be in force. One that has gone is told when it is there again.
+// told says whether the appliance must take a policy before it can be in force. One that has gone is told when it is
+// there again.
 func (s *Switch) told() bool { return (s.effective().Tracks() || s.kept.tracks()) && !s.lost }
 
 // sendPolicy renders a policy and applies it in the appliance, for all of the placements that are in force or come.
@@ -125,8 +126,8 @@ func (s *Switch) sendPolicy(ctx context.Context, p *firewall.Policy, generation 
 	return nil
 }
 
-// rulesAtMost is what a ruleset of so many bytes may take beyond what any takes: nft needs a few seconds for each MiB, and an emulated processor
-// many times as long.
+// rulesAtMost is what a ruleset of so many bytes may take beyond what any takes: nft needs a few seconds for each MiB,
+// and an emulated processor many times as long.
 func rulesAtMost(bytes int) time.Duration { return time.Minute * time.Duration(bytes) / (1 << 20) }
 
 // cutDenied makes the appliance forget the flows that a policy denies.

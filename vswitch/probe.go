@@ -13,9 +13,9 @@ import (
 	"sluice/vswitch/walk"
 )
 
-// A probe is a UDP packet of the switch's own that takes the guests' way through the appliance: in the tunnel as the frame of
-// port 0, in slow by a segment's vNIC in and by the steer vNIC out. It carries a number that nobody can guess, so that no
-// guest can answer in the appliance's place. Probes are nobody's frames: they are not in the books.
+// A probe is a UDP packet of the switch's own that takes the guests' way through the appliance: in the tunnel as the
+// frame of port 0, in slow by a segment's vNIC in and by the steer vNIC out. It carries a number that nobody can guess,
+// so that no guest can answer in the appliance's place. Probes are nobody's frames: they are not in the books.
 const (
 	probeLen   = 16
 	probesKept = 64 // those that may be answered: of 1.6 s
@@ -89,8 +89,8 @@ func (p *probes) came(number [probeLen]byte) bool {
 	return i >= 0 && p.sent[i].at == 0
 }
 
-// silentFor says whether there has been no answer of a kind for so many ns, though some were due: a switch that was not given the processor
-// has not asked. Before start nothing counts.
+// silentFor says whether there has been no answer of a kind for so many ns, though some were due: a switch that was not
+// given the processor has not asked. Before start nothing counts.
 func (p *probes) silentFor(ns, start, now int64, tracked bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -169,11 +169,13 @@ func (s *Switch) sendProbes(round uint16, placement firewall.Placement, in walk.
 	s.probe(w, round%0xfff0+1)
 }
 
-// proveAtMost is how long the new way of a change is tried: an appliance that does not answer for so long is not one to send frames to.
+// proveAtMost is how long the new way of a change is tried: an appliance that does not answer for so long is not one to
+// send frames to.
 const proveAtMost = 3 * time.Second
 
-// prove sees that the new way leads through the appliance and back, before any frame takes it; and the appliance's first packet, which is slow where
-// a processor is emulated, is none of a guest's. Meanwhile the ledger sees what a stream is like without a change.
+// prove sees that the new way leads through the appliance and back, before any frame takes it; and the appliance's
+// first packet, which is slow where a processor is emulated, is none of a guest's. Meanwhile the ledger sees what a
+// stream is like without a change.
 func (c *change) prove(ctx context.Context) error {
 	s := c.s
 	began := s.clock()
@@ -199,8 +201,8 @@ func (c *change) prove(ctx context.Context) error {
 // proveStep is how often it is looked whether the probes have come back.
 const proveStep = 2 * time.Millisecond
 
-// sounding asks an appliance by every way of a placement that is left whether it is empty: a probe comes back behind all that was handed over
-// before it.
+// sounding asks an appliance by every way of a placement that is left whether it is empty: a probe comes back behind
+// all that was handed over before it.
 type sounding struct {
 	s    *Switch
 	ways []way
@@ -248,8 +250,8 @@ func (n *sounding) empty() bool {
 	return all
 }
 
-// introduce tells an appliance that begins to route where the guests' addresses are: some may have moved since it was told last. The probes
-// that follow by the same ways come back behind it.
+// introduce tells an appliance that begins to route where the guests' addresses are: some may have moved since it was
+// told last. The probes that follow by the same ways come back behind it.
 func (s *Switch) introduce(ways []way) {
 	type claim struct {
 		at frame.SegmentID

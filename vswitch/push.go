@@ -29,8 +29,8 @@ var (
 	errOnHost = errors.New("the policy is not administered in the appliance: the placement is not push")
 )
 
-// Push puts a policy in force that was made inside the appliance, as SetPolicy does elsewhere. Of two that were made from
-// the same generation the first wins, and the second is told.
+// Push puts a policy in force that was made inside the appliance, as SetPolicy does elsewhere. Of two that were made
+// from the same generation the first wins, and the second is told.
 func (s *Switch) Push(ctx context.Context, p Pushed) (PolicyResult, error) {
 	start := time.Now()
 	r, err := s.push(ctx, p)
@@ -75,8 +75,8 @@ func (s *Switch) Realized() (out []Realized) {
 	return out
 }
 
-// Readminister gives the policy to the appliance again where the placement is push: one that was restarted, or whose line
-// broke, has forgotten it.
+// Readminister gives the policy to the appliance again where the placement is push: one that was restarted, or whose
+// line broke, has forgotten it.
 func (s *Switch) Readminister(ctx context.Context) error {
 	if err := s.acquire(ctx); err != nil {
 		return err

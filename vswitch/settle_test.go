@@ -7,7 +7,8 @@ import (
 	"sluice/firewall"
 )
 
-// TestSettle plays an appliance by a clock of its own, one tick after the other, and counts how often its state changes.
+// TestSettle plays an appliance by a clock of its own, one tick after the other, and counts how often its state
+// changes.
 func TestSettle(t *testing.T) {
 	const minute = int64(time.Minute)
 	overloadedUnless := func(passedBy bool) firewall.Failure {

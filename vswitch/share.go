@@ -6,10 +6,10 @@ import (
 	"sluice/vnic/frame"
 )
 
-// Share is what the fast share is made of: of what guests have sent since the placement was changed last, how much the engine alone has
-// handled, and what the two sides have used of the processor meanwhile. A frame is counted once, as the guest sent it, in however many
-// pieces it went to the appliance, and whether or not it came back. Frames that the switch or the appliance makes, probes among them,
-// are nobody's.
+// Share is what the fast share is made of: of what guests have sent since the placement was changed last, how much the
+// engine alone has handled, and what the two sides have used of the processor meanwhile. A frame is counted once, as
+// the guest sent it, in however many pieces it went to the appliance, and whether or not it came back. Frames that the
+// switch or the appliance makes, probes among them, are nobody's.
 type Share struct {
 	Frames    uint64  `json:"frames" doc:"That guests sent"`
 	Bytes     uint64  `json:"bytes"`
@@ -18,8 +18,8 @@ type Share struct {
 	Unasked   uint64  `json:"unasked_frames" doc:"Of the frames, what passed the appliance by, unasked, because it had failed"`
 	FastCPU   float64 `json:"fast_cpu_s" doc:"Seconds of CPU of the switch's process"`
 	SlowCPU   float64 `json:"slow_cpu_s" doc:"Seconds of CPU of the appliance"`
-	// SharedKernel says that the figures for CPU blur: the kernel's work for the appliance is charged to whose frame it was, mostly the
-	// switch's process.
+	// SharedKernel says that the figures for CPU blur: the kernel's work for the appliance is charged to whose frame it
+	// was, mostly the switch's process.
 	SharedKernel bool `json:"shared_kernel" doc:"The appliance has no kernel of its own: what the host's does for it is in fast_cpu_s"`
 }
 

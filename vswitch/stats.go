@@ -17,16 +17,16 @@ type PortStats struct {
 	ID      frame.PortID `json:"id"`
 	Segment string       `json:"segment"`
 	Up      bool         `json:"up"`
-	// Generation is that of the policy that is realized at the vNIC; for a port of the appliance, of the one that the appliance has
-	// taken. 0 is none.
+	// Generation is that of the policy that is realized at the vNIC; for a port of the appliance, of the one that the
+	// appliance has taken. 0 is none.
 	Generation uint64 `json:"generation"`
 	InFrames   uint64 `json:"in_frames"` // from the guest
 	InBytes    uint64 `json:"in_bytes"`
 	OutFrames  uint64 `json:"out_frames"` // to the guest
 	OutBytes   uint64 `json:"out_bytes"`
 	Copies     uint64 `json:"copies"` // frames made of this port's frames beyond the first: floods
-	// Batches are how often the port's goroutine has taken what was there, and Wakes how often it had to be woken for it: before the
-	// other batches more frames were waiting already.
+	// Batches are how often the port's goroutine has taken what was there, and Wakes how often it had to be woken for
+	// it: before the other batches more frames were waiting already.
 	Batches  uint64            `json:"batches"`
 	Wakes    uint64            `json:"wake_ups"`
 	Dropped  map[string]uint64 `json:"dropped"`
@@ -47,7 +47,8 @@ type MACEntry struct {
 type RuleStats struct {
 	Rule string `json:"rule"` // "default" is what no rule matched
 	Hits uint64 `json:"hits"` // how often an insertion point asked the rules and got this one: for a flow's first frame, mostly
-	// Frames and Bytes (of IP) are those of the flows that the rule let in, over their whole life; and of what hit it and was no flow.
+	// Frames and Bytes (of IP) are those of the flows that the rule let in, over their whole life; and of what hit it
+	// and was no flow.
 	Frames uint64 `json:"frames"`
 	Bytes  uint64 `json:"bytes"`
 	// LastHit is when the last hit was; left out where there was none.
@@ -87,12 +88,15 @@ type Status struct {
 	Ports      int                `json:"ports"`
 	Flows      int                `json:"flows"`
 	Changing   bool               `json:"changing"` // a change of placement is running
-	// ApplianceState is how the appliance is, as probes show it: ok, absent, hung, backlogged or table-full; empty where the placement needs none.
+	// ApplianceState is how the appliance is, as probes show it: ok, absent, hung, backlogged or table-full; empty
+	// where the placement needs none.
 	ApplianceState string `json:"appliance_state"`
 	Bypassed       bool   `json:"bypassed"` // it has failed, and frames pass it by
-	// Unrecovered says why an appliance that answers again has not been given its place; empty where nothing keeps it from that.
+	// Unrecovered says why an appliance that answers again has not been given its place; empty where nothing keeps it
+	// from that.
 	Unrecovered string `json:"unrecovered,omitempty"`
-	// Kept says how many flows are on the way of another placement, because the last change has kept them; nil where none are.
+	// Kept says how many flows are on the way of another placement, because the last change has kept them; nil where
+	// none are.
 	Kept *KeptStatus `json:"kept,omitempty"`
 }
 

@@ -1,6 +1,6 @@
-// Package vswitch is a virtual switch: what changes it, and what is known of it. A placement, a policy and a port come by its methods; how one
-// frame is decided is in walk, what a change cost in measure, and an engine under the switch moves the frames. It touches no device, and does
-// not know what a lab or a QEMU is.
+// Package vswitch is a virtual switch: what changes it, and what is known of it. A placement, a policy and a port come
+// by its methods; how one frame is decided is in walk, what a change cost in measure, and an engine under the switch
+// moves the frames. It touches no device, and does not know what a lab or a QEMU is.
 package vswitch
 
 import (
@@ -46,8 +46,9 @@ const (
 	historyLen = 100
 )
 
-// Switch is a virtual switch: it owns the plan, and what is known of the ports, the policy and the placement. Its methods may be called at
-// once from many goroutines; those that change it wait for each other. Who may touch a field is said above it, in four groups.
+// Switch is a virtual switch: it owns the plan, and what is known of the ports, the policy and the placement. Its
+// methods may be called at once from many goroutines; those that change it wait for each other. Who may touch a field
+// is said above it, in four groups.
 type Switch struct {
 	// Set by New, or safe by themselves.
 	name     string
@@ -169,8 +170,8 @@ var started = time.Now()
 
 func monotonic() int64 { return int64(time.Since(started)) }
 
-// SetAppliance says who serves the slow side; nil is nobody. For each segment that it serves, it has one service port. A change that runs
-// ends with the appliance that it began with: SetAppliance waits for it.
+// SetAppliance says who serves the slow side; nil is nobody. For each segment that it serves, it has one service port.
+// A change that runs ends with the appliance that it began with: SetAppliance waits for it.
 func (s *Switch) SetAppliance(a Appliance) {
 	if s.acquire(s.life) != nil {
 		return // closed: nobody asks any more

@@ -16,7 +16,8 @@ import (
 	"sluice/vswitch/walk"
 )
 
-// blackHole is an engine that counts what comes and drops it. It shows that one can be written from outside, with nothing but the contract.
+// blackHole is an engine that counts what comes and drops it. It shows that one can be written from outside, with
+// nothing but the contract.
 type blackHole struct {
 	flows   *firewall.Flows
 	nics    sync.Map // frame.PortID to vnic.NIC
@@ -81,7 +82,8 @@ func (h *blackHole) Trace(vswitch.TraceRequest, firewall.Failure) (r vswitch.Tra
 	return r, errors.ErrUnsupported
 }
 
-// TestThirdEngine puts a switch on it: frames are counted and go nowhere, the books balance, and what a switch refuses it refuses still.
+// TestThirdEngine puts a switch on it: frames are counted and go nowhere, the books balance, and what a switch refuses
+// it refuses still.
 func TestThirdEngine(t *testing.T) {
 	sw, err := vswitch.New(vswitch.Config{Name: "hole", Engine: newBlackHole, Segments: []vswitch.Segment{{Name: "lan"}}})
 	if err != nil {

@@ -2,8 +2,8 @@ package vswitch
 
 import "sluice/vswitch/walk"
 
-// Watch counts the frames that fit the sights, from now on and instead of those of an earlier watch; without any sights it counts
-// none. It is for checks: a switch has one watch, whoever sets the next one replaces it.
+// Watch counts the frames that fit the sights, from now on and instead of those of an earlier watch; without any sights
+// it counts none. It is for checks: a switch has one watch, whoever sets the next one replaces it.
 func (s *Switch) Watch(sights []Sight) error {
 	var w *walk.Watch
 	if len(sights) > 0 {

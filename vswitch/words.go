@@ -19,7 +19,8 @@ type (
 // MaxSeenBytes is after how many bytes a frame that a watch keeps is cut.
 const MaxSeenBytes = walk.MaxSeenBytes
 
-// ParseTrace and ParseFlows read descriptions of a frame and of flows, and TraceNext is for a shell that completes them.
+// ParseTrace and ParseFlows read descriptions of a frame and of flows, and TraceNext is for a shell that completes
+// them.
 func ParseTrace(s string) (TraceRequest, error) { return walk.ParseTrace(s) }
 func ParseFlows(s string) (TraceRequest, error) { return walk.ParseFlows(s) }
 func TraceNext(words, guests []string) []string { return walk.TraceNext(words, guests) }

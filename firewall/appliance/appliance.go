@@ -1,6 +1,6 @@
 // Package appliance is what runs inside the firewall VM: it makes a kernel a router with nftables between its vNICs,
-// applies a ruleset, reads and writes conntrack, and makes the far end of the tunnel. How it is reached is not its business, nor
-// what the rules mean.
+// applies a ruleset, reads and writes conntrack, and makes the far end of the tunnel. How it is reached is not its
+// business, nor what the rules mean.
 package appliance
 
 import (

@@ -122,8 +122,8 @@ func TestRootFlowsAreCarried(t *testing.T) {
 	}
 }
 
-// TestRootCarriedFlowsAreTrusted looks at what a FlowRecord does not show: a flow that was carried has no window to be checked
-// against, and one that lives is not the first to go when the table is full.
+// TestRootCarriedFlowsAreTrusted looks at what a FlowRecord does not show: a flow that was carried has no window to be
+// checked against, and one that lives is not the first to go when the table is full.
 func TestRootCarriedFlowsAreTrusted(t *testing.T) {
 	a := inside(t)
 	if _, err := a.PutFlows(carried); err != nil {
@@ -213,7 +213,8 @@ func TestRootWhatCannotBeCarried(t *testing.T) {
 	}
 }
 
-// TestRootEveryProtocol: a flow of each IP protocol is taken or named as left; what was taken is read back, and goes when it is told to.
+// TestRootEveryProtocol: a flow of each IP protocol is taken or named as left; what was taken is read back, and goes
+// when it is told to.
 func TestRootEveryProtocol(t *testing.T) {
 	a := inside(t)
 	var flows []firewall.FlowRecord

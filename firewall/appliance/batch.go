@@ -12,8 +12,8 @@ import (
 )
 
 // A change of placement waits for flows to be carried, and an appliance without KVM is slow; so entries are written to
-// ctnetlink in batches, two system calls for one, by the code below. (ti-mo/conntrack, which reads them, takes three system
-// calls and some hundred allocations for each entry.)
+// ctnetlink in batches, two system calls for one, by the code below. (ti-mo/conntrack, which reads them, takes three
+// system calls and some hundred allocations for each entry.)
 const batchSize = 64
 
 // ctWriter writes entries to conntrack through a netlink socket of its own.
@@ -130,8 +130,8 @@ const (
 	ctaTCPFlagsOrig, ctaTCPFlags2              = 4, 5
 )
 
-// appendEntry appends one message: a netlink header, an nfgenmsg, and the entry. A deletion needs no more than the tuples,
-// but may have the rest.
+// appendEntry appends one message: a netlink header, an nfgenmsg, and the entry. A deletion needs no more than the
+// tuples, but may have the rest.
 func appendEntry(b []byte, message, flags uint16, seq uint32, f *conntrack.Flow) []byte {
 	start := len(b)
 	b = append(b, 0, 0, 0, 0) // length, below
@@ -188,8 +188,8 @@ func appendTuple(b []byte, t *conntrack.Tuple) []byte {
 	})
 }
 
-// hasPorts says whether a tuple is written with ports, or GRE's keys. A kernel that tells flows of another protocol apart by more than
-// addresses refuses an entry without: it would fit no packet. One that does not takes the entry.
+// hasPorts says whether a tuple is written with ports, or GRE's keys. A kernel that tells flows of another protocol
+// apart by more than addresses refuses an entry without: it would fit no packet. One that does not takes the entry.
 func hasPorts(p *conntrack.ProtoTuple) bool {
 	switch p.Protocol {
 	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_GRE:

@@ -13,8 +13,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// tcpStates are conntrack's names of its TCP states (enum tcp_conntrack, include/uapi/linux/netfilter/nf_conntrack_tcp.h),
-// in order.
+// tcpStates are conntrack's names of its TCP states (enum tcp_conntrack,
+// include/uapi/linux/netfilter/nf_conntrack_tcp.h), in order.
 var tcpStates = []string{
 	"none", "syn-sent", "syn-recv", "established", "fin-wait", "close-wait", "last-ack", "time-wait", "close", "syn-sent2",
 }
@@ -27,8 +27,9 @@ const (
 	flagMask                          = flagScaled | flagSACK | flagLiberal
 )
 
-// tcpInfo is what conntrack is told of a TCP flow. ctnetlink takes window scales, but no sequence numbers: so the windows of such an entry
-// may not be held against it, and it alone says so (struct nf_ct_tcp_flags: flags, and a mask of those that are meant).
+// tcpInfo is what conntrack is told of a TCP flow. ctnetlink takes window scales, but no sequence numbers: so the
+// windows of such an entry may not be held against it, and it alone says so (struct nf_ct_tcp_flags: flags, and a mask
+// of those that are meant).
 func tcpInfo(state uint8, sides [2]firewall.TCPSide) *conntrack.ProtoInfoTCP {
 	flags := func(s firewall.TCPSide) uint16 {
 		f := uint16(flagLiberal)

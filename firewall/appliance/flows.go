@@ -44,8 +44,9 @@ func (a *Appliance) Flows() ([]firewall.FlowRecord, error) {
 	return flows, nil
 }
 
-// PutFlows makes an entry for each flow, or refreshes the one that is there, and says which of them conntrack did not take: those of a
-// protocol of which it needs to know more than a FlowRecord holds (SCTP's tags), and those for which it has no room. The others are there.
+// PutFlows makes an entry for each flow, or refreshes the one that is there, and says which of them conntrack did not
+// take: those of a protocol of which it needs to know more than a FlowRecord holds (SCTP's tags), and those for which
+// it has no room. The others are there.
 func (a *Appliance) PutFlows(flows []firewall.FlowRecord) (c firewall.Carried, err error) {
 	said, err := a.write(putEntry, flows)
 	if err != nil {
@@ -64,7 +65,8 @@ func (a *Appliance) PutFlows(flows []firewall.FlowRecord) (c firewall.Carried, e
 	return c, nil
 }
 
-// DeleteFlows removes flows and says how many were there. One that cannot be removed is an error; the others are gone all the same.
+// DeleteFlows removes flows and says how many were there. One that cannot be removed is an error; the others are gone
+// all the same.
 func (a *Appliance) DeleteFlows(flows []firewall.FlowRecord) (n int, err error) {
 	said, err := a.write(deleteEntry, flows)
 	for i, e := range said {
@@ -78,7 +80,8 @@ func (a *Appliance) DeleteFlows(flows []firewall.FlowRecord) (n int, err error) 
 	return n, err
 }
 
-// write does one thing with every flow, and gives for each what was said of it. An error means that nothing is known of any.
+// write does one thing with every flow, and gives for each what was said of it. An error means that nothing is known of
+// any.
 func (a *Appliance) write(v ctVerb, flows []firewall.FlowRecord) ([]error, error) {
 	if len(flows) > MaxFlows {
 		return nil, fmt.Errorf("%d flows are more than %d", len(flows), MaxFlows)

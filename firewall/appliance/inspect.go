@@ -16,8 +16,8 @@ type InspectConfig struct {
 	BypassAfter uint64 `json:"bypass_after,omitempty"` // clean bytes of a flow; 0 is never
 }
 
-// Inspection is the far end of sessions whose frames are looked into, not routed: an inspector, and the socket by which frames come and
-// go back. The zero value is ready; its methods may be called at once.
+// Inspection is the far end of sessions whose frames are looked into, not routed: an inspector, and the socket by which
+// frames come and go back. The zero value is ready; its methods may be called at once.
 type Inspection struct {
 	mu        sync.Mutex // held while frames are judged, for a batch at a time
 	inspector *inspect.Inspector

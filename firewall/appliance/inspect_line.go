@@ -22,9 +22,9 @@ const (
 	lineSlot   = 64<<10 + 64 // an odd number of cache lines: else the first line of every slot falls into the same set
 )
 
-// steerLine is how steered frames come and go: a raw socket, because the kernel's own tunnels, of a session that another placement has left
-// or begins, hold GENEVE's UDP port for all addresses, and nobody else can have it beside them. Datagrams are answered in the buffers
-// that they came in.
+// steerLine is how steered frames come and go: a raw socket, because the kernel's own tunnels, of a session that
+// another placement has left or begins, hold GENEVE's UDP port for all addresses, and nobody else can have it beside
+// them. Datagrams are answered in the buffers that they came in.
 type steerLine struct {
 	conn *net.IPConn
 	hold net.PacketConn // see holdPort; nil where the kernel itself listens
@@ -99,8 +99,8 @@ func openSteerLine() (*steerLine, error) {
 	return l, nil
 }
 
-// holdPort makes GENEVE's port one that somebody listens on, and takes nothing: else the kernel would answer each datagram that nobody it
-// knows of wants. It is nil where one of the kernel's own tunnels listens.
+// holdPort makes GENEVE's port one that somebody listens on, and takes nothing: else the kernel would answer each
+// datagram that nobody it knows of wants. It is nil where one of the kernel's own tunnels listens.
 func holdPort() (net.PacketConn, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
@@ -154,8 +154,8 @@ func mmsg(call, fd uintptr, msgs []mmsghdr) (int, unix.Errno) {
 	return int(n), 0
 }
 
-// receive waits for datagrams and says how many there are: none where the socket only tells of an error, such as a vNIC that went down. They
-// lie in the line's buffers until the next call. An error means that the line is closed.
+// receive waits for datagrams and says how many there are: none where the socket only tells of an error, such as a vNIC
+// that went down. They lie in the line's buffers until the next call. An error means that the line is closed.
 func (l *steerLine) receive() (int, error) {
 	for i := range l.in.msgs {
 		l.in.msgs[i].hdr.Namelen = unix.SizeofSockaddrInet4
@@ -180,8 +180,8 @@ func (l *steerLine) overrun() (n uint64) {
 
 const udpLen = 8
 
-// datagram is what lies in one of the packets that receive has got, and where its UDP header is. It is not whole where it is too long, or
-// not from the switch to GENEVE's port.
+// datagram is what lies in one of the packets that receive has got, and where its UDP header is. It is not whole where
+// it is too long, or not from the switch to GENEVE's port.
 func (l *steerLine) datagram(i int) (d []byte, udp int, whole bool) {
 	m := &l.in.msgs[i]
 	if m.hdr.Flags&unix.MSG_TRUNC != 0 {

@@ -18,8 +18,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// steerRig is an appliance's inspection in a namespace of its own, and the switch's end of the vNIC in another. A test plays the switch,
-// with a UDP socket.
+// steerRig is an appliance's inspection in a namespace of its own, and the switch's end of the vNIC in another. A test
+// plays the switch, with a UDP socket.
 type steerRig struct {
 	t *testing.T
 	*Inspection
@@ -189,7 +189,8 @@ func TestRootOnlyTheSession(t *testing.T) {
 	}
 }
 
-// TestRootOverrun hands more to an inspector that is busy than its queue holds: what is lost is counted, and still known once the session has ended.
+// TestRootOverrun hands more to an inspector that is busy than its queue holds: what is lost is counted, and still
+// known once the session has ended.
 func TestRootOverrun(t *testing.T) {
 	r := newSteerRig(t)
 	eth := tcpFrame(webClient, webServer, frame.TCPAck, 1, 1, make([]byte, 60000))
@@ -233,8 +234,8 @@ func TestRootNoGarbage(t *testing.T) {
 	}
 }
 
-// TestRootBesideAKernelTunnel: the kernel's own tunnels hold GENEVE's port for all addresses (VXLAN on that port stands for GENEVE here), and
-// a change of placement has both at once.
+// TestRootBesideAKernelTunnel: the kernel's own tunnels hold GENEVE's port for all addresses (VXLAN on that port stands
+// for GENEVE here), and a change of placement has both at once.
 func TestRootBesideAKernelTunnel(t *testing.T) {
 	r := newSteerRig(t)
 	nic, err := netlink.LinkByName("steer")

@@ -16,8 +16,8 @@ import (
 )
 
 // ApplyNFT replaces the whole ruleset by script, in one transaction of the kernel: either all of it is in force when it
-// returns, or nothing has changed. A script that is in force already costs one question to the kernel. errors.ErrUnsupported
-// says that it judges steered frames, and that this kernel lacks the parts.
+// returns, or nothing has changed. A script that is in force already costs one question to the kernel.
+// errors.ErrUnsupported says that it judges steered frames, and that this kernel lacks the parts.
 func (a *Appliance) ApplyNFT(script string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -47,7 +47,8 @@ func (a *Appliance) ApplyNFT(script string) error {
 	return nil
 }
 
-// Settings reads what a script defines for the kernel beside its rules: how conntrack takes TCP. Keys are paths under /proc/sys.
+// Settings reads what a script defines for the kernel beside its rules: how conntrack takes TCP. Keys are paths under
+// /proc/sys.
 func Settings(script string) map[string]string {
 	all := map[string]string{}
 	for line := range strings.Lines(script) {
@@ -79,7 +80,8 @@ func (a *Appliance) run(cmd *exec.Cmd) error {
 	return cmd.Run()
 }
 
-// generation asks for the number of the ruleset's last change (NFT_MSG_GETGEN, include/uapi/linux/netfilter/nf_tables.h).
+// generation asks for the number of the ruleset's last change (NFT_MSG_GETGEN,
+// include/uapi/linux/netfilter/nf_tables.h).
 func generation() (uint32, error) {
 	c, err := netfilter.Dial(nil)
 	if err != nil {

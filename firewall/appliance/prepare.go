@@ -73,9 +73,9 @@ func absent(path string, err error) bool {
 	return errors.Is(err, fs.ErrNotExist) && (path == "ipv4/icmp_msgs_per_sec" || path == "ipv6/icmp/ratelimit")
 }
 
-// knownAsks is how often, once a second, the kernel asks a neighbour that it knows before it believes it gone. The answers come by the queue
-// that the guests' frames fill: after the usual three an overloaded appliance would call guests unreachable that are there. Frames go on meanwhile, and
-// one that moves is told of.
+// knownAsks is how often, once a second, the kernel asks a neighbour that it knows before it believes it gone. The
+// answers come by the queue that the guests' frames fill: after the usual three an overloaded appliance would call
+// guests unreachable that are there. Frames go on meanwhile, and one that moves is told of.
 const knownAsks = "100"
 
 // prepareNICs undoes for each NIC what it took from the defaults when it was made.
@@ -112,8 +112,9 @@ func disableIPv6(nic string) error {
 	return nil
 }
 
-// AddNeighbours adds neighbours, in place of what is known of the same addresses. They are not permanent, because a guest's address may move to
-// another, and the switch then says so by ARP or ND; but no guest that makes the table full pushes them out (NTF_EXT_LEARNED).
+// AddNeighbours adds neighbours, in place of what is known of the same addresses. They are not permanent, because a
+// guest's address may move to another, and the switch then says so by ARP or ND; but no guest that makes the table full
+// pushes them out (NTF_EXT_LEARNED).
 func AddNeighbours(all []Neighbour) error {
 	for _, n := range all {
 		if err := addNeighbour(n); err != nil {

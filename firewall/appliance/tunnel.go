@@ -15,9 +15,10 @@ import (
 	"sluice/vnic/frame"
 )
 
-// The far end of the tunnel is the kernel's own: for each port a bump in the wire, which is two GENEVE devices with a bridge between
-// them. What a guest has sent comes in by the one, meets nft's bridge family with conntrack, and goes back to the switch by the
-// other, whose VNI says that it was let through. What nft answers goes out where the frame came in.
+// The far end of the tunnel is the kernel's own: for each port a bump in the wire, which is two GENEVE devices with a
+// bridge between them. What a guest has sent comes in by the one, meets nft's bridge family with conntrack, and goes
+// back to the switch by the other, whose VNI says that it was let through. What nft answers goes out where the frame
+// came in.
 
 // MaxBumps is how many bumps the appliance holds at most, of all sessions together.
 const MaxBumps = 1024
@@ -153,7 +154,8 @@ func (b bump) attrs(device string) netlink.LinkAttrs {
 	return a
 }
 
-// device makes a device where it is missing. It speaks no IPv6: what it would say would look like what the appliance has let through.
+// device makes a device where it is missing. It speaks no IPv6: what it would say would look like what the appliance
+// has let through.
 func device(have map[string]netlink.Link, want netlink.Link) (netlink.Link, error) {
 	name := want.Attrs().Name
 	if l := have[name]; l != nil {
@@ -186,8 +188,8 @@ func join(l, bridge netlink.Link) error {
 	return netlink.LinkSetUp(l)
 }
 
-// fits says what is wrong with a ruleset here: that this kernel cannot judge steered frames, or that there are such frames, and it does
-// not. a.mu is held.
+// fits says what is wrong with a ruleset here: that this kernel cannot judge steered frames, or that there are such
+// frames, and it does not. a.mu is held.
 func (a *Appliance) fits(script string) error {
 	if judges(script) {
 		return a.canTunnel()

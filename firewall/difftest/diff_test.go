@@ -22,7 +22,8 @@ var (
 	seed   = flag.Uint64("seed", 1, "of what is generated")
 )
 
-// A session is so many packets under one policy, with empty flow tables at its beginning. It takes less time than the shortest timeout.
+// A session is so many packets under one policy, with empty flow tables at its beginning. It takes less time than the
+// shortest timeout.
 const (
 	session = 400
 	burst   = 40 // packets on their way at once
@@ -96,7 +97,8 @@ func TestRootEngineEqualsNFT(t *testing.T) {
 // reasoned is the list of differences that are meant.
 //   - Fragmented neighbour discovery and group membership, which no stack sends (RFC 6980): the engine drops them.
 //   - A reject of protocols of which the kernel knows no checksum (OSPF, VRRP, IGMP): only the engine answers.
-//   - A later fragment alone between two guests that the policy excludes: the engine looks at nothing; a router waits for the rest.
+//   - A later fragment alone between two guests that the policy excludes: the engine looks at nothing; a router waits
+//     for the rest.
 func reasoned(s sent, nft, engine outcome) bool {
 	const housekeeping = 130 // to 137, and 143
 	var k frame.Key
@@ -111,8 +113,8 @@ func reasoned(s sent, nft, engine outcome) bool {
 	return s.alone() && s.excluded && engine == passed && nft == dropped
 }
 
-// answerOf tells by a number how a segment would be reset; 0 is that it would not. A reset does not say which of two alike it
-// answers, so a burst has one.
+// answerOf tells by a number how a segment would be reset; 0 is that it would not. A reset does not say which of two
+// alike it answers, so a burst has one.
 func answerOf(s sent) uint64 {
 	var k frame.Key
 	if frame.Parse(frame.From(s.whole), &k) != frame.ReasonNone || k.Proto != frame.ProtoTCP || k.TCPFlags&frame.TCPRst != 0 {
@@ -216,8 +218,9 @@ func isReject(eth []byte) bool {
 	return eth[20] == 58 && eth[54] == 1 && eth[55] == 1
 }
 
-// unanswered says whether a packet is one that nobody answers: a reset, or an ICMP error (RFC 1122 3.2.2, RFC 4443 2.4), for which Linux also
-// takes the types of ICMP that it does not know; and those of protocols whose checksum the kernel does not know, which it does not answer.
+// unanswered says whether a packet is one that nobody answers: a reset, or an ICMP error (RFC 1122 3.2.2, RFC 4443
+// 2.4), for which Linux also takes the types of ICMP that it does not know; and those of protocols whose checksum the
+// kernel does not know, which it does not answer.
 func unanswered(eth []byte) bool {
 	var k frame.Key
 	frame.Parse(frame.From(eth), &k)

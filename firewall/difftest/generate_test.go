@@ -129,7 +129,8 @@ type generator struct {
 	talks map[talk]*side
 }
 
-// newGenerator draws the few addresses and ports of a session. Half of the sessions have so few that most packets meet a flow.
+// newGenerator draws the few addresses and ports of a session. Half of the sessions have so few that most packets meet
+// a flow.
 func newGenerator(r *rand.Rand, rig *rig) *generator {
 	g := &generator{Rand: r, rig: rig, hosts: hosts, ports: 4, talks: map[talk]*side{}}
 	if r.IntN(3) > 0 {
@@ -272,7 +273,8 @@ func (g *generator) chain(l []gopacket.SerializableLayer, proto layers.IPProtoco
 	return l, proto
 }
 
-// icmp draws an ICMP message: echoes and their replies mostly, errors about packets that may have been sent, and others.
+// icmp draws an ICMP message: echoes and their replies mostly, errors about packets that may have been sent, and
+// others.
 func (g *generator) icmp(ip ipLayer, src, dst netip.Addr, mark []byte) ([]gopacket.SerializableLayer, layers.IPProtocol) {
 	types := [][2]uint8{{8, 128}, {8, 128}, {0, 129}, {3, 1}, {11, 3}, {13, 139}, {14, 140}, {40, 200}, {9, 135}}
 	t := pick(g.Rand, types...)

@@ -1,5 +1,6 @@
-// Package difftest compares the engine's verdicts with those of real nftables, over the same policies and the same packets: a router's
-// namespace has the rendered policy, and packets go in at one veth and come out, or do not, at another. It holds tests only.
+// Package difftest compares the engine's verdicts with those of real nftables, over the same policies and the same
+// packets: a router's namespace has the rendered policy, and packets go in at one veth and come out, or do not, at
+// another. It holds tests only.
 package difftest
 
 import (
@@ -21,7 +22,8 @@ import (
 	"sluice/firewall/appliance"
 )
 
-// The rig's namespaces: the router's, and that of the wires' other ends, which nobody's stack looks at. Each run has its own.
+// The rig's namespaces: the router's, and that of the wires' other ends, which nobody's stack looks at. Each run has
+// its own.
 var (
 	router = fmt.Sprint("sl-fw-router-", os.Getpid())
 	wires  = fmt.Sprint("sl-fw-wires-", os.Getpid())
@@ -190,8 +192,8 @@ func (r *rig) apply(script string) {
 	r.inRouter("conntrack", "-F")
 }
 
-// exchange sends the packets in order, and gives every frame that came out of either wire. An ARP request, whose answer comes after all
-// that went before it, says when that is.
+// exchange sends the packets in order, and gives every frame that came out of either wire. An ARP request, whose answer
+// comes after all that went before it, says when that is.
 func (r *rig) exchange(out []sent) (frames [][]byte) {
 	r.t.Helper()
 	for _, s := range out {

@@ -33,8 +33,8 @@ func (g *generator) side(t talk) *side {
 	return s
 }
 
-// tcp draws a segment: mostly one that fits what was sent before, and then, often, with one of its numbers wrong in a way that somebody
-// could try. length is that of its payload.
+// tcp draws a segment: mostly one that fits what was sent before, and then, often, with one of its numbers wrong in a
+// way that somebody could try. length is that of its payload.
 func (g *generator) tcp(src, dst netip.Addr, length int) *layers.TCP {
 	t := &layers.TCP{SrcPort: layers.TCPPort(g.port()), DstPort: layers.TCPPort(g.port())}
 	to := talk{src, dst, uint16(t.SrcPort), uint16(t.DstPort)}
@@ -76,8 +76,8 @@ func (g *generator) flags(mine, theirs *side) string {
 	return pick(g.Rand, "A", "A", "A", "A", "A", "A", "A", "PA", "A", "A", "A", "A", "FA", "R", "RA")
 }
 
-// spoil moves a number by a distance at which something may end: a byte, a segment, a window, what an acknowledgement may lag behind,
-// half of all numbers.
+// spoil moves a number by a distance at which something may end: a byte, a segment, a window, what an acknowledgement
+// may lag behind, half of all numbers.
 func (g *generator) spoil(t *layers.TCP, mine, theirs *side) {
 	window := uint32(theirs.window) << min(theirs.scale, 14)
 	d := pick(g.Rand, 1, 16, 100, 116, uint32(theirs.window), window, window, uint32(mine.window)<<min(mine.scale, 14), 66000, 66001, 1<<16, 1<<20, 1<<31, g.Uint32())

@@ -1,6 +1,6 @@
-// Package document reads one YAML document that somebody wrote by hand: in time and memory that grow with its size and no
-// faster, with the place of everything in it, and with what is wrong told so that its writer can mend it. What the document
-// means is its readers' business.
+// Package document reads one YAML document that somebody wrote by hand: in time and memory that grow with its size and
+// no faster, with the place of everything in it, and with what is wrong told so that its writer can mend it. What the
+// document means is its readers' business.
 package document
 
 import (
@@ -45,7 +45,8 @@ type Node struct {
 	Pairs     []Pair
 }
 
-// Pair is one key of a mapping with its value, in the document's order. Keys that stand twice are the reader's business.
+// Pair is one key of a mapping with its value, in the document's order. Keys that stand twice are the reader's
+// business.
 type Pair struct{ Key, Value *Node }
 
 // Is says whether a node is of a kind.
@@ -59,7 +60,8 @@ func (n *Node) Place() (line, col int) {
 	return n.Line, n.Col
 }
 
-// Name is the pair's key where it is a plain word; ok is false for anchors, merges and whatever else YAML takes for a key.
+// Name is the pair's key where it is a plain word; ok is false for anchors, merges and whatever else YAML takes for a
+// key.
 func (p Pair) Name() (name string, ok bool) {
 	if !p.Key.Is(Word) || !p.Key.name {
 		return "", false
@@ -67,7 +69,8 @@ func (p Pair) Name() (name string, ok bool) {
 	return p.Key.Text, true
 }
 
-// flaw is why a document cannot be read: where, what is wrong, and what to do about it. Who reads the file knows its name.
+// flaw is why a document cannot be read: where, what is wrong, and what to do about it. Who reads the file knows its
+// name.
 func flaw(line, col int, msg, do string) *fault.Fault {
 	return &fault.Fault{Line: line, Col: col, Msg: msg, Do: do}
 }
@@ -133,8 +136,8 @@ func nodeOf(y *yaml.Node) *Node {
 	return n
 }
 
-// letters finds what is no text, and the line breaks that only some programs take for such: places must mean to a reader
-// what they mean to an editor.
+// letters finds what is no text, and the line breaks that only some programs take for such: places must mean to a
+// reader what they mean to an editor.
 func letters(src []byte) *fault.Fault {
 	if bytes.HasPrefix(src, []byte("\xff\xfe")) || bytes.HasPrefix(src, []byte("\xfe\xff")) {
 		return flaw(1, 1, "the file is UTF-16", "save it as UTF-8")

@@ -11,10 +11,11 @@ import (
 	"sluice/firewall/fault"
 )
 
-// Reader takes one document apart and collects what is wrong with it, up to fault.Most. Its methods give zero values after an
-// error, and go on: so many errors are told at once.
+// Reader takes one document apart and collects what is wrong with it, up to fault.Most. Its methods give zero values
+// after an error, and go on: so many errors are told at once.
 //
-// Where one error would only cause others, a reader reads Apart what stands for itself, and asks Failed before it compares.
+// Where one error would only cause others, a reader reads Apart what stands for itself, and asks Failed before it
+// compares.
 type Reader struct {
 	File string // as messages call it
 
@@ -33,8 +34,8 @@ type Entry struct {
 // NewReader begins to read a file.
 func NewReader(file string, src []byte) Reader { return Reader{File: file, src: src} }
 
-// Parse gives the file's one document; nil after an error. what names it, least says what is the least that it needs, and most
-// how many bytes it may have.
+// Parse gives the file's one document; nil after an error. what names it, least says what is the least that it needs,
+// and most how many bytes it may have.
 func (r *Reader) Parse(what, least string, most int) *Node {
 	if len(r.src) > most {
 		r.FailAt(1, 1, "split it, or say the same with less", "the %s has %d bytes; at most %d are taken", what, len(r.src), most)
@@ -67,7 +68,8 @@ func (r *Reader) Faults() int { return len(r.errs) }
 // Failed says whether anything is wrong in the part that is being read.
 func (r *Reader) Failed() bool { return r.failed }
 
-// Apart reads a part that stands for itself, and says whether it is well. What is wrong in it does not make its neighbours fail.
+// Apart reads a part that stands for itself, and says whether it is well. What is wrong in it does not make its
+// neighbours fail.
 func (r *Reader) Apart(read func()) (ok bool) {
 	before := r.failed
 	r.failed = false

@@ -26,8 +26,8 @@ func decode(b []byte) (c rune, size int) {
 // restUnread says why one error of syntax is told alone: what the lines behind it mean hangs on how it is mended.
 const restUnread = "; then the rest is read, and told"
 
-// faultOf tells in words of ours why the parser gave up. It says where it was and where that which it was in began; the one
-// of the two that has to be mended is told.
+// faultOf tells in words of ours why the parser gave up. It says where it was and where that which it was in began; the
+// one of the two that has to be mended is told.
 func faultOf(err error, src []byte, what string) *fault.Fault {
 	var e *yaml.LoadError
 	if !errors.As(err, &e) {

@@ -46,8 +46,8 @@ func Errorf(class Class, format string, args ...any) *Error {
 	return &Error{Class: class, Message: err.Error(), Err: errors.Unwrap(err)}
 }
 
-// ClassOf is the class of an error. What is wrong in a user's file, or asks for what is not built, is bad input; an error
-// that does not say is Failed.
+// ClassOf is the class of an error. What is wrong in a user's file, or asks for what is not built, is bad input; an
+// error that does not say is Failed.
 func ClassOf(err error) Class {
 	var e *Error
 	if errors.As(err, &e) && e.Class.Known() {

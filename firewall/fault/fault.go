@@ -1,6 +1,6 @@
-// Package fault says what is wrong so that a person can mend it: the place of a fault in a file and what to do about it, the
-// class of an error, which is a command's exit code, and text that a terminal may show whoever wrote it. All floors tell
-// their errors by it, and it knows none of them. What is right or wrong is not its business.
+// Package fault says what is wrong so that a person can mend it: the place of a fault in a file and what to do about
+// it, the class of an error, which is a command's exit code, and text that a terminal may show whoever wrote it. All
+// floors tell their errors by it, and it knows none of them. What is right or wrong is not its business.
 package fault
 
 import (
@@ -11,7 +11,8 @@ import (
 	"strings"
 )
 
-// Fault is one thing that is wrong in a file that a user wrote: where, what, and what to do. It crosses sockets as it is.
+// Fault is one thing that is wrong in a file that a user wrote: where, what, and what to do. It crosses sockets as it
+// is.
 type Fault struct {
 	File   string `json:"file"`
 	Line   int    `json:"line" doc:"From 1"`

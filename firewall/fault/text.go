@@ -15,8 +15,9 @@ func IsSafe(s, also string) bool {
 	return !strings.ContainsFunc(s, func(c rune) bool { return !Safe(c) && !strings.ContainsRune(also, c) })
 }
 
-// Line is what somebody else wrote, a guest or the author of a file, as one line for a terminal or a log: of at most so many
-// characters, and with a question mark for whatever is not safe. A tab is a blank: a mark below the line must line up.
+// Line is what somebody else wrote, a guest or the author of a file, as one line for a terminal or a log: of at most so
+// many characters, and with a question mark for whatever is not safe. A tab is a blank: a mark below the line must line
+// up.
 func Line(s string, most int) string {
 	s, _ = safe(strings.TrimRight(s, "\r\n"), most, func(c rune) rune {
 		if c == '\t' {
@@ -47,7 +48,8 @@ func Lines(s string, most int) string {
 	return s
 }
 
-// safe takes at most so many characters, and puts another in the place of each that is not safe. It reads no more than that.
+// safe takes at most so many characters, and puts another in the place of each that is not safe. It reads no more than
+// that.
 func safe(s string, most int, instead func(rune) rune) (out string, cut bool) {
 	var b strings.Builder
 	left := most

@@ -2,8 +2,8 @@ package inspect
 
 import "bytes"
 
-// automaton finds many byte strings in one pass over a stream (Aho and Corasick 1975), as a table without failure links. Its state
-// is a number, so that it is carried from segment to segment, for each direction of each flow.
+// automaton finds many byte strings in one pass over a stream (Aho and Corasick 1975), as a table without failure
+// links. Its state is a number, so that it is carried from segment to segment, for each direction of each flow.
 type automaton struct {
 	class   [256]uint8 // bytes that no string tells apart share one column
 	width   uint32     // columns
@@ -64,7 +64,8 @@ func (a *automaton) classify(strings map[int32][]byte) {
 	a.width, a.single = uint32(max(n, 1)), begin == 1
 }
 
-// trie lays out the strings, and gives the states in the order of their depth. State 0 is the root; a next of 0 is none yet.
+// trie lays out the strings, and gives the states in the order of their depth. State 0 is the root; a next of 0 is none
+// yet.
 func (a *automaton) trie(strings map[int32][]byte) (order []uint32) {
 	a.addState()
 	deep := [][]uint32{{0}}
@@ -100,7 +101,8 @@ func (a *automaton) addState() uint32 {
 	return at
 }
 
-// close fills in what happens where a string does not go on: as from the longest end of what was read that begins a string.
+// close fills in what happens where a string does not go on: as from the longest end of what was read that begins a
+// string.
 func (a *automaton) close(order []uint32) {
 	fail := make([]uint32, len(a.ends))
 	for _, s := range order {
@@ -138,8 +140,8 @@ func (a *automaton) inherit(s, back uint32) {
 	*at = last
 }
 
-// scan goes on in state s with b, up to where a string ends: done is how much of b it has read. The state that it gives has
-// accepts set there, and not at b's end.
+// scan goes on in state s with b, up to where a string ends: done is how much of b it has read. The state that it gives
+// has accepts set there, and not at b's end.
 func (a *automaton) scan(s uint32, b []byte) (state uint32, done int) {
 	s &^= accepts
 	for i := 0; i < len(b); {

@@ -61,7 +61,8 @@ func (c *Config) finish() {
 	c.strings = newAutomaton(strings)
 }
 
-// anomaly is something that no honest sender does, or that would make what the receiver gets differ from what was looked at.
+// anomaly is something that no honest sender does, or that would make what the receiver gets differ from what was
+// looked at.
 type anomaly uint8
 
 const (
@@ -77,8 +78,8 @@ const (
 	anomalies
 )
 
-// anomalyKinds are their names, and what is said of them where the file says nothing. Where pass is false, passing would be a way
-// past the signatures.
+// anomalyKinds are their names, and what is said of them where the file says nothing. Where pass is false, passing
+// would be a way past the signatures.
 var anomalyKinds = [anomalies]struct {
 	name string
 	word frame.Word
@@ -99,8 +100,8 @@ var wordNames = map[string]frame.Word{
 	"pass": frame.WordPass, "drop": frame.WordDrop, "reset": frame.WordReset, "quarantine": frame.WordQuarantine,
 }
 
-// EICAR is the EICAR test file: a string that every scanner takes for a virus, and that does no harm. It stands here in hexadecimal, so
-// that none finds it in this program.
+// EICAR is the EICAR test file: a string that every scanner takes for a virus, and that does no harm. It stands here in
+// hexadecimal, so that none finds it in this program.
 func EICAR() []byte {
 	b, err := hex.DecodeString("58354f2150254041505b345c505a58353428505e2937434329377d244549434152" +
 		"2d5354414e444152442d414e544956495255532d544553542d46494c452124482b482a")

@@ -6,10 +6,10 @@ import (
 	"sluice/vnic/frame"
 )
 
-// Cut leaves of a frame what tells its flow: the Ethernet and IP header, with extensions, and that of TCP, UDP or ICMP, as a
-// well-formed packet without payload. The lengths say so, IPv4's checksum is right, the L4 checksum is not, and the
-// virtio_net_hdr is empty. Of what is no IP packet only the Ethernet header is left, if there is one. k is what was read from it; an
-// empty one is for what could not be read.
+// Cut leaves of a frame what tells its flow: the Ethernet and IP header, with extensions, and that of TCP, UDP or ICMP,
+// as a well-formed packet without payload. The lengths say so, IPv4's checksum is right, the L4 checksum is not, and
+// the virtio_net_hdr is empty. Of what is no IP packet only the Ethernet header is left, if there is one. k is what was
+// read from it; an empty one is for what could not be read.
 func Cut(f *frame.Frame, k *frame.Key) {
 	*f.Vnet() = frame.Vnet{}
 	eth := f.Eth()

@@ -103,7 +103,8 @@ func (a *attack) acknowledge() {
 	}
 }
 
-// connect has the client begin a conversation, another one of the same ends if there was one. The server chooses its number.
+// connect has the client begin a conversation, another one of the same ends if there was one. The server chooses its
+// number.
 func (a *attack) connect(clientISN, serverISN uint32) {
 	a.ours = clientISN + 1
 	a.judge(tcp(client, server, frame.TCPSyn, clientISN, 0, nil))
@@ -182,7 +183,8 @@ func (a *attack) finish() {
 	}
 }
 
-// TestNoWayPast: whatever a server does with order, overlap, repetition, flags and time, a client never has the whole signature.
+// TestNoWayPast: whatever a server does with order, overlap, repetition, flags and time, a client never has the whole
+// signature.
 func TestNoWayPast(t *testing.T) { rapid.Check(t, noWayPast) }
 
 // FuzzNoWayPast is the same, with a fuzzer's sense for what is new.
@@ -209,7 +211,8 @@ func noWayPast(t *rapid.T) {
 	}
 }
 
-// TestCleanPasses: a stream without a signature arrives, in whatever order its segments come and however often, and is not called odd.
+// TestCleanPasses: a stream without a signature arrives, in whatever order its segments come and however often, and is
+// not called odd.
 func TestCleanPasses(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		i := New(Default(), epoch)

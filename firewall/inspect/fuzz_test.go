@@ -56,8 +56,8 @@ func (w *window) inconsistent() string {
 	return ""
 }
 
-// FuzzJudge gives an inspector frames out of arbitrary bytes: each a length, seconds that pass before it, and a virtio_net_hdr with the
-// frame.
+// FuzzJudge gives an inspector frames out of arbitrary bytes: each a length, seconds that pass before it, and a
+// virtio_net_hdr with the frame.
 func FuzzJudge(f *testing.F) {
 	add := func(frames ...*frame.Frame) {
 		var b []byte

@@ -1,10 +1,10 @@
-// Package inspect looks into what the engine has accepted: for signatures in the streams of TCP and in single packets of
-// everything else, and for what no honest sender does. It says a word for each frame (frame.Word), keeps what it must know of
-// each flow, and counts.
+// Package inspect looks into what the engine has accepted: for signatures in the streams of TCP and in single packets
+// of everything else, and for what no honest sender does. It says a word for each frame (frame.Word), keeps what it
+// must know of each flow, and counts.
 //
-// It is not its business how a frame comes here and goes back, nor what its words bring about: package appliance carries frames, and
-// the switch acts. It has no sockets and no clock, decides nothing about addresses or ports, and decrypts and unpacks
-// nothing.
+// It is not its business how a frame comes here and goes back, nor what its words bring about: package appliance
+// carries frames, and the switch acts. It has no sockets and no clock, decides nothing about addresses or ports, and
+// decrypts and unpacks nothing.
 package inspect
 
 import (

@@ -272,7 +272,8 @@ func TestSynOnceMore(t *testing.T) {
 	}
 }
 
-// TestRstThenMore: a receiver that had said that it takes no more, and then is sent bytes that pass, is remembered for long.
+// TestRstThenMore: a receiver that had said that it takes no more, and then is sent bytes that pass, is remembered for
+// long.
 func TestRstThenMore(t *testing.T) {
 	r := newRig(t, "")
 	r.shake(client, server)

@@ -55,8 +55,8 @@ func oddSegment(k *frame.Key, w *window, n int) (anomaly, bool) {
 	return 0, false
 }
 
-// heed takes a segment's word for what its sender has of the other way's stream, and says whether that is now another stream. A SYN says
-// that it has nothing yet. One that comes once more says nothing: the sender has gone on since.
+// heed takes a segment's word for what its sender has of the other way's stream, and says whether that is now another
+// stream. A SYN says that it has nothing yet. One that comes once more says nothing: the sender has gone on since.
 func heed(k *frame.Key, w, back *window, keep uint32) (moved bool) {
 	syn, ack := k.TCPFlags&frame.TCPSyn != 0, k.TCPFlags&frame.TCPAck != 0
 	again := syn && w.began && w.open == k.Seq+1
@@ -78,7 +78,8 @@ func heed(k *frame.Key, w, back *window, keep uint32) (moved bool) {
 	return false
 }
 
-// note remembers what a segment that passes says of the conversation's end. Only a receiver's word that it takes no more is believed.
+// note remembers what a segment that passes says of the conversation's end. Only a receiver's word that it takes no
+// more is believed.
 func note(k *frame.Key, w, back *window, n int) {
 	if k.TCPFlags&frame.TCPFin != 0 && !w.ended {
 		w.fin, w.ended = k.Seq+uint32(n), true
@@ -104,8 +105,8 @@ func request(b []byte) bool {
 	return true
 }
 
-// stream judges the bytes of a segment together with those before and behind it that were let through, and remembers them
-// if they may pass.
+// stream judges the bytes of a segment together with those before and behind it that were let through, and remembers
+// them if they may pass.
 func (i *Inspector) stream(now time.Time, w *window, b []byte, k *frame.Key) frame.Word {
 	seq, n := k.Seq, uint32(len(b))
 	if w.began && seq == w.open && k.DstPort == httpPort && !request(b) {
@@ -150,8 +151,8 @@ func (i *Inspector) stream(now time.Time, w *window, b []byte, k *frame.Key) fra
 	return frame.WordPass
 }
 
-// look searches bytes at seq, which touch the spans first to last, for signatures that they complete. The state is that after the
-// span that they would all become.
+// look searches bytes at seq, which touch the spans first to last, for signatures that they complete. The state is that
+// after the span that they would all become.
 func (i *Inspector) look(now time.Time, w *window, first, last int, seq uint32, b []byte, k *frame.Key) (uint32, frame.Word) {
 	state, from, end := uint32(0), seq, seq+uint32(len(b))
 	if first < last && after(w.spans[first].from, seq) <= 0 {
@@ -172,8 +173,8 @@ func (i *Inspector) look(now time.Time, w *window, first, last int, seq uint32, 
 	return state, frame.WordPass
 }
 
-// scanInto goes on into a span that is there already, as far as what begins before it can reach. What then follows was looked at with
-// the same state.
+// scanInto goes on into a span that is there already, as far as what begins before it can reach. What then follows was
+// looked at with the same state.
 func (i *Inspector) scanInto(w *window, state, end uint32, next *span, k *frame.Key) (uint32, int) {
 	far := min(next.to-end, uint32(i.config.strings.longest))
 	one, two := w.bytes(end, end+far)

@@ -36,14 +36,15 @@ const (
 	maxFlows  = 1 << 16
 	maxMemory = 48 << 20 // bytes of all rings
 
-	// How long a flow is remembered without a frame, in seconds. What follows later is picked up as if it had just begun.
+	// How long a flow is remembered without a frame, in seconds. What follows later is picked up as if it had just
+	// begun.
 	longTime  = 3600 // where the receiver has got bytes, and may take more
 	shortTime = 60   // everything else
 	restTime  = 10   // after that, a ring that holds nothing of use is given back
 )
 
-// table is all flows. It is bounded, and no flow has to make room for another: who is there is remembered, who comes too late does
-// not get through.
+// table is all flows. It is bounded, and no flow has to make room for another: who is there is remembered, who comes
+// too late does not get through.
 type table struct {
 	flows  []flow
 	free   []int32

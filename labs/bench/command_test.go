@@ -61,7 +61,8 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// TestPolicy holds that the measured flows are allowed by the policies, whatever else is in them, and that they do deny.
+// TestPolicy holds that the measured flows are allowed by the policies, whatever else is in them, and that they do
+// deny.
 func TestPolicy(t *testing.T) {
 	client, server := netip.MustParseAddr("10.10.1.10"), netip.MustParseAddr("10.10.1.20")
 	for _, rules := range []int{0, manyRules} {

@@ -22,8 +22,8 @@ func needRoot(t *testing.T) {
 	t.Skip(why)
 }
 
-// TestRootMeasures measures every subject that is installed, very briefly, and looks only at whether frames arrived, once
-// and whole.
+// TestRootMeasures measures every subject that is installed, very briefly, and looks only at whether frames arrived,
+// once and whole.
 func TestRootMeasures(t *testing.T) {
 	needRoot(t)
 	for _, s := range subjects() {

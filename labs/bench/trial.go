@@ -53,12 +53,13 @@ func (t Trial) Sound() error {
 }
 
 const (
-	// late is how far the sender may catch up when it was not scheduled. What is older is not sent, and the offered rate
-	// says so: a wire would not send it in one rush either.
+	// late is how far the sender may catch up when it was not scheduled. What is older is not sent, and the offered
+	// rate says so: a wire would not send it in one rush either.
 	late = time.Millisecond
 	// nap is the shortest sleep: below it the time to sleep is mostly the time to wake up.
 	nap = 20 * time.Microsecond
-	// moderation is how long a receiver that found nothing waits: 100 frames at 1,000,000 a second, a fifth of a TAP's queue.
+	// moderation is how long a receiver that found nothing waits: 100 frames at 1,000,000 a second, a fifth of a TAP's
+	// queue.
 	moderation = 100 * time.Microsecond
 	// quiet is how long after the last frame the receiver gives up on the rest.
 	quiet = 200 * time.Millisecond

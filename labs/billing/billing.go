@@ -1,7 +1,7 @@
-// Package billing shows what the order costs in which payments are applied to what is owed. A scenario (charges, payments,
-// what happens to what stays unpaid) and an order give a book: each event, with every cent's way. Statements, comparisons,
-// rates and the checks of lab 20 are read off the book. It knows nothing of switches, firewalls or labs, imports nothing of
-// ours, and moves no real money.
+// Package billing shows what the order costs in which payments are applied to what is owed. A scenario (charges,
+// payments, what happens to what stays unpaid) and an order give a book: each event, with every cent's way. Statements,
+// comparisons, rates and the checks of lab 20 are read off the book. It knows nothing of switches, firewalls or labs,
+// imports nothing of ours, and moves no real money.
 package billing
 
 import (
@@ -14,8 +14,8 @@ import (
 // Cents are an amount of money. There are no floats: a cent is never made or lost by rounding.
 type Cents int64
 
-// The bounds of a scenario. They keep every sum far below what an int64 holds: at most maxItems charges, each with at most
-// maxRules fees, and none is larger than maxAmount.
+// The bounds of a scenario. They keep every sum far below what an int64 holds: at most maxItems charges, each with at
+// most maxRules fees, and none is larger than maxAmount.
 const (
 	maxItems = 500 // charges, and payments
 	maxRules = 8   // about what is overdue

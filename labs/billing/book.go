@@ -98,7 +98,8 @@ func (b *Book) pay(p Payment) {
 	b.note(Entry{Day: p.Date, Kind: kindPayment, ID: p.ID, Cents: p.Amount, Parts: b.spend(p.Date)})
 }
 
-// overdue does what a rule says of a charge, if something of it is unpaid. There is then no credit that could pay a fee.
+// overdue does what a rule says of a charge, if something of it is unpaid. There is then no credit that could pay a
+// fee.
 func (b *Book) overdue(it *item, r Rule) {
 	if it.unpaid == 0 {
 		return

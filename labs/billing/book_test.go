@@ -53,8 +53,8 @@ func TestArticle(t *testing.T) {
 	}
 }
 
-// TestArticleDoesNotLeanOnTheSplit: whatever way the 29.00 are split and dated, the story is the same. So what the article
-// does not say is no part of its result.
+// TestArticleDoesNotLeanOnTheSplit: whatever way the 29.00 are split and dated, the story is the same. So what the
+// article does not say is no part of its result.
 func TestArticleDoesNotLeanOnTheSplit(t *testing.T) {
 	s := load(t, article)
 	oldest, _ := namedOrder("oldest-first")

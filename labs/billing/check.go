@@ -72,7 +72,8 @@ func (r Report) write(w io.Writer) {
 	fmt.Fprintf(w, "%d of %d points\n", r.Points, r.Of)
 }
 
-// CheckAnswers checks answers by the tasks in a lab's folder, whoever wrote them and wherever they lie: file is for messages.
+// CheckAnswers checks answers by the tasks in a lab's folder, whoever wrote them and wherever they lie: file is for
+// messages.
 func CheckAnswers(lab fs.FS, file string, text []byte) (Report, error) {
 	a, err := parseAnswer(file, text)
 	if err != nil {

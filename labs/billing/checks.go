@@ -8,13 +8,15 @@ import (
 	"strings"
 )
 
-// kind is a way to check. fits says what keeps a task from being checked so, for those who write tasks; empty is nothing.
+// kind is a way to check. fits says what keeps a task from being checked so, for those who write tasks; empty is
+// nothing.
 type kind struct {
 	fits  func(Task) string
 	check func(Task, *Answer) (passed bool, reason string)
 }
 
-// kindOrder is the kind that judges the student's order: it is compared with the best that has a name, so no task names one.
+// kindOrder is the kind that judges the student's order: it is compared with the best that has a name, so no task names
+// one.
 const kindOrder = "order"
 
 // kinds are the ways to check, by the word that tasks use.
@@ -39,7 +41,8 @@ func fitsOwed(t Task) string {
 	return ""
 }
 
-// checkOwed: what is owed in the end under the task's order and under oldest first, and when service is cut under the former.
+// checkOwed: what is owed in the end under the task's order and under oldest first, and when service is cut under the
+// former.
 func checkOwed(t Task, a *Answer) (bool, string) {
 	var wrong []string
 	for _, name := range []string{t.Order.String(), orderNames()[0]} {
@@ -83,7 +86,8 @@ func checkOrder(t Task, a *Answer) (bool, string) {
 	return true, fmt.Sprintf("%s: %s", t.Scenario.Title, found)
 }
 
-// best is the book under the order with a name that costs least: nobody is cut off if that can be, and the fees are lowest.
+// best is the book under the order with a name that costs least: nobody is cut off if that can be, and the fees are
+// lowest.
 func best(s *Scenario) *Book {
 	var best *Book
 	for _, o := range orders {

@@ -6,7 +6,8 @@ import (
 	"sluice/labs/billing"
 )
 
-// Example shows what the order costs: June's payment is 18.00 short, and later ones are applied to the newest bill or to the oldest.
+// Example shows what the order costs: June's payment is 18.00 short, and later ones are applied to the newest bill or
+// to the oldest.
 func Example() {
 	s, err := billing.Load("../20-billing/article.yaml")
 	if err != nil {

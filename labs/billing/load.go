@@ -109,7 +109,8 @@ func (l *scenarioReader) class(n *yaml.Node) string {
 	return w
 }
 
-// payments reads payments. One that is there twice counts once: that is what its id is for. But it must then be the same.
+// payments reads payments. One that is there twice counts once: that is what its id is for. But it must then be the
+// same.
 func (l *scenarioReader) payments(n *yaml.Node) {
 	known := map[string]Payment{}
 	for _, v := range l.items(n, "payments", 0, maxItems) {
@@ -163,7 +164,8 @@ func (l *scenarioReader) rules(n *yaml.Node) {
 	slices.SortStableFunc(l.s.Rules, func(a, b Rule) int { return cmp.Compare(a.Days, b.Days) })
 }
 
-// percent reads a share of what is unpaid. It is at most the whole, so that a fee is never larger than an amount may be.
+// percent reads a share of what is unpaid. It is at most the whole, so that a fee is never larger than an amount may
+// be.
 func (r *reader) percent(n *yaml.Node) int64 {
 	w := r.word(n, "percent")
 	v, ok := parseDecimal(w, 4)

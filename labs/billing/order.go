@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// Order says which of several open charges a payment goes to. Its keys are asked one after the other, as in sorting: the
-// first that tells two charges apart decides. What no key tells apart goes by age, oldest first, unless the last key says
-// that it is shared.
+// Order says which of several open charges a payment goes to. Its keys are asked one after the other, as in sorting:
+// the first that tells two charges apart decides. What no key tells apart goes by age, oldest first, unless the last
+// key says that it is shared.
 type Order []Key
 
 // Key is one thing to order by.
@@ -163,8 +163,8 @@ type Part struct {
 	Cents  Cents  `json:"cents"`
 }
 
-// allocate pays open charges out of money, marks them as paid, and gives the parts and what is left. The charges come by
-// age, and those that no key tells apart stay so.
+// allocate pays open charges out of money, marks them as paid, and gives the parts and what is left. The charges come
+// by age, and those that no key tells apart stay so.
 func (o Order) allocate(open []*item, money Cents) ([]Part, Cents) {
 	shared := o[len(o)-1].By == "share"
 	queue := slices.Clone(open)
@@ -187,8 +187,8 @@ func (o Order) allocate(open []*item, money Cents) ([]Part, Cents) {
 	return parts, money
 }
 
-// shares divides money over charges by what is unpaid of each, in exact cents: what rounding down leaves goes, a cent each,
-// to those with the largest remainders, and among equals to the first. Nobody gets more than is unpaid.
+// shares divides money over charges by what is unpaid of each, in exact cents: what rounding down leaves goes, a cent
+// each, to those with the largest remainders, and among equals to the first. Nobody gets more than is unpaid.
 func shares(group []*item, money Cents) []Cents {
 	var total Cents
 	for _, it := range group {

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// Loan is a charge that was paid late, seen as a loan: so much was borrowed, for so many days, at the price of the fees.
+// Loan is a charge that was paid late, seen as a loan: so much was borrowed, for so many days, at the price of the
+// fees.
 type Loan struct {
 	Charge string `json:"charge"`
 	Short  Cents  `json:"short_cents"` // unpaid when its due day ended
@@ -65,16 +66,17 @@ func percent(rate *big.Rat, decimals int) string {
 // maxAPY is the largest APY that is worked out, in percent: above it nobody reads the digits.
 const maxAPY = 1_000_000_000
 
-// APY is the annual percentage yield, in percent, rounded half up: the loan made again and again for a year of 365 days,
-// its price added to the debt each time. It is (1 + fees/short) to the power of 365/days, less 1. The power is no fraction,
-// so the answer is found by its digits, with whole numbers only. ok is false above maxAPY.
+// APY is the annual percentage yield, in percent, rounded half up: the loan made again and again for a year of 365
+// days, its price added to the debt each time. It is (1 + fees/short) to the power of 365/days, less 1. The power is no
+// fraction, so the answer is found by its digits, with whole numbers only. ok is false above maxAPY.
 func (l *Loan) APY(decimals int) (text string, ok bool) {
 	growth := new(big.Rat).Add(l.forPeriod(), big.NewRat(1, 1))
 	power := big.NewRat(aprYear, int64(l.Days)) // shortens the fraction
 	p, q := power.Num(), power.Denom()
 	num := new(big.Int).Exp(growth.Num(), p, nil)
 	den := new(big.Int).Exp(growth.Denom(), p, nil)
-	// The answer is the largest n with (n-1/2)/unit <= growth^(p/q): take both to the power of q, and away with fractions.
+	// The answer is the largest n with (n-1/2)/unit <= growth^(p/q): take both to the power of q, and away with
+	// fractions.
 	unit := int64(100) // one percent
 	for range decimals {
 		unit *= 10

@@ -108,8 +108,8 @@ func isNull(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && untouched(n) && n.Tag == "!!null"
 }
 
-// fields reads a mapping whose keys are known, one function a key; needed are those that must be there. what names it in
-// errors.
+// fields reads a mapping whose keys are known, one function a key; needed are those that must be there. what names it
+// in errors.
 func (r *reader) fields(n *yaml.Node, what string, known map[string]func(*yaml.Node), needed ...string) {
 	if n.Kind != yaml.MappingNode || !untouched(n) {
 		r.fail(n, "write it as key: value", "%s must be a mapping", what)

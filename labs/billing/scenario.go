@@ -30,8 +30,8 @@ type Payment struct {
 	Amount Cents
 }
 
-// Rule says what happens to a charge of which something is still unpaid so many days after it was due: a fee, a cut-off,
-// or both. Fees themselves are charged no fees and cut nobody off.
+// Rule says what happens to a charge of which something is still unpaid so many days after it was due: a fee, a
+// cut-off, or both. Fees themselves are charged no fees and cut nobody off.
 type Rule struct {
 	Name    string
 	Of      string // the class it is for; empty is every class
@@ -44,7 +44,8 @@ type Rule struct {
 // wholePercent is 100 % in the unit of Rule.Percent.
 const wholePercent = 100 * 10_000
 
-// fee is what the rule costs, rounded half up to a cent. The bounds of amounts and percents keep the product in an int64.
+// fee is what the rule costs, rounded half up to a cent. The bounds of amounts and percents keep the product in an
+// int64.
 func (r Rule) fee(unpaid Cents) Cents {
 	if r.Percent == 0 {
 		return r.Fee

@@ -64,7 +64,8 @@ func resolve(t *testing.T, file string, n *schemaNode) *schemaNode {
 	return n
 }
 
-// An object of a file, as a file with a hole for one more key. The hole comes first: the reader tells of the first fault.
+// An object of a file, as a file with a hole for one more key. The hole comes first: the reader tells of the first
+// fault.
 var schemaPlaces = []struct{ file, def, noun, text string }{
 	{"scenario.schema.json", "", "the scenario", "%s\n"},
 	{"scenario.schema.json", "charge", "a charge", "charges: [{%s}]"},
@@ -177,7 +178,8 @@ func checkKey(t *testing.T, file, place, key string, prop *schemaNode) {
 	n := resolve(t, file, prop)
 	try := func(value string, refused bool) {
 		got := said(file, fmt.Sprintf(place, key+": "+value))
-		// A value is refused by what is said of its own place; else what is said is that something is lacking, or nothing.
+		// A value is refused by what is said of its own place; else what is said is that something is lacking, or
+		// nothing.
 		complains := got != "" && !strings.Contains(got, " lacks ") && !strings.Contains(got, "does nothing")
 		if complains != refused {
 			t.Errorf("%s: %.60s: refused is %v, want %v: %.300s", key, value, complains, refused, got)

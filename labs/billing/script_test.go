@@ -28,7 +28,8 @@ const lab = "../20-billing"
 // TestScripts plays sessions at the command line, in a copy of the lab's folder.
 func TestScripts(t *testing.T) { run(t, testscript.Params{Dir: "testdata/script"}) }
 
-// TestReadme types every command of the lab's text that needs no guest, in order. (Those that do: labs, TestRootBilling.)
+// TestReadme types every command of the lab's text that needs no guest, in order. (Those that do: labs,
+// TestRootBilling.)
 func TestReadme(t *testing.T) {
 	text, err := os.ReadFile(lab + "/README.md")
 	if err != nil {

@@ -1,5 +1,6 @@
-// Package boundlog is a log file that never outgrows its bound: where it would, the older half of it goes. A guest that writes to
-// its console without end fills no disk, and who reads the end of a log reads no more than that. What is written is not its business.
+// Package boundlog is a log file that never outgrows its bound: where it would, the older half of it goes. A guest that
+// writes to its console without end fills no disk, and who reads the end of a log reads no more than that. What is
+// written is not its business.
 package boundlog
 
 import (
@@ -20,8 +21,8 @@ type Log struct {
 	most int64
 }
 
-// Open opens a log for most bytes, at least 1024, and makes it if it is not there. It goes on where an older one ended; only its owner
-// may read it.
+// Open opens a log for most bytes, at least 1024, and makes it if it is not there. It goes on where an older one ended;
+// only its owner may read it.
 func Open(path string, most int64) (*Log, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
@@ -71,7 +72,8 @@ func (l *Log) shrink(size int64) error {
 	return err
 }
 
-// Fill writes what it reads until there is no more. A log that cannot be written, on a full disk, holds nobody up: what is read is lost.
+// Fill writes what it reads until there is no more. A log that cannot be written, on a full disk, holds nobody up: what
+// is read is lost.
 func (l *Log) Fill(from io.Reader) {
 	buf := make([]byte, 32<<10)
 	for {

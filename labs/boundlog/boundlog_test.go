@@ -12,7 +12,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestBound writes whatever a guest may, and finds the file never larger than its bound and its end what was written last.
+// TestBound writes whatever a guest may, and finds the file never larger than its bound and its end what was written
+// last.
 func TestBound(t *testing.T) {
 	dir := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
@@ -71,7 +72,8 @@ func TestFill(t *testing.T) {
 	}
 }
 
-// TestOthersAppend has another writer of the same file, as a program has whose standard error it is: its bytes count, and stay.
+// TestOthersAppend has another writer of the same file, as a program has whose standard error it is: its bytes count,
+// and stay.
 func TestOthersAppend(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	l, err := Open(path, 4096)

@@ -10,7 +10,8 @@ import (
 	"unicode"
 )
 
-// Answer compares what the student answered. Exactly one of Value, OneOf, Set, Matches, Number and Recorded says with what.
+// Answer compares what the student answered. Exactly one of Value, OneOf, Set, Matches, Number and Recorded says with
+// what.
 type Answer struct {
 	Name      string
 	Value     string
@@ -130,7 +131,8 @@ func (c *Answer) right(s *scene, got string, list []string) (bool, error) {
 	return same(c.Value, got), nil
 }
 
-// meets compares with what was recorded: figures within the tolerance, anything else as words, which may come in any order.
+// meets compares with what was recorded: figures within the tolerance, anything else as words, which may come in any
+// order.
 func (c *Answer) meets(got, want string) bool {
 	w, err := ParseFigure(want)
 	if err != nil {
@@ -151,8 +153,8 @@ func asShare(got string) string {
 // same compares words as people write them.
 func same(a, b string) bool { return plain(a) == plain(b) }
 
-// plain is a word without what people write now so and now so: capitals, spaces or hyphens, an article in front. An a before a single
-// letter may be the other half of an answer.
+// plain is a word without what people write now so and now so: capitals, spaces or hyphens, an article in front. An a
+// before a single letter may be the other half of an answer.
 func plain(s string) string {
 	words := strings.Fields(strings.NewReplacer("-", " ", "_", " ").Replace(strings.ToLower(s)))
 	if len(words) > 1 && (words[0] == "the" || words[0] == "an" || words[0] == "a" && len(words[1]) > 1) {
@@ -161,8 +163,8 @@ func plain(s string) string {
 	return strings.Join(words, " ")
 }
 
-// sameSet compares lists in any order. What stands in one string is several by its commas and its "and", or by its spaces; single
-// letters may also stand without anything between them.
+// sameSet compares lists in any order. What stands in one string is several by its commas and its "and", or by its
+// spaces; single letters may also stand without anything between them.
 func sameSet(want, got []string) bool {
 	parts := func(list []string, divides func(rune) bool) (out []string) {
 		for _, w := range list {

@@ -1,6 +1,6 @@
-// Package check judges what a student has made of a lab: tasks, what each of them checks, and what is said of it. It is pure: it
-// meets a lab only through the interface Lab, and judges what that tells. How a task is written in a lab file, how a lab is
-// deployed, where tries and answers are kept and how a report is printed are not its business.
+// Package check judges what a student has made of a lab: tasks, what each of them checks, and what is said of it. It is
+// pure: it meets a lab only through the interface Lab, and judges what that tells. How a task is written in a lab file,
+// how a lab is deployed, where tries and answers are kept and how a report is printed are not its business.
 package check
 
 import (
@@ -32,8 +32,8 @@ type Check struct {
 	Kind      Kind
 }
 
-// Hint is help for who has failed a task. It is for everybody unless When or After say otherwise; one that costs points is
-// given only to who asks for it.
+// Hint is help for who has failed a task. It is for everybody unless When or After say otherwise; one that costs points
+// is given only to who asks for it.
 type Hint struct {
 	When  string // a fact that was observed; see Task.Facts
 	After int    // failed tries

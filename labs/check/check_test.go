@@ -232,8 +232,8 @@ func TestWalkFromPort(t *testing.T) {
 	}
 }
 
-// TestLookAtWhatFailed: the command that a reason names shows the very case: over IPv6 where that failed, and the answer's way, to the
-// port that asked, where the question came through.
+// TestLookAtWhatFailed: the command that a reason names shows the very case: over IPv6 where that failed, and the
+// answer's way, to the port that asked, where the question came through.
 func TestLookAtWhatFailed(t *testing.T) {
 	v4, v6 := server.Addrs[0], server.Addrs[1]
 	both := End{"client", true, append(slices.Clone(client.Addrs), netip.MustParseAddr("fd00::1"))}

@@ -19,8 +19,8 @@ type Counter struct {
 	Is     Condition
 }
 
-// PortCounts, RuleCounts and SideCounts are the figures of a port, of a rule, and of the slow side (the fast side has what is left). A
-// port also has dropped/REASON.
+// PortCounts, RuleCounts and SideCounts are the figures of a port, of a rule, and of the slow side (the fast side has
+// what is left). A port also has dropped/REASON.
 var (
 	PortCounts = map[string]func(vswitch.PortStats) uint64{
 		"in-frames": func(p vswitch.PortStats) uint64 { return p.InFrames }, "in-bytes": func(p vswitch.PortStats) uint64 { return p.InBytes },

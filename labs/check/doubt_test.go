@@ -9,8 +9,9 @@ import (
 	"sluice/labs/probe"
 )
 
-// TestDoubt: what a busy machine may have spoilt is tried again, and undecided where that does not help; what a verdict, a policy or a
-// fixed answer says is decided at once; and where the machine was not short of anything, nothing is tried twice.
+// TestDoubt: what a busy machine may have spoilt is tried again, and undecided where that does not help; what a
+// verdict, a policy or a fixed answer says is decided at once; and where the machine was not short of anything, nothing
+// is tried twice.
 func TestDoubt(t *testing.T) {
 	web := &Reach{Flow: tcp(80), Family: "ipv4", Expect: Open, Within: time.Second}
 	fixed := &Answer{Name: "hops", Value: "1"}

@@ -14,7 +14,8 @@ import (
 	"sluice/vswitch"
 )
 
-// fakeLab is a lab in memory in which a test says what each port does. Nothing of it is the switch: it only tells a consistent story.
+// fakeLab is a lab in memory in which a test says what each port does. Nothing of it is the switch: it only tells a
+// consistent story.
 type fakeLab struct {
 	ports     map[string]probe.Outcome // by target: tcp/10.0.2.1/80; others are silent
 	delivered map[string]bool          // by target: it reached the other guest

@@ -12,8 +12,8 @@ type Fault struct {
 	Text string `json:"text"`
 }
 
-// Lint looks for checks that prove nothing: one that expects a flow to be blocked needs a flow that is allowed beside it, for else a
-// guest that is switched off would pass; and a proof that its frames came to the insertion point.
+// Lint looks for checks that prove nothing: one that expects a flow to be blocked needs a flow that is allowed beside
+// it, for else a guest that is switched off would pass; and a proof that its frames came to the insertion point.
 func Lint(tasks []Task) []Fault {
 	out := []Fault{}
 	for _, t := range tasks {

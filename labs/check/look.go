@@ -187,8 +187,8 @@ func (c *Flows) judge(s *scene) Finding {
 	return passed()
 }
 
-// Receipt looks at the last changes of placement that the student made. In a submission nobody has made one yet: the runner makes
-// it, under load if the check says so.
+// Receipt looks at the last changes of placement that the student made. In a submission nobody has made one yet: the
+// runner makes it, under load if the check says so.
 type Receipt struct {
 	From, To *firewall.Placement // nil is any
 	Handover string

@@ -16,7 +16,8 @@ const (
 	AtMost  = "at-most"  // it allows nothing that that one denies; it may allow less
 )
 
-// Policy compares the policy in force with another, for every flow that there can be, whatever their rules look like; or looks where it denies.
+// Policy compares the policy in force with another, for every flow that there can be, whatever their rules look like;
+// or looks where it denies.
 type Policy struct {
 	How    string // As, AtLeast or AtMost; empty compares nothing
 	Wanted *firewall.Policy

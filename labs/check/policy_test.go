@@ -24,7 +24,8 @@ func policyOf(t *testing.T, text string) *firewall.Policy {
 	return p
 }
 
-// TestPolicy: what counts as a fault by the way of comparing, and what is said of it: the flow, the rule, and what is wanted.
+// TestPolicy: what counts as a fault by the way of comparing, and what is said of it: the flow, the rule, and what is
+// wanted.
 func TestPolicy(t *testing.T) {
 	const (
 		wanted    = "default: drop\nrules: [{name: web, from: client, to: server, service: web, action: allow}]"

@@ -50,8 +50,8 @@ func (r *Reach) Targets() []probe.Target {
 	return out
 }
 
-// sights are two for each target: where it leaves, and where it arrives. The second is that of the first again where the other
-// end is no guest.
+// sights are two for each target: where it leaves, and where it arrives. The second is that of the first again where
+// the other end is no guest.
 func (r *Reach) sights() []vswitch.Sight {
 	var out []vswitch.Sight
 	for _, t := range r.Targets() {
@@ -92,7 +92,8 @@ func (r *Reach) judge(s *scene) Finding {
 	return f
 }
 
-// outcome is what the guest's kernel was told, with what the switch saw: who sent a reset cannot be known from the reset.
+// outcome is what the guest's kernel was told, with what the switch saw: who sent a reset cannot be known from the
+// reset.
 func (r *Reach) outcome(o probe.Outcome, delivered bool) string {
 	switch o {
 	case probe.Answered:
@@ -113,7 +114,8 @@ func (r *Reach) outcome(o probe.Outcome, delivered bool) string {
 	return string(o)
 }
 
-// facts name an outcome for hints: tcp-80-dropped, and tcp-80-closed for whatever is not open; also with the ends in front.
+// facts name an outcome for hints: tcp-80-dropped, and tcp-80-closed for whatever is not open; also with the ends in
+// front.
 func (r *Reach) facts(got string) []string {
 	what := r.Proto
 	if r.Port != 0 {
@@ -162,8 +164,8 @@ func (r *Reach) deniedBy(s *scene, t probe.Target) (by string, denied bool) {
 	return "", false
 }
 
-// lookAt is the command that shows the case which failed: over its own address; and where the question arrived and nothing came
-// back, the way of the answer, to the port that the question came from.
+// lookAt is the command that shows the case which failed: over its own address; and where the question arrived and
+// nothing came back, the way of the answer, to the port that the question came from.
 func (r *Reach) lookAt(s *scene, got string, t probe.Target, arrived vswitch.Seen) string {
 	if got != Dropped || !r.To.Guest || arrived.Passed == 0 || t.Port == 0 {
 		return r.at(t.Addr).traceIt()

@@ -22,14 +22,16 @@ type Options struct {
 	Say        func(text string)   // is told what takes time; may be nil
 	Submission bool                // the lab was deployed to judge a submission: nobody has worked in it
 	Attempt    func(task string)   // is told before each attempt at a task; may be nil
-	// Strain begins to measure how short of processor the machine is, and ends it: empty is that it was not. nil is not measured.
+	// Strain begins to measure how short of processor the machine is, and ends it: empty is that it was not. nil is not
+	// measured.
 	Strain func() (end func() string)
 }
 
 // retryEvery is how often the checks of a task are looked at again while it waits or holds.
 const retryEvery = 250 * time.Millisecond
 
-// Judge judges tasks in their order. An error means that the lab could not be asked; what a student did wrong is in the report.
+// Judge judges tasks in their order. An error means that the lab could not be asked; what a student did wrong is in the
+// report.
 func Judge(ctx context.Context, lab Lab, tasks []Task, o Options) (Report, error) {
 	wanted := wanted(tasks, o.Only)
 	r := Report{Results: []Result{}, OwnMoves: slices.Clone(o.OwnMoves)}
@@ -169,7 +171,8 @@ func (o *Options) say(text string) {
 	}
 }
 
-// look judges a task's checks once: those of the present placement first, then those of each other one, which is undone again.
+// look judges a task's checks once: those of the present placement first, then those of each other one, which is undone
+// again.
 func look(ctx context.Context, lab Lab, t Task, o *Options) (out []Finding, moves []uint64, err error) {
 	start, _, err := lab.Placement(ctx)
 	if err != nil {

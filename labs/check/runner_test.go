@@ -29,7 +29,8 @@ func words(r Report) (out []string) {
 	return out
 }
 
-// TestNeeds: a task is not tried before what it needs has passed; one that is asked for is judged with what it needs, and no others.
+// TestNeeds: a task is not tried before what it needs has passed; one that is asked for is judged with what it needs,
+// and no others.
 func TestNeeds(t *testing.T) {
 	open, closed := &Reach{Flow: tcp(80), Expect: Open}, &Reach{Flow: tcp(23), Expect: Open}
 	tasks := []Task{task("a", open), task("b", closed, "a"), task("c", open, "b"), task("d", open, "a"), task("e", open)}
@@ -43,7 +44,8 @@ func TestNeeds(t *testing.T) {
 	}
 }
 
-// TestWaitAndHold: a task that waits is tried again until it comes true, and one that holds fails if it does not stay so.
+// TestWaitAndHold: a task that waits is tried again until it comes true, and one that holds fails if it does not stay
+// so.
 func TestWaitAndHold(t *testing.T) {
 	for _, c := range []struct {
 		what       string
@@ -84,8 +86,8 @@ func TestMissingAnswer(t *testing.T) {
 	}
 }
 
-// TestWaitInVain: what cannot change is not waited for: an answer that the lab file holds, and one that is wrong when all else is as
-// it should be. What can change is, and that is said once.
+// TestWaitInVain: what cannot change is not waited for: an answer that the lab file holds, and one that is wrong when
+// all else is as it should be. What can change is, and that is said once.
 func TestWaitInVain(t *testing.T) {
 	wrong := func(r *Recorded) Check {
 		a := &Answer{Name: "x", Recorded: r}
@@ -127,7 +129,8 @@ func TestWaitInVain(t *testing.T) {
 	}
 }
 
-// TestWhere: a reason says in which placement a flow was tried, where that is not the lab's own, and that nobody enforces in off.
+// TestWhere: a reason says in which placement a flow was tried, where that is not the lab's own, and that nobody
+// enforces in off.
 func TestWhere(t *testing.T) {
 	shut, open := &Reach{Flow: tcp(80), Expect: Rejected}, &Reach{Flow: tcp(23), Expect: Open}
 	for _, c := range []struct {
@@ -155,7 +158,8 @@ func TestWhere(t *testing.T) {
 	}
 }
 
-// TestPlacements: checks are made where they say, those of one placement in one attempt, and the firewall is where it was afterwards.
+// TestPlacements: checks are made where they say, those of one placement in one attempt, and the firewall is where it
+// was afterwards.
 func TestPlacements(t *testing.T) {
 	l := usual()
 	open := func() Kind { return &Reach{Flow: tcp(80), Expect: Open} }
@@ -179,7 +183,8 @@ func TestPlacements(t *testing.T) {
 	}
 }
 
-// TestPlacementRefused: what the switch does not take is said as the switch says it, and the other checks are made all the same.
+// TestPlacementRefused: what the switch does not take is said as the switch says it, and the other checks are made all
+// the same.
 func TestPlacementRefused(t *testing.T) {
 	l := usual()
 	l.refuses = firewall.Tunnel
@@ -307,7 +312,8 @@ func TestCondition(t *testing.T) {
 	}
 }
 
-// TestSides: of what guests sent in the attempt, how much met the appliance. What its ports are handed beside that is no guest's.
+// TestSides: of what guests sent in the attempt, how much met the appliance. What its ports are handed beside that is
+// no guest's.
 func TestSides(t *testing.T) {
 	sent := func(all, slow uint64) vswitch.Stats {
 		return vswitch.Stats{Share: vswitch.Share{Frames: all, Slow: slow, Bytes: 100 * all, SlowBytes: 60 * slow}, Ports: []vswitch.PortStats{{Name: "fw/0", OutFrames: 9 * all}}}
@@ -330,7 +336,8 @@ func TestSides(t *testing.T) {
 	}
 }
 
-// TestNotRunning: where a machine that a task looks at has ended, the task fails, says so once, and gives no hint; others are judged.
+// TestNotRunning: where a machine that a task looks at has ended, the task fails, says so once, and gives no hint;
+// others are judged.
 func TestNotRunning(t *testing.T) {
 	l := usual()
 	l.stats.Ports = l.stats.Ports[:1] // the client's

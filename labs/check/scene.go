@@ -111,7 +111,8 @@ func (s *scene) gone() (string, error) {
 	return "", nil
 }
 
-// without is what is found where a machine has ended: nothing is tried, and no hint fits. Only the appliance's drills end one.
+// without is what is found where a machine has ended: nothing is tried, and no hint fits. Only the appliance's drills
+// end one.
 func (s *scene) without(gone string) []Finding {
 	out := make([]Finding, len(s.checks))
 	for i, c := range s.checks {
@@ -224,7 +225,8 @@ func (s *scene) send() {
 	}
 }
 
-// receipts are those of the student's changes that a check means, oldest first; in a submission, of one that the runner makes.
+// receipts are those of the student's changes that a check means, oldest first; in a submission, of one that the runner
+// makes.
 func (s *scene) receipts(c *Receipt) (out []vswitch.Receipt, err error) {
 	now, history, err := s.lab.Placement(s.ctx)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"sluice/firewall"
 )
 
-// Speed compares how fast a download is in two placements. Both are measured in turn, several times, in the same minute on the same machine:
-// only their ratio means anything.
+// Speed compares how fast a download is in two placements. Both are measured in turn, several times, in the same minute
+// on the same machine: only their ratio means anything.
 type Speed struct {
 	Flow     // from a guest to a guest with the service http
 	In, Of   firewall.Placement

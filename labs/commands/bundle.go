@@ -29,8 +29,9 @@ import (
 	"sluice/vswitch/control"
 )
 
-// A bundle is what a maintainer needs to see a fault again. It says nothing of the machine's other affairs: no environment, no names of users,
-// hosts or processes, and no file of anybody's but the lab's own; and nothing that a student has answered or typed.
+// A bundle is what a maintainer needs to see a fault again. It says nothing of the machine's other affairs: no
+// environment, no names of users, hosts or processes, and no file of anybody's but the lab's own; and nothing that a
+// student has answered or typed.
 
 // maxMember bounds one file of a bundle, in bytes: of what is longer the end is there.
 const maxMember = 1 << 20

@@ -1,5 +1,6 @@
-// Package commands has the commands that deploy, list and destroy labs, look after images, and examine the machine. Those of
-// a course are in labs/course, those of a running switch in vswitch/cli. It only asks labs/running, and prints.
+// Package commands has the commands that deploy, list and destroy labs, look after images, and examine the machine.
+// Those of a course are in labs/course, those of a running switch in vswitch/cli. It only asks labs/running, and
+// prints.
 package commands
 
 import (
@@ -20,8 +21,8 @@ import (
 	"sluice/vswitch/control"
 )
 
-// Commands are the commands that make and end labs, and what says whether this machine can run them. more are put beside those of
-// `sluice lab`.
+// Commands are the commands that make and end labs, and what says whether this machine can run them. more are put
+// beside those of `sluice lab`.
 func Commands(more ...*cobra.Command) []*cobra.Command {
 	lab := &cobra.Command{
 		Use:   "lab",
@@ -273,7 +274,8 @@ func runCommand() *cobra.Command {
 	return cmd
 }
 
-// CompleteBuiltins completes the built-in labs by their names, or with their numbers for who begins with one; else folders.
+// CompleteBuiltins completes the built-in labs by their names, or with their numbers for who begins with one; else
+// folders.
 func CompleteBuiltins(_ *cobra.Command, args []string, begun string) (words []string, next cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp

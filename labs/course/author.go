@@ -50,7 +50,8 @@ func initCommand() *cobra.Command {
 
 var labName = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$`)
 
-// makeLab writes the skeleton into a folder that is new or empty. The lab is called as the folder, where that can be a lab's name.
+// makeLab writes the skeleton into a folder that is new or empty. The lab is called as the folder, where that can be a
+// lab's name.
 func makeLab(dir string) error {
 	here, err := os.ReadDir(dir)
 	if err == nil && len(here) > 0 {
@@ -246,7 +247,8 @@ func testOne(ctx context.Context, l *labfile.Lab, s *submission, folder string) 
 	return row, nil
 }
 
-// kept says whether what came is what was promised: that it fails or not; with a reason, that it fails first at the task and for that reason.
+// kept says whether what came is what was promised: that it fails or not; with a reason, that it fails first at the
+// task and for that reason.
 func kept(first *check.Result, fails bool, task string, reason *regexp.Regexp) bool {
 	switch {
 	case first != nil && first.Undecided: // nothing was shown, and so nothing was kept

@@ -12,7 +12,8 @@ import (
 	"sluice/labs/labfile"
 )
 
-// TestInit: what lab init makes is called as its folder, lints, and its solution and wrong ways are told apart by their policies.
+// TestInit: what lab init makes is called as its folder, lints, and its solution and wrong ways are told apart by their
+// policies.
 func TestInit(t *testing.T) {
 	for base, name := range map[string]string{"first-steps": "first-steps", "My Lab": "my-lab", "push": "my-lab"} {
 		dir := filepath.Join(t.TempDir(), base)
@@ -45,7 +46,8 @@ func TestInit(t *testing.T) {
 	}
 }
 
-// TestLintLab: a built-in's name, a port that nobody serves, and promises that cannot be kept; the built-in labs have none of it.
+// TestLintLab: a built-in's name, a port that nobody serves, and promises that cannot be kept; the built-in labs have
+// none of it.
 func TestLintLab(t *testing.T) {
 	for _, c := range []struct{ file, from, to, want string }{
 		{"lab.yaml", "name: mine", "name: push", "a built-in lab is called push"},
@@ -94,8 +96,8 @@ func TestLintLab(t *testing.T) {
 	}
 }
 
-// TestLintSolution: what keeps a solution from full marks is found where no guest is needed, as are hints that cost more than there is to
-// gain, and files of students that nobody has.
+// TestLintSolution: what keeps a solution from full marks is found where no guest is needed, as are hints that cost
+// more than there is to gain, and files of students that nobody has.
 func TestLintSolution(t *testing.T) {
 	const answer = "      - answer: {name: port, number: 80}\n      - policy:"
 	for _, c := range []struct{ what, from, to, answers, want string }{

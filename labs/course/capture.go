@@ -73,7 +73,8 @@ func (c *capture) missing(task string) (out []string) {
 	return out
 }
 
-// write writes a pcapng file in which each insertion point is an interface. Frames are cut after what a watch keeps of each.
+// write writes a pcapng file in which each insertion point is an interface. Frames are cut after what a watch keeps of
+// each.
 func (c *capture) write(path string) (err error) {
 	f, err := os.Create(path)
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package course is what a class does with labs: check, grade and reset them, and what a student answers and asks for. It deploys
-// through labs, asks a running lab through its API like any user, and leaves the judging to labs/check. How a lab file is read and
-// what a guest is are not its business.
+// Package course is what a class does with labs: check, grade and reset them, and what a student answers and asks for.
+// It deploys through labs, asks a running lab through its API like any user, and leaves the judging to labs/check. How
+// a lab file is read and what a guest is are not its business.
 package course
 
 import (

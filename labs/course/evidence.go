@@ -38,7 +38,8 @@ type file struct {
 	missed  int // earlier ones, which are not kept
 }
 
-// maxEntries bounds a file of evidence: a task that waits may be tried hundreds of times. The last ones are kept, for by them it was judged.
+// maxEntries bounds a file of evidence: a task that waits may be tried hundreds of times. The last ones are kept, for
+// by them it was judged.
 const maxEntries = 2000
 
 // entry is one question and its answer.
@@ -205,8 +206,8 @@ func (e *evidence) missing() (out []string) {
 	return out
 }
 
-// write writes a folder: the report, the policy in force, the frames of each task as a capture, and a file of JSON lines for each kind of
-// thing that was met. What an earlier grading has left there goes.
+// write writes a folder: the report, the policy in force, the frames of each task as a capture, and a file of JSON
+// lines for each kind of thing that was met. What an earlier grading has left there goes.
 func (e *evidence) write(dir string, m mark) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err

@@ -68,7 +68,8 @@ func number(t *testing.T, word string) (n int) {
 	return n
 }
 
-// TestCapture: each task has a file, its points are interfaces, frames are in the order of time, and beside the file lies what was decided.
+// TestCapture: each task has a file, its points are interfaces, frames are in the order of time, and beside the file
+// lies what was decided.
 func TestCapture(t *testing.T) {
 	dir := t.TempDir()
 	e := &evidence{}
@@ -101,7 +102,8 @@ func TestCapture(t *testing.T) {
 	}
 }
 
-// TestEvidenceIsBounded: of a task that is tried without end the last attempts are kept, and how much is missing is said.
+// TestEvidenceIsBounded: of a task that is tried without end the last attempts are kept, and how much is missing is
+// said.
 func TestEvidenceIsBounded(t *testing.T) {
 	e := &evidence{}
 	const tries = 3 * maxEntries

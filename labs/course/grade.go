@@ -123,7 +123,8 @@ func (g *grading) run(cmd *cobra.Command, folder string) error {
 	return nil
 }
 
-// apart is an error for evidence among the submissions: it would take the place of what was handed in, and be taken for a student's.
+// apart is an error for evidence among the submissions: it would take the place of what was handed in, and be taken for
+// a student's.
 func apart(where, folder string) error {
 	if rel, err := filepath.Rel(running.RealPath(folder), running.RealPath(where)); err == nil && filepath.IsLocal(rel) {
 		return fault.Errorf(fault.BadInput, "--evidence %s is among the submissions, whose files it would replace: give a folder outside of %s", where, folder)
@@ -202,8 +203,8 @@ func submissions(folder string) ([]string, error) {
 	return out, nil
 }
 
-// all judges several submissions side by side, and those that were undecided once more, one by one. Only what the machine lacks ends it: a
-// work that cannot be judged is a mark, too.
+// all judges several submissions side by side, and those that were undecided once more, one by one. Only what the
+// machine lacks ends it: a work that cannot be judged is a mark, too.
 func (g *grading) all(ctx context.Context, list []handed) ([]mark, error) {
 	marks := make([]mark, len(list))
 	var mu sync.Mutex
@@ -301,7 +302,8 @@ func (s *submission) mark(ctx context.Context, m mark) (mark, error) {
 	return m.written(met, err)
 }
 
-// written puts the evidence beside a mark. What a student has done wrong is bad input; whatever else has failed was not theirs.
+// written puts the evidence beside a mark. What a student has done wrong is bad input; whatever else has failed was not
+// theirs.
 func (m mark) written(met *evidence, err error) (mark, error) {
 	if err != nil {
 		m.Error, m.Points, m.Passed = err.Error(), 0, false

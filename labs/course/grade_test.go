@@ -41,8 +41,8 @@ func TestSubmissions(t *testing.T) {
 	}
 }
 
-// TestOddSubmissions: what is no work is a mark of 0 with the reason, and evidence; it does not end the grading, and nothing of it is
-// followed, waited for or read whole.
+// TestOddSubmissions: what is no work is a mark of 0 with the reason, and evidence; it does not end the grading, and
+// nothing of it is followed, waited for or read whole.
 func TestOddSubmissions(t *testing.T) {
 	outside := filepath.Join(t.TempDir(), "policy.yaml")
 	if err := os.WriteFile(outside, []byte("default: allow\n"), 0o600); err != nil {
@@ -89,8 +89,8 @@ func TestOddSubmissions(t *testing.T) {
 	}
 }
 
-// TestMarksCSV: a column for each task in the lab's order, whatever of them a student has; and no cell that a spreadsheet would take for a
-// formula.
+// TestMarksCSV: a column for each task in the lab's order, whatever of them a student has; and no cell that a
+// spreadsheet would take for a formula.
 func TestMarksCSV(t *testing.T) {
 	l := &labfile.Lab{Name: "one", Tasks: []check.Task{{ID: "b"}, {ID: "a"}}}
 	marks := []mark{

@@ -12,7 +12,8 @@ import (
 	"sluice/labs/labfile"
 )
 
-// handed is one student's work on one lab. A student who has handed in nothing for a lab that others have is one, too, with a fault.
+// handed is one student's work on one lab. A student who has handed in nothing for a lab that others have is one, too,
+// with a fault.
 type handed struct {
 	student string
 	lab     string // by name; empty is not known
@@ -27,8 +28,8 @@ const (
 	maxDepth = 3 // folders: STUDENT/my-work/LAB
 )
 
-// worksIn are the folders of a student that are submissions: the folder itself where it has a file of a student's, and each below it
-// that has. None is empty.
+// worksIn are the folders of a student that are submissions: the folder itself where it has a file of a student's, and
+// each below it that has. None is empty.
 func worksIn(dir string) []string {
 	var out []string
 	var look func(dir string, depth int)
@@ -54,8 +55,9 @@ func isYAML(name string) bool {
 	return !strings.HasPrefix(name, ".") && (strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml"))
 }
 
-// gather finds what each student has handed in for which lab: a row for each student and lab. of is the lab that is graded; nil is each
-// that somebody names. A student may only name a lab that is built in: another one's scripts would run on this machine.
+// gather finds what each student has handed in for which lab: a row for each student and lab. of is the lab that is
+// graded; nil is each that somebody names. A student may only name a lab that is built in: another one's scripts would
+// run on this machine.
 func gather(folder string, students []string, of *labfile.Lab) ([]handed, error) {
 	outer := ""
 	if abs, err := filepath.Abs(folder); err == nil {
@@ -99,8 +101,8 @@ func gather(folder string, students []string, of *labfile.Lab) ([]handed, error)
 	return rows(all, students, names), nil
 }
 
-// rows makes a row for each student and lab, in the order of students, then of labs. What is of no known lab is of the only one there is, or
-// a row of its own.
+// rows makes a row for each student and lab, in the order of students, then of labs. What is of no known lab is of the
+// only one there is, or a row of its own.
 func rows(all []handed, students []string, names map[string]bool) (out []handed) {
 	var list []string
 	for _, name := range append(labs.BuiltinNames(), sorted(names)...) {
@@ -160,8 +162,8 @@ func sorted(names map[string]bool) (out []string) {
 	return out
 }
 
-// labOf says which lab a submission is of: by its cover sheet, by the name in its lab file, or else by what its folder is called, which
-// below a student's own may be the lab's name.
+// labOf says which lab a submission is of: by its cover sheet, by the name in its lab file, or else by what its folder
+// is called, which below a student's own may be the lab's name.
 func labOf(folder string, below bool, of *labfile.Lab) (lab string, wrong error) {
 	cover, wrong := labfile.ReadCover(folder)
 	said, where := "", ""

@@ -115,8 +115,8 @@ func mustLoad(t *testing.T, lab string) *labfile.Lab {
 	return l
 }
 
-// TestSettle: whose version is judged, when a student tries their own work and when it is graded, is the same whatever folders are called;
-// where that is not known it is refused, and nobody gains by another's name unseen.
+// TestSettle: whose version is judged, when a student tries their own work and when it is graded, is the same whatever
+// folders are called; where that is not known it is refused, and nobody gains by another's name unseen.
 func TestSettle(t *testing.T) {
 	for _, c := range []struct {
 		what     string

@@ -70,7 +70,8 @@ Then look for checks that are allowed, but prove nothing; a finding ends with 1.
 // served are the ports at which a service of a guest answers over TCP.
 var served = map[string][]uint16{"echo": {23, 7777}, "http": {80}, "iperf3": {5201}}
 
-// lintLab looks for what is wrong with a lab beside what its checks prove: its name, ports that nobody serves, promises of wrong-*.
+// lintLab looks for what is wrong with a lab beside what its checks prove: its name, ports that nobody serves, promises
+// of wrong-*.
 func lintLab(l *labfile.Lab, ownTasks bool) (out []check.Fault) {
 	if labs.BuiltinName(l.Name) != "" && labs.BuiltinName(l.Ref) == "" {
 		out = append(out, check.Fault{Text: fmt.Sprintf("a built-in lab is called %s, and commands would mean that one: choose another name", l.Name)})
@@ -104,7 +105,8 @@ func taskIDs(l *labfile.Lab) (names []string) {
 	return names
 }
 
-// lintSolution looks for what keeps solution/ from full marks, as far as that shows without guests: fixed answers and policies.
+// lintSolution looks for what keeps solution/ from full marks, as far as that shows without guests: fixed answers and
+// policies.
 func lintSolution(l, solution *labfile.Lab) (out []check.Fault) {
 	answers, err := solution.Answers()
 	if err != nil {

@@ -90,8 +90,8 @@ func (v *live) Placement(ctx context.Context) (firewall.Placement, []vswitch.Rec
 	return info.Placement, info.History, err
 }
 
-// Script runs a script of the lab's folder with sh, in a folder of its own, with this program as `sluice` and the lab's name as
-// SLUICE_LAB.
+// Script runs a script of the lab's folder with sh, in a folder of its own, with this program as `sluice` and the lab's
+// name as SLUICE_LAB.
 func (v *live) Script(ctx context.Context, file string) (out check.Output, err error) {
 	text, err := labfile.ReadBounded(v.lab.Files, file)
 	if err != nil {
@@ -115,15 +115,16 @@ func (v *live) Script(ctx context.Context, file string) (out check.Output, err e
 	return runScript(ctx, dir, "SLUICE_LAB="+v.Lab())
 }
 
-// ended makes SIGTERM an end like any other: else sh would not run what the script has left in `trap ... EXIT`. It stands in the script's first
-// line, so that the numbers of lines stay.
+// ended makes SIGTERM an end like any other: else sh would not run what the script has left in `trap ... EXIT`. It
+// stands in the script's first line, so that the numbers of lines stay.
 const ended = "trap 'exit 143' TERM; "
 
-// cleanUp is how long a script that is out of time may take to leave the lab as it was: it may have to boot the appliance.
+// cleanUp is how long a script that is out of time may take to leave the lab as it was: it may have to boot the
+// appliance.
 const cleanUp = 30 * time.Second
 
-// runScript ends a script with SIGTERM when ctx does, and all that it has started. What still runs after the script is killed. Its output goes
-// into files: a pipe would stay open as long as whatever it has left behind.
+// runScript ends a script with SIGTERM when ctx does, and all that it has started. What still runs after the script is
+// killed. Its output goes into files: a pipe would stay open as long as whatever it has left behind.
 func runScript(ctx context.Context, dir, lab string) (out check.Output, err error) {
 	var files [2]*os.File
 	for i, name := range []string{"stdout", "stderr"} {

@@ -20,8 +20,8 @@ func writeScript(t *testing.T, text string) (dir string) {
 	return dir
 }
 
-// TestScriptCleansUp: a script that is out of time leaves things as they were, also where it waits for a child or has one in the background;
-// nothing of it goes on running.
+// TestScriptCleansUp: a script that is out of time leaves things as they were, also where it waits for a child or has
+// one in the background; nothing of it goes on running.
 func TestScriptCleansUp(t *testing.T) {
 	for name, wait := range map[string]string{"in a child": `sh -c "echo up >up; sleep 1000; :"`, "in a loop": "echo up >up; while :; do sleep 0.01; done",
 		"with one left behind": `sleep 1000 & sh -c "echo up >up; sleep 1000; :"`} {

@@ -51,8 +51,8 @@ func (m mark) points() string {
 	return strconv.Itoa(m.Points)
 }
 
-// marksCSV has a column for each task of the lab, so that every row has the same; where there are several labs, the lab's name stands
-// before the task's.
+// marksCSV has a column for each task of the lab, so that every row has the same; where there are several labs, the
+// lab's name stands before the task's.
 func marksCSV(w io.Writer, list []*labfile.Lab, marks []mark) error {
 	head := []string{"student", "points", "of"}
 	var tasks [][2]string // lab, task

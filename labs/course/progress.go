@@ -34,7 +34,8 @@ const (
 	maxMoves     = 1000
 )
 
-// openProgress reads what is remembered, and keeps others from it until it is closed: one check runs at a time in a lab.
+// openProgress reads what is remembered, and keeps others from it until it is closed: one check runs at a time in a
+// lab.
 func openProgress(lab string) (*progress, error) {
 	dir, err := control.LabDir(lab)
 	if err != nil {

@@ -167,8 +167,8 @@ func (s *session) answering(ctx context.Context, guest string) bool {
 	return err == nil && out.Code == 0
 }
 
-// putInForce brings in the policy and the placement of the start. Placing with the handover cut forgets all flows, where the placement stays
-// the same, too. In push the policy belongs to the appliance, so that is left first.
+// putInForce brings in the policy and the placement of the start. Placing with the handover cut forgets all flows,
+// where the placement stays the same, too. In push the policy belongs to the appliance, so that is left first.
 func (s *session) putInForce(ctx context.Context) error {
 	now, err := s.client.Placement(ctx)
 	if err != nil {

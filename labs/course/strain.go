@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// A machine is short of processor where a sleeper wakes up so late that a deadline of a check may pass meanwhile, or where, as the kernel
-// counts (/proc/pressure/cpu, Linux 4.20), somebody has waited for a processor nearly all of the time.
+// A machine is short of processor where a sleeper wakes up so late that a deadline of a check may pass meanwhile, or
+// where, as the kernel counts (/proc/pressure/cpu, Linux 4.20), somebody has waited for a processor nearly all of the
+// time.
 const (
 	tick      = 10 * time.Millisecond
 	tooLate   = 100 * time.Millisecond
@@ -55,7 +56,8 @@ func strained(late, waited, during time.Duration, counted bool) string {
 	return ""
 }
 
-// pressure is for how long somebody has waited for a processor since the machine booted; not known where the kernel does not count it.
+// pressure is for how long somebody has waited for a processor since the machine booted; not known where the kernel
+// does not count it.
 func pressure() (time.Duration, bool) {
 	text, err := os.ReadFile("/proc/pressure/cpu")
 	if err != nil {

@@ -131,8 +131,8 @@ type givenHint struct {
 	Cost int    `json:"cost"`
 }
 
-// nextHint gives the next hint that is open and that the student has not seen, and remembers that it was given. None is sold as long as one
-// is free, the cheaper ones come first, and none is sold for a task that has passed.
+// nextHint gives the next hint that is open and that the student has not seen, and remembers that it was given. None is
+// sold as long as one is free, the cheaper ones come first, and none is sold for a task that has passed.
 func (p *progress) nextHint(t check.Task) (h givenHint, err error) {
 	if p.Passed[t.ID] {
 		return h, fault.Errorf(fault.Failed, "task %s has passed: it needs no hint", t.ID)

@@ -7,8 +7,8 @@ import (
 	"sluice/labs/check"
 )
 
-// TestNextHint: a free hint comes before one that costs, whatever their order; one that waits is neither given nor sold; and nobody pays for
-// a task that has passed.
+// TestNextHint: a free hint comes before one that costs, whatever their order; one that waits is neither given nor
+// sold; and nobody pays for a task that has passed.
 func TestNextHint(t *testing.T) {
 	dear, free := check.Hint{Text: "dear", Cost: 2}, check.Hint{Text: "free"}
 	shown := check.Hint{Text: "shown"}

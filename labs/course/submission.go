@@ -21,7 +21,8 @@ import (
 	"sluice/vswitch/control"
 )
 
-// Judge judges the answers to a lab whose tasks are not in its lab file: text is the student's answers.yaml, which messages call shown.
+// Judge judges the answers to a lab whose tasks are not in its lab file: text is the student's answers.yaml, which
+// messages call shown.
 type Judge func(lab fs.FS, shown string, text []byte) (check.Report, error)
 
 // Judges are those of labs that have one, by the lab's name.
@@ -43,8 +44,8 @@ type submission struct {
 // runs numbers what this process deploys: several may be judged side by side.
 var runs atomic.Int64
 
-// judge deploys the lab with the student's files under a name of its own, judges it, and destroys it. What was met on the way is the
-// evidence, also where it failed.
+// judge deploys the lab with the student's files under a name of its own, judges it, and destroys it. What was met on
+// the way is the evidence, also where it failed.
 func (s *submission) judge(ctx context.Context) (l *labfile.Lab, report check.Report, met *evidence, err error) {
 	met = &evidence{}
 	if err := s.settle(); err != nil {

@@ -264,7 +264,8 @@ func nameLab(dir, lab string) error {
 	return nil
 }
 
-// addAnswers writes down the answers of the command line that a submission lacks. One that says something else is the student's to decide.
+// addAnswers writes down the answers of the command line that a submission lacks. One that says something else is the
+// student's to decide.
 func (s *session) addAnswers(ref, dir string) error {
 	text := ""
 	mine := s.progress.Answers
@@ -315,7 +316,8 @@ func answerLine(name string, words []string) (string, error) {
 	return name + ": " + string(b) + "\n", nil
 }
 
-// complete adds lines at the end of a file, which may not be there yet. Where it cannot be read any more then, it stays as it was.
+// complete adds lines at the end of a file, which may not be there yet. Where it cannot be read any more then, it stays
+// as it was.
 func complete(path, lines string, read func() error) error {
 	was, err := os.ReadFile(path)
 	missing := errors.Is(err, fs.ErrNotExist)

@@ -14,8 +14,9 @@ const (
 	drawnByNobody = "nobody" // those of a lab that was deployed without --student
 )
 
-// settle settles whose version of the lab a submission is of, and which hints were asked for: what its cover sheet says. So what the
-// student's own check found right is right when it is graded, whatever the folder is called; and whoever grades is told the name.
+// settle settles whose version of the lab a submission is of, and which hints were asked for: what its cover sheet
+// says. So what the student's own check found right is right when it is graded, whatever the folder is called; and
+// whoever grades is told the name.
 func (s *submission) settle() error {
 	own, err := labfile.Load(s.ref)
 	if err != nil || own.Holds(s.work.Folder) {
@@ -47,8 +48,8 @@ func (s *submission) settle() error {
 	return nil
 }
 
-// unsaid is for a submission without a cover sheet to a lab whose parameters are drawn: as whoever grades has said, or it is refused. To
-// guess would cost right work its points.
+// unsaid is for a submission without a cover sheet to a lab whose parameters are drawn: as whoever grades has said, or
+// it is refused. To guess would cost right work its points.
 func (s *submission) unsaid() error {
 	if worksIn(s.work.Folder) == nil {
 		return nil // there is nothing at all, which is told where it is read

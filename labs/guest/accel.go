@@ -31,8 +31,8 @@ type probed struct {
 	Why   string `json:"why"`
 }
 
-// ProbeAccel says how guests run best here, and why. KVM counts only if a guest has booted with it within a deadline: an
-// openable /dev/kvm proves nothing. The answer is cached until the kernel, its boot or QEMU changes.
+// ProbeAccel says how guests run best here, and why. KVM counts only if a guest has booted with it within a deadline:
+// an openable /dev/kvm proves nothing. The answer is cached until the kernel, its boot or QEMU changes.
 func ProbeAccel(ctx context.Context, img *Image) (accel Accel, why string, err error) {
 	if _, err := os.Stat("/dev/kvm"); err != nil {
 		return TCG, "there is no /dev/kvm", nil

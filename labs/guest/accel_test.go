@@ -34,7 +34,8 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// TestLabProbe probes this machine: whatever it is, there is an answer with a reason, and the second time it is the same.
+// TestLabProbe probes this machine: whatever it is, there is an answer with a reason, and the second time it is the
+// same.
 func TestLabProbe(t *testing.T) {
 	img := testImage(t)
 	first, err := probe(t.Context(), img)

@@ -48,8 +48,8 @@ type Spec struct {
 	CPUs       int                   // QEMU; 0 means 1
 	Accel      Accel                 // QEMU; from ProbeAccel
 
-	// Tell is told of the line to the agent: it broke (EventSilent), it is there again (EventAnswers); and that a command in the guest has
-	// shut it down (EventDown). nil: nobody is.
+	// Tell is told of the line to the agent: it broke (EventSilent), it is there again (EventAnswers); and that a
+	// command in the guest has shut it down (EventDown). nil: nobody is.
 	Tell func(event, detail string)
 }
 
@@ -103,11 +103,12 @@ type Machine interface {
 	PIDs() []int
 	// CPUTime is what those processes, and in a namespace guest those that have ended, have used, user and system.
 	CPUTime() (time.Duration, error)
-	// Pause stops the guest's CPU without telling the guest; Resume lets it go on. A namespace guest's vNICs hear nothing
-	// meanwhile: its kernel, the host's, would go on for it.
+	// Pause stops the guest's CPU without telling the guest; Resume lets it go on. A namespace guest's vNICs hear
+	// nothing meanwhile: its kernel, the host's, would go on for it.
 	Pause(ctx context.Context) error
 	Resume(ctx context.Context) error
-	// Done is closed when the machine has ended; Err then says why, nil after Stop and where a command in it has shut it down.
+	// Done is closed when the machine has ended; Err then says why, nil after Stop and where a command in it has shut
+	// it down.
 	Done() <-chan struct{}
 	Err() error
 	// Kill ends the machine as a crash would, and returns when it has ended. What Boot made is for Stop to remove.

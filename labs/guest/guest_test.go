@@ -138,7 +138,8 @@ func TestLabExec(t *testing.T) {
 	})
 }
 
-// testShutDown has a guest shut down by a command in it: whoever gave the command is told that it was done, and that is no failure.
+// testShutDown has a guest shut down by a command in it: whoever gave the command is told that it was done, and that is
+// no failure.
 func testShutDown(t *testing.T, m Machine) {
 	how := map[Kind]string{NetNS: "reboot", QEMU: "poweroff"}[m.Kind()]
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -37,8 +37,9 @@ func (o ImageOptions) progress(what string) {
 	}
 }
 
-// EnsureImage returns the image for these options from the cache, and makes it if it is not there. It is not removed before LetGo. Two processes may call
-// at once: one makes, the other waits. What the machine lacks is an ErrMissing that names Debian's package.
+// EnsureImage returns the image for these options from the cache, and makes it if it is not there. It is not removed
+// before LetGo. Two processes may call at once: one makes, the other waits. What the machine lacks is an ErrMissing
+// that names Debian's package.
 func EnsureImage(ctx context.Context, opts ImageOptions) (*Image, error) {
 	defer confine.UsualUmask()()
 	if err := opts.complete(); err != nil {

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// imagesKept is how many images stay in the cache, those used last, beside each that somebody holds: an image goes with the
-// program that is in it, so each build of sluice has one.
+// imagesKept is how many images stay in the cache, those used last, beside each that somebody holds: an image goes with
+// the program that is in it, so each build of sluice has one.
 const imagesKept = 3
 
 // Hold keeps an image from being removed until the file is closed, or this process has died.
@@ -137,8 +137,8 @@ func unheld(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// prune removes images that nobody holds, but those used last, and what crashed builds and prunes have left. The cache is
-// locked, so what is being made now is not among them.
+// prune removes images that nobody holds, but those used last, and what crashed builds and prunes have left. The cache
+// is locked, so what is being made now is not among them.
 func prune(dir string, keep int) (gone []ImageInfo, err error) {
 	left, err := filepath.Glob(filepath.Join(dir, ".*"))
 	for _, l := range left {

@@ -29,8 +29,8 @@ func TestRedial(t *testing.T) {
 	}
 }
 
-// TestHostileLineIsTakenUp plays the agent of a QEMU guest that says it takes no more streams: the line is taken up again, and somebody is
-// told both.
+// TestHostileLineIsTakenUp plays the agent of a QEMU guest that says it takes no more streams: the line is taken up
+// again, and somebody is told both.
 func TestHostileLineIsTakenUp(t *testing.T) {
 	dir := t.TempDir()
 	l, err := net.Listen("unix", filepath.Join(dir, agentSocket))

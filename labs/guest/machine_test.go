@@ -92,8 +92,8 @@ func cpuOf(t *testing.T, m Machine) time.Duration {
 	return used
 }
 
-// burn has a command in a guest, and one that it leaves behind, use CPU until they have ended, and says what they say they
-// have used.
+// burn has a command in a guest, and one that it leaves behind, use CPU until they have ended, and says what they say
+// they have used.
 func burn(t *testing.T, m Machine) (sum time.Duration) {
 	t.Helper()
 	const work = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; times" // its own first, then its children's
@@ -336,8 +336,8 @@ func TestLabBootFails(t *testing.T) {
 	}
 }
 
-// TestLabConsoleIsBounded has a QEMU guest write to its console more than is kept of that: the end of it is there, and the log within its
-// bound.
+// TestLabConsoleIsBounded has a QEMU guest write to its console more than is kept of that: the end of it is there, and
+// the log within its bound.
 func TestLabConsoleIsBounded(t *testing.T) {
 	dir := t.TempDir()
 	m := boot(t, Spec{Lab: "sl-guest-console", Name: "g", Kind: QEMU, Dir: dir, Image: testImage(t), Accel: TCG})

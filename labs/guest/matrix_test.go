@@ -20,7 +20,8 @@ import (
 // TestLabMatrixTunnel sends every odd packet through the placement tunnel, with a QEMU appliance.
 func TestLabMatrixTunnel(t *testing.T) { testMatrix(t, QEMU, firewall.Tunnel) }
 
-// TestRootMatrixInspect sends every odd packet through the placement inspect, with the appliance's own inspector in a namespace.
+// TestRootMatrixInspect sends every odd packet through the placement inspect, with the appliance's own inspector in a
+// namespace.
 func TestRootMatrixInspect(t *testing.T) { testMatrix(t, NetNS, firewall.Inspect) }
 
 func testMatrix(t *testing.T, kind Kind, to firewall.Placement) {
@@ -130,8 +131,9 @@ func (g *matrixGuest) read() {
 	}
 }
 
-// exchange sends frames, and gives all that came to each end of the router. Behind them go packets that the policy allows, which take the same
-// way: what the appliance has made of the frames came before them. The gateway's answers say that what the switch has made of them came, too.
+// exchange sends frames, and gives all that came to each end of the router. Behind them go packets that the policy
+// allows, which take the same way: what the appliance has made of the frames came before them. The gateway's answers
+// say that what the switch has made of them came, too.
 func (r *matrixRig) exchange(frames []matrix.Frame) (came [2][][]byte) {
 	r.t.Helper()
 	if len(frames) == 0 {

@@ -14,9 +14,9 @@ import (
 // nsDir is where named network namespaces lie, for ip(8) and for us.
 const nsDir = "/run/netns"
 
-// ShareNames makes the folder of names a shared mount of its own, as ip-netns(8) does before its first name, and with the same
-// lock. If ip did so after us, each of our names would be a mount on two folders, one over the other, and no name would mean
-// the same in every mount namespace. An ErrMissing says that the machine does not let us.
+// ShareNames makes the folder of names a shared mount of its own, as ip-netns(8) does before its first name, and with
+// the same lock. If ip did so after us, each of our names would be a mount on two folders, one over the other, and no
+// name would mean the same in every mount namespace. An ErrMissing says that the machine does not let us.
 func ShareNames() error {
 	err := shareNames()
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EROFS) || errors.Is(err, unix.ENOTDIR) {
@@ -95,9 +95,10 @@ func unmountAll(path string) error {
 	}
 }
 
-// removeCovered removes a name that is also a mount on the folder that lies below the present one, where no path leads any
-// more: somebody has mounted the folder on itself since. In a mount namespace that is a copy of ours, what covers it can be
-// taken away without harm to others; and to remove a name there takes its mounts away everywhere (since Linux 3.18).
+// removeCovered removes a name that is also a mount on the folder that lies below the present one, where no path leads
+// any more: somebody has mounted the folder on itself since. In a mount namespace that is a copy of ours, what covers
+// it can be taken away without harm to others; and to remove a name there takes its mounts away everywhere (since Linux
+// 3.18).
 func removeCovered(path string) error {
 	done := make(chan error)
 	go func() {

@@ -60,9 +60,9 @@ func (n *namespace) Boot(ctx context.Context) error {
 	return nil
 }
 
-// boot tries a user namespace of the guest's own first. Where the machine does not give one, the guest is root of the host's, with few
-// capabilities. So is the appliance: its inspector's queue is longer than net.core.rmem_max, which the kernel grants to CAP_NET_ADMIN of
-// the host's user namespace only (SO_RCVBUFFORCE, socket(7)).
+// boot tries a user namespace of the guest's own first. Where the machine does not give one, the guest is root of the
+// host's, with few capabilities. So is the appliance: its inspector's queue is longer than net.core.rmem_max, which the
+// kernel grants to CAP_NET_ADMIN of the host's user namespace only (SO_RCVBUFFORCE, socket(7)).
 func (n *namespace) boot(ctx context.Context) error {
 	if err := n.begin(n.spec.Dir); err != nil {
 		return err
@@ -158,8 +158,8 @@ func (n *namespace) bootIn(ctx context.Context, userSpace bool) error {
 	return nil
 }
 
-// files are what a guest's PID 1 inherits beside its standard streams: agent.LineFD, agent.TreeFD, and the program. The user of a guest
-// may not read the folders that the image lies in, so it gets what it needs in hand.
+// files are what a guest's PID 1 inherits beside its standard streams: agent.LineFD, agent.TreeFD, and the program. The
+// user of a guest may not read the folders that the image lies in, so it gets what it needs in hand.
 func (n *namespace) files(line *os.File) (files []*os.File, err error) {
 	files = []*os.File{line}
 	tree, err := unix.OpenTree(unix.AT_FDCWD, n.spec.Image.Root, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
@@ -174,8 +174,8 @@ func (n *namespace) files(line *os.File) (files []*os.File, err error) {
 	return append(files, program), nil
 }
 
-// command is this program as PID 1 of new namespaces. The kernel ends it when this process dies (the agent asks for that), and
-// everything in its PID namespace with it.
+// command is this program as PID 1 of new namespaces. The kernel ends it when this process dies (the agent asks for
+// that), and everything in its PID namespace with it.
 func (n *namespace) command(files []*os.File, userSpace bool) (*exec.Cmd, *tail) {
 	said := &tail{}
 	cmd := &exec.Cmd{
@@ -201,8 +201,8 @@ func (n *namespace) command(files []*os.File, userSpace bool) (*exec.Cmd, *tail)
 	return cmd, said
 }
 
-// The host's users that a namespace guest's users are: a range for each guest, behind QEMU's. Two guests that share one, by a rare chance,
-// still do not see each other.
+// The host's users that a namespace guest's users are: a range for each guest, behind QEMU's. Two guests that share
+// one, by a rare chance, still do not see each other.
 const (
 	guestUIDBase   = 0x52000000
 	guestUIDCount  = 1 << 16
@@ -278,7 +278,8 @@ func (n *namespace) Resume(context.Context) error {
 	return errors.Join(n.deafen(false), n.signal(syscall.SIGCONT))
 }
 
-// silence has the guest, which has ended, answer nobody. Its namespace is there until Stop, and the host's kernel would go on answering in it.
+// silence has the guest, which has ended, answer nobody. Its namespace is there until Stop, and the host's kernel would
+// go on answering in it.
 func (n *namespace) silence() {
 	n.mu.Lock()
 	removed := n.stopped

@@ -13,17 +13,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What bounds a boot follows the load of the machine. A machine's patience counts only the time in which it, and this process,
-// had the processor or did not ask for it: what they wait in the kernel's queue for a processor is no fault of theirs. And no
-// more QEMU guests boot at once, of all labs together, than the machine has processors for.
+// What bounds a boot follows the load of the machine. A machine's patience counts only the time in which it, and this
+// process, had the processor or did not ask for it: what they wait in the kernel's queue for a processor is no fault of
+// theirs. And no more QEMU guests boot at once, of all labs together, than the machine has processors for.
 
 const (
 	patienceTick  = 250 * time.Millisecond
 	patienceLimit = 15 // times the patience: whatever the load, somebody waits for an answer
 )
 
-// patience is a context that ends when a time has been counted for the processes that pids names, or when a multiple of it has
-// passed all the same.
+// patience is a context that ends when a time has been counted for the processes that pids names, or when a multiple of
+// it has passed all the same.
 func patience(ctx context.Context, most time.Duration, pids func() []int) (context.Context, context.CancelFunc) {
 	ctx, stop := context.WithTimeout(ctx, patienceLimit*most)
 	ctx, end := context.WithCancelCause(ctx)
@@ -58,8 +58,9 @@ func had(passed time.Duration, before, after map[int]time.Duration) time.Duratio
 	return max(0, passed-waited)
 }
 
-// queued is how long each thread of some processes, and of this one, has waited for a processor so far: the second number of
-// schedstat (sched-stats of the kernel's documentation). Where the kernel does not count that, all time counts.
+// queued is how long each thread of some processes, and of this one, has waited for a processor so far: the second
+// number of schedstat (sched-stats of the kernel's documentation). Where the kernel does not count that, all time
+// counts.
 func queued(pids []int) map[int]time.Duration {
 	out := map[int]time.Duration{}
 	for _, pid := range append(pids, os.Getpid()) {
@@ -79,7 +80,8 @@ func queued(pids []int) map[int]time.Duration {
 	return out
 }
 
-// turnsDir has a file for each QEMU guest that may boot at once. Who boots has one locked, and the kernel gives it back if he dies.
+// turnsDir has a file for each QEMU guest that may boot at once. Who boots has one locked, and the kernel gives it back
+// if he dies.
 const turnsDir = "/run/sluice-boots"
 
 // turns is how many may boot at once. One more than there are processors, since a boot also waits for its devices.

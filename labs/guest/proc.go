@@ -14,9 +14,10 @@ import (
 // userHz is the unit of times in /proc, the same on every Linux that Sluice runs on.
 const userHz = 100
 
-// cpuTime is what processes and the children that they have waited for have used, user and system, to a tick of 1/100 s.
-// Of a whole PID namespace that is everything that ever ran in it, because its init waits for orphans; but not a child
-// whose parent ignores SIGCHLD, nor, for this one look, a child that ends between the reading of its parent and its own.
+// cpuTime is what processes and the children that they have waited for have used, user and system, to a tick of 1/100
+// s. Of a whole PID namespace that is everything that ever ran in it, because its init waits for orphans; but not a
+// child whose parent ignores SIGCHLD, nor, for this one look, a child that ends between the reading of its parent and
+// its own.
 func cpuTime(pids []int) (time.Duration, error) {
 	var ticks uint64
 	for _, pid := range pids {
@@ -84,8 +85,8 @@ func processes() ([]int, error) {
 	return pids, nil
 }
 
-// namespaceOf names the namespace that a process is in, as the kernel does: "net:[4026531840]". It is empty for a process
-// that has ended.
+// namespaceOf names the namespace that a process is in, as the kernel does: "net:[4026531840]". It is empty for a
+// process that has ended.
 func namespaceOf(pid int, kind string) string {
 	name, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "ns", kind))
 	if err != nil {

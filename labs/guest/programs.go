@@ -40,7 +40,8 @@ var libraryFolders = []string{"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gn
 // terminals is where Debian keeps the few terminal descriptions that every machine has (ncurses-base).
 const terminals = "/lib/terminfo"
 
-// characters is where Debian keeps the locale agent.Language (libc-bin). Without it a shell takes a letter outside of ASCII for several keys.
+// characters is where Debian keeps the locale agent.Language (libc-bin). Without it a shell takes a letter outside of
+// ASCII for several keys.
 const characters = "/usr/lib/locale/C.utf8"
 
 // addPrograms puts the host's programs in, and busybox under each of its names that no other program has.

@@ -15,22 +15,21 @@ import (
 
 const qemuProgram, qemuPackage = "qemu-system-x86_64", "qemu-system-x86"
 
-// qemuUIDs is where the users begin as whom QEMU runs: one for each guest, so that none can trace another. Nobody else has
-// a number as high.
+// qemuUIDs is where the users begin as whom QEMU runs: one for each guest, so that none can trace another. Nobody else
+// has a number as high.
 const qemuUIDs = 0x51000000
 
 // qemuSandbox lets QEMU make no process and gain no right.
 const qemuSandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
-// kernelArgs make the guest's kernel quick to boot: it has no hardware to look for, no clock to doubt, and no neighbour on
-// its CPU to be protected from. A panic ends it, so that somebody notices.
+// kernelArgs make the guest's kernel quick to boot: it has no hardware to look for, no clock to doubt, and no neighbour
+// on its CPU to be protected from. A panic ends it, so that somebody notices.
 const kernelArgs = "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off no_timer_check tsc=reliable " +
 	"random.trust_cpu=on random.trust_bootloader=on rcupdate.rcu_expedited=1 audit=0 selinux=0 apparmor=0 nokaslr " +
 	"cryptomgr.notests noreplace-smp net.ifnames=0 8250.nr_uarts=1"
 
-// startQEMU starts a guest's QEMU. It opens no file by a path of ours: what it needs it inherits, because it runs as a user
-// that may read nothing.
-// What QEMU and the guest's serial line say comes by said, which ends with QEMU.
+// startQEMU starts a guest's QEMU. It opens no file by a path of ours: what it needs it inherits, because it runs as a
+// user that may read nothing. What QEMU and the guest's serial line say comes by said, which ends with QEMU.
 func startQEMU(s *Spec) (cmd *exec.Cmd, said *os.File, err error) {
 	path, err := exec.LookPath(qemuProgram)
 	if err != nil {
@@ -58,7 +57,8 @@ func startQEMU(s *Spec) (cmd *exec.Cmd, said *os.File, err error) {
 	if err := startBound(cmd); err != nil {
 		return nil, nil, fmt.Errorf("start QEMU: %w", err)
 	}
-	// Where memory is short a guest ends before its lab does. That is a wish: a guest that has ended already is told of elsewhere.
+	// Where memory is short a guest ends before its lab does. That is a wish: a guest that has ended already is told of
+	// elsewhere.
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", cmd.Process.Pid), []byte(strconv.Itoa(agent.OOM)), 0)
 	return cmd, said, nil
 }
@@ -148,8 +148,8 @@ func (q *qemu) addKernel(img *Image) error {
 	return nil
 }
 
-// addLines adds the agent's line, the console and the monitor: sockets that listen already, so that QEMU needs no right to
-// make them and only our user may connect.
+// addLines adds the agent's line, the console and the monitor: sockets that listen already, so that QEMU needs no right
+// to make them and only our user may connect.
 func (q *qemu) addLines(dir string) error {
 	fds := map[string]string{}
 	for _, name := range []string{agentSocket, consoleSocket, monitorSocket} {
@@ -170,8 +170,8 @@ func (q *qemu) addLines(dir string) error {
 	return nil
 }
 
-// openLog makes the pipe by which QEMU says what there is to say: a guest may write to its console without end, so it writes no file. The
-// pipe's end is QEMU's own, which opens it again for the serial line.
+// openLog makes the pipe by which QEMU says what there is to say: a guest may write to its console without end, so it
+// writes no file. The pipe's end is QEMU's own, which opens it again for the serial line.
 func (q *qemu) openLog() (said *os.File, err error) {
 	said, log, err := os.Pipe()
 	if err != nil {

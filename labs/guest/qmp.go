@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// qmp gives one command to a QEMU's monitor (docs/interop/qmp-spec of QEMU). The answer to quit may be that QEMU has gone.
+// qmp gives one command to a QEMU's monitor (docs/interop/qmp-spec of QEMU). The answer to quit may be that QEMU has
+// gone.
 func qmp(ctx context.Context, socket, command string) error {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NSName is the name under /run/netns of a lab's namespace (guest is empty) or of a namespace guest's. The dot cannot be in
-// a Spec's Lab, so that no lab's guest can be taken for another lab.
+// NSName is the name under /run/netns of a lab's namespace (guest is empty) or of a namespace guest's. The dot cannot
+// be in a Spec's Lab, so that no lab's guest can be taken for another lab.
 func NSName(lab, guest string) string {
 	if guest == "" {
 		return "sluice-" + lab
@@ -24,8 +24,8 @@ func NSName(lab, guest string) string {
 // reapTimeout is how long killed processes may take to go.
 const reapTimeout = 10 * time.Second
 
-// Reap ends every process that lives in a network namespace of the lab, but never itself, and removes the namespaces. It
-// needs no memory of what was started, and may be called again. An error means that something is still there.
+// Reap ends every process that lives in a network namespace of the lab, but never itself, and removes the namespaces.
+// It needs no memory of what was started, and may be called again. An error means that something is still there.
 func Reap(lab string) error {
 	names, err := namespacesOf(lab)
 	if err != nil {
@@ -69,8 +69,8 @@ func namespacesOf(lab string) ([]string, error) {
 	return paths, nil
 }
 
-// namespaceAt says which network namespace is mounted at path, in the kernel's words. A name that a crash left without its
-// mount stands for none.
+// namespaceAt says which network namespace is mounted at path, in the kernel's words. A name that a crash left without
+// its mount stands for none.
 func namespaceAt(path string) (string, bool) {
 	var fs unix.Statfs_t
 	var st unix.Stat_t
@@ -80,9 +80,9 @@ func namespaceAt(path string) (string, bool) {
 	return fmt.Sprintf("net:[%d]", st.Ino), true
 }
 
-// EndHolder kills the lab process that holds a file open: the process whose arguments have words, one after the other. It is
-// found also where its namespaces have no name, or none that is seen from this mount namespace; its guests end with it. It is
-// no error if there is none.
+// EndHolder kills the lab process that holds a file open: the process whose arguments have words, one after the other.
+// It is found also where its namespaces have no name, or none that is seen from this mount namespace; its guests end
+// with it. It is no error if there is none.
 func EndHolder(file string, words ...string) error {
 	info, err := os.Stat(file)
 	if err != nil {
@@ -146,8 +146,8 @@ func endAll(spaces map[string]bool) error {
 	}
 }
 
-// killRound kills each process in the namespaces, waits a little for it, and says how many there were. The youngest goes first: a parent that is
-// still there buries its children, and none is left to whoever is process 1.
+// killRound kills each process in the namespaces, waits a little for it, and says how many there were. The youngest
+// goes first: a parent that is still there buries its children, and none is left to whoever is process 1.
 func killRound(spaces map[string]bool) (found int, err error) {
 	pids, err := processes()
 	if err != nil {

@@ -25,8 +25,8 @@ func serialize(l ...gopacket.SerializableLayer) *frame.Frame {
 	return f
 }
 
-// packet is a frame in a few words: "client > server tcp 1000 80 S", "server6 > client6 echo-reply 7"; a fourth of TCP is the length of
-// its payload.
+// packet is a frame in a few words: "client > server tcp 1000 80 S", "server6 > client6 echo-reply 7"; a fourth of TCP
+// is the length of its payload.
 func packet(words string) *frame.Frame {
 	w := strings.Fields(words)
 	src, srcMAC := endOf(w[0])

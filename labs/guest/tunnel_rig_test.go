@@ -94,7 +94,8 @@ func bootSteered(t *testing.T, kind Kind) *steered {
 	return s
 }
 
-// bootAppliance boots an appliance with a vNIC on each segment and one for steered frames, whose wires end in the test's namespace.
+// bootAppliance boots an appliance with a vNIC on each segment and one for steered frames, whose wires end in the
+// test's namespace.
 func bootAppliance(t *testing.T, kind Kind) Machine {
 	img := testImage(t)
 	ownNamespace(t)
@@ -185,7 +186,8 @@ func (s *steered) open(i int) {
 	}()
 }
 
-// hear takes what the appliance has sent. Of the steer vNIC's frames only the tunnel's are of interest, and the probes that were routed.
+// hear takes what the appliance has sent. Of the steer vNIC's frames only the tunnel's are of interest, and the probes
+// that were routed.
 func (s *steered) hear(nic int, f *frame.Frame) {
 	var ticket frame.Ticket
 	r := returned{nic: nic}

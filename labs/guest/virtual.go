@@ -15,7 +15,8 @@ import (
 	"sluice/labs/guest/agent"
 )
 
-// bootTimeout is for one attempt: several times what a boot takes without KVM. Only time in which the guest had the processor counts.
+// bootTimeout is for one attempt: several times what a boot takes without KVM. Only time in which the guest had the
+// processor counts.
 const bootTimeout = 60 * time.Second
 
 // bootAttempts is two, because an emulated machine hangs now and then on its way up.
@@ -151,8 +152,8 @@ func (v *virtual) dialAgent(ctx context.Context) (*agent.Client, error) {
 	return agent.Dial(ctx, conn)
 }
 
-// A line that breaks is taken up again at once. One that breaks again and again is the guest's doing: it is left alone for longer each time,
-// so that it keeps nobody busy.
+// A line that breaks is taken up again at once. One that breaks again and again is the guest's doing: it is left alone
+// for longer each time, so that it keeps nobody busy.
 const (
 	redialFirst  = time.Second
 	redialAtMost = time.Minute

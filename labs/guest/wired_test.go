@@ -78,8 +78,8 @@ func plugVeths(t *testing.T, m Machine) {
 	}
 }
 
-// TestLabWired boots an appliance of each kind with two vNICs, and sees that they carry frames, that it would route, and that
-// its ruleset and flows can be written and read.
+// TestLabWired boots an appliance of each kind with two vNICs, and sees that they carry frames, that it would route,
+// and that its ruleset and flows can be written and read.
 func TestLabWired(t *testing.T) {
 	img := testImage(t)
 	for _, kind := range []Kind{NetNS, QEMU} {

@@ -104,8 +104,8 @@ func spent(t *testing.T, do func()) (time.Duration, uint64) {
 	return time.Duration(to.Utime.Nano() + to.Stime.Nano() - from.Utime.Nano() - from.Stime.Nano()), after.TotalAlloc - before.TotalAlloc
 }
 
-// TestBombs: each reader of files that people write takes time and memory in proportion to the file's size, and refuses what asks for
-// more in an error that can be read. The measure is an honest list of answers of the same size.
+// TestBombs: each reader of files that people write takes time and memory in proportion to the file's size, and refuses
+// what asks for more in an error that can be read. The measure is an honest list of answers of the same size.
 func TestBombs(t *testing.T) {
 	fair, _ := spent(t, func() { readers["answers"](bombs()["answers"]) })
 	const times, timeAtLeast, memoryAtLeast, bytesEach = 40, 50 * time.Millisecond, 16 << 20, 2 << 10

@@ -167,7 +167,8 @@ func (l *labReader) legOf(name string) (check.End, bool) {
 	return check.End{}, false
 }
 
-// speed reads a comparison of downloads. Its condition is bounded: nobody shall write a check that fails on a busy machine.
+// speed reads a comparison of downloads. Its condition is bounded: nobody shall write a check that fails on a busy
+// machine.
 func (l *labReader) speed(n *document.Node) *check.Speed {
 	s := &check.Speed{Of: firewall.Fast, Rounds: 3, Duration: 500 * time.Millisecond}
 	s.Proto = "tcp"

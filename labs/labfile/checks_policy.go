@@ -14,8 +14,8 @@ import (
 	"sluice/labs/check"
 )
 
-// policyAs reads a comparison with a policy that lies in the lab's folder. A student's file never takes its place: tasks are read before
-// work is laid over the lab.
+// policyAs reads a comparison with a policy that lies in the lab's folder. A student's file never takes its place:
+// tasks are read before work is laid over the lab.
 func (l *labReader) policyAs(n *document.Node) *check.Policy {
 	c := &check.Policy{Guests: map[netip.Addr]string{}}
 	said := 0

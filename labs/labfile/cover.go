@@ -18,7 +18,8 @@ import (
 	"sluice/firewall/fault"
 )
 
-// Cover is the cover sheet of a submission: what whoever grades it has to know beside the work. `sluice lab submit` writes it.
+// Cover is the cover sheet of a submission: what whoever grades it has to know beside the work. `sluice lab submit`
+// writes it.
 type Cover struct {
 	Lab     string
 	Student string            // whose version of the lab it is; empty is nobody's
@@ -117,7 +118,8 @@ func (c *Cover) body() string {
 	return b.String()
 }
 
-// seal tells a sheet that was changed by hand. It keeps nobody out who reads this line: what a student says of themselves stays their word.
+// seal tells a sheet that was changed by hand. It keeps nobody out who reads this line: what a student says of
+// themselves stays their word.
 func (c *Cover) seal() string {
 	m := hmac.New(sha256.New, []byte("sluice submission"))
 	m.Write([]byte(c.body()))
@@ -129,8 +131,8 @@ func (c *Cover) Text() []byte {
 	return fmt.Appendf(nil, "# For who grades, from sluice lab submit: whose version of the lab it is, and which hints were asked for. An edit is seen.\n%sseal: %s\n", c.body(), c.seal())
 }
 
-// Fits says what keeps a cover sheet from being one of this lab: its name, or parameters that are not those of its student. A student who
-// writes another name there gets that one's parameters, and whoever grades sees the name.
+// Fits says what keeps a cover sheet from being one of this lab: its name, or parameters that are not those of its
+// student. A student who writes another name there gets that one's parameters, and whoever grades sees the name.
 func (c *Cover) Fits(l *Lab, name string) error {
 	if c.Lab != name {
 		return fault.Errorf(fault.BadInput, "%s says that it is of lab %s, not of %s", CoverFile, c.Lab, name)

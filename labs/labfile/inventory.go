@@ -9,8 +9,9 @@ import (
 	"sluice/vswitch"
 )
 
-// Card is one vNIC of a lab with everything that follows from its place in the file: ports are numbered through the guests
-// in order, the appliance's last, and MACs follow from the numbers, so the same file gives the same lab every time.
+// Card is one vNIC of a lab with everything that follows from its place in the file: ports are numbered through the
+// guests in order, the appliance's last, and MACs follow from the numbers, so the same file gives the same lab every
+// time.
 type Card struct {
 	Port    frame.PortID
 	Name    string // the guest's; with /N where it has several vNICs

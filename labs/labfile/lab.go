@@ -99,7 +99,8 @@ type Guest struct {
 	VNICs    []VNIC
 	Services []string
 	Memory   int // MiB
-	// Unguarded lets the guest send from any MAC and address (spoofguard: false). Else its vNICs may only use their own.
+	// Unguarded lets the guest send from any MAC and address (spoofguard: false). Else its vNICs may only use their
+	// own.
 	Unguarded bool
 	CPUs      int
 }

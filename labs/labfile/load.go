@@ -31,8 +31,8 @@ var PlacementWords = firewall.PlacementNames()
 // labFile is the name of the file that makes a folder a lab.
 const labFile = "lab.yaml"
 
-// Load reads and checks a lab: a built-in one by its name (fast-vs-slow), its number (03) or both (03-fast-vs-slow), else a folder. What is wrong
-// with a file is told with its place; every error's class is fault.BadInput.
+// Load reads and checks a lab: a built-in one by its name (fast-vs-slow), its number (03) or both (03-fast-vs-slow),
+// else a folder. What is wrong with a file is told with its place; every error's class is fault.BadInput.
 func Load(ref string) (*Lab, error) { return LoadWork(ref, Work{}) }
 
 // LoadWork is Load for one student: with their parameters, and with their files laid over the lab's.
@@ -85,7 +85,8 @@ func loadFrom(files fs.FS, shown string, w Work) (*Lab, error) {
 	return parseLab(files, shown, text, w)
 }
 
-// ReadBounded reads a small file, and no more of it than may be: what it has grown to since it was looked at is not believed either.
+// ReadBounded reads a small file, and no more of it than may be: what it has grown to since it was looked at is not
+// believed either.
 func ReadBounded(files fs.FS, name string) ([]byte, error) {
 	info, err := fs.Stat(files, name)
 	switch {
@@ -228,8 +229,8 @@ func (l *Lab) NeedsAppliance() bool {
 	return l.Placement.NeedsAppliance()
 }
 
-// takenName is taken for names. Two may not differ by capitals alone: guests know each other by name, and names of hosts are alike
-// then (RFC 4343).
+// takenName is taken for names. Two may not differ by capitals alone: guests know each other by name, and names of
+// hosts are alike then (RFC 4343).
 func (l *labReader) takenName(n *document.Node, name string) {
 	l.takenAs(n, "the name", name, strings.ToLower(name))
 }

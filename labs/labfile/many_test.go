@@ -7,8 +7,9 @@ import (
 	"sluice/firewall/fault"
 )
 
-// TestTwentyErrorsAtOnce: words that nobody knows, values of the wrong kind, addresses, names and duplicates, in the lab and in its
-// policy, are told together, each with its place, its line and what to do. What is said is in the golden file of TestBadLabs.
+// TestTwentyErrorsAtOnce: words that nobody knows, values of the wrong kind, addresses, names and duplicates, in the
+// lab and in its policy, are told together, each with its place, its line and what to do. What is said is in the golden
+// file of TestBadLabs.
 func TestTwentyErrorsAtOnce(t *testing.T) {
 	text, err := os.ReadFile("testdata/bad/twenty-at-once.yaml")
 	if err != nil {

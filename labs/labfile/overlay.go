@@ -54,7 +54,8 @@ func (o overlay) has(name string) bool {
 	return slices.Contains(o.theirs, name) && err == nil
 }
 
-// resolve makes the path of a folder on disk independent of where the command runs. A folder within the lab goes first, and stays.
+// resolve makes the path of a folder on disk independent of where the command runs. A folder within the lab goes first,
+// and stays.
 func (w Work) resolve(lab fs.FS) Work {
 	if len(w.Folder) > 1 {
 		w.Folder = strings.TrimSuffix(w.Folder, "/")
@@ -81,7 +82,8 @@ func (l *Lab) Holds(folder string) bool {
 	return folder != "" && inLab(l.Files, strings.TrimSuffix(folder, "/"))
 }
 
-// ReadHandedIn reads one file of a submission: an ordinary one, of bounded size, to which no link leads out of the folder.
+// ReadHandedIn reads one file of a submission: an ordinary one, of bounded size, to which no link leads out of the
+// folder.
 func ReadHandedIn(folder, name string) ([]byte, error) {
 	root, err := os.OpenRoot(folder)
 	if err != nil {
@@ -95,7 +97,8 @@ func ReadHandedIn(folder, name string) ([]byte, error) {
 	return text, nil
 }
 
-// openWork opens the folder of a student's work, which was resolved: within the lab, or on disk, where no link leads out of it.
+// openWork opens the folder of a student's work, which was resolved: within the lab, or on disk, where no link leads
+// out of it.
 func openWork(lab fs.FS, folder string) (fs.FS, error) {
 	switch {
 	case inLab(lab, folder):
@@ -110,8 +113,8 @@ func openWork(lab fs.FS, folder string) (fs.FS, error) {
 	return root.FS(), nil
 }
 
-// takeWork lays a student's files over the lab's. Of a lab file of theirs only the placement and the handover count: a student
-// may move the firewall, but not the goal.
+// takeWork lays a student's files over the lab's. Of a lab file of theirs only the placement and the handover count: a
+// student may move the firewall, but not the goal.
 func (l *labReader) takeWork(folder string) error {
 	student, err := openWork(l.lab.Files, folder)
 	if err != nil {
@@ -134,7 +137,8 @@ func (l *labReader) takeWork(folder string) error {
 	return nil
 }
 
-// misnamed looks for a file that was meant to be one of the student's, and would be passed over in silence: policy.yml, anwsers.yaml.
+// misnamed looks for a file that was meant to be one of the student's, and would be passed over in silence: policy.yml,
+// anwsers.yaml.
 func misnamed(folder string, student fs.FS, theirs []string) error {
 	here, err := fs.ReadDir(student, ".")
 	if err != nil {
@@ -154,7 +158,8 @@ func misnamed(folder string, student fs.FS, theirs []string) error {
 	return nil
 }
 
-// nearlyNamed says whether a file was probably meant to have another name: capitals, a letter, or what stands behind the dot.
+// nearlyNamed says whether a file was probably meant to have another name: capitals, a letter, or what stands behind
+// the dot.
 func nearlyNamed(name, meant string) bool {
 	ext := path.Ext(name)
 	if !slices.Contains([]string{"", ".yaml", ".yml", ".txt"}, strings.ToLower(ext)) {
@@ -188,7 +193,8 @@ func (l *labReader) takePlacement(file string, text []byte) error {
 	return r.failure()
 }
 
-// labKeys are those of a lab file. A student may hand in a whole one; all but the placement and the handover are passed over.
+// labKeys are those of a lab file. A student may hand in a whole one; all but the placement and the handover are passed
+// over.
 var labKeys = []string{"name", "title", "params", "kind", "student", "handout", "tasks", "segments", "guests", "appliance", "policy", "placement", "inspect", "handover"}
 
 // LabNamedBy is the lab that a submission says it is of, by the name in its lab file; empty where it says none.
@@ -216,7 +222,8 @@ func LabNamedBy(folder string) (string, error) {
 	return r.lab.Name, r.failure()
 }
 
-// Overlays are the folders of the lab that are laid over it: the solution and other right ways, what must not pass, and starts of tasks.
+// Overlays are the folders of the lab that are laid over it: the solution and other right ways, what must not pass, and
+// starts of tasks.
 func (l *Lab) Overlays() []string {
 	var out []string
 	for _, pattern := range []string{"solution", "right-*", "wrong-*", "start/*"} {
@@ -266,7 +273,8 @@ func (l *Lab) AnswerNames() (names []string) {
 	return names
 }
 
-// readAnswers reads a mapping of names to words, or lists of words. A name that no task asks for is a mistake: nobody would look at it.
+// readAnswers reads a mapping of names to words, or lists of words. A name that no task asks for is a mistake: nobody
+// would look at it.
 func readAnswers(file string, text []byte, known []string) (map[string][]string, error) {
 	r := newReader(file, text)
 	out := map[string][]string{}

@@ -150,7 +150,8 @@ func FuzzAnswers(f *testing.F) {
 	})
 }
 
-// checkTasks is what FuzzLoadLab asks of tasks that were taken: they can be told, looked at, and their hints can come true.
+// checkTasks is what FuzzLoadLab asks of tasks that were taken: they can be told, looked at, and their hints can come
+// true.
 func checkTasks(t *testing.T, tasks []check.Task) {
 	check.Lint(tasks)
 	seen := map[string]bool{}

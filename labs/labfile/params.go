@@ -20,10 +20,12 @@ const (
 	maxPicks  = 64
 )
 
-// hole is where a text takes a parameter, ${port}, or a number of times it, ${tries*2}: an answer that is more than the number in the question.
+// hole is where a text takes a parameter, ${port}, or a number of times it, ${tries*2}: an answer that is more than the
+// number in the question.
 var hole = regexp.MustCompile(`\$\{([a-z0-9-]*)(?:\*([0-9]{1,3}))?\}`)
 
-// drawing is how a student's value of a parameter is drawn: the same student always gets the same value, another mostly another.
+// drawing is how a student's value of a parameter is drawn: the same student always gets the same value, another mostly
+// another.
 type drawing struct{ lab, student string }
 
 // of draws a number below n for a parameter.
@@ -33,7 +35,8 @@ func (d drawing) of(param string, n uint64) uint64 {
 	return binary.BigEndian.Uint64(m.Sum(nil)) % n
 }
 
-// readParams draws the parameters that a lab file declares, before the file is read for good: the holes may stand anywhere in it.
+// readParams draws the parameters that a lab file declares, before the file is read for good: the holes may stand
+// anywhere in it.
 func (l *labReader) readParams(student string) map[string]string {
 	whole := l.reader
 	l.reader = newReader(l.File, hole.ReplaceAll(whole.text, []byte("0")))

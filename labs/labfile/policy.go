@@ -71,8 +71,8 @@ func (l *labReader) joinIn(err error) {
 	}
 }
 
-// inline cuts the policy out of the lab file. What lies before it becomes blank, not gone, so that the policy's own errors
-// still name the right line and column.
+// inline cuts the policy out of the lab file. What lies before it becomes blank, not gone, so that the policy's own
+// errors still name the right line and column.
 func (l *labReader) inline(n *document.Node) []byte {
 	if n.Flow {
 		l.fail(n, "an inline policy is written as an indented block; or put it into a file of its own")

@@ -9,8 +9,8 @@ import (
 	"sluice/labs"
 )
 
-// TestBuiltinPolicies: each lab that has a file of expectations has a policy that meets it: its own, or, where that is what the student
-// mends, its solution's.
+// TestBuiltinPolicies: each lab that has a file of expectations has a policy that meets it: its own, or, where that is
+// what the student mends, its solution's.
 func TestBuiltinPolicies(t *testing.T) {
 	const file = "policy.test.yaml"
 	found := 0

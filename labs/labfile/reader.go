@@ -140,7 +140,8 @@ func example(is6 bool) netip.Prefix {
 // maxName is how long a name may be. It is no device name (those are numbered), but namespaces and hostnames use it.
 const maxName = 32
 
-// nameLetters are what every name may have. The name of a lab has no others: what it is called on the machine (onMachine) goes on with _.
+// nameLetters are what every name may have. The name of a lab has no others: what it is called on the machine
+// (onMachine) goes on with _.
 const nameLetters = "abcdefghijklmnopqrstuvwxyz0123456789-"
 
 // nameFault says what keeps a word from being a name of some letters; empty where nothing does.
@@ -162,7 +163,8 @@ func nameFault(w, letters string) string {
 	return ""
 }
 
-// commandWords mean something else where a guest is named: in the flow of a trace, among the ports of stats, or to every machine.
+// commandWords mean something else where a guest is named: in the flow of a trace, among the ports of stats, or to
+// every machine.
 var commandWords = []string{"from", "to", "port", "tcp", "udp", "icmp", "switch", "localhost"}
 
 // bounded reads a word of at most so many bytes.

@@ -32,8 +32,8 @@ type schemaProperty struct {
 // placeHead is a lab before its tasks.
 const placeHead = "name: a\nsegments:\n  lan: {subnet: 10.10.1.0/24}\nguests:\n  a: {segment: lan, address: 10.10.1.10}\nappliance: {name: fw}\n"
 
-// A place is an object of a lab file, as a file with a hole for one more key. The hole must come first: the loader tells
-// of the first thing that is wrong.
+// A place is an object of a lab file, as a file with a hole for one more key. The hole must come first: the loader
+// tells of the first thing that is wrong.
 var places = []struct{ def, text string }{
 	{"", "%s\nname: a\nsegments: {}\n"},
 	{"segment", "name: a\nsegments:\n  lan: {%s, subnet: 10.10.1.0/24}\nguests: {}\n"},
@@ -83,8 +83,8 @@ func TestSchemaAgreesWithLoader(t *testing.T) {
 	}
 }
 
-// TestSchemaKnowsReasons: where a reason is a word of a lab file, the schema has those of vnic/frame, no more and no less; and so it is with
-// placements.
+// TestSchemaKnowsReasons: where a reason is a word of a lab file, the schema has those of vnic/frame, no more and no
+// less; and so it is with placements.
 func TestSchemaKnowsReasons(t *testing.T) {
 	text, err := os.ReadFile("../schema/lab.schema.json")
 	if err != nil {

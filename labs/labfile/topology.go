@@ -247,8 +247,8 @@ func (l *labReader) place(n *document.Node, a netip.Addr, subnet netip.Prefix) {
 	}
 }
 
-// deriveAddress6 repeats the host part of an IPv4 address in an IPv6 subnet, digit for digit, so that people see that both
-// are one guest's: 10.10.1.10 becomes fd00:10:1::10.
+// deriveAddress6 repeats the host part of an IPv4 address in an IPv6 subnet, digit for digit, so that people see that
+// both are one guest's: 10.10.1.10 becomes fd00:10:1::10.
 func deriveAddress6(a netip.Addr, subnet, subnet6 netip.Prefix) netip.Addr {
 	b, out := a.As4(), subnet6.Addr().As16()
 	for i := subnet.Bits() / 8; i < 4; i++ {

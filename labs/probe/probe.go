@@ -1,5 +1,6 @@
-// Package probe is what a lab's check tries from inside a guest: real connections, datagrams and pings, each with a deadline. It
-// says what the guest's kernel was told, and no more: whether that was right, and who answered, is the business of labs/check.
+// Package probe is what a lab's check tries from inside a guest: real connections, datagrams and pings, each with a
+// deadline. It says what the guest's kernel was told, and no more: whether that was right, and who answered, is the
+// business of labs/check.
 package probe
 
 import (
@@ -130,8 +131,8 @@ func (t Target) datagram(ctx context.Context) error {
 	return err
 }
 
-// outcomeOf is what an error of the kernel's means. The kernel tells a connected datagram socket only of hard errors, among them what
-// a firewall prohibits (RFC 1812 5.2.7.1), which is EHOSTUNREACH for IPv4 and EACCES for IPv6.
+// outcomeOf is what an error of the kernel's means. The kernel tells a connected datagram socket only of hard errors,
+// among them what a firewall prohibits (RFC 1812 5.2.7.1), which is EHOSTUNREACH for IPv4 and EACCES for IPv6.
 func outcomeOf(err error) Outcome {
 	is := func(all ...error) bool {
 		return slices.ContainsFunc(all, func(e error) bool { return errors.Is(err, e) })

@@ -49,7 +49,8 @@ func testAddresses(t *testing.T, kind string) {
 	}
 }
 
-// addressMoves hands an address to and fro, as VRRP does: announced once, with each guest's own MAC, and with one that moves along.
+// addressMoves hands an address to and fro, as VRRP does: announced once, with each guest's own MAC, and with one that
+// moves along.
 func addressMoves(t *testing.T, lab string) {
 	t.Helper()
 	const take = "ip addr add 10.10.2.100/32 dev eth0; arping -q -U -c1 -I eth0 10.10.2.100"

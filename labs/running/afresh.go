@@ -12,8 +12,9 @@ import (
 	"sluice/labs/guest/confine"
 )
 
-// labRights are what the lab process keeps of root's capabilities beside those that a guest without a user namespace keeps of them, as
-// nobody gives what he lacks. docs/security.md says what each is for. They were found by taking each away in turn.
+// labRights are what the lab process keeps of root's capabilities beside those that a guest without a user namespace
+// keeps of them, as nobody gives what he lacks. docs/security.md says what each is for. They were found by taking each
+// away in turn.
 var labRights = confine.Capabilities{
 	unix.CAP_SYS_ADMIN,  // namespaces of guests: make them, name them, enter them to deafen a stalled one
 	unix.CAP_SYS_PTRACE, // to see which processes are in a guest's namespaces, where they are no children of a user namespace of ours
@@ -23,8 +24,8 @@ var labRights = confine.Capabilities{
 // ConfinedFlag tells the lab process that it has started afresh.
 const ConfinedFlag = "confined"
 
-// startAfresh makes this process the lab process proper: by an exec with nothing of the deployer's terminal, shell and session,
-// few capabilities, and a filter of system calls. It has them from its first instruction and in every thread.
+// startAfresh makes this process the lab process proper: by an exec with nothing of the deployer's terminal, shell and
+// session, few capabilities, and a filter of system calls. It has them from its first instruction and in every thread.
 func startAfresh(dir string) error {
 	runtime.LockOSThread()
 	err := (confine.Start{Umask: 0o022}).Apply()

@@ -16,10 +16,12 @@ var attacks = []string{
 	"ip link set eth0 netns 1 && ! ip link show eth0", "modprobe dummy",
 }
 
-// borrow counts the devices that root of a guest can lay hands on where its cables end: each is the lower device of one that it makes.
+// borrow counts the devices that root of a guest can lay hands on where its cables end: each is the lower device of one
+// that it makes.
 const borrow = `n=0; for i in $(seq 1 64); do ip link add b$i link if$i link-netnsid 0 type macvlan mode bridge 2>/dev/null && n=$((n+1)); done; echo $n`
 
-// testAttacks is the root of each kind of namespace guest against what docs/security.md says that it cannot. It leaves the lab unfit for more.
+// testAttacks is the root of each kind of namespace guest against what docs/security.md says that it cannot. It leaves
+// the lab unfit for more.
 func testAttacks(t *testing.T, lab string) {
 	t.Helper()
 	null, err := os.Stat("/dev/null")

@@ -8,12 +8,13 @@ import (
 	"testing"
 )
 
-// sideBySide is how a test of namespace guests begins, once, whether it is a whole test or the innermost of its subtests. Such
-// a test waits more than it works, so it runs beside others: scripts/test says beside how many (-parallel). It has a state
-// folder of its own, in which it sees nobody's labs but its own. It must not use t.Setenv, t.Chdir, the shared lab or
-// os.Getenv, but setenv and stateDir, and must give commands it starts by itself environ(t).
+// sideBySide is how a test of namespace guests begins, once, whether it is a whole test or the innermost of its
+// subtests. Such a test waits more than it works, so it runs beside others: scripts/test says beside how many
+// (-parallel). It has a state folder of its own, in which it sees nobody's labs but its own. It must not use t.Setenv,
+// t.Chdir, the shared lab or os.Getenv, but setenv and stateDir, and must give commands it starts by itself environ(t).
 //
-// Tests that measure a machine's load, or break this whole process's settings, begin with needRoot instead and run alone.
+// Tests that measure a machine's load, or break this whole process's settings, begin with needRoot instead and run
+// alone.
 func sideBySide(t *testing.T) {
 	t.Helper()
 	needRoot(t)

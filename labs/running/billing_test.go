@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// The optional part of the billing lab is typed: a service in a guest is paid through each placement, and its account is the same as if
-// there were none.
+// The optional part of the billing lab is typed: a service in a guest is paid through each placement, and its account
+// is the same as if there were none.
 
 func TestRootBilling(t *testing.T) { testBilling(t, "netns") }
 func TestLabBilling(t *testing.T)  { testBilling(t, "qemu") }

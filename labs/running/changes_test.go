@@ -20,7 +20,8 @@ import (
 	"sluice/vswitch"
 )
 
-// changesWanted is how many changes of placement are made under load: SLUICE_TEST_CHANGES, or each ordered pair of placements once.
+// changesWanted is how many changes of placement are made under load: SLUICE_TEST_CHANGES, or each ordered pair of
+// placements once.
 func changesWanted(t *testing.T, pairs int) int {
 	s := os.Getenv("SLUICE_TEST_CHANGES")
 	if s == "" {
@@ -123,8 +124,8 @@ func place(t *testing.T, lab, to string) (r vswitch.Receipt) {
 	return r
 }
 
-// What the conversation says when a time begins in which the policy is surely enforced, and when it ends. The witness sees
-// these lines among the frames, in order, so that no clock of a guest has to be trusted.
+// What the conversation says when a time begins in which the policy is surely enforced, and when it ends. The witness
+// sees these lines among the frames, in order, so that no clock of a guest has to be trusted.
 const (
 	enforcedBegins = 101 // bytes
 	enforcedEnds   = 103
@@ -179,7 +180,8 @@ func atoi(t *testing.T, s string) int {
 	return n
 }
 
-// checkStream compares what the server missed with what the receipts own up to, and what has been lost in places that count it.
+// checkStream compares what the server missed with what the receipts own up to, and what has been lost in places that
+// count it.
 func checkStream(t *testing.T, lab string, b *background, changes int, sum vswitch.Receipt, before losses) {
 	t.Helper()
 	if err := b.waitWithin(t, deadline+time.Duration(changes*secondsAChange)*time.Second/10); err != nil {

@@ -19,8 +19,8 @@ import (
 	"sluice/vswitch/control"
 )
 
-// These tests use a lab that has every kind of check, and a class of three: one is right, one allows everything, one hands in what is no
-// policy.
+// These tests use a lab that has every kind of check, and a class of three: one is right, one allows everything, one
+// hands in what is no policy.
 
 const everyLab = "testdata/every"
 
@@ -64,7 +64,8 @@ func TestRootGrade(t *testing.T) {
 	}
 }
 
-// deniedInCapture looks for a SYN that the policy denies with a tool of others, and for what was decided about it beside the capture.
+// deniedInCapture looks for a SYN that the policy denies with a tool of others, and for what was decided about it
+// beside the capture.
 func deniedInCapture(t *testing.T, dir string) {
 	t.Helper()
 	const filter = "ip and src host 10.10.1.10 and dst host 10.10.2.10 and tcp dst port 23 and tcp[tcpflags] = tcp-syn"
@@ -128,8 +129,8 @@ func readLines[T any](t *testing.T, path string) (out []T) {
 	return out
 }
 
-// commandsAreLogged: what was done for ada is in the log with exit codes and output, from the deploy to the destroy; and for eve, whose
-// work cannot be deployed, there is a report all the same.
+// commandsAreLogged: what was done for ada is in the log with exit codes and output, from the deploy to the destroy;
+// and for eve, whose work cannot be deployed, there is a report all the same.
 func commandsAreLogged(t *testing.T, where string) {
 	t.Helper()
 	type logged struct {
@@ -283,8 +284,8 @@ func resets(t *testing.T) {
 	}
 }
 
-// TestRootSubmit is the way of a student's work to a mark: answers on the command line, submit, and a grade that needs no more than the
-// folder. Here the lab has its built-in text.
+// TestRootSubmit is the way of a student's work to a mark: answers on the command line, submit, and a grade that needs
+// no more than the folder. Here the lab has its built-in text.
 func TestRootSubmit(t *testing.T) {
 	sideBySide(t)
 	lab := uniqueLab(t, "submit")
@@ -323,7 +324,8 @@ func TestRootSubmit(t *testing.T) {
 	}
 }
 
-// submitRefuses: a folder of another lab's, an answer that is there in other words, and a file that lines cannot be added to.
+// submitRefuses: a folder of another lab's, an answer that is there in other words, and a file that lines cannot be
+// added to.
 func submitRefuses(t *testing.T, work string) {
 	t.Helper()
 	answers, err := os.ReadFile(filepath.Join(work, "answers.yaml"))
@@ -354,8 +356,8 @@ func submitRefuses(t *testing.T, work string) {
 	}
 }
 
-// TestRootReset brings a lab back to its start from wherever a student has left it: the appliance is dead, stands still, hangs, or has the
-// policy in its hands. What a student sees then is what a lab shows that was just deployed.
+// TestRootReset brings a lab back to its start from wherever a student has left it: the appliance is dead, stands
+// still, hangs, or has the policy in its hands. What a student sees then is what a lab shows that was just deployed.
 func TestRootReset(t *testing.T) {
 	sideBySide(t)
 	lab := uniqueLab(t, "reset")
@@ -437,8 +439,8 @@ func signalGuest(t *testing.T, lab, guest, signal string) {
 	}
 }
 
-// isFresh looks at what a student does: counters, rules, flows, MACs, the share and the history. A guest may have sent a neighbour
-// solicitation since.
+// isFresh looks at what a student does: counters, rules, flows, MACs, the share and the history. A guest may have sent
+// a neighbour solicitation since.
 func isFresh(t *testing.T, lab string) {
 	t.Helper()
 	st := statsOf(t, lab)

@@ -14,14 +14,14 @@ import (
 	"sluice/labs/labfile"
 )
 
-// The course: each built-in lab fails unsolved, passes with its solution, and rejects each wrong-* for the reason that its expect.yaml
-// promises. Labs run on namespace guests, in the root tier, unless their lesson needs VMs.
+// The course: each built-in lab fails unsolved, passes with its solution, and rejects each wrong-* for the reason that
+// its expect.yaml promises. Labs run on namespace guests, in the root tier, unless their lesson needs VMs.
 
 func TestRootCourse(t *testing.T) { testCourse(t, "netns") }
 func TestLabCourse(t *testing.T)  { testCourse(t, "qemu") }
 
-// courseLabs calls f for each built-in lab with tasks whose tests take guests of a kind. Where SLUICE_TEST_ALL_QEMU is set, those that
-// take QEMU guests are all of them.
+// courseLabs calls f for each built-in lab with tasks whose tests take guests of a kind. Where SLUICE_TEST_ALL_QEMU is
+// set, those that take QEMU guests are all of them.
 func courseLabs(t *testing.T, kind string, f func(*testing.T, *labfile.Lab)) {
 	needRoot(t)
 	t.Parallel()
@@ -93,7 +93,8 @@ func wrongIsRejected(t *testing.T, l *labfile.Lab, kind, folder string) {
 	t.Errorf("it passes:\n%s", printed)
 }
 
-// TestRootPushedWork: a student's policy for the placement push is pushed from inside the appliance, which has the last word on it.
+// TestRootPushedWork: a student's policy for the placement push is pushed from inside the appliance, which has the last
+// word on it.
 func TestRootPushedWork(t *testing.T) {
 	sideBySide(t)
 	work := t.TempDir()

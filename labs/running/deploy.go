@@ -1,6 +1,6 @@
-// Package running makes a lab live: it deploys and destroys labs, and is the process that a deployed lab is, with its guests,
-// switch and appliance. It reads no lab files (labs/labfile), forwards no frames and decides no verdicts (the floors below), and
-// knows nothing of what runs inside a guest (labs/guest).
+// Package running makes a lab live: it deploys and destroys labs, and is the process that a deployed lab is, with its
+// guests, switch and appliance. It reads no lab files (labs/labfile), forwards no frames and decides no verdicts (the
+// floors below), and knows nothing of what runs inside a guest (labs/guest).
 package running
 
 import (

@@ -248,7 +248,8 @@ func testReach(t *testing.T, lab string) {
 	}
 }
 
-// testSpoofguard: a guest cannot send from an address that the lab file did not give it, not even where nobody enforces.
+// testSpoofguard: a guest cannot send from an address that the lab file did not give it, not even where nobody
+// enforces.
 func testSpoofguard(t *testing.T, lab string) {
 	must(t, "--lab", lab, "place", "off")
 	for _, c := range []struct{ what, address, server string }{
@@ -307,7 +308,8 @@ func testExec(t *testing.T, lab string) {
 	}
 }
 
-// testSignals interrupts the command, as Ctrl-C does: once it is for the guest's command to act on, twice it is the end.
+// testSignals interrupts the command, as Ctrl-C does: once it is for the guest's command to act on, twice it is the
+// end.
 func testSignals(t *testing.T, lab string) {
 	const loop = "; echo up; while :; do sleep 0.1; done"
 	for _, c := range []struct {

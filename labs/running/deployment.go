@@ -27,8 +27,8 @@ type Options struct {
 	Work      labfile.Work // whose version of the lab
 }
 
-// deployment is what the lab process is told. Everything that needs the host's own network or disk (packages, the image)
-// is done before, by its parent; the lab process is alone in a namespace without addresses.
+// deployment is what the lab process is told. Everything that needs the host's own network or disk (packages, the
+// image) is done before, by its parent; the lab process is alone in a namespace without addresses.
 type deployment struct {
 	Ref       string       `json:"ref"`
 	Work      labfile.Work `json:"work"`
@@ -93,8 +93,8 @@ const (
 // errLocked says that the lab's lock is held: somebody deploys the lab, or its process lives.
 var errLocked = errors.New("the lab's lock is held")
 
-// lockLab takes the lock of a state folder. It is held until every copy of the file is closed: the lab process inherits one,
-// so the lock ends with the process, however that ends.
+// lockLab takes the lock of a state folder. It is held until every copy of the file is closed: the lab process inherits
+// one, so the lock ends with the process, however that ends.
 func lockLab(dir string, flags int) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, control.LockName), flags, 0o600)
 	if err != nil {
@@ -140,7 +140,8 @@ func Present(name string) bool {
 	return err == nil && slices.Contains(names, name)
 }
 
-// DeployedNames names every lab of our state root of which something is here: a state folder, or a namespace that outlived it.
+// DeployedNames names every lab of our state root of which something is here: a state folder, or a namespace that
+// outlived it.
 func DeployedNames() ([]string, error) {
 	names, err := control.Labs()
 	if err != nil {

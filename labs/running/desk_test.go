@@ -237,7 +237,8 @@ func TestDeskReopens(t *testing.T) {
 	}
 }
 
-// TestDeskFlooded: a guest that asks without end, and reads no answer, holds up neither a change nor the end of the lab.
+// TestDeskFlooded: a guest that asks without end, and reads no answer, holds up neither a change nor the end of the
+// lab.
 func TestDeskFlooded(t *testing.T) {
 	sw, desks := handLab(t)
 	d := next(t, desks)

@@ -14,8 +14,8 @@ import (
 	"sluice/vswitch/control"
 )
 
-// Destroy ends a lab and removes all of it. It needs nothing of what the lab's process knew, so it also works after a crash
-// or half a deploy. It removes nothing of a lab that lives on, whose processes it cannot see.
+// Destroy ends a lab and removes all of it. It needs nothing of what the lab's process knew, so it also works after a
+// crash or half a deploy. It removes nothing of a lab that lives on, whose processes it cannot see.
 func Destroy(name string) error {
 	if err := NeedRoot(); err != nil {
 		return err
@@ -95,8 +95,8 @@ func emptyFolder(dir string) error {
 	return err
 }
 
-// cleanUp ends every process of the lab, deletes its namespaces, and removes the state folder. The caller has the lock, or has
-// seen that nobody has it.
+// cleanUp ends every process of the lab, deletes its namespaces, and removes the state folder. The caller has the lock,
+// or has seen that nobody has it.
 func cleanUp(name, dir string) error {
 	if err := endRunner(name, dir); err != nil {
 		return err

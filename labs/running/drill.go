@@ -76,8 +76,8 @@ func resume(ctx context.Context, r *resident) error {
 	return nil
 }
 
-// restart puts a new machine in the place of the present one, which may have ended. Where that fails there is none, and restart may be
-// tried again.
+// restart puts a new machine in the place of the present one, which may have ended. Where that fails there is none, and
+// restart may be tried again.
 func (w *world) restart(ctx context.Context, r *resident) error {
 	if err := w.retire(r); err != nil {
 		return fmt.Errorf("end %s: %w", r.Name, err)

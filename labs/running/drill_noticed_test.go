@@ -16,8 +16,9 @@ import (
 	"sluice/vswitch/control"
 )
 
-// These drills are about time: how long it takes until the switch knows, and until frames flow again. The figures are logged, with how many denied
-// frames were delivered meanwhile; what is asserted is only that it happens, and that none was.
+// These drills are about time: how long it takes until the switch knows, and until frames flow again. The figures are
+// logged, with how many denied frames were delivered meanwhile; what is asserted is only that it happens, and that none
+// was.
 
 // visiting are the placements that a kind of lab has in which frames visit the appliance.
 func visiting(t *testing.T, lab, kind string) []string {
@@ -34,7 +35,8 @@ func testNoticed(t *testing.T, lab, kind string) {
 	}
 }
 
-// load is what runs while the appliance fails: pings and downloads that are allowed, and denied pings that a witness would see.
+// load is what runs while the appliance fails: pings and downloads that are allowed, and denied pings that a witness
+// would see.
 type load struct {
 	pings, downloads, denied, witness *background
 	talk                              *conversation
@@ -81,7 +83,8 @@ func testNoticedKill(t *testing.T, lab, placement string) {
 	events.stop(t)
 }
 
-// testNoticedStop stops the appliance's QEMU with a signal of which nobody is told, for long enough that what it was handed is too old.
+// testNoticedStop stops the appliance's QEMU with a signal of which nobody is told, for long enough that what it was
+// handed is too old.
 func testNoticedStop(t *testing.T, lab, placement string) {
 	l := startLoad(t, lab, placement)
 	seen := startGuest(t, lab, "server", "tcpdump", "-ni", "eth0", "-l", "icmp[icmptype] == icmp-echo and greater 150")

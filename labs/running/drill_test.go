@@ -62,8 +62,8 @@ func testDrills(t *testing.T, lab, kind string) {
 	t.Run("noticed", func(t *testing.T) { testNoticed(t, lab, kind) })
 }
 
-// testKill kills the appliance that everything passes through, and boots it anew: the conversation that was cut off goes on, and of
-// what is denied nothing arrives at any time.
+// testKill kills the appliance that everything passes through, and boots it anew: the conversation that was cut off
+// goes on, and of what is denied nothing arrives at any time.
 func testKill(t *testing.T, lab string) {
 	must(t, "--lab", lab, "place", "off")
 	witness := startGuest(t, lab, "client", "tcpdump", "-ni", "eth0", "-tt", "-l", "icmp[icmptype] == icmp-echo or src port 7777")

@@ -12,8 +12,9 @@ import (
 	"sluice/labs/labfile"
 )
 
-// A hole is a policy that does what a lab's text asks for and something else beside it, which no port that is tried would show. Each is made
-// here from the lab's solution by one change, for every lab that asks for a policy; what is right and written otherwise is made the same way.
+// A hole is a policy that does what a lab's text asks for and something else beside it, which no port that is tried
+// would show. Each is made here from the lab's solution by one change, for every lab that asks for a policy; what is
+// right and written otherwise is made the same way.
 
 // hole is a change: A may begin something with B in the lab, by SERVICE, and B may begin nothing with A.
 type hole struct {

@@ -11,8 +11,8 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// TestRootHostRoutes: this machine, as a guest of kind host, has its addresses of both families, and reaches another segment by the routes that
-// docs/labs.md names.
+// TestRootHostRoutes: this machine, as a guest of kind host, has its addresses of both families, and reaches another
+// segment by the routes that docs/labs.md names.
 func TestRootHostRoutes(t *testing.T) {
 	sideBySide(t)
 	name, dir := uniqueLab(t, "host"), t.TempDir()

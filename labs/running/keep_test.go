@@ -9,8 +9,9 @@ import (
 	"sluice/vswitch/control"
 )
 
-// testKeep keeps a conversation on its old way, from each placement to the next of a ring. New frames of it and a new connection both arrive; what
-// meets the appliance is told by the shares of the frames; and once the conversation ends, nothing is left of the old way.
+// testKeep keeps a conversation on its old way, from each placement to the next of a ring. New frames of it and a new
+// connection both arrive; what meets the appliance is told by the shares of the frames; and once the conversation ends,
+// nothing is left of the old way.
 func testKeep(t *testing.T, lab, kind string) {
 	ring := append([]string{"off"}, enforcing(t, lab, kind)...)
 	for i, from := range ring {

@@ -85,8 +85,8 @@ func spacesOf(t *testing.T, lab string, guest ...string) map[string]bool {
 	return out
 }
 
-// expectNothing fails when anything of a lab is left. A guest that was being made when its lab was killed ends by itself, once
-// it notices that nobody is at the other end of its line; it gets a moment for that.
+// expectNothing fails when anything of a lab is left. A guest that was being made when its lab was killed ends by
+// itself, once it notices that nobody is at the other end of its line; it gets a moment for that.
 func expectNothing(t *testing.T, lab string, spaces map[string]bool) {
 	t.Helper()
 	late := time.Now().Add(5 * time.Second)
@@ -99,7 +99,8 @@ func expectNothing(t *testing.T, lab string, spaces map[string]bool) {
 	}
 }
 
-// writeLab makes a lab folder with a host port, so that destroying it also has something to remove from our own namespace.
+// writeLab makes a lab folder with a host port, so that destroying it also has something to remove from our own
+// namespace.
 func writeLab(t *testing.T, name string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -168,7 +169,8 @@ func TestRootDestroy(t *testing.T) {
 	}
 }
 
-// TestRootTwoRoots: labs of equal names under two state roots are two labs, and no command under one touches the other's.
+// TestRootTwoRoots: labs of equal names under two state roots are two labs, and no command under one touches the
+// other's.
 func TestRootTwoRoots(t *testing.T) {
 	sideBySide(t)
 	name := uniqueLab(t, "roots")
@@ -238,8 +240,8 @@ func killGuest(t *testing.T, lab, guest string) {
 	}
 }
 
-// TestRootHalfDeploy ends the deploying command at different moments: interrupted, it cleans up by itself; killed, destroy
-// does.
+// TestRootHalfDeploy ends the deploying command at different moments: interrupted, it cleans up by itself; killed,
+// destroy does.
 func TestRootHalfDeploy(t *testing.T) {
 	sideBySide(t)
 	for _, c := range []struct {
@@ -283,7 +285,8 @@ func TestRootHalfDeploy(t *testing.T) {
 	}
 }
 
-// TestRootRandomKill kills the deploying command at random moments, then whatever runs of the lab: destroy removes it all.
+// TestRootRandomKill kills the deploying command at random moments, then whatever runs of the lab: destroy removes it
+// all.
 func TestRootRandomKill(t *testing.T) {
 	sideBySide(t)
 	seed := uint64(time.Now().UnixNano())

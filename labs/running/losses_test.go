@@ -12,8 +12,9 @@ import (
 	"sluice/firewall/inspect"
 )
 
-// losses are the counts of all places on the way from the client's kernel to the server's that may lose a frame, whatever the placement, by their names: full
-// queues mostly. A machine that is too slow for its load loses frames there.
+// losses are the counts of all places on the way from the client's kernel to the server's that may lose a frame,
+// whatever the placement, by their names: full queues mostly. A machine that is too slow for its load loses frames
+// there.
 type losses map[string]int
 
 func (l losses) since(old losses) losses {
@@ -63,7 +64,8 @@ func lossesOf(t *testing.T, lab string) losses {
 	return l
 }
 
-// read takes in what a guest's kernel counts: of each device (net/core/net-procfs.c), of its backlog, and of the queue before each device.
+// read takes in what a guest's kernel counts: of each device (net/core/net-procfs.c), of its backlog, and of the queue
+// before each device.
 func (l losses) read(t *testing.T, whose, text string) {
 	t.Helper()
 	queue := ""
@@ -88,7 +90,8 @@ func (l losses) read(t *testing.T, whose, text string) {
 	}
 }
 
-// count makes a guest's kernel count the stream's datagrams, as they leave its IP or enter it: what a socket loses is not the network's.
+// count makes a guest's kernel count the stream's datagrams, as they leave its IP or enter it: what a socket loses is
+// not the network's.
 func count(t *testing.T, lab, guest, hook string) {
 	t.Helper()
 	r := inGuest(t, lab, guest, "", "nft", "table inet seen { counter datagrams {}; chain c { type filter hook "+hook+"; udp dport 5201 counter name datagrams; }; }")

@@ -12,11 +12,12 @@ import (
 	"time"
 )
 
-// The names of network namespaces are shared with other programs: whatever these do, a lab can be destroyed, and nobody else's
-// names are touched.
+// The names of network namespaces are shared with other programs: whatever these do, a lab can be destroyed, and nobody
+// else's names are touched.
 
-// onOtherMachine runs a script where /run is empty and mounts are nobody else's business, as on a machine that nobody has used
-// yet. $NAME is a lab's name, $MARK what our state folder adds to the names of its namespaces, $LAB a lab folder.
+// onOtherMachine runs a script where /run is empty and mounts are nobody else's business, as on a machine that nobody
+// has used yet. $NAME is a lab's name, $MARK what our state folder adds to the names of its namespaces, $LAB a lab
+// folder.
 func onOtherMachine(t *testing.T, name, script string) (string, error) {
 	t.Helper()
 	path, err := binary()
@@ -32,7 +33,8 @@ func onOtherMachine(t *testing.T, name, script string) (string, error) {
 
 func TestRootOthersNames(t *testing.T) {
 	const deploy, destroy = "sluice lab deploy $LAB\n", "sluice lab destroy $NAME\n"
-	// What a program left that names namespaces in the plain folder. Its namespace is not the lab's to lose but by its name.
+	// What a program left that names namespaces in the plain folder. Its namespace is not the lab's to lose but by its
+	// name.
 	const old = "mkdir -p /run/netns $SLUICE_STATE_DIR\nmkdir -m 700 $SLUICE_STATE_DIR/$NAME\ntouch /run/netns/sluice-$NAME$MARK\n" +
 		"unshare --net=/run/netns/sluice-$NAME$MARK true\n"
 	const other = "ip netns add other\n"
@@ -110,7 +112,8 @@ func TestRootElsewhere(t *testing.T) {
 	}
 }
 
-// A lab process that is killed takes its guests with it at once, also one that stands still, and its name is free again.
+// A lab process that is killed takes its guests with it at once, also one that stands still, and its name is free
+// again.
 func TestRootKilledLab(t *testing.T) {
 	sideBySide(t)
 	testKilledLab(t, "netns")
@@ -157,7 +160,8 @@ func processesOf(t *testing.T, lab string) (out []string) {
 	return out
 }
 
-// TestRootDestroyMeetsDeploy: a deploy that is not done is not taken for a lab that lives for ever, whatever it has made so far.
+// TestRootDestroyMeetsDeploy: a deploy that is not done is not taken for a lab that lives for ever, whatever it has
+// made so far.
 func TestRootDestroyMeetsDeploy(t *testing.T) {
 	sideBySide(t)
 	name := uniqueLab(t, "meets")

@@ -16,9 +16,9 @@ import (
 // namespaces is where named network namespaces are, by the habit of ip-netns(8).
 const namespaces = "/run/netns"
 
-// onMachine names the lab of a state folder for what all state roots share: namespaces, devices, users. It is the lab's name,
-// but under another root than the usual one with that root's mark. So labs of equal names under two roots are two labs, and
-// no command that works under one takes the other's for dead.
+// onMachine names the lab of a state folder for what all state roots share: namespaces, devices, users. It is the lab's
+// name, but under another root than the usual one with that root's mark. So labs of equal names under two roots are two
+// labs, and no command that works under one takes the other's for dead.
 func onMachine(dir string) string { return filepath.Base(dir) + rootMark(filepath.Dir(dir)) }
 
 // rootMark begins with what no lab's name has, so that no lab is taken for another root's.
@@ -73,7 +73,8 @@ func noIPv6() error {
 	return nil
 }
 
-// OnOwnThread calls f on a thread that ends with it, so that whatever namespace f enters, no other goroutine gets there.
+// OnOwnThread calls f on a thread that ends with it, so that whatever namespace f enters, no other goroutine gets
+// there.
 func OnOwnThread(f func() error) error {
 	done := make(chan error)
 	go func() {

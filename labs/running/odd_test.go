@@ -17,8 +17,8 @@ import (
 	"sluice/vswitch/control"
 )
 
-// oddLab has what routers say to one another (GRE, OSPF, VRRP), SCTP, groups, an address that moves, and a guest with a leg on
-// each segment. Its policy denies ESP and AH, and what the dmz begins.
+// oddLab has what routers say to one another (GRE, OSPF, VRRP), SCTP, groups, an address that moves, and a guest with a
+// leg on each segment. Its policy denies ESP and AH, and what the dmz begins.
 const oddLab = `name: %s
 segments:
   lan: {subnet: 10.10.1.0/24, subnet6: "fd00:10:1::/64"}
@@ -166,12 +166,14 @@ func (o *odd) arrives(name string) string {
 	return "server"
 }
 
-// forbidden says whether a placement must not deliver a flow. What stays on a segment is not seen by an appliance that routes.
+// forbidden says whether a placement must not deliver a flow. What stays on a segment is not seen by an appliance that
+// routes.
 func forbidden(name, placement string) bool {
 	return placement != "off" && (strings.HasPrefix(name, "denied") || placement != "slow" && strings.HasPrefix(name, "near"))
 }
 
-// phase begins one in which any of these placements may be in force, and waits until all that they let pass has arrived in it.
+// phase begins one in which any of these placements may be in force, and waits until all that they let pass has arrived
+// in it.
 func (o *odd) phase(t *testing.T, placements ...string) {
 	t.Helper()
 	n := len(o.phases) + 1

@@ -24,8 +24,8 @@ func newPairs(placements []string) *pairs {
 	return &pairs{placements: placements, receipts: map[[2]string][]vswitch.Receipt{}}
 }
 
-// next chooses where to go from a placement: where the walk has been least, so that it goes through every ordered pair before it repeats
-// one often. From each placement there are as many ways out as in, so it never gets stuck.
+// next chooses where to go from a placement: where the walk has been least, so that it goes through every ordered pair
+// before it repeats one often. From each placement there are as many ways out as in, so it never gets stuck.
 func (p *pairs) next(at string, rng *rand.Rand) string {
 	others := slices.DeleteFunc(slices.Clone(p.placements), func(o string) bool { return o == at })
 	rng.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })

@@ -21,11 +21,12 @@ import (
 )
 
 const (
-	// After each request the desk rests: at least so long, and so many times as long as the request took. The appliance is
-	// not trusted, and reading what it pushes costs the processor that moves the frames.
+	// After each request the desk rests: at least so long, and so many times as long as the request took. The appliance
+	// is not trusted, and reading what it pushes costs the processor that moves the frames.
 	restAtLeast = 100 * time.Millisecond
 	restTimes   = 4
-	// reopenEvery is how often a desk whose line has broken is opened again, and reopenAtMost how long one try may take.
+	// reopenEvery is how often a desk whose line has broken is opened again, and reopenAtMost how long one try may
+	// take.
 	reopenEvery  = time.Second
 	reopenAtMost = 5 * time.Second
 )

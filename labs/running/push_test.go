@@ -181,7 +181,8 @@ func toAppliance(t *testing.T, lab string) (n uint64) {
 	return n
 }
 
-// TestRootPushApplianceDies: the appliance administers, and no more: when it dies, no flow is lost and the policy stays.
+// TestRootPushApplianceDies: the appliance administers, and no more: when it dies, no flow is lost and the policy
+// stays.
 func TestRootPushApplianceDies(t *testing.T) {
 	sideBySide(t)
 	lab := uniqueLab(t, "push")

@@ -51,7 +51,8 @@ func typeReadme(t *testing.T, l *labfile.Lab, kind string) {
 	}
 }
 
-// commandsOf are the lines that begin with sluice, in blocks of three backticks. One that ends with \ goes on in the next.
+// commandsOf are the lines that begin with sluice, in blocks of three backticks. One that ends with \ goes on in the
+// next.
 func commandsOf(text string) (out []string) {
 	inside, going := false, ""
 	for line := range strings.Lines(text) {
@@ -74,7 +75,8 @@ func commandsOf(text string) (out []string) {
 	return out
 }
 
-// layOut puts the solution's files where a student works, as that student would write them: with values where the lab has parameters.
+// layOut puts the solution's files where a student works, as that student would write them: with values where the lab
+// has parameters.
 func layOut(t *testing.T, l *labfile.Lab, work string) {
 	t.Helper()
 	if err := os.RemoveAll(work); err != nil {

@@ -98,7 +98,8 @@ func portsOf(w *world) (n int) {
 	return n
 }
 
-// TestDrillsAtOnce does everything at once that may be done to an appliance, and asks meanwhile. In the end it is restarted, and whole.
+// TestDrillsAtOnce does everything at once that may be done to an appliance, and asks meanwhile. In the end it is
+// restarted, and whole.
 func TestDrillsAtOnce(t *testing.T) {
 	w := pretend(t)
 	whole := portsOf(w)

@@ -17,8 +17,8 @@ type report struct {
 	Class    fault.Class `json:"class,omitempty"` // of Error
 }
 
-// reporter is the lab process's end; many guests report at once. A parent that has gone is no reason to stop: the reports
-// are then lost.
+// reporter is the lab process's end; many guests report at once. A parent that has gone is no reason to stop: the
+// reports are then lost.
 type reporter struct {
 	mu sync.Mutex
 	to *json.Encoder

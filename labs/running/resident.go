@@ -14,7 +14,8 @@ import (
 	"sluice/vswitch"
 )
 
-// resident is one guest with its vNICs. Its machine may be replaced by another while the lab runs; a guest of kind host has none.
+// resident is one guest with its vNICs. Its machine may be replaced by another while the lab runs; a guest of kind host
+// has none.
 type resident struct {
 	*labfile.Guest
 	appliance bool
@@ -146,7 +147,8 @@ func (r *resident) tried(ctx context.Context) string {
 	return r.state()
 }
 
-// cpu is what the guest's processes have used so far, those of earlier machines too. Of one that has ended it is what was seen last.
+// cpu is what the guest's processes have used so far, those of earlier machines too. Of one that has ended it is what
+// was seen last.
 func (r *resident) cpu() time.Duration {
 	m := r.machine()
 	if m == nil {
@@ -178,8 +180,8 @@ func (w *world) slow() *resident {
 	return nil
 }
 
-// watch waits for the end of a guest's machine: it is an event of the lab, not its end. An appliance's ports leave the switch at once,
-// so that nobody sends to it any more.
+// watch waits for the end of a guest's machine: it is an event of the lab, not its end. An appliance's ports leave the
+// switch at once, so that nobody sends to it any more.
 func (w *world) watch(r *resident) {
 	m := r.machine()
 	if m == nil {

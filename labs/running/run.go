@@ -11,8 +11,8 @@ import (
 	"sluice/vswitch/control"
 )
 
-// Run is the process of a lab. Confined says that it has started afresh already: else that is all it does, and where it cannot,
-// its parent is told.
+// Run is the process of a lab. Confined says that it has started afresh already: else that is all it does, and where it
+// cannot, its parent is told.
 func Run(ctx context.Context, dir string, confined bool) error {
 	if !confined {
 		return reported(startAfresh(dir))
@@ -20,9 +20,10 @@ func Run(ctx context.Context, dir string, confined bool) error {
 	return runLab(ctx, dir)
 }
 
-// runLab is the lab process proper: it builds the lab that its state folder describes, serves it, and takes it down when ctx ends.
-// It was started in the lab's namespace, with the lock, the host's namespace and the reports' pipe as its files. Like all that is open
-// when main begins they are close-on-exec: a guest that inherited the lock would hold it after this process's death.
+// runLab is the lab process proper: it builds the lab that its state folder describes, serves it, and takes it down
+// when ctx ends. It was started in the lab's namespace, with the lock, the host's namespace and the reports' pipe as
+// its files. Like all that is open when main begins they are close-on-exec: a guest that inherited the lock would hold
+// it after this process's death.
 func runLab(ctx context.Context, dir string) error {
 	pipe := os.NewFile(fdReports, "reports")
 	reports := newReporter(pipe)

@@ -18,7 +18,8 @@ import (
 
 const securityPage = "../../docs/security.md"
 
-// securityTable reads the page's table whose first column has a heading: rows by the first column, cells by their column's heading.
+// securityTable reads the page's table whose first column has a heading: rows by the first column, cells by their
+// column's heading.
 func securityTable(t *testing.T, first string) (rows []map[string]string) {
 	t.Helper()
 	b, err := os.ReadFile(securityPage)
@@ -94,8 +95,8 @@ func TestLabSecurityTable(t *testing.T) {
 	testSecurityTable(t, "qemu", map[string]int{"lab process": 1, "QEMU": 3})
 }
 
-// testSecurityTable deploys a lab from a shell that has all kinds of things that a lab must not take from it, and compares every process of
-// the lab with its row.
+// testSecurityTable deploys a lab from a shell that has all kinds of things that a lab must not take from it, and
+// compares every process of the lab with its row.
 func testSecurityTable(t *testing.T, kind string, want map[string]int) (lab string) {
 	rows := map[string]map[string]string{}
 	for _, row := range securityTable(t, "process") {
@@ -151,8 +152,8 @@ func testBundle(t *testing.T, lab string) {
 	}
 }
 
-// deployFromOddShell deploys a lab with a secret file and a held lock as open descriptors, secrets in the environment, signals ignored, limits
-// lowered and an umask of nothing.
+// deployFromOddShell deploys a lab with a secret file and a held lock as open descriptors, secrets in the environment,
+// signals ignored, limits lowered and an umask of nothing.
 func deployFromOddShell(t *testing.T, kind string) string {
 	t.Helper()
 	lab := fmt.Sprintf("sl-security-%s-%d", kind, os.Getpid())
@@ -303,7 +304,8 @@ func (p *process) compare(t *testing.T, role string, row map[string]string) {
 	p.compareRest(t, role)
 }
 
-// compareRest looks at what the page says of all processes: where they run, on what terminal, and what they leave of a crash.
+// compareRest looks at what the page says of all processes: where they run, on what terminal, and what they leave of a
+// crash.
 func (p *process) compareRest(t *testing.T, role string) {
 	t.Helper()
 	at := fmt.Sprintf("/proc/%d/", p.pid)
@@ -348,8 +350,8 @@ func (p *process) compareRest(t *testing.T, role string) {
 	}
 }
 
-// blockedEverywhere are the signals that all threads of a process block, as they do what its starter blocked: Go parks a first thread that it
-// has no use for with all signals blocked.
+// blockedEverywhere are the signals that all threads of a process block, as they do what its starter blocked: Go parks
+// a first thread that it has no use for with all signals blocked.
 func blockedEverywhere(t *testing.T, pid int) uint64 {
 	t.Helper()
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
@@ -388,7 +390,8 @@ func fileWord(to string) string {
 	return "something else"
 }
 
-// capabilityNames are the names of a set as /proc has it, in the order of their numbers (include/uapi/linux/capability.h).
+// capabilityNames are the names of a set as /proc has it, in the order of their numbers
+// (include/uapi/linux/capability.h).
 func capabilityNames(t *testing.T, set string) string {
 	t.Helper()
 	bits, err := strconv.ParseUint(set, 16, 64)

@@ -12,8 +12,8 @@ import (
 	"sluice/labs/probe"
 )
 
-// testVerdicts has one file of expected verdicts, which `policy test` runs without sending anything, come true between real guests in every
-// enforcing placement, over IPv4 and IPv6.
+// testVerdicts has one file of expected verdicts, which `policy test` runs without sending anything, come true between
+// real guests in every enforcing placement, over IPv4 and IPv6.
 func testVerdicts(t *testing.T, lab, kind string) {
 	const policy, expected = "testdata/verdicts/policy.yaml", "testdata/verdicts/policy.test.yaml"
 	must(t, "--lab", lab, "place", "fast")
@@ -57,7 +57,8 @@ func testVerdicts(t *testing.T, lab, kind string) {
 	}
 }
 
-// enforcing lists the enforcing placements that a lab can have: a namespace appliance has no tunnel where the host's kernel lacks its parts.
+// enforcing lists the enforcing placements that a lab can have: a namespace appliance has no tunnel where the host's
+// kernel lacks its parts.
 func enforcing(t *testing.T, lab, kind string) []string {
 	t.Helper()
 	list := []string{"fast", "slow", "push", "inspect"}

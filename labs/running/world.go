@@ -71,8 +71,8 @@ func newWorld(lab *labfile.Lab, d *deployment, dir string, hostNS *os.File, stop
 	return w, nil
 }
 
-// build boots every guest at once and puts the policy in force, and only then joins the guests to the switch: no frame is
-// forwarded before the policy decides.
+// build boots every guest at once and puts the policy in force, and only then joins the guests to the switch: no frame
+// is forwarded before the policy decides.
 func (w *world) build(ctx context.Context, progress func(string)) error {
 	if err := w.bootAll(ctx, progress); err != nil {
 		return err
@@ -88,8 +88,8 @@ func (w *world) build(ctx context.Context, progress func(string)) error {
 	return nil
 }
 
-// bootAll returns when every guest is ready and the policy is in force. That waits for the appliance only, not for guests
-// that boot longer.
+// bootAll returns when every guest is ready and the policy is in force. That waits for the appliance only, not for
+// guests that boot longer.
 func (w *world) bootAll(ctx context.Context, progress func(string)) error {
 	booting, ctx := errgroup.WithContext(ctx)
 	if w.lab.Appliance == nil {
@@ -115,8 +115,8 @@ func (w *world) bootAll(ctx context.Context, progress func(string)) error {
 	return booting.Wait()
 }
 
-// enforce puts the lab's policy in force where the lab says. A student's that is to be administered in the appliance is pushed there, over
-// the lab's own.
+// enforce puts the lab's policy in force where the lab says. A student's that is to be administered in the appliance is
+// pushed there, over the lab's own.
 func (w *world) enforce(ctx context.Context) error {
 	first, pushes := w.lab.Policy, w.lab.Placement == firewall.Push && w.lab.Own != nil
 	if pushes {
@@ -163,8 +163,8 @@ func (w *world) bootGuest(ctx context.Context, r *resident, progress func(string
 	return errors.Join(w.shut(ctx, m), w.instruct(ctx, m))
 }
 
-// shut makes an appliance that is new let nothing pass until the switch has given it the policy: it may get frames before. Where the
-// switch enforces the policy, it never gives it: what is steered to the inspector comes all the same.
+// shut makes an appliance that is new let nothing pass until the switch has given it the policy: it may get frames
+// before. Where the switch enforces the policy, it never gives it: what is steered to the inspector comes all the same.
 func (w *world) shut(ctx context.Context, m guest.Machine) error {
 	p, err := firewall.Load("shut", []byte("default: drop\n"), w.lab.Inventory())
 	if err != nil {
@@ -177,7 +177,8 @@ func (w *world) shut(ctx context.Context, m guest.Machine) error {
 	return slowSide{machine: m}.SetPolicy(ctx, nft, 0)
 }
 
-// spec describes a guest for its maker. TAPs are made here, in place of what an earlier machine left: QEMU inherits the guest's end.
+// spec describes a guest for its maker. TAPs are made here, in place of what an earlier machine left: QEMU inherits the
+// guest's end.
 func (w *world) spec(r *resident) (s guest.Spec, err error) {
 	defer func() {
 		for _, n := range s.NICs {
@@ -213,7 +214,8 @@ func (w *world) spec(r *resident) (s guest.Spec, err error) {
 	return s, nil
 }
 
-// nic describes a vNIC for its guest. Each has its segment's gateways, of which the first one's come first; the appliance needs none.
+// nic describes a vNIC for its guest. Each has its segment's gateways, of which the first one's come first; the
+// appliance needs none.
 func (w *world) nic(r *resident, c labfile.Card) guest.NIC {
 	if c.Steer() {
 		net := netip.PrefixFrom(frame.TunnelAppliance, frame.TunnelNet.Bits())
@@ -241,8 +243,8 @@ func (w *world) hosts() []agent.Host {
 	return out
 }
 
-// neighbours are all guests as the appliance sees them, and the switch at the tunnel's other end, so that its first packet to one
-// waits for nobody.
+// neighbours are all guests as the appliance sees them, and the switch at the tunnel's other end, so that its first
+// packet to one waits for nobody.
 func (w *world) neighbours() []appliance.Neighbour {
 	out := []appliance.Neighbour{{NIC: firewall.SteerNIC, Addr: frame.TunnelSwitch, MAC: net.HardwareAddr(labfile.SteerMAC[:]).String()}}
 	for _, r := range w.guests {
@@ -257,8 +259,8 @@ func (w *world) neighbours() []appliance.Neighbour {
 	return out
 }
 
-// deviceName is a port's device in the lab's namespace, or in that of the guest's ends. It has the port's number, not the guest's name, which may be longer
-// than the 15 bytes of a device's name.
+// deviceName is a port's device in the lab's namespace, or in that of the guest's ends. It has the port's number, not
+// the guest's name, which may be longer than the 15 bytes of a device's name.
 func deviceName(c labfile.Card) string { return fmt.Sprintf("p%d", c.Port) }
 
 // hostDeviceName is a host port's device, which is in the host's own namespace among those of other labs.

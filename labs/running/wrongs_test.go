@@ -13,8 +13,8 @@ import (
 	"sluice/labs/labfile"
 )
 
-// What a policy decides can be said without a lab. So each overlay of a lab that asks for a policy is looked at here, for several students;
-// the root tier deploys those of which something else is wrong, too.
+// What a policy decides can be said without a lab. So each overlay of a lab that asks for a policy is looked at here,
+// for several students; the root tier deploys those of which something else is wrong, too.
 
 // expectation is expect.yaml of a wrong-*.
 type expectation struct {

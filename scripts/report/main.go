@@ -1,5 +1,5 @@
-// Command report says in a few lines what a run of tests came to: which took longest, which failed, and why. It reads what
-// go test -json wrote, from the files that it is given.
+// Command report says in a few lines what a run of tests came to: which took longest, which failed, and why. It reads
+// what go test -json wrote, from the files that it is given.
 package main
 
 import (
@@ -176,8 +176,8 @@ func chatter(line string) bool {
 // spoken is where a test says something, and how a program ends that panics.
 var spoken = regexp.MustCompile(`^\s*([\w.-]+\.go:\d+): |^(panic|fatal error): |^(WARNING: DATA RACE)`)
 
-// places are what a test said, each line of its code once: what it logs in a loop does not hide the error. With each comes the
-// line below it, which most often has the rest.
+// places are what a test said, each line of its code once: what it logs in a loop does not hide the error. With each
+// comes the line below it, which most often has the rest.
 func places(said []string) (out []string) {
 	seen := map[string]bool{}
 	for i, l := range slices.Backward(said) { // the last words first: they are the most likely to be the reason

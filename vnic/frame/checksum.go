@@ -55,7 +55,8 @@ func pseudo(src, dst Addr, proto uint8, length int) uint64 {
 	return sum(dst[:], sum(src[:], uint64(length)+uint64(proto)))
 }
 
-// headerHolds says whether the checksum of an IPv4 header, of 20 bytes or more, is right (RFC 1812 5.2.2). Every frame comes by here.
+// headerHolds says whether the checksum of an IPv4 header, of 20 bytes or more, is right (RFC 1812 5.2.2). Every frame
+// comes by here.
 func headerHolds(h []byte) bool {
 	s := uint64(binary.BigEndian.Uint32(h)) + uint64(binary.BigEndian.Uint32(h[4:])) + uint64(binary.BigEndian.Uint32(h[8:])) +
 		uint64(binary.BigEndian.Uint32(h[12:])) + uint64(binary.BigEndian.Uint32(h[16:]))
@@ -65,9 +66,10 @@ func headerHolds(h []byte) bool {
 	return fold(s) == 0
 }
 
-// L4Holds says whether the checksum of a packet's TCP, UDP, ICMP or ICMPv6 is right, as far as it can be known. eth is the frame that k was
-// parsed from. It says yes of what has no such checksum: a fragment, another protocol, UDP whose sender left it out (for IPv6, too: a router does
-// not ask), what the virtio_net_hdr speaks of (KeySummed), and what is not in eth. It sums up what the IP header says is there, as Linux's conntrack does.
+// L4Holds says whether the checksum of a packet's TCP, UDP, ICMP or ICMPv6 is right, as far as it can be known. eth is
+// the frame that k was parsed from. It says yes of what has no such checksum: a fragment, another protocol, UDP whose
+// sender left it out (for IPv6, too: a router does not ask), what the virtio_net_hdr speaks of (KeySummed), and what is
+// not in eth. It sums up what the IP header says is there, as Linux's conntrack does.
 func L4Holds(eth []byte, k *Key) bool {
 	end := int(k.L3) + int(k.L3Len)
 	if k.Flags&(KeyL4|KeySummed|KeyFragment) != KeyL4 || len(eth) < end || int(k.L4)+8 > end {
@@ -131,8 +133,8 @@ func FinishChecksum(f *Frame) {
 	v.Clear()
 }
 
-// DecTTL takes one from the TTL or hop limit of a frame, and mends the IPv4 header's checksum. k is the frame's key, and
-// its TTL is more than one.
+// DecTTL takes one from the TTL or hop limit of a frame, and mends the IPv4 header's checksum. k is the frame's key,
+// and its TTL is more than one.
 func DecTTL(f *Frame, k *Key) {
 	ip := f.Eth()[k.L3:]
 	k.TTL--

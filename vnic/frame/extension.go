@@ -1,9 +1,10 @@
 package frame
 
-// Which headers of an IPv6 packet are on the way to the one that a rule is about: hop-by-hop options, routing, fragment and destination
-// options. All others end the chain, with or without something behind them: the authentication header, mobility, HIP and Shim6, too. Linux
-// agrees, and so nftables' `meta l4proto` does (ipv6_find_hdr with IP6_FH_F_AUTH, ipv6_ext_hdr, net/ipv6/exthdrs_core.c). If we looked
-// behind them, a rule about `ah` could not be written, and one about TCP would let through what nftables takes for something else.
+// Which headers of an IPv6 packet are on the way to the one that a rule is about: hop-by-hop options, routing, fragment
+// and destination options. All others end the chain, with or without something behind them: the authentication header,
+// mobility, HIP and Shim6, too. Linux agrees, and so nftables' `meta l4proto` does (ipv6_find_hdr with IP6_FH_F_AUTH,
+// ipv6_ext_hdr, net/ipv6/exthdrs_core.c). If we looked behind them, a rule about `ah` could not be written, and one
+// about TCP would let through what nftables takes for something else.
 const (
 	extHopByHop    = 0
 	extRouting     = 43
@@ -14,8 +15,9 @@ const (
 // maxExtensions bounds an IPv6 extension chain. RFC 8200 4.1 recommends an order of seven.
 const maxExtensions = 8
 
-// skipExtension gives the header behind the extension header of the kind next that begins at b[at], and where it begins. more is false
-// where next ends the chain, or is a fragment header, which has no length; ok is false where b does not hold the header's first 8 bytes.
+// skipExtension gives the header behind the extension header of the kind next that begins at b[at], and where it
+// begins. more is false where next ends the chain, or is a fragment header, which has no length; ok is false where b
+// does not hold the header's first 8 bytes.
 func skipExtension(b []byte, next uint8, at int) (_ uint8, _ int, more, ok bool) {
 	switch next {
 	case extHopByHop, extRouting, extDestination:
@@ -33,8 +35,8 @@ func FragmentHeader(b []byte) (at int, ok bool) {
 	return at, ok && next == extFragment && at+8 <= len(b)
 }
 
-// LastHeader finds what the chain of an IPv6 packet leads to, as Parse does: its protocol, and where it begins. The packet may be cut off
-// behind that, as it is inside an ICMP error. A later fragment has no such header.
+// LastHeader finds what the chain of an IPv6 packet leads to, as Parse does: its protocol, and where it begins. The
+// packet may be cut off behind that, as it is inside an ICMP error. A later fragment has no such header.
 func LastHeader(b []byte) (proto uint8, at int, ok bool) {
 	if proto, at, ok = lastHeader(b); !ok || proto != extFragment {
 		return proto, at, ok

@@ -25,8 +25,8 @@ const (
 	MinLen = 14
 )
 
-// Frame is one Ethernet frame in memory: [headroom | virtio_net_hdr | Ethernet], contiguous, so that one write sends it.
-// Buf[Off] is the first byte of the Ethernet header; Off is at least VnetLen.
+// Frame is one Ethernet frame in memory: [headroom | virtio_net_hdr | Ethernet], contiguous, so that one write sends
+// it. Buf[Off] is the first byte of the Ethernet header; Off is at least VnetLen.
 type Frame struct {
 	Buf []byte
 	Off int

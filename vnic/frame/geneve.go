@@ -2,9 +2,9 @@ package frame
 
 import "encoding/binary"
 
-// GENEVE (RFC 8926) is how a frame is steered: whole, as the guest sent it, behind an outer Ethernet, IPv4, UDP and GENEVE
-// header that fit into the frame's headroom. The VNI says whose frame it is; where our own agent holds the far end, an option
-// says more (Ticket), and comes back with the frame.
+// GENEVE (RFC 8926) is how a frame is steered: whole, as the guest sent it, behind an outer Ethernet, IPv4, UDP and
+// GENEVE header that fit into the frame's headroom. The VNI says whose frame it is; where our own agent holds the far
+// end, an option says more (Ticket), and comes back with the frame.
 
 // GenevePort is GENEVE's UDP port.
 const GenevePort = 6081
@@ -34,8 +34,8 @@ type VNI uint32
 // MaxSteerPort is the highest port whose frames can be steered.
 const MaxSteerPort = 1<<15 - 1
 
-// NewVNI puts a VNI together. back says that the frame was let through; without it, what comes from the appliance is its own
-// answer to the guest.
+// NewVNI puts a VNI together. back says that the frame was let through; without it, what comes from the appliance is
+// its own answer to the guest.
 func NewVNI(session uint8, port PortID, back bool) VNI {
 	v := VNI(session)<<16 | VNI(port&MaxSteerPort)
 	if back {
@@ -95,8 +95,8 @@ func (t *Ticket) get(b []byte) {
 	copy(t.Vnet[:], b[20:30])
 }
 
-// PutGeneve writes a GENEVE header for an Ethernet frame, with a ticket where t is not nil, and returns its length. b has
-// GeneveRoom bytes.
+// PutGeneve writes a GENEVE header for an Ethernet frame, with a ticket where t is not nil, and returns its length. b
+// has GeneveRoom bytes.
 func PutGeneve(b []byte, vni VNI, t *Ticket) int {
 	b[0], b[1] = 0, 0
 	binary.BigEndian.PutUint16(b[2:], geneveEthernet)
@@ -113,7 +113,8 @@ func PutGeneve(b []byte, vni VNI, t *Ticket) int {
 const GeneveRoom = geneveLen + optionLen + ticketLen
 
 // ParseGeneve reads the GENEVE header at the beginning of b, and says how long it is. t is filled in where there is a
-// ticket, and has says so. It is not ok where the payload is no Ethernet frame, or where an option must be understood and is not.
+// ticket, and has says so. It is not ok where the payload is no Ethernet frame, or where an option must be understood
+// and is not.
 func ParseGeneve(b []byte, t *Ticket) (vni VNI, n int, has, ok bool) {
 	if len(b) < geneveLen || b[0]>>6 != 0 || b[1]&geneveControl != 0 || binary.BigEndian.Uint16(b[2:]) != geneveEthernet {
 		return 0, 0, false, false
@@ -153,8 +154,9 @@ type Outer struct {
 	LocalMAC, PeerMAC MAC
 }
 
-// Wrap puts the outer headers before a frame, in its headroom. What the virtio_net_hdr asks for goes with the ticket; without
-// one, a checksum that is open stays open, and GSO is for whoever unwraps to restore. sport tells flows apart (RFC 8926 3.3).
+// Wrap puts the outer headers before a frame, in its headroom. What the virtio_net_hdr asks for goes with the ticket;
+// without one, a checksum that is open stays open, and GSO is for whoever unwraps to restore. sport tells flows apart
+// (RFC 8926 3.3).
 func (f *Frame) Wrap(o *Outer, vni VNI, t *Ticket, sport uint16) {
 	v := *f.Vnet()
 	n := outerLen
@@ -180,8 +182,9 @@ func (f *Frame) Wrap(o *Outer, vni VNI, t *Ticket, sport uint16) {
 	}
 }
 
-// Unwrap takes the outer headers from a frame that came from the peer. t is filled in where there is a ticket, and has says so; the
-// ticket's virtio_net_hdr is not put back, since it is the far end that says it. Where it is not ok, the frame is as it was.
+// Unwrap takes the outer headers from a frame that came from the peer. t is filled in where there is a ticket, and has
+// says so; the ticket's virtio_net_hdr is not put back, since it is the far end that says it. Where it is not ok, the
+// frame is as it was.
 func (f *Frame) Unwrap(o *Outer, t *Ticket) (vni VNI, has, ok bool) {
 	b := f.Eth()
 	if len(b) < outerLen || binary.BigEndian.Uint16(b[12:]) != EtherIPv4 || b[MinLen]>>4 != 4 || b[MinLen+9] != ProtoUDP {

@@ -29,7 +29,8 @@ const (
 	ICMPAdminProhibited = 13
 )
 
-// Types of ICMPv6 messages (RFC 4443, RFC 2710, RFC 3810, RFC 4861, RFC 4620; IANA icmpv6-parameters). Those below ICMP6Informs are errors.
+// Types of ICMPv6 messages (RFC 4443, RFC 2710, RFC 3810, RFC 4861, RFC 4620; IANA icmpv6-parameters). Those below
+// ICMP6Informs are errors.
 const (
 	ICMP6Unreachable      = 1
 	ICMP6TooBig           = 2

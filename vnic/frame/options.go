@@ -17,9 +17,9 @@ const (
 	timestampsOverflow = 15
 )
 
-// optionsIPv4 says whether the options of an IPv4 header may pass. Source routes may not: they lead a packet past what the policy says of
-// its destination (RFC 7126 4.3, 4.4). Nor may what Linux takes for malformed (__ip_options_compile, net/ipv4/ip_options.c): guests'
-// stacks differ in how they read it.
+// optionsIPv4 says whether the options of an IPv4 header may pass. Source routes may not: they lead a packet past what
+// the policy says of its destination (RFC 7126 4.3, 4.4). Nor may what Linux takes for malformed (__ip_options_compile,
+// net/ipv4/ip_options.c): guests' stacks differ in how they read it.
 func optionsIPv4(b []byte) bool {
 	var seen [256 / 8]byte
 	for len(b) > 0 {
@@ -52,7 +52,8 @@ func optionsIPv4(b []byte) bool {
 	return true
 }
 
-// listHolds says whether an option that routers add to is as it must be: where the next entry goes is within it, or behind it where it is full.
+// listHolds says whether an option that routers add to is as it must be: where the next entry goes is within it, or
+// behind it where it is full.
 func listHolds(kind uint8, o []byte) bool {
 	switch kind {
 	case optRecordRoute:
@@ -89,10 +90,10 @@ const (
 	hopMostPadding = 7
 )
 
-// optionsHopByHop says whether a hop-by-hop header that follows the IPv6 header may pass a router. An option that we do not know says itself
-// what is to be done (RFC 8200 4.2); a jumbogram is longer than any frame here (RFC 2675). A security label
-// (CALIPSO) is dropped where its domain is not known, and none is (ipv6_hop_calipso). What is measured on the way (IOAM) begins at a multiple of
-// 4 bytes (RFC 9486 3, ipv6_hop_ioam).
+// optionsHopByHop says whether a hop-by-hop header that follows the IPv6 header may pass a router. An option that we do
+// not know says itself what is to be done (RFC 8200 4.2); a jumbogram is longer than any frame here (RFC 2675). A
+// security label (CALIPSO) is dropped where its domain is not known, and none is (ipv6_hop_calipso). What is measured
+// on the way (IOAM) begins at a multiple of 4 bytes (RFC 9486 3, ipv6_hop_ioam).
 func optionsHopByHop(b []byte) bool {
 	padding, options := 0, 0
 	whole := len(b)

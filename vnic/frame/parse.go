@@ -166,8 +166,8 @@ func parseExtensions(ip []byte, k *Key) Reason {
 	return ReasonBadOffset
 }
 
-// fragment marks a fragment that begins at offset bytes of its packet. What could overwrite a TCP header that was judged
-// before is not taken (RFC 3128).
+// fragment marks a fragment that begins at offset bytes of its packet. What could overwrite a TCP header that was
+// judged before is not taken (RFC 3128).
 func fragment(k *Key, offset int) Reason {
 	k.Flags |= KeyFragment
 	if offset == 0 {
@@ -181,7 +181,8 @@ func fragment(k *Key, offset int) Reason {
 	return ReasonNone
 }
 
-// cut is why a packet that ends within its headers is dropped. A first fragment must hold them all (RFC 1858, RFC 7112).
+// cut is why a packet that ends within its headers is dropped. A first fragment must hold them all (RFC 1858, RFC
+// 7112).
 func cut(k *Key) Reason {
 	if k.Has(KeyFragment) {
 		return ReasonFragment

@@ -368,7 +368,8 @@ func BenchmarkHash(b *testing.B) {
 	_ = h
 }
 
-// Ports that follow each other are spread, whatever the seeds are; a mask or a shift may take the buckets from either end of a hash.
+// Ports that follow each other are spread, whatever the seeds are; a mask or a shift may take the buckets from either
+// end of a hash.
 func TestHashSpreadsPorts(t *testing.T) {
 	a, b, c := seedA, seedB, seedC
 	defer func() { seedA, seedB, seedC = a, b, c }()

@@ -5,9 +5,9 @@ import (
 	"iter"
 )
 
-// Segmenter cuts a GSO frame into the packets that it stands for, each with whole checksums, for an output that does not
-// take it as it is. It also finishes a frame that is a single packet, so that one loop serves both. The zero Segmenter
-// is ready. It owns one packet's buffer and reuses it.
+// Segmenter cuts a GSO frame into the packets that it stands for, each with whole checksums, for an output that does
+// not take it as it is. It also finishes a frame that is a single packet, so that one loop serves both. The zero
+// Segmenter is ready. It owns one packet's buffer and reuses it.
 type Segmenter struct {
 	out  Frame
 	src  *Frame
@@ -70,7 +70,8 @@ func (s *Segmenter) whole() *Frame {
 	return &s.out
 }
 
-// fixL3 sets the length, and for IPv4 counts the identification up and sums the header, as Linux does (inet_gso_segment).
+// fixL3 sets the length, and for IPv4 counts the identification up and sums the header, as Linux does
+// (inet_gso_segment).
 func (s *Segmenter) fixL3(b []byte) {
 	ip := b[s.key.L3:]
 	if s.key.Has(KeyIPv6) {
@@ -107,8 +108,8 @@ func (s *Segmenter) fixL4(b []byte, last bool) {
 
 const tcpCWR = 1 << 7
 
-// OpenGSO makes a long TCP packet stand for packets of size bytes of payload each, as a sender with offloads would hand it over. k is
-// the frame's key, which is to be parsed anew.
+// OpenGSO makes a long TCP packet stand for packets of size bytes of payload each, as a sender with offloads would hand
+// it over. k is the frame's key, which is to be parsed anew.
 func OpenGSO(f *Frame, k *Key, size int) {
 	v, b := f.Vnet(), f.Eth()
 	kind := uint8(GSOTCPv4)

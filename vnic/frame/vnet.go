@@ -10,8 +10,8 @@ type Vnet [VnetLen]byte
 // needs the whole sum must finish it (VIRTIO_NET_HDR_F_NEEDS_CSUM, include/uapi/linux/virtio_net.h).
 const VnetNeedsCsum = 1
 
-// VnetDataValid in Flags says that the host's kernel knows the L4 checksum to be right (VIRTIO_NET_HDR_F_DATA_VALID). A guest cannot say it: the
-// kernel passes over the flag in what a guest sends.
+// VnetDataValid in Flags says that the host's kernel knows the L4 checksum to be right (VIRTIO_NET_HDR_F_DATA_VALID). A
+// guest cannot say it: the kernel passes over the flag in what a guest sends.
 const VnetDataValid = 2
 
 // The values of GSOType (include/uapi/linux/virtio_net.h). GSOECN is a bit beside the TCP types.
@@ -24,10 +24,12 @@ const (
 )
 
 const (
-	// minTCPGSOSize is the least bytes of payload in each packet of a TCP GSO frame: Linux's TCP_MIN_GSO_SIZE. UDP's may have one byte.
+	// minTCPGSOSize is the least bytes of payload in each packet of a TCP GSO frame: Linux's TCP_MIN_GSO_SIZE. UDP's
+	// may have one byte.
 	minTCPGSOSize = 8
 	// maxSegments bounds how many packets one frame may become. It is the most that Linux makes of 64 KiB with its
-	// smallest MSS (48 bytes with 12 of options), rounded up; without it one frame of a hostile guest costs 8,000 writes.
+	// smallest MSS (48 bytes with 12 of options), rounded up; without it one frame of a hostile guest costs 8,000
+	// writes.
 	maxSegments = 2048
 )
 
@@ -71,8 +73,8 @@ func (v *Vnet) Plain() bool { return v[0]&VnetNeedsCsum|v[1] == 0 }
 
 // Validate says whether the header may be believed for the Ethernet frame eth that Parse has read into k.
 //
-// A sum that is finished later is a write into a frame that the firewall has already judged. So it may be stored only in
-// the L4 header's own checksum field, or within the payload of what a guest's tunnel uses (TCP is not).
+// A sum that is finished later is a write into a frame that the firewall has already judged. So it may be stored only
+// in the L4 header's own checksum field, or within the payload of what a guest's tunnel uses (TCP is not).
 func (v *Vnet) Validate(eth []byte, k *Key) bool {
 	if v.Plain() {
 		return true
@@ -101,7 +103,8 @@ func (v *Vnet) Validate(eth []byte, k *Key) bool {
 		size >= least && int(k.PayloadLen) <= size*maxSegments
 }
 
-// checksumOffset is where the checksum lies in a protocol's header, or -1 where it is not one that a sender leaves open.
+// checksumOffset is where the checksum lies in a protocol's header, or -1 where it is not one that a sender leaves
+// open.
 func checksumOffset(proto uint8) int {
 	switch proto {
 	case ProtoTCP:

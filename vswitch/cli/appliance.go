@@ -52,11 +52,12 @@ func drillCommand(d control.Drill, short string) *cobra.Command {
 	}
 }
 
-// noticing is how long a command waits for the switch to see that the appliance is back. It asks each 50 ms, and believes the third answer.
+// noticing is how long a command waits for the switch to see that the appliance is back. It asks each 50 ms, and
+// believes the third answer.
 const noticing = 5 * time.Second
 
-// untilWell waits until the switch has asked an appliance that is back, and heard it: what it saw before is no news. Where that takes
-// too long, the user is told that the switch does not see it yet.
+// untilWell waits until the switch has asked an appliance that is back, and heard it: what it saw before is no news.
+// Where that takes too long, the user is told that the switch does not see it yet.
 func untilWell(ctx context.Context, o *Output, c *control.Client) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -104,8 +104,8 @@ func openCapture(file []byte) (captureReader, error) {
 	return pcapgo.NewNgReader(bytes.NewReader(file), pcapgo.NgReaderOptions{ErrorOnMismatchingLinkType: true})
 }
 
-// checkBlocks sees that no block of a pcapng file is longer than the file or than a frame needs: the reader allocates what a block
-// says.
+// checkBlocks sees that no block of a pcapng file is longer than the file or than a frame needs: the reader allocates
+// what a block says.
 func checkBlocks(file []byte) error {
 	var order binary.ByteOrder = binary.LittleEndian
 	for at := 0; at < len(file); {

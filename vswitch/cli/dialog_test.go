@@ -15,9 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dialog is `dialog FILE CMD...`: a command on a terminal of 100 columns and 30 rows, and a user who follows the file: what
-// stands in a line after "expect " must come, what stands after "type " is typed (\r, \x03 and \x1d are keys), "resize COLS ROWS"
-// changes the window. The terminal must come back as it was. Exit code 0 is expected; with ! another.
+// dialog is `dialog FILE CMD...`: a command on a terminal of 100 columns and 30 rows, and a user who follows the file:
+// what stands in a line after "expect " must come, what stands after "type " is typed (\r, \x03 and \x1d are keys),
+// "resize COLS ROWS" changes the window. The terminal must come back as it was. Exit code 0 is expected; with !
+// another.
 func dialog(ts *testscript.TestScript, neg bool, args []string) {
 	who, err := newPerson()
 	ts.Check(err)

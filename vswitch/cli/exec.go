@@ -138,9 +138,9 @@ var signalNames = map[os.Signal]string{
 	syscall.SIGINT: "INT", syscall.SIGTERM: "TERM", syscall.SIGHUP: "HUP", syscall.SIGQUIT: "QUIT",
 }
 
-// forwardSignals gives the guest's command the signals that this process gets. The second one ends the session, and with
-// it the command, which may not listen. On a terminal the keys go to the guest as they are, so that a signal means that
-// the user's terminal is going away.
+// forwardSignals gives the guest's command the signals that this process gets. The second one ends the session, and
+// with it the command, which may not listen. On a terminal the keys go to the guest as they are, so that a signal means
+// that the user's terminal is going away.
 func forwardSignals(ctx context.Context, tty bool, leave func()) <-chan string {
 	caught := make(chan os.Signal, 4)
 	signal.Notify(caught, slices.Collect(maps.Keys(signalNames))...)

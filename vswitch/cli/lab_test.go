@@ -128,7 +128,8 @@ func drain(nic vnic.NIC) {
 // probesTo is where the switch's probes go.
 var probesTo = frame.AddrFrom(netip.MustParseAddr("169.254.83.1"))
 
-// answerProbes brings probes that come to the appliance back to the switch, and takes everything else. A stalled one brings none back.
+// answerProbes brings probes that come to the appliance back to the switch, and takes everything else. A stalled one
+// brings none back.
 func (l *testLab) answerProbes(nic, back vnic.NIC) {
 	var b frame.Batch
 	for nic.ReadBatch(&b) == nil {

@@ -17,8 +17,8 @@ import (
 	"sluice/firewall/fault"
 )
 
-// Output is where a command's answer goes: to stdout, for a person or for a script. What is no answer (progress, advice)
-// is a note, and goes to stderr.
+// Output is where a command's answer goes: to stdout, for a person or for a script. What is no answer (progress,
+// advice) is a note, and goes to stderr.
 type Output struct {
 	format   string
 	out, err io.Writer
@@ -69,7 +69,8 @@ func OutputOf(cmd *cobra.Command) (*Output, error) {
 	return &Output{format: format, out: out, err: cmd.ErrOrStderr(), color: colors(out)}, nil
 }
 
-// colors says whether a writer is a terminal whose user has nothing against colours (no-color.org). One of no known kind takes no escapes.
+// colors says whether a writer is a terminal whose user has nothing against colours (no-color.org). One of no known
+// kind takes no escapes.
 func colors(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && os.Getenv("TERM") != "" && term.IsTerminal(int(f.Fd()))
@@ -81,7 +82,8 @@ func (o *Output) Table() bool { return o.format == "table" }
 // Screen says whether it is on a terminal, where it may be written over.
 func (o *Output) Screen() bool { return o.Table() && o.color }
 
-// Print gives the answer: v for scripts, or what table writes for a person. The JSON names of v are what scripts rely on.
+// Print gives the answer: v for scripts, or what table writes for a person. The JSON names of v are what scripts rely
+// on.
 func (o *Output) Print(v any, table func(w io.Writer)) error {
 	var b bytes.Buffer
 	if o.Table() {
@@ -93,7 +95,8 @@ func (o *Output) Print(v any, table func(w io.Writer)) error {
 	return err
 }
 
-// Done gives the result of a command that does something: v for scripts. A person is told in lines on stderr, as there is nothing to read on.
+// Done gives the result of a command that does something: v for scripts. A person is told in lines on stderr, as there
+// is nothing to read on.
 func (o *Output) Done(v any, lines ...string) error {
 	if o.Table() {
 		for _, line := range lines {

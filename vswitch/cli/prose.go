@@ -11,8 +11,8 @@ import (
 	"golang.org/x/term"
 )
 
-// Prose is as wide as the terminal is, within what people read with ease. A pipe, and so a script, gets every text as it
-// was written.
+// Prose is as wide as the terminal is, within what people read with ease. A pipe, and so a script, gets every text as
+// it was written.
 const (
 	minColumns     = 20
 	maxColumns     = 100
@@ -33,7 +33,8 @@ func columns(w io.Writer) int {
 }
 
 var (
-	// Both begin a line whose further lines stand under its text: an item of a list, or a word and after a gap what it means.
+	// Both begin a line whose further lines stand under its text: an item of a list, or a word and after a gap what it
+	// means.
 	marker = regexp.MustCompile(`^ *(?:[-*] +|\d+\. +)`)
 	gap    = regexp.MustCompile(`^ *\S+(?: \S+)*? {2,}`)
 )
@@ -93,7 +94,8 @@ const (
 )
 
 // wrapped gives help and messages on lines of at most width columns. A line of full columns or more goes on in the next
-// one. Examples, which are copied, stay whole, and so do the lines of a file that an error shows: a mark stands below them.
+// one. Examples, which are copied, stay whole, and so do the lines of a file that an error shows: a mark stands below
+// them.
 func wrapped(text string, width, full int) string {
 	var b strings.Builder
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
@@ -153,8 +155,8 @@ func wrapHelp(root *cobra.Command) {
 	})
 }
 
-// Markdown gives an answer that is a Markdown text: v for scripts. On a terminal the text is wrapped, and what it folds away
-// is shown only if unfold is set (more says how to ask for that); else it is as it was written.
+// Markdown gives an answer that is a Markdown text: v for scripts. On a terminal the text is wrapped, and what it folds
+// away is shown only if unfold is set (more says how to ask for that); else it is as it was written.
 func (o *Output) Markdown(v any, text, more string, unfold bool) error {
 	if width := columns(o.out); width > 0 {
 		text = markdown(text, more, width, unfold)

@@ -57,7 +57,8 @@ func proseRoot(out *os.File) *cobra.Command {
 	return root
 }
 
-// TestProseFitsTheTerminal: help is within the terminal's width, at most 100 columns, and 80 where it is not known. Examples can be copied.
+// TestProseFitsTheTerminal: help is within the terminal's width, at most 100 columns, and 80 where it is not known.
+// Examples can be copied.
 func TestProseFitsTheTerminal(t *testing.T) {
 	for _, c := range []struct{ terminal, want int }{{60, 60}, {80, 80}, {0, 80}, {200, 100}} {
 		for _, args := range [][]string{{"policy", "help"}, {"policy", "--help"}, {"help", "policy"}, {"long", "--help"}} {
@@ -98,7 +99,8 @@ func TestErrorsFitTheTerminal(t *testing.T) {
 	}
 }
 
-// TestMarkdown: on a terminal prose is wrapped and what is folded away is named; code is as it was, and in a pipe everything.
+// TestMarkdown: on a terminal prose is wrapped and what is folded away is named; code is as it was, and in a pipe
+// everything.
 func TestMarkdown(t *testing.T) {
 	const page = "# Lab\n" +
 		"First line of a text that is longer than the forty columns.\nSecond.\n\n" +

@@ -23,11 +23,12 @@ type ExitError struct{ Code int }
 
 func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
 
-// BadInput gives an error the exit code of wrong use or bad input, for commands that know nothing of the switch's own errors.
+// BadInput gives an error the exit code of wrong use or bad input, for commands that know nothing of the switch's own
+// errors.
 func BadInput(err error) error { return fault.Errorf(fault.BadInput, "%w", err) }
 
-// Commands are the commands of a running switch. known is how those that check policies read a lab that does not run, and names
-// completes what that is called.
+// Commands are the commands of a running switch. known is how those that check policies read a lab that does not run,
+// and names completes what that is called.
 func Commands(known InventoryOf, names cobra.CompletionFunc) []*cobra.Command {
 	policy := policyCommand(known)
 	for _, c := range policy.Commands() {
@@ -68,8 +69,8 @@ func Root(commands ...*cobra.Command) *cobra.Command {
 	return root
 }
 
-// refuseUnknown has a word that is no command refused, with what was probably meant, wherever only commands may stand. Cobra does so at the
-// root only; elsewhere it shows the help, as if that had been asked for.
+// refuseUnknown has a word that is no command refused, with what was probably meant, wherever only commands may stand.
+// Cobra does so at the root only; elsewhere it shows the help, as if that had been asked for.
 func refuseUnknown(parent *cobra.Command) {
 	for _, c := range parent.Commands() {
 		if c.HasSubCommands() {
@@ -166,8 +167,8 @@ func parentOf(c *cobra.Command, words []string) *cobra.Command {
 // started marks a command whose flags and arguments were accepted: an error after that is no wrong use.
 type started struct{}
 
-// begin fills flags that were not given from the environment: SLUICE_OUTPUT for --output, and so on. It runs before every
-// command, so no command may have a PersistentPreRun of its own.
+// begin fills flags that were not given from the environment: SLUICE_OUTPUT for --output, and so on. It runs before
+// every command, so no command may have a PersistentPreRun of its own.
 func begin(cmd *cobra.Command) error {
 	given := cmd.Flag("output").Changed
 	if given && answerless(cmd) {

@@ -93,7 +93,8 @@ func writeShare(w io.Writer, s vswitch.Share) {
 
 func seconds(s float64) string { return strconv.FormatFloat(s, 'f', 2, 64) }
 
-// shareLine is the fast share, and what has been added to its parts since an earlier look. A change of placement begins anew.
+// shareLine is the fast share, and what has been added to its parts since an earlier look. A change of placement begins
+// anew.
 func shareLine(old, st vswitch.Stats) string {
 	now, was := st.Share, old.Share
 	if st.Placement != old.Placement || now.Frames < was.Frames {

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// version is what `sluice --version` says of the program: what its build knows (runtime/debug.BuildInfo). Nothing is set by a linker flag,
-// so a build by hand says as much as one by the scripts.
+// version is what `sluice --version` says of the program: what its build knows (runtime/debug.BuildInfo). Nothing is
+// set by a linker flag, so a build by hand says as much as one by the scripts.
 func version(info *debug.BuildInfo) string {
 	const unknown = "unknown"
 	if info == nil {

@@ -27,8 +27,8 @@ type Client struct {
 	http *http.Client
 }
 
-// Dial finds a running lab and sees that it answers. With an empty name it is the one lab that runs. Each way to fail has
-// an error of its own, of class fault.BadInput where another command would do: it says which.
+// Dial finds a running lab and sees that it answers. With an empty name it is the one lab that runs. Each way to fail
+// has an error of its own, of class fault.BadInput where another command would do: it says which.
 func Dial(ctx context.Context, lab string) (*Client, error) {
 	if lab == "" {
 		var err error

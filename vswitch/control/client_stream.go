@@ -13,8 +13,8 @@ import (
 	"sluice/vswitch"
 )
 
-// Exec runs a command in a guest, joined to s, and returns its exit code. An error means that there is none. When ctx is
-// done the command is killed.
+// Exec runs a command in a guest, joined to s, and returns its exit code. An error means that there is none. When ctx
+// is done the command is killed.
 func (c *Client) Exec(ctx context.Context, guest string, req ExecRequest, s Streams) (int, error) {
 	return c.session(ctx, guest, "exec", req, s)
 }
@@ -39,8 +39,8 @@ func (c *Client) session(ctx context.Context, guest, kind string, req ExecReques
 	return joinSession(ctx, conn, s)
 }
 
-// Events calls begin once with the switch's status, then fn for each event from then on, until ctx is done, the lab ends
-// (both give nil) or fn fails.
+// Events calls begin once with the switch's status, then fn for each event from then on, until ctx is done, the lab
+// ends (both give nil) or fn fails.
 func (c *Client) Events(ctx context.Context, begin func(vswitch.Status), fn func(vswitch.Event) error) error {
 	resp, err := c.do(ctx, http.MethodGet, "/v1/events", nil, nil)
 	if err != nil {

@@ -14,8 +14,9 @@ import (
 // LockName is the name of the lock in a lab's state folder. It is what is made there first, and removed last.
 const LockName = "lock"
 
-// IsLab says whether dir is the state folder of a lab, and not something else that lies in the state root: a folder, and no link to one,
-// with a lab's lock or socket in it; or an empty one that nobody else may enter, as a deploy leaves that is killed at once.
+// IsLab says whether dir is the state folder of a lab, and not something else that lies in the state root: a folder,
+// and no link to one, with a lab's lock or socket in it; or an empty one that nobody else may enter, as a deploy leaves
+// that is killed at once.
 func IsLab(dir string) bool {
 	info, err := os.Lstat(dir)
 	if err != nil || !info.IsDir() {
@@ -30,7 +31,8 @@ func IsLab(dir string) bool {
 	return err == nil && len(entries) == 0 && info.Mode().Perm() == 0o700
 }
 
-// CheckFolder is an error where no lab must be deployed into dir: what lies there is not a lab's, or others could exchange it.
+// CheckFolder is an error where no lab must be deployed into dir: what lies there is not a lab's, or others could
+// exchange it.
 func CheckFolder(dir string) error {
 	root := filepath.Dir(dir)
 	if info, err := os.Stat(root); err == nil {

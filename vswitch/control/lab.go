@@ -15,8 +15,8 @@ type Lab interface {
 	Inspect() LabInfo
 	// Inventory is what a policy's nouns may refer to in the lab. Nobody changes it.
 	Inventory() *firewall.Inventory
-	// LoadPolicy reads a policy with the lab's inventory (firewall.Load). It changes nothing: the server gives the policy to
-	// the switch. file is a name for messages, never opened.
+	// LoadPolicy reads a policy with the lab's inventory (firewall.Load). It changes nothing: the server gives the
+	// policy to the switch. file is a name for messages, never opened.
 	LoadPolicy(file string, src []byte) (*firewall.Policy, error)
 	// Exec runs a command in a guest and returns its exit code (128 + signal where a signal ended it). An error means
 	// that the command could not be started or watched. It returns when the command has ended and its output is
@@ -24,7 +24,8 @@ type Lab interface {
 	Exec(ctx context.Context, guest string, req ExecRequest, s Streams) (code int, err error)
 	// Console runs an interactive shell in a guest, on a terminal of its own there, as Exec would.
 	Console(ctx context.Context, guest string, req ExecRequest, s Streams) (code int, err error)
-	// Appliance does something to the appliance's machine, for a drill. One drill runs at a time; while one runs, another is an error.
+	// Appliance does something to the appliance's machine, for a drill. One drill runs at a time; while one runs,
+	// another is an error.
 	Appliance(ctx context.Context, d Drill) error
 	// Inspections is what the appliance has found in the frames that it looked into.
 	Inspections(ctx context.Context) (inspect.Report, error)

@@ -29,7 +29,8 @@ func served(t *testing.T, path string) []byte {
 	return text
 }
 
-// TestOpenAPI: the document that is committed is the one that a running lab serves, and docs/api.md tells of each operation.
+// TestOpenAPI: the document that is committed is the one that a running lab serves, and docs/api.md tells of each
+// operation.
 func TestOpenAPI(t *testing.T) {
 	const (
 		document = "../../docs/openapi.yaml"

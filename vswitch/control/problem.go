@@ -10,8 +10,8 @@ import (
 	"sluice/firewall/fault"
 )
 
-// Problem is an error as the API sends it: problem details (RFC 9457) with the class of the failure, and where in a file
-// it lies.
+// Problem is an error as the API sends it: problem details (RFC 9457) with the class of the failure, and where in a
+// file it lies.
 type Problem struct {
 	Title  string      `json:"title"`
 	Status int         `json:"status" doc:"The HTTP status"`

@@ -73,7 +73,8 @@ func (s *Server) putPolicy(ctx context.Context, in *ask[PolicyText]) (vswitch.Po
 // longPolicy is from how many bytes on what it took to read a policy is worth giving back to the machine at once.
 const longPolicy = 1 << 20
 
-// giveBack returns memory that only the reading of a long policy needed: the lab lives on for hours, and the machine has other labs.
+// giveBack returns memory that only the reading of a long policy needed: the lab lives on for hours, and the machine
+// has other labs.
 func giveBack(source string) {
 	if len(source) >= longPolicy {
 		go debug.FreeOSMemory()

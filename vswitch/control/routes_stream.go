@@ -51,8 +51,8 @@ type sessionInputs struct {
 
 type labRun func(context.Context, string, ExecRequest, Streams) (int, error)
 
-// sessionRoute registers an operation that becomes a session. What can be known before is answered as a problem; the rest
-// is said at the session's end.
+// sessionRoute registers an operation that becomes a session. What can be known before is answered as a problem; the
+// rest is said at the session's end.
 func (s *Server) sessionRoute(api huma.API, path, summary string, needsCommand bool, run labRun) {
 	op := operation(http.MethodPost, path, summary)
 	op.Description = "The connection becomes " + sessionProtocol + ": yamux with the streams control, stdin, stdout and stderr."

@@ -45,8 +45,8 @@ func newServer(sw *vswitch.Switch, lab Lab, l limits) *Server {
 	return s
 }
 
-// Listen makes the socket control.sock in dir, which becomes a folder that only its owner may enter. A socket that a dead
-// process left is replaced; one that is answered is an error.
+// Listen makes the socket control.sock in dir, which becomes a folder that only its owner may enter. A socket that a
+// dead process left is replaced; one that is answered is an error.
 func Listen(dir string) (net.Listener, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state folder: %w", err)
@@ -82,8 +82,8 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
-// Shutdown stops listening, removes the socket, ends streams and sessions, and waits for other requests until ctx is done;
-// then it cuts them.
+// Shutdown stops listening, removes the socket, ends streams and sessions, and waits for other requests until ctx is
+// done; then it cuts them.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.end()
 	if err := s.http.Shutdown(ctx); err != nil {

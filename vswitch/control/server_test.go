@@ -232,8 +232,8 @@ func TestStop(t *testing.T) {
 	<-lab.stopped
 }
 
-// TestRootOnlyTheOwner runs this test's own program as another user, on a socket whose mode would let them in: the server
-// must look who it is.
+// TestRootOnlyTheOwner runs this test's own program as another user, on a socket whose mode would let them in: the
+// server must look who it is.
 func TestRootOnlyTheOwner(t *testing.T) {
 	if path := os.Getenv("SLUICE_TEST_STRANGER"); path != "" {
 		stranger(path)

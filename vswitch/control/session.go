@@ -30,8 +30,8 @@ const (
 	maxSessions       = 64              // at once, in one lab
 	maxControlLine    = 64 << 10        // bytes; the client's are far shorter, a problem with its faults is the longest
 	sessionStartLimit = 5 * time.Second // for the client to open its streams
-	// A user may suspend the client with Ctrl-Z: nothing is taken from the socket then, and that is no failure. The end of
-	// a process is seen at once on a unix socket, so there is no need for keep-alives.
+	// A user may suspend the client with Ctrl-Z: nothing is taken from the socket then, and that is no failure. The end
+	// of a process is seen at once on a unix socket, so there is no need for keep-alives.
 	sessionWriteLimit = 24 * time.Hour
 )
 

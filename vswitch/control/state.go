@@ -29,8 +29,8 @@ func CheckLabName(name string) error {
 // UsualRoot is root's state root where nothing else is said.
 const UsualRoot = "/run/sluice"
 
-// StateRoot is the folder that has one folder for each lab, as an absolute path: $SLUICE_STATE_DIR if set; else UsualRoot for root and
-// $XDG_RUNTIME_DIR/sluice for anybody else.
+// StateRoot is the folder that has one folder for each lab, as an absolute path: $SLUICE_STATE_DIR if set; else
+// UsualRoot for root and $XDG_RUNTIME_DIR/sluice for anybody else.
 func StateRoot() (string, error) {
 	if dir := os.Getenv("SLUICE_STATE_DIR"); dir != "" {
 		return stateRoot("SLUICE_STATE_DIR", dir)

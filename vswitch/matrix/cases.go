@@ -70,7 +70,8 @@ func (m *maker) one(name string, b base, v6 bool, change func(o *odd)) {
 	m.cases = append(m.cases, Case{Name: family(v6) + b.name + " " + name, Judged: []Frame{{false, o.eth()}}})
 }
 
-// change is what makes a right packet odd. Where only is set, it is for the bases with that protocol; four and six say for which family.
+// change is what makes a right packet odd. Where only is set, it is for the bases with that protocol; four and six say
+// for which family.
 type change struct {
 	name      string
 	four, six bool
@@ -90,7 +91,8 @@ func dst(four, six string) func(o *odd) {
 	}
 }
 
-// nowhere is where no route leads. Linux tells one IPv4 source so at most five times at once (ip_error), so each packet has another.
+// nowhere is where no route leads. Linux tells one IPv4 source so at most five times at once (ip_error), so each packet
+// has another.
 func nowhere(o *odd) {
 	dst("192.0.2.9", "2001:db8::9")(o)
 	if !o.v6 {

@@ -1,6 +1,6 @@
-// Package matrix is for tests only: odd packets, wrong in one way each, what a real Linux router made of them, and in what each placement may
-// differ from it. Tests of engines and of labs send the same packets through what they test. TestRootMatrixRouter (vswitch/user) holds what is
-// said of the router against the kernel.
+// Package matrix is for tests only: odd packets, wrong in one way each, what a real Linux router made of them, and in
+// what each placement may differ from it. Tests of engines and of labs send the same packets through what they test.
+// TestRootMatrixRouter (vswitch/user) holds what is said of the router against the kernel.
 package matrix
 
 import (
@@ -106,7 +106,8 @@ func (r Router) Text(cases []Case) string {
 	return b.String()
 }
 
-// Result is what came of a case at the client's side and at the server's, in words. Where the server sends what is judged, near is its side.
+// Result is what came of a case at the client's side and at the server's, in words. Where the server sends what is
+// judged, near is its side.
 func (c *Case) Result(came [2][][]byte) string {
 	var sent [][]byte
 	for _, f := range c.Judged {

@@ -14,7 +14,8 @@ type Difference struct {
 	Router, Engine string
 }
 
-// meantRow is a row of the table in docs/policy.md, by its first cell: which cases it is about, and what the engine must have said.
+// meantRow is a row of the table in docs/policy.md, by its first cell: which cases it is about, and what the engine
+// must have said.
 type meantRow struct {
 	row    string
 	names  string // what the case's name matches
@@ -87,7 +88,8 @@ func (m *Meant) Note(d Difference) bool {
 	return false
 }
 
-// Unmet are the rows of which no difference was noted: those about some of the placements and, where general, those about all placements.
+// Unmet are the rows of which no difference was noted: those about some of the placements and, where general, those
+// about all placements.
 func (m *Meant) Unmet(general bool, some ...firewall.Placement) (rows []string) {
 	for _, r := range meantRows {
 		about := general && len(r.only) == 0

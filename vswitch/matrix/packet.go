@@ -11,7 +11,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// odd is a packet of the matrix in the making: a right one from client to server by the gateway, and what a case makes of it.
+// odd is a packet of the matrix in the making: a right one from client to server by the gateway, and what a case makes
+// of it.
 type odd struct {
 	v6           bool
 	number       uint16 // of the case: the source port, or an echo's identifier
@@ -257,8 +258,8 @@ func describeTCP(t []byte) string {
 	return "tcp"
 }
 
-// sameAs says "same" where a packet is the one that was sent, but for bytes that a router changes; "other" where only the addresses from at
-// to are the same, so that it was changed or is a part of it.
+// sameAs says "same" where a packet is the one that was sent, but for bytes that a router changes; "other" where only
+// the addresses from at to are the same, so that it was changed or is a part of it.
 func sameAs(ip, sent []byte, but []int, at, to int) string {
 	sent = sent[14:]
 	if len(sent) < to || !bytes.Equal(ip[at:to], sent[at:to]) || ip[0]>>4 != sent[0]>>4 {

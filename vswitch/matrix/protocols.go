@@ -10,7 +10,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// carried are packets of protocols that few policies name, right ones and odd ones. What is inside another packet is not looked at.
+// carried are packets of protocols that few policies name, right ones and odd ones. What is inside another packet is
+// not looked at.
 var carried = []struct {
 	name  string
 	proto uint8
@@ -187,7 +188,8 @@ func (m *maker) arps() {
 	add("tagged", 1, ClientMAC, asker, gateway, func(b []byte) []byte { return slices.Insert(b, 12, 0x81, 0, 0, 10) })
 }
 
-// orders are longer chains of IPv6 headers, in orders that no sender should make, and kinds of headers that are not told elsewhere.
+// orders are longer chains of IPv6 headers, in orders that no sender should make, and kinds of headers that are not
+// told elsewhere.
 func (m *maker) orders() {
 	kinds := exthdrs[:4] // those that lead on
 	for _, b := range []base{bases[0], bases[4]} {

@@ -91,7 +91,8 @@ func (t *Findings) addFlow(f Findings) {
 	t.Gap = max(t.Gap, f.Gap)
 }
 
-// joinFlow judges one direction of a flow. records are in order of time; asked says that there are some of the other one.
+// joinFlow judges one direction of a flow. records are in order of time; asked says that there are some of the other
+// one.
 func joinFlow(key Flow, records []Record, asked bool, w Window) Findings {
 	var f Findings
 	begins, answers := w.allows(key)
@@ -132,16 +133,16 @@ func joinFlow(key Flow, records []Record, asked bool, w Window) Findings {
 	return f
 }
 
-// enforced says whether a delivery was under a plan that should have prevented it. In slow, frames that stay in a segment
-// never meet the Appliance: that is no leak, but how slow is.
+// enforced says whether a delivery was under a plan that should have prevented it. In slow, frames that stay in a
+// segment never meet the Appliance: that is no leak, but how slow is.
 func (w Window) enforced(r Record) bool {
 	p := w.Placements[r.Epoch]
 	return p.Enforces() && (p != firewall.Slow || r.Appliance)
 }
 
-// allows says whether the policy lets this direction begin a flow, and whether it lets the other one, whose answers these are.
-// Of what only the other end may begin, frames that get no answer and never arrive are an attempt that was denied, and no loss.
-// Errors about flows are not flows.
+// allows says whether the policy lets this direction begin a flow, and whether it lets the other one, whose answers
+// these are. Of what only the other end may begin, frames that get no answer and never arrive are an attempt that was
+// denied, and no loss. Errors about flows are not flows.
 func (w Window) allows(k Flow) (begins, answers bool) {
 	if w.Policy == nil || k.IsError() {
 		return true, false

@@ -9,9 +9,9 @@ import (
 	"sluice/vnic/frame"
 )
 
-// parseLog reads a hand-made log of one Flow: words of time, > (entered) or < (delivered), and what: a letter for a frame
-// told by its hash, or FROM-TO for the bytes of a TCP segment. A * after it means delivered out of the appliance, a +
-// that the frame was copied to two ports.
+// parseLog reads a hand-made log of one Flow: words of time, > (entered) or < (delivered), and what: a letter for a
+// frame told by its hash, or FROM-TO for the bytes of a TCP segment. A * after it means delivered out of the appliance,
+// a + that the frame was copied to two ports.
 func parseLog(t *testing.T, s string) (l []Record) {
 	t.Helper()
 	for _, word := range strings.Fields(s) {
@@ -110,7 +110,8 @@ func TestJoinDenied(t *testing.T) {
 	}
 }
 
-// TestJoinAttempts: what the policy lets only the other end begin is an answer, whose loss counts, or an attempt, which is denied.
+// TestJoinAttempts: what the policy lets only the other end begin is an answer, whose loss counts, or an attempt, which
+// is denied.
 func TestJoinAttempts(t *testing.T) {
 	inv := &firewall.Inventory{}
 	const text = "default: allow\nrules:\n  - {name: back, from: 10.0.2.0/24, to: 10.0.1.0/24, action: drop}\n"

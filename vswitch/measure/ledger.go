@@ -1,5 +1,5 @@
-// Package measure says what a change cost: engines note each IP frame that enters and that is delivered, and what was noted is joined, flow by
-// flow, once nobody writes any more.
+// Package measure says what a change cost: engines note each IP frame that enters and that is delivered, and what was
+// noted is joined, flow by flow, once nobody writes any more.
 package measure
 
 import (
@@ -16,8 +16,8 @@ const (
 	logRecordsMax = 1 << 16
 )
 
-// Ledger is what a change of placement is measured by: while an engine has one, each walker notes the IP frames that its port's guest sends,
-// and those that it delivers. Nothing is analysed before the walkers have left it.
+// Ledger is what a change of placement is measured by: while an engine has one, each walker notes the IP frames that
+// its port's guest sends, and those that it delivers. Nothing is analysed before the walkers have left it.
 type Ledger struct {
 	seed maphash.Seed
 	logs []*Log // by PortID; nil where there is no port
@@ -104,8 +104,8 @@ type Hop struct {
 	FromApp, ToApp bool // from a port of the appliance, to one
 }
 
-// Leaving notes a frame that is on its way to a port, and returns the mark by which Delivered says that it got there. in is its mark when it
-// entered.
+// Leaving notes a frame that is on its way to a port, and returns the mark by which Delivered says that it got there.
+// in is its mark when it entered.
 func (l *Log) Leaving(in int32, h Hop, f *frame.Frame, k *frame.Key) int32 {
 	if l == nil || !observable(k) {
 		return NoMark
@@ -151,8 +151,8 @@ func (l *Log) Add(now int64, r Record) int32 {
 	return int32(len(l.records) - 1)
 }
 
-// observable says whether a frame is an IP packet to one receiver, which arrives as it was sent or not at all. A UDP GSO
-// frame may arrive in parts that have no sequence to join them by.
+// observable says whether a frame is an IP packet to one receiver, which arrives as it was sent or not at all. A UDP
+// GSO frame may arrive in parts that have no sequence to join them by.
 func observable(k *frame.Key) bool {
 	return k.Flags&(frame.KeyIPv4|frame.KeyIPv6) != 0 && !k.Has(frame.KeyGroup) && !k.Dst.IsGroup() && !k.IsND() &&
 		(!k.Has(frame.KeyGSO) || k.Proto == frame.ProtoTCP)

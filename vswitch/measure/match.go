@@ -11,8 +11,8 @@ type matched struct {
 	duplicated, reordered int
 }
 
-// match finds the delivery of each frame that entered. Both lists are in order of time. Deliveries of what entered before
-// the ledger began have no partner, and say nothing.
+// match finds the delivery of each frame that entered. Both lists are in order of time. Deliveries of what entered
+// before the ledger began have no partner, and say nothing.
 func match(entered, delivered []Record) matched {
 	m := matched{arrived: make([]bool, len(entered))}
 	var segments, whole matcher
@@ -94,7 +94,8 @@ func (t matcher) ranges(entered, delivered []Record, m *matched) {
 	for n := len(in) - 1; n >= 0; n-- {
 		m.arrived[in[n].index] = !takePiece(missing, cuts, in[n])
 	}
-	// A delivery is one too many if one of its pieces came out more often than it went in, of those that went in at all.
+	// A delivery is one too many if one of its pieces came out more often than it went in, of those that went in at
+	// all.
 	extra := make([]int, len(sent))
 	for i := range sent {
 		if sent[i] > 0 {
@@ -184,9 +185,9 @@ func overtaken(order, out []span) (n int) {
 	return n
 }
 
-// carrier is the index of the frame that a delivery's first byte came with: the last one that carried it and had entered
-// by then, so that a retransmission, which is late by nature, overtakes nobody. -1 is none. The search looks only as far
-// back as the longest segment reaches.
+// carrier is the index of the frame that a delivery's first byte came with: the last one that carried it and had
+// entered by then, so that a retransmission, which is late by nature, overtakes nobody. -1 is none. The search looks
+// only as far back as the longest segment reaches.
 func carrier(order []span, d span) int {
 	const longest = 1 << 16
 	end, _ := slices.BinarySearchFunc(order, d.from+1, func(s span, t int64) int { return cmp.Compare(s.from, t) })

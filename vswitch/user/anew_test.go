@@ -33,8 +33,8 @@ func (r *rig) others() {
 // onlyPorts takes flows with ports.
 func onlyPorts(f firewall.FlowRecord) bool { return firewall.HasPorts(f.Proto) }
 
-// TestBegunAnew: flows of which the appliance cannot be told keep nothing from being carried, and go on all the same; the receipt says how
-// many.
+// TestBegunAnew: flows of which the appliance cannot be told keep nothing from being carried, and go on all the same;
+// the receipt says how many.
 func TestBegunAnew(t *testing.T) {
 	t.Parallel()
 	for _, to := range []firewall.Placement{firewall.Slow, firewall.Tunnel} {
@@ -80,7 +80,8 @@ func TestGroupsAreNotCarried(t *testing.T) {
 	}
 }
 
-// TestFullTableAtCarry: somebody's change is refused where connections would be lost for want of room; a recovery takes what there is.
+// TestFullTableAtCarry: somebody's change is refused where connections would be lost for want of room; a recovery takes
+// what there is.
 func TestFullTableAtCarry(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -153,8 +154,8 @@ func TestRecoveryFails(t *testing.T) {
 	}
 }
 
-// TestLeave leaves an appliance in every state that it can be in, by each handover that does without it. Nothing is asked of one that does not
-// answer, and what the switch knows goes on.
+// TestLeave leaves an appliance in every state that it can be in, by each handover that does without it. Nothing is
+// asked of one that does not answer, and what the switch knows goes on.
 func TestLeave(t *testing.T) {
 	t.Parallel()
 	for _, from := range append(visiting, firewall.Push) {

@@ -18,8 +18,8 @@ const (
 	idle     = 50   // flows to each of them that rest meanwhile
 )
 
-// longPolicy has so many rules that match nothing that is sent, and then one that matters. Flows rest for longer than any machine
-// takes for the rules.
+// longPolicy has so many rules that match nothing that is sent, and then one that matters. Flows rest for longer than
+// any machine takes for the rules.
 func longPolicy(rules int, ports string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "services:\n  web: {tcp: 80}\n  speed: {udp: [%s]}\ntimeouts: {udp-first: 1h, udp-single: 1h}\ndefault: drop\nrules:\n", ports)
@@ -30,7 +30,8 @@ func longPolicy(rules int, ports string) string {
 	return b.String()
 }
 
-// numbered sends numbered frames of a flow to each port, without pause, until it is stopped, and collects what the server gets.
+// numbered sends numbered frames of a flow to each port, without pause, until it is stopped, and collects what the
+// server gets.
 type numbered struct {
 	r       *rig
 	mu      sync.Mutex

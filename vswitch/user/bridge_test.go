@@ -188,8 +188,8 @@ func damaged(random *rand.Rand, g *guest, guests []*guest) *frame.Frame {
 	return f
 }
 
-// evens waits until the switch has dealt with everything that the guests have sent, and the books balance: also where they began anew
-// meanwhile. A last frame of each guest is watched for.
+// evens waits until the switch has dealt with everything that the guests have sent, and the books balance: also where
+// they began anew meanwhile. A last frame of each guest is watched for.
 func (r *rig) evens() {
 	r.t.Helper()
 	var sights []vswitch.Sight
@@ -243,7 +243,8 @@ func (r *rig) storm() (stop func()) {
 	return func() { close(end); ended.Wait() }
 }
 
-// TestForget: under traffic from every port the switch forgets what it has counted and learnt, and the books balance ever after.
+// TestForget: under traffic from every port the switch forgets what it has counted and learnt, and the books balance
+// ever after.
 func TestForget(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

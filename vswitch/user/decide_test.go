@@ -161,8 +161,8 @@ func FuzzDecide(f *testing.F) {
 	})
 }
 
-// FuzzReturned throws frames at the walk as if they came back from the appliance, in both placements that steer: it may not panic, the books must
-// balance, and never does more come back than was steered. What forges a probe gets nowhere.
+// FuzzReturned throws frames at the walk as if they came back from the appliance, in both placements that steer: it may
+// not panic, the books must balance, and never does more come back than was steered. What forges a probe gets nowhere.
 func FuzzReturned(f *testing.F) {
 	type far struct {
 		*desk
@@ -253,8 +253,8 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
-// BenchmarkPipes moves 64-byte frames from one guest's pipe to another's through the engine. No more are on their way than
-// the queues hold, so that none is lost.
+// BenchmarkPipes moves 64-byte frames from one guest's pipe to another's through the engine. No more are on their way
+// than the queues hold, so that none is lost.
 func BenchmarkPipes(b *testing.B) {
 	const onTheWay = 512
 	r := newRig(b)

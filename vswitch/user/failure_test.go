@@ -56,7 +56,8 @@ func (a *fakeAppliance) revive() {
 	a.absent.Store(false)
 }
 
-// reaches says whether a frame from client to server arrives, and that one which the policy denies does so only where open.
+// reaches says whether a frame from client to server arrives, and that one which the policy denies does so only where
+// open.
 func (r *rig) reaches(number uint16, deniedToo bool) bool {
 	r.t.Helper()
 	r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: number, dport: deniedPort}).build())
@@ -142,8 +143,8 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// TestStale says what becomes of frames that were handed to an appliance while it stood still: for a short while they are only late, then
-// they are too old. What is sent once it is back arrives in any case.
+// TestStale says what becomes of frames that were handed to an appliance while it stood still: for a short while they
+// are only late, then they are too old. What is sent once it is back arrives in any case.
 func TestStale(t *testing.T) {
 	t.Parallel()
 	for _, in := range visiting {
@@ -230,7 +231,8 @@ func TestStaleMoves(t *testing.T) {
 	})
 }
 
-// TestDrained leaves a placement while the appliance does nothing for longer than it is usually silent: what it was handed still arrives.
+// TestDrained leaves a placement while the appliance does nothing for longer than it is usually silent: what it was
+// handed still arrives.
 func TestDrained(t *testing.T) {
 	t.Parallel()
 	eachVisiting(t, func(t *testing.T, r *rig, in firewall.Placement) {
@@ -405,7 +407,8 @@ func TestForgedProbes(t *testing.T) {
 	}
 }
 
-// TestPlaceProves says that no placement is taken whose way does not lead through the appliance and back, and that the old one stays.
+// TestPlaceProves says that no placement is taken whose way does not lead through the appliance and back, and that the
+// old one stays.
 func TestPlaceProves(t *testing.T) {
 	t.Parallel()
 	eachVisiting(t, func(t *testing.T, r *rig, to firewall.Placement) {

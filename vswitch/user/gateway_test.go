@@ -154,7 +154,8 @@ func TestEchoToGateway(t *testing.T) {
 	}
 }
 
-// TestNeighbours routes to a guest that the plan does not know: the gateway asks, keeps the packet, and delivers it once it has learnt.
+// TestNeighbours routes to a guest that the plan does not know: the gateway asks, keeps the packet, and delivers it
+// once it has learnt.
 func TestNeighbours(t *testing.T) {
 	t.Parallel()
 	for _, v6 := range []bool{false, true} {
@@ -193,8 +194,8 @@ func asksFor(a frame.Addr) func(*frame.Key) bool {
 	}
 }
 
-// TestNobodyThere says that who sends to an address that nobody has is told so, once it has been asked for in vain: the router does it for a
-// single packet, without another that reminds it.
+// TestNobodyThere says that who sends to an address that nobody has is told so, once it has been asked for in vain: the
+// router does it for a single packet, without another that reminds it.
 func TestNobodyThere(t *testing.T) {
 	t.Parallel()
 	for _, v6 := range []bool{false, true} {
@@ -244,8 +245,8 @@ func TestReject(t *testing.T) {
 	}
 }
 
-// TestErrorsAreLimited says that a guest that begs for errors gets about as many as Linux would send: a burst of 50, and
-// 1,000 a second.
+// TestErrorsAreLimited says that a guest that begs for errors gets about as many as Linux would send: a burst of 50,
+// and 1,000 a second.
 func TestErrorsAreLimited(t *testing.T) {
 	t.Parallel()
 	const begged = 3000

@@ -81,8 +81,8 @@ func (r *rig) notKept() {
 	}
 }
 
-// TestKeep changes from each placement to each. The connection that was there stays on its way, another takes the new one, and once the
-// first has ended nothing is left of the old way.
+// TestKeep changes from each placement to each. The connection that was there stays on its way, another takes the new
+// one, and once the first has ended nothing is left of the old way.
 func TestKeep(t *testing.T) {
 	t.Parallel()
 	pairs(t, everywhere, everywhere, func(t *testing.T, from, to firewall.Placement) {
@@ -150,7 +150,8 @@ func (r *rig) tracesKept(from firewall.Placement) {
 	}
 }
 
-// TestKeepUnderLoad keeps under load: nothing is lost or leaked, whatever way it goes, and a change that carries ends what was kept.
+// TestKeepUnderLoad keeps under load: nothing is lost or leaked, whatever way it goes, and a change that carries ends
+// what was kept.
 func TestKeepUnderLoad(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -182,7 +183,8 @@ func TestKeepUnderLoad(t *testing.T) {
 	r.settled()
 }
 
-// TestKeepDenied says that what was begun in off and the policy denies is not kept, and that a flow of off that is kept is checked.
+// TestKeepDenied says that what was begun in off and the policy denies is not kept, and that a flow of off that is kept
+// is checked.
 func TestKeepDenied(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -264,7 +266,8 @@ func TestKeepFails(t *testing.T) {
 	}
 }
 
-// TestKeepRecovers says that flows which are kept on the engine's way do not notice that the appliance fails and comes back.
+// TestKeepRecovers says that flows which are kept on the engine's way do not notice that the appliance fails and comes
+// back.
 func TestKeepRecovers(t *testing.T) {
 	t.Parallel()
 	for _, to := range visiting {

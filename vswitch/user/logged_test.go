@@ -17,8 +17,8 @@ rules:
   - {name: rest, action: drop, log: true}
 `
 
-// TestLoggedRules: what a logged rule decides becomes an event of typed fields, and no other rule's does; what its rate does not allow
-// is counted and told.
+// TestLoggedRules: what a logged rule decides becomes an event of typed fields, and no other rule's does; what its rate
+// does not allow is counted and told.
 func TestLoggedRules(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -155,8 +155,8 @@ func (r *kernelRouter) police(p *firewall.Policy) {
 	}
 }
 
-// exchange sends frames, and gives all that came out of each wire until the router had dealt with them. It answers an ARP request in order,
-// so that its answer says when that is.
+// exchange sends frames, and gives all that came out of each wire until the router had dealt with them. It answers an
+// ARP request in order, so that its answer says when that is.
 func (r *kernelRouter) exchange(frames []matrix.Frame) (came [2][][]byte) {
 	r.t.Helper()
 	for _, f := range frames {
@@ -270,7 +270,8 @@ func TestRootMatrixSlow(t *testing.T) {
 	t.Logf("%d cases, %d differ", len(cases), met.Of[firewall.Slow])
 }
 
-// atOnce leaves out what a router does about a neighbour that does not answer: it asks again each second, and gives up in the midst of other cases.
+// atOnce leaves out what a router does about a neighbour that does not answer: it asks again each second, and gives up
+// in the midst of other cases.
 func atOnce(result string) string {
 	words := slices.DeleteFunc(strings.Split(result, ", "), func(w string) bool {
 		w = strings.TrimPrefix(w, "far ")

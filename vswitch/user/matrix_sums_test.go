@@ -10,8 +10,8 @@ import (
 	"sluice/vswitch/matrix"
 )
 
-// TestMatrixOpenSums sends the right packets of the matrix with checksums that the sender has left to the NIC, wrong as they are until then: the
-// same comes of each as of the packet with its sum.
+// TestMatrixOpenSums sends the right packets of the matrix with checksums that the sender has left to the NIC, wrong as
+// they are until then: the same comes of each as of the packet with its sum.
 func TestMatrixOpenSums(t *testing.T) {
 	said, n := matrix.Said(), 0
 	for _, to := range []firewall.Placement{firewall.Off, firewall.Fast, firewall.Push, firewall.Inspect} {

@@ -13,8 +13,9 @@ import (
 	"sluice/vswitch/matrix"
 )
 
-// TestMatrix sends every odd packet through every placement that the engine enforces by itself, and through off, and holds what comes of it
-// against what a router made of it, but for the differences that docs/policy.md lists with a reason.
+// TestMatrix sends every odd packet through every placement that the engine enforces by itself, and through off, and
+// holds what comes of it against what a router made of it, but for the differences that docs/policy.md lists with a
+// reason.
 func TestMatrix(t *testing.T) {
 	said, cases, met := matrix.Said(), matrix.Cases(), matrix.NewMeant()
 	placements := []firewall.Placement{firewall.Off, firewall.Fast, firewall.Push, firewall.Inspect}
@@ -59,8 +60,8 @@ func newMatrixRig(t *testing.T, to firewall.Placement) *matrixRig {
 	return &matrixRig{r}
 }
 
-// foretell traces the frame of a case, and gives what says whether the switch then did the same: it dropped the frame for that
-// reason, or not.
+// foretell traces the frame of a case, and gives what says whether the switch then did the same: it dropped the frame
+// for that reason, or not.
 func (r *matrixRig) foretell(c matrix.Case) (compare func(*testing.T)) {
 	if len(c.Judged) > 1 {
 		return func(*testing.T) {} // what becomes of a fragment depends on others

@@ -8,7 +8,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// advertise is a neighbour advertisement of an address, with the MAC as its option; flags are R 0x80, S 0x40, O 0x20 (RFC 4861 4.4).
+// advertise is a neighbour advertisement of an address, with the MAC as its option; flags are R 0x80, S 0x40, O 0x20
+// (RFC 4861 4.4).
 func advertise(smac, dmac frame.MAC, target, to frame.Addr, flags byte) *frame.Frame {
 	f := frame.New(frame.MinLen + 40 + 32)
 	b := f.Eth()
@@ -41,8 +42,8 @@ func (r *rig) addSpare() *guest {
 	return r.addGuest(9, "spare", 2, "10.10.2.12", "fd00:10:2::12")
 }
 
-// TestAddressMoves says that an address which another guest announces is routed to that one at once: one that the plan gives to a guest, and
-// one that it does not know; with the guest's own MAC, and with one that moves along.
+// TestAddressMoves says that an address which another guest announces is routed to that one at once: one that the plan
+// gives to a guest, and one that it does not know; with the guest's own MAC, and with one that moves along.
 func TestAddressMoves(t *testing.T) {
 	t.Parallel()
 	virtual := frame.MAC{0, 0, 0x5e, 0, 1, 7}
@@ -77,8 +78,9 @@ func TestAddressMoves(t *testing.T) {
 	}
 }
 
-// TestClaimsThatDoNotHold says what moves no address: an advertisement without the override flag, one that came through a router or with a
-// wrong checksum, a claim of the gateway's own address or with its MAC, a group as a MAC, and what a router does not hear.
+// TestClaimsThatDoNotHold says what moves no address: an advertisement without the override flag, one that came through
+// a router or with a wrong checksum, a claim of the gateway's own address or with its MAC, a group as a MAC, and what a
+// router does not hear.
 func TestClaimsThatDoNotHold(t *testing.T) {
 	t.Parallel()
 	a4, a6 := addr("10.10.2.10"), addr("fd00:10:2::10")
@@ -155,8 +157,8 @@ func TestGuardedMovesNothing(t *testing.T) {
 	}
 }
 
-// TestApplianceFollows says that the appliance, which hears no broadcasts, is told of each address that moves: while it routes, and when it
-// begins to. What it asks the switch answers.
+// TestApplianceFollows says that the appliance, which hears no broadcasts, is told of each address that moves: while it
+// routes, and when it begins to. What it asks the switch answers.
 func TestApplianceFollows(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

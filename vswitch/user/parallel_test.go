@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// sideBySide is how many tests run at once, whatever the processors: they wait for probes, silences and deadlines, each on a switch of its own.
+// sideBySide is how many tests run at once, whatever the processors: they wait for probes, silences and deadlines, each
+// on a switch of its own.
 const sideBySide = "4"
 
 // TestMain runs the tests side by side, unless whoever runs them says how many of them.

@@ -36,7 +36,8 @@ func (a *fakeAppliance) onDesk() *firewall.Edition {
 	return a.edition
 }
 
-// passes says whether a datagram to a port that referencePolicy allows or denies arrives, once everything sent before has.
+// passes says whether a datagram to a port that referencePolicy allows or denies arrives, once everything sent before
+// has.
 func (r *rig) passes(proto uint8, sport, dport uint16, flags uint8) bool {
 	r.t.Helper()
 	r.client.send(r.client.to(r.server, false, packet{proto: proto, sport: sport, dport: dport, flags: flags, seq: 1, payload: []byte("x")}).build())
@@ -167,7 +168,8 @@ func TestPushesAtOnce(t *testing.T) {
 	}
 }
 
-// TestPushWithoutAppliance: an appliance that is not there cannot take the policy, and one that dies takes nothing with it.
+// TestPushWithoutAppliance: an appliance that is not there cannot take the policy, and one that dies takes nothing with
+// it.
 func TestPushWithoutAppliance(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -10,8 +10,8 @@ import (
 	"sluice/vswitch"
 )
 
-// TestRestartBesidePlace sets the appliance while the placement changes, as a restart does, and asks for all that can be asked. The race
-// detector says what is read or written by the wrong one.
+// TestRestartBesidePlace sets the appliance while the placement changes, as a restart does, and asks for all that can
+// be asked. The race detector says what is read or written by the wrong one.
 func TestRestartBesidePlace(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

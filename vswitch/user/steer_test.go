@@ -96,7 +96,8 @@ func TestDeniedNeverSteered(t *testing.T) {
 	}
 }
 
-// TestSteeredWhole sends frames that stand for many packets. Nothing is lost for its size, and what can stay whole does.
+// TestSteeredWhole sends frames that stand for many packets. Nothing is lost for its size, and what can stay whole
+// does.
 func TestSteeredWhole(t *testing.T) {
 	t.Parallel()
 	const size = 1400
@@ -207,7 +208,8 @@ const (
 	ticketAt = frame.MinLen + 20 + 8 + 8 + 4
 )
 
-// TestOldSession gives a frame back after the placement that it was steered in: while the old way drains it passes, and later never.
+// TestOldSession gives a frame back after the placement that it was steered in: while the old way drains it passes, and
+// later never.
 func TestOldSession(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -271,7 +273,8 @@ func TestSteerWithoutPort(t *testing.T) {
 	}
 }
 
-// TestAllPairsUnderLoad changes from each placement to each under load: nothing is lost, leaked or doubled, and the connection lives.
+// TestAllPairsUnderLoad changes from each placement to each under load: nothing is lost, leaked or doubled, and the
+// connection lives.
 func TestAllPairsUnderLoad(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -8,7 +8,8 @@ import (
 	"sluice/vswitch"
 )
 
-// TestTraceGroups says that what is sent to a group, or to all, is traced as the guest sends it: to the others on its segment.
+// TestTraceGroups says that what is sent to a group, or to all, is traced as the guest sends it: to the others on its
+// segment.
 func TestTraceGroups(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

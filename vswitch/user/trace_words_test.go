@@ -30,7 +30,8 @@ rules:
   - {name: hello, from: client, service: hello, action: allow}
 `
 
-// TestTraceWords traces what the language of policies can tell apart, where the engine enforces and where the appliance does.
+// TestTraceWords traces what the language of policies can tell apart, where the engine enforces and where the appliance
+// does.
 func TestTraceWords(t *testing.T) {
 	cases := []struct{ what, verdict, rule, reason string }{
 		{"tcp from client to server port 443", "pass", "begins", ""},

@@ -9,8 +9,8 @@ import (
 	"sluice/vswitch"
 )
 
-// TestFirstFrame: after a change to a placement that needs the appliance, each frame meets a healthy one from the first on, whatever has happened
-// to it before, and whether it would fail open or closed.
+// TestFirstFrame: after a change to a placement that needs the appliance, each frame meets a healthy one from the first
+// on, whatever has happened to it before, and whether it would fail open or closed.
 func TestFirstFrame(t *testing.T) {
 	t.Parallel()
 	kill := func(r *rig) { r.fw.die(); r.becomes(firewall.Absent, r.open()) }
@@ -75,7 +75,8 @@ func TestFirstFrame(t *testing.T) {
 // open says whether the policy in force fails open.
 func (r *rig) open() bool { return r.policyInForce().FailOpen[firewall.Absent] }
 
-// TestUnasked: a receipt says what was chosen before, that it was passed by, and how many frames did so since the receipt before.
+// TestUnasked: a receipt says what was chosen before, that it was passed by, and how many frames did so since the
+// receipt before.
 func TestUnasked(t *testing.T) {
 	t.Parallel()
 	for _, in := range visiting {

@@ -79,8 +79,8 @@ func TestWatchRefuses(t *testing.T) {
 	}
 }
 
-// TestWatchKeeps says what is kept of the frames themselves: their first bytes as they came to the point, of so many at each, and how many
-// more there were.
+// TestWatchKeeps says what is kept of the frames themselves: their first bytes as they came to the point, of so many at
+// each, and how many more there were.
 func TestWatchKeeps(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -5,8 +5,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// sideOf is the plan by which a frame walks that came in by a port: p, or the one that is beside it. What comes out of the appliance may be the last
-// frame of a flow, whose end the switch has seen when it went in.
+// sideOf is the plan by which a frame walks that came in by a port: p, or the one that is beside it. What comes out of
+// the appliance may be the last frame of a flow, whose end the switch has seen when it went in.
 func (p *Plan) sideOf(flows *firewall.Flows, in frame.PortID, f *frame.Frame, k *frame.Key) *Plan {
 	if flows.Kept(k, f.Eth(), int(in) < len(p.Ports) && p.Ports[in].Service) {
 		return p.Beside

@@ -14,14 +14,15 @@ type Config struct {
 	Clock func() int64         // monotonic ns: the time of the whole switch
 	Flows firewall.FlowsConfig // bounds of the flow table
 	Log   *firewall.Log        // takes what logged rules decide
-	// Probed takes the payload of what looks like a probe and comes back from the appliance, and says whether it is one. Failed is told that
-	// a port's NIC cannot be read any more. Any goroutine may call both.
+	// Probed takes the payload of what looks like a probe and comes back from the appliance, and says whether it is
+	// one. Failed is told that a port's NIC cannot be read any more. Any goroutine may call both.
 	Probed func(payload []byte, now int64) bool
 	Failed func(frame.PortID, error)
 }
 
-// Core is what the goroutines of an engine share, and what outlives every plan: the flows, the FDB, the gateway's neighbours, the sessions
-// and the counters. Its methods may be called at once from many goroutines, but those that say otherwise.
+// Core is what the goroutines of an engine share, and what outlives every plan: the flows, the FDB, the gateway's
+// neighbours, the sessions and the counters. Its methods may be called at once from many goroutines, but those that say
+// otherwise.
 type Core struct {
 	Config
 	fdb        *fdb
@@ -46,8 +47,9 @@ func NewCore(c Config) (*Core, error) {
 // Now is the time in monotonic ns, as the whole switch counts it.
 func (c *Core) Now() int64 { return c.Clock() }
 
-// Prepare makes room for what a plan names: counters for its ports, a passage for each guest in its sessions. An engine calls it before the
-// plan is in force, and Retire once no frame walks by an older one. Neither is called twice at once.
+// Prepare makes room for what a plan names: counters for its ports, a passage for each guest in its sessions. An engine
+// calls it before the plan is in force, and Retire once no frame walks by an older one. Neither is called twice at
+// once.
 func (c *Core) Prepare(p *Plan) {
 	all := slices.Clone(*c.counters.Load())
 	for len(all) < len(p.Ports) {
@@ -105,7 +107,8 @@ func (c *Core) Rules(p *firewall.Program) []firewall.RuleInfo { return p.Rules(c
 // Expire lets the flow table forget what is over.
 func (c *Core) Expire() { c.flows.Expire(c.Now()) }
 
-// Counters is what a port has counted since it was attached; ok is false where there is no such port. Port 0 is the switch itself.
+// Counters is what a port has counted since it was attached; ok is false where there is no such port. Port 0 is the
+// switch itself.
 func (c *Core) Counters(id frame.PortID) (n Counters, ok bool) {
 	if live := c.countersOf(id); live != nil {
 		return live.read(), true
@@ -128,8 +131,8 @@ func (c *Core) Returned(session uint8) uint64 {
 	return 0
 }
 
-// Forget forgets what was learnt from a port, and its counters, once no plan has it. Port 0 stands for all that was learnt from any; counters
-// stay then.
+// Forget forgets what was learnt from a port, and its counters, once no plan has it. Port 0 stands for all that was
+// learnt from any; counters stay then.
 func (c *Core) Forget(id frame.PortID) {
 	if id == 0 {
 		c.fdb.clear()
@@ -145,7 +148,8 @@ func (c *Core) Forget(id frame.PortID) {
 	c.counters.Store(&all)
 }
 
-// MACs calls fn with each MAC that is remembered: its segment, the port behind which it lives, and for how long it has been silent.
+// MACs calls fn with each MAC that is remembered: its segment, the port behind which it lives, and for how long it has
+// been silent.
 func (c *Core) MACs(p *Plan, fn func(frame.SegmentID, frame.MAC, frame.PortID, time.Duration)) {
 	c.fdb.each(p.Segments, c.Now(), fn)
 }

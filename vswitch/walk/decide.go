@@ -62,7 +62,8 @@ func (w *Walker) decide(f *frame.Frame) {
 	w.log.Unmark(w.mark)
 }
 
-// wouldMeet says whether a frame that was delivered would have met the appliance, had that not failed: in slow, what leaves its segment.
+// wouldMeet says whether a frame that was delivered would have met the appliance, had that not failed: in slow, what
+// leaves its segment.
 func (w *Walker) wouldMeet(k *frame.Key) bool {
 	p := w.plan.Port(w.port)
 	return p != nil && !p.Service && (w.plan.Placement != firewall.Slow || k.DstMAC == w.plan.Segments[p.Segment].GatewayMAC)
@@ -131,8 +132,8 @@ func (w *Walker) admit(f *frame.Frame, k *frame.Key, p *Port) (firewall.Verdict,
 	return v, frame.ReasonNone
 }
 
-// pretends says whether a guest sends as the gateway, or as another guest whose MAC the plan knows: it would be sent their
-// frames. Any other MAC may be its own, or that of a guest behind it.
+// pretends says whether a guest sends as the gateway, or as another guest whose MAC the plan knows: it would be sent
+// their frames. Any other MAC may be its own, or that of a guest behind it.
 func (w *Walker) pretends(k *frame.Key, p *Port) bool {
 	if k.SrcMAC == w.plan.Segments[p.Segment].GatewayMAC {
 		return true
@@ -159,7 +160,8 @@ func (w *Walker) check(f *frame.Frame, k *frame.Key, p *Port, d firewall.Dir) fi
 	return v
 }
 
-// dropReason is why a verdict that does not let a frame go on ends it. What the switch does not know how to do, it does not let through.
+// dropReason is why a verdict that does not let a frame go on ends it. What the switch does not know how to do, it does
+// not let through.
 func dropReason(v firewall.Verdict) frame.Reason {
 	if v.Action == firewall.Drop && v.Reason != frame.ReasonNone {
 		return v.Reason

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// macAge is how long a silent MAC is remembered where the segment does not say (IEEE 802.1D 7.9.2, the recommended value).
+	// macAge is how long a silent MAC is remembered where the segment does not say (IEEE 802.1D 7.9.2, the recommended
+	// value).
 	macAge = 300 * time.Second
 	// seenStep is how stale an entry's time may be, so that a busy MAC costs no write for each frame.
 	seenStep = int64(time.Second)
@@ -170,7 +171,8 @@ func (t *fdb) forget(port frame.PortID) {
 	}
 }
 
-// each calls f with what is remembered: with the segment, the MAC, the port behind which it lives, and for how long it has been silent.
+// each calls f with what is remembered: with the segment, the MAC, the port behind which it lives, and for how long it
+// has been silent.
 func (t *fdb) each(segments []Segment, now int64, f func(frame.SegmentID, frame.MAC, frame.PortID, time.Duration)) {
 	for i := range t.buckets {
 		for e := t.buckets[i].Load(); e != nil; e = e.next.Load() {

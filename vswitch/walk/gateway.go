@@ -45,7 +45,8 @@ func (w *Walker) routeIP(f *frame.Frame, k *frame.Key, p *Port, seg *Segment) fr
 	return frame.ReasonNone
 }
 
-// obstacle is why a packet cannot be forwarded to a segment, which is 0 where none has its destination; who sent it is told.
+// obstacle is why a packet cannot be forwarded to a segment, which is 0 where none has its destination; who sent it is
+// told.
 func (w *Walker) obstacle(f *frame.Frame, k *frame.Key, to frame.SegmentID) frame.Reason {
 	if w.plan.isGateway(k.Src) {
 		return frame.ReasonBadAddress

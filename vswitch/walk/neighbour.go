@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// neighbourFresh is how long an answer is believed without asking again: Linux's base_reachable_time. neighbourAge is for how
-	// long one that nobody uses is remembered at all.
+	// neighbourFresh is how long an answer is believed without asking again: Linux's base_reachable_time. neighbourAge
+	// is for how long one that nobody uses is remembered at all.
 	neighbourFresh = int64(30 * time.Second)
 	neighbourAge   = int64(120 * time.Second)
 	// neighboursPerPort bounds what one guest can make the gateway remember.
@@ -20,19 +20,19 @@ const (
 	// askEvery and askTimes are Linux's retrans_time and mcast_solicit (Documentation/networking/ip-sysctl.rst).
 	askEvery = int64(time.Second)
 	askTimes = 3
-	// maxAsked bounds the addresses that are being asked for at once, and askedPerPort those for one guest's packets: a guest that
-	// scans has to wait, and nobody else.
+	// maxAsked bounds the addresses that are being asked for at once, and askedPerPort those for one guest's packets: a
+	// guest that scans has to wait, and nobody else.
 	maxAsked     = 4096
 	askedPerPort = 64
-	// keptPerAddress is how many packets wait for an address, the newest (RFC 1122 2.3.2.2 asks for one); keptPerPort and keptInAll
-	// are how many bytes of them.
+	// keptPerAddress is how many packets wait for an address, the newest (RFC 1122 2.3.2.2 asks for one); keptPerPort
+	// and keptInAll are how many bytes of them.
 	keptPerAddress = 3
 	keptPerPort    = 256 << 10
 	keptInAll      = 8 << 20
 )
 
-// neighbours is what the gateway has learnt from ARP and ND. What the plan says of guests is not in it, but where another vNIC has claimed
-// such an address: then what is here holds.
+// neighbours is what the gateway has learnt from ARP and ND. What the plan says of guests is not in it, but where
+// another vNIC has claimed such an address: then what is here holds.
 type neighbours struct {
 	known   atomic.Pointer[map[neighbourKey]*neighbour] // copied where a key comes or goes, which is seldom and bounded
 	claimed atomic.Bool                                 // an address of the plan's was among them at some time
@@ -103,7 +103,8 @@ type claim struct {
 	planned  bool         // the address is in the plan
 }
 
-// learn believes a claim: the latest holds. changed says that the address is elsewhere now; freed are packets that have waited for it.
+// learn believes a claim: the latest holds. changed says that the address is elsewhere now; freed are packets that have
+// waited for it.
 func (n *neighbours) learn(c claim, now int64) (changed bool, freed []waiting) {
 	e, at := (*n.known.Load())[c.key], atOf(c.mac, c.port)
 	if e != nil && e.at.Load() == at && !n.asking.Load() {
@@ -131,8 +132,8 @@ func (n *neighbours) learn(c claim, now int64) (changed bool, freed []waiting) {
 	return changed, n.answered(c.key)
 }
 
-// put makes an address be at a claim's MAC and port. A port that has its share loses the address, which is then asked for. The caller has
-// the mutex.
+// put makes an address be at a claim's MAC and port. A port that has its share loses the address, which is then asked
+// for. The caller has the mutex.
 func (n *neighbours) put(c claim, old *neighbour, now int64) bool {
 	mine, known := 0, *n.known.Load()
 	for k, e := range known {
@@ -216,8 +217,8 @@ func (n *neighbours) weigh(w waiting, by int) {
 	}
 }
 
-// ask begins to ask for an address, for a packet of a port; keep, where not nil, is a copy of that packet. send says that the question is to be
-// sent now; kept that the packet waits, and given up are those that made room for it.
+// ask begins to ask for an address, for a packet of a port; keep, where not nil, is a copy of that packet. send says
+// that the question is to be sent now; kept that the packet waits, and given up are those that made room for it.
 func (n *neighbours) ask(k neighbourKey, port frame.PortID, now int64, keep *waiting) (send, kept bool, givenUp []waiting) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -253,7 +254,8 @@ func (n *neighbours) ask(k neighbourKey, port frame.PortID, now int64, keep *wai
 	return send, true, givenUp
 }
 
-// due gives the addresses that are to be asked for again, at most so many, and those for which nobody has answered, with what has waited.
+// due gives the addresses that are to be asked for again, at most so many, and those for which nobody has answered,
+// with what has waited.
 func (n *neighbours) due(now int64, atMost int) (again []neighbourKey, failed map[neighbourKey][]waiting) {
 	if !n.asking.Load() {
 		return nil, nil

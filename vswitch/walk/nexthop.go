@@ -5,7 +5,8 @@ import (
 	"sluice/vswitch/measure"
 )
 
-// nextHop is who has an address on a segment: by what ARP and ND have said, else by the plan. known is false where neither says.
+// nextHop is who has an address on a segment: by what ARP and ND have said, else by the plan. known is false where
+// neither says.
 func (w *Walker) nextHop(seg frame.SegmentID, a frame.Addr, planned Host, isPlanned bool) (h Host, known bool) {
 	n := w.core.neighbours
 	if isPlanned && !n.claimed.Load() {
@@ -24,7 +25,8 @@ func (w *Walker) nextHop(seg frame.SegmentID, a frame.Addr, planned Host, isPlan
 	return Host{Port: w.behind(seg, e.mac(), e.port()), Segment: seg, MAC: e.mac()}, true
 }
 
-// behind is the port of a MAC: where frames from it were seen last, else that of the guest whose it is by the plan, else the one that named it.
+// behind is the port of a MAC: where frames from it were seen last, else that of the guest whose it is by the plan,
+// else the one that named it.
 func (w *Walker) behind(seg frame.SegmentID, m frame.MAC, named frame.PortID) frame.PortID {
 	if at := w.core.fdb.lookup(&w.plan.Segments[seg], m, w.cx.Now); at != 0 {
 		return at
@@ -74,7 +76,8 @@ func (w *Walker) enter(g waiting, r frame.Reason, tried int) {
 	}
 }
 
-// release sends on what has waited for a neighbour that has just answered. What another plan let in is not sent by this one.
+// release sends on what has waited for a neighbour that has just answered. What another plan let in is not sent by this
+// one.
 func (w *Walker) release() {
 	freed := w.freed
 	w.freed, w.releasing = nil, true
@@ -103,8 +106,9 @@ func (w *Walker) giveUp(waited []waiting) {
 // atOnce bounds how many questions one round settles: each is one frame of a batch's answers.
 const atOnce = answerRoom / keptPerAddress
 
-// Settle asks again for those neighbours that have not answered, and gives up where nobody has. The outputs are the switch's own words, for as
-// many questions as a batch has room for; due says whether there were any. It is called between Begin and End of a walker of port 0.
+// Settle asks again for those neighbours that have not answered, and gives up where nobody has. The outputs are the
+// switch's own words, for as many questions as a batch has room for; due says whether there were any. It is called
+// between Begin and End of a walker of port 0.
 func (w *Walker) Settle() (outputs []Output, due bool) {
 	w.outputs = w.outputs[:0]
 	again, failed := w.core.neighbours.due(w.cx.Now, atOnce)

@@ -1,5 +1,6 @@
-// Package walk says how one frame is decided: the plan, Decide and what it looks up (FDB, neighbours, sessions), the gateway, steering, flows
-// that are kept, and Trace. It moves no frames by itself, touches no device, and changes nothing of a switch: engines stand on it.
+// Package walk says how one frame is decided: the plan, Decide and what it looks up (FDB, neighbours, sessions), the
+// gateway, steering, flows that are kept, and Trace. It moves no frames by itself, touches no device, and changes
+// nothing of a switch: engines stand on it.
 package walk
 
 import (
@@ -11,8 +12,9 @@ import (
 	"sluice/vnic/frame"
 )
 
-// Plan is an immutable snapshot of everything by which frames are moved: flat data, complete, and shared by all who read it. What lives
-// (tables, sessions, counters, records) is the engine's, and outlives plans. A batch of frames sees exactly one.
+// Plan is an immutable snapshot of everything by which frames are moved: flat data, complete, and shared by all who
+// read it. What lives (tables, sessions, counters, records) is the engine's, and outlives plans. A batch of frames sees
+// exactly one.
 type Plan struct {
 	Epoch      uint64 // from 1, and never the same twice
 	Generation uint64 // of the policy that Program was compiled from; 0 is none
@@ -39,7 +41,8 @@ type Steering struct {
 	Stale bool         // what comes back now is too old: only probes are taken
 }
 
-// Session is one stay in a placement that steers. What is counted of it lives in the engine for as long as a plan names it.
+// Session is one stay in a placement that steers. What is counted of it lives in the engine for as long as a plan names
+// it.
 type Session struct {
 	ID       uint8 // from 1; 0 is no session
 	Ticketed bool  // the far end is our own, and echoes tickets
@@ -76,7 +79,8 @@ type Network struct {
 	Flood    []frame.PortID // the guests' ports
 	Gateway4 frame.Addr     // zero where the segment has no IPv4 gateway
 	Gateway6 frame.Addr
-	// LinkLocal is the gateway's own, as a kernel makes it of the MAC (RFC 4291 A); zero where the segment has no IPv6 gateway.
+	// LinkLocal is the gateway's own, as a kernel makes it of the MAC (RFC 4291 A); zero where the segment has no IPv6
+	// gateway.
 	LinkLocal frame.Addr
 	Broadcast frame.Addr // of the IPv4 subnet; zero where it has none
 	// Orphan says that the appliance should serve the gateway, but has no port here: nothing is routed, since what the

@@ -6,11 +6,11 @@ import (
 	"sluice/firewall"
 )
 
-// A plan is made in steps before it is in force: a copy of the segments and ports, where frames are steered, what has failed, what is
-// derived from all that, and at last the plan beside it.
+// A plan is made in steps before it is in force: a copy of the segments and ports, where frames are steered, what has
+// failed, what is derived from all that, and at last the plan beside it.
 
-// Steer gives the segments' gateways to the appliance's ports in slow, and to the switch in every other placement; and the guests' frames to
-// a session where the placement steers.
+// Steer gives the segments' gateways to the appliance's ports in slow, and to the switch in every other placement; and
+// the guests' frames to a session where the placement steers.
 func (p *Plan) Steer(to firewall.Placement, in Session) {
 	p.Steering = Steering{Outer: p.Steering.Outer}
 	if to.Steers() {
@@ -30,7 +30,8 @@ func (p *Plan) Steer(to firewall.Placement, in Session) {
 	}
 }
 
-// LoseAppliance takes the appliance out of a plan: what would go there has nowhere to go. What comes back is still taken, probes too.
+// LoseAppliance takes the appliance out of a plan: what would go there has nowhere to go. What comes back is still
+// taken, probes too.
 func (p *Plan) LoseAppliance() {
 	p.Steering.Out, p.Steering.Port = Session{}, 0
 	for i := range p.Segments {
@@ -51,8 +52,8 @@ func (q *Port) Serves(pl firewall.Placement) bool {
 	return q.Service && (q.Steer && pl.Visits() || !q.Steer && pl == firewall.Slow)
 }
 
-// KeepBeside puts the plan beside p by which the flows walk that are kept on the way of another placement, and lets p take what comes back
-// to them from the appliance. p is complete but for that.
+// KeepBeside puts the plan beside p by which the flows walk that are kept on the way of another placement, and lets p
+// take what comes back to them from the appliance. p is complete but for that.
 func (p *Plan) KeepBeside(epoch uint64, on firewall.Placement, program *firewall.Program, in Session) {
 	q := *p
 	q.Epoch, q.Placement, q.Program, q.Bypassed = epoch, on, program, false

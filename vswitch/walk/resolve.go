@@ -6,8 +6,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// resolve is the gateway's ARP and ND, the same in every placement: it answers for its own addresses, believes what guests say of theirs, and
-// tells an appliance that asks for a guest. used means that the frame has served its purpose.
+// resolve is the gateway's ARP and ND, the same in every placement: it answers for its own addresses, believes what
+// guests say of theirs, and tells an appliance that asks for a guest. used means that the frame has served its purpose.
 func (w *Walker) resolve(f *frame.Frame, k *frame.Key, p *Port, seg *Segment) (used bool) {
 	switch {
 	case k.Has(frame.KeyARP):
@@ -61,7 +61,8 @@ type ndMessage struct {
 // The flags of an advertisement (RFC 4861 4.4).
 const ndSolicited, ndOverride = 0x40, 0x20
 
-// readND reads a message that is about neighbours; ok is false for others, and for what RFC 4861 7.1 does not let one believe.
+// readND reads a message that is about neighbours; ok is false for others, and for what RFC 4861 7.1 does not let one
+// believe.
 func readND(f *frame.Frame, k *frame.Key) (m ndMessage, ok bool) {
 	b := f.Eth()[k.L4 : int(k.Payload)+int(k.PayloadLen)]
 	if f.Vnet().Flags()&frame.VnetNeedsCsum == 0 && frame.L4Checksum(k.Src, k.Dst, frame.ProtoICMPv6, b) != 0 {
@@ -137,8 +138,8 @@ func (w *Walker) answerND(target frame.Addr, k *frame.Key, p *Port, at frame.MAC
 	w.speak(a, p.ID)
 }
 
-// vouch answers the appliance's question for a guest from what the gateway knows, so that the two never differ. What may have changed the
-// guests are asked.
+// vouch answers the appliance's question for a guest from what the gateway knows, so that the two never differ. What
+// may have changed the guests are asked.
 func (w *Walker) vouch(a frame.Addr, k *frame.Key, p *Port) bool {
 	seg, h, known := w.plan.Route(a)
 	if seg != p.Segment || unspecified(k.Src) || known && h.Port == 0 {
@@ -173,8 +174,8 @@ func putND(m []byte, typ uint8, flags uint32, src, dst, target frame.Addr, mac f
 	binary.BigEndian.PutUint16(m[2:], frame.L4Checksum(src, dst, frame.ProtoICMPv6, m[:32]))
 }
 
-// meet notes who has an address of the segment: the latest who says so. SpoofGuard has dropped the claims that a guest may not make. The
-// gateway's own addresses, and its MAC, are nobody else's.
+// meet notes who has an address of the segment: the latest who says so. SpoofGuard has dropped the claims that a guest
+// may not make. The gateway's own addresses, and its MAC, are nobody else's.
 func (w *Walker) meet(a frame.Addr, mac frame.MAC, p *Port, override bool) {
 	if w.dry || unspecified(a) || mac[0]&1 != 0 || mac == (frame.MAC{}) || mac == w.plan.Segments[p.Segment].GatewayMAC {
 		return
@@ -197,7 +198,8 @@ func (w *Walker) meet(a frame.Addr, mac frame.MAC, p *Port, override bool) {
 	}
 }
 
-// announce tells an appliance that routes where an address is now. It has the guests' addresses in its own table, and hears no broadcasts.
+// announce tells an appliance that routes where an address is now. It has the guests' addresses in its own table, and
+// hears no broadcasts.
 func (w *Walker) announce(seg frame.SegmentID, a frame.Addr, mac frame.MAC) {
 	for p := w.plan; p != nil; p = p.Beside {
 		port := p.Segments[seg].GatewayPort
@@ -225,8 +227,8 @@ func announcementLen(a frame.Addr) int {
 	return frame.MinLen + 40 + 16
 }
 
-// putAnnouncement writes what moves an address in a router's table: a gratuitous ARP request (RFC 5227 3), or a router solicitation with the
-// MAC as an option (RFC 4861 6.2.6), which holds whatever state the entry is in.
+// putAnnouncement writes what moves an address in a router's table: a gratuitous ARP request (RFC 5227 3), or a router
+// solicitation with the MAC as an option (RFC 4861 6.2.6), which holds whatever state the entry is in.
 func putAnnouncement(b []byte, a frame.Addr, mac, to frame.MAC) {
 	if a.IsIPv4() {
 		frame.PutEth(b, to, mac, frame.EtherARP)

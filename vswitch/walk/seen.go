@@ -8,7 +8,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// Bounds of what a watch keeps of the frames that it counts: so many in all, shared evenly by the points that are watched.
+// Bounds of what a watch keeps of the frames that it counts: so many in all, shared evenly by the points that are
+// watched.
 const (
 	maxSeen      = 1024
 	maxSeenPoint = 256

@@ -5,9 +5,9 @@ import (
 	"sluice/vnic/frame"
 )
 
-// mayReject says whether a frame that a rule rejects is answered. Nobody answers what was for many, what came from no single host, a later
-// fragment, or what its checksum says is not what was sent (RFC 1122 3.2.2, RFC 1812 4.3.2.7; nf_reject_ipv4.c). Errors about errors, and
-// resets of resets, are kept back where they are made.
+// mayReject says whether a frame that a rule rejects is answered. Nobody answers what was for many, what came from no
+// single host, a later fragment, or what its checksum says is not what was sent (RFC 1122 3.2.2, RFC 1812 4.3.2.7;
+// nf_reject_ipv4.c). Errors about errors, and resets of resets, are kept back where they are made.
 func (w *Walker) mayReject(f *frame.Frame, k *frame.Key) bool {
 	if k.Flags&(frame.KeyGroup|frame.KeyLater) != 0 || k.Dst.IsGroup() || unspecified(k.Src) || k.Src.IsGroup() {
 		return false
@@ -41,9 +41,10 @@ func (p *Plan) isGateway(a frame.Addr) bool {
 	return false
 }
 
-// routerFirst does for a frame what a router does before its firewall is asked: Linux finds the way, looks at the TTL and compares the length
-// with the MTU in ip_forward, and only then calls the forward hook. So what could not have been forwarded anyway is answered as that, whatever
-// the policy says of it. It is asked where the policy has denied a frame, and before one is steered; elsewhere routeIP does it.
+// routerFirst does for a frame what a router does before its firewall is asked: Linux finds the way, looks at the TTL
+// and compares the length with the MTU in ip_forward, and only then calls the forward hook. So what could not have been
+// forwarded anyway is answered as that, whatever the policy says of it. It is asked where the policy has denied a
+// frame, and before one is steered; elsewhere routeIP does it.
 func (w *Walker) routerFirst(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
 	seg := &w.plan.Segments[p.Segment]
 	switch {
@@ -62,7 +63,8 @@ func (w *Walker) routerFirst(f *frame.Frame, k *frame.Key, p *Port) frame.Reason
 	return frame.ReasonNone
 }
 
-// ofPolicy says whether a verdict is one that a firewall's forward hook would give, so that a router has looked for the way before.
+// ofPolicy says whether a verdict is one that a firewall's forward hook would give, so that a router has looked for the
+// way before.
 func ofPolicy(v firewall.Verdict) bool {
 	switch v.Reason {
 	case frame.ReasonRule, frame.ReasonReject, frame.ReasonDefault, frame.ReasonState, frame.ReasonWindow, frame.ReasonFlows, frame.ReasonRevoked,

@@ -102,8 +102,8 @@ func (st *Steering) Accepts(id uint8) Session {
 	return Session{}
 }
 
-// steer sends a frame that was let in to the appliance, which gives it back (returned) or keeps it. What the engine itself denies at the
-// place where the frame would arrive never gets there.
+// steer sends a frame that was let in to the appliance, which gives it back (returned) or keeps it. What the engine
+// itself denies at the place where the frame would arrive never gets there.
 func (w *Walker) steer(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
 	st := &w.plan.Steering
 	if st.Out.ID == 0 || st.Port == 0 || p.ID > frame.MaxSteerPort {
@@ -200,8 +200,8 @@ func (w *Walker) aim(k *frame.Key, p *Port) *Port {
 	return w.plan.Port(out)
 }
 
-// returned takes a frame from the steer port: one that a guest sent and the appliance lets go on, or the appliance's own answer to
-// the guest. It is taken only in a session that the plan knows, and only once.
+// returned takes a frame from the steer port: one that a guest sent and the appliance lets go on, or the appliance's
+// own answer to the guest. It is taken only in a session that the plan knows, and only once.
 func (w *Walker) returned(f *frame.Frame, k *frame.Key) frame.Reason {
 	st := &w.plan.Steering
 	vni, has, ok := f.Unwrap(&st.Outer, &w.ticket)
@@ -306,7 +306,8 @@ func (w *Walker) resume(f *frame.Frame, from frame.PortID) []Output {
 	return w.outputs
 }
 
-// parseInner reads a frame that came back. A kernel on the way has seen one long packet where the guest sent many: it is made many again.
+// parseInner reads a frame that came back. A kernel on the way has seen one long packet where the guest sent many: it
+// is made many again.
 func (w *Walker) parseInner(f *frame.Frame, k *frame.Key, p *Port, has bool) frame.Reason {
 	reason := frame.Parse(f, k)
 	if reason != frame.ReasonNone || has || k.Proto != frame.ProtoTCP || !k.Has(frame.KeyL4) || k.Has(frame.KeyFragment) {

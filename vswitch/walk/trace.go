@@ -12,7 +12,8 @@ import (
 	"sluice/vswitch/measure"
 )
 
-// TraceRequest describes the frame whose way is asked for: the first of a flow, or one of a flow that is known; or it is the frame.
+// TraceRequest describes the frame whose way is asked for: the first of a flow, or one of a flow that is known; or it
+// is the frame.
 type TraceRequest struct {
 	Proto string `json:"proto,omitempty"` // tcp, udp, icmp; or another one of IP, by its name in policies or its number
 	From  string `json:"from,omitempty"`  // a guest, one of its vNICs (R1/1, R1/eth1), or one of its addresses
@@ -23,8 +24,9 @@ type TraceRequest struct {
 	SrcPort uint16 `json:"src_port,omitempty"`
 	DstPort uint16 `json:"dst_port,omitempty"`
 	IPv6    bool   `json:"ipv6,omitempty"` // between guests with addresses of both kinds
-	// Frame is a whole Ethernet frame, in place of all of the above, and At the insertion point where it is: client/from-guest, or
-	// client for short, is a frame that the guest sends; client/to-guest one that is about to be delivered.
+	// Frame is a whole Ethernet frame, in place of all of the above, and At the insertion point where it is:
+	// client/from-guest, or client for short, is a frame that the guest sends; client/to-guest one that is about to be
+	// delivered.
 	Frame []byte `json:"frame,omitempty"`
 	At    string `json:"at,omitempty"`
 }
@@ -45,8 +47,8 @@ type TraceStep struct {
 	Point string `json:"point,omitempty"` // the insertion point, as in client/from-guest; empty between two of them
 }
 
-// Trace explains the way of a frame that nobody sends, by a plan and with an appliance that is so: it is Decide with a recorder, and changes
-// nothing.
+// Trace explains the way of a frame that nobody sends, by a plan and with an appliance that is so: it is Decide with a
+// recorder, and changes nothing.
 func (c *Core) Trace(p *Plan, r TraceRequest, appliance firewall.Failure) (TraceResult, error) {
 	t := &tracer{core: c, plan: p, failure: appliance, result: TraceResult{Reaches: []string{}}}
 	if len(r.Frame) > 0 {
@@ -111,8 +113,8 @@ func (t *tracer) ends(r TraceRequest) (src, dst end, err error) {
 	return src, dst, nil
 }
 
-// pair takes two addresses of a family: the first that who is sent to has, and who sends the one that its kernel takes for it. That is
-// the one on the same segment, or else its first, as its first leg has the default route.
+// pair takes two addresses of a family: the first that who is sent to has, and who sends the one that its kernel takes
+// for it. That is the one on the same segment, or else its first, as its first leg has the default route.
 func (t *tracer) pair(from, to []netip.Addr, v6 bool) (src, dst end, ok bool) {
 	other := func(a netip.Addr) bool { return a.Is6() != v6 }
 	from, to = slices.DeleteFunc(slices.Clone(from), other), slices.DeleteFunc(slices.Clone(to), other)
@@ -243,8 +245,8 @@ func (t *tracer) ruleOf(v firewall.Verdict) string {
 	return t.plan.Program.RuleName(v.Rule)
 }
 
-// decide walks one frame from one port, dry. ok says that it goes on, to the port out and maybe others. The switch's own
-// answers to a frame do not count.
+// decide walks one frame from one port, dry. ok says that it goes on, to the port out and maybe others. The switch's
+// own answers to a frame do not count.
 func (t *tracer) decide(from frame.PortID, f *frame.Frame) (out frame.PortID, ok bool) {
 	w := t.walker(from)
 	return t.outcome(w, from, f, w.Decide(f))
@@ -344,8 +346,8 @@ func (t *tracer) hangs() bool {
 	return true
 }
 
-// passesAppliance evaluates the policy as the appliance's nftables do. Its conntrack is not asked: the engine's own table, which has the
-// same flows, says whether the packet belongs to one, and which way it goes in it.
+// passesAppliance evaluates the policy as the appliance's nftables do. Its conntrack is not asked: the engine's own
+// table, which has the same flows, says whether the packet belongs to one, and which way it goes in it.
 func (t *tracer) passesAppliance() bool {
 	policy, tuple := t.plan.Program.Policy(), measure.FlowOf(&t.key).Tuple()
 	if t.last.Flags&firewall.VerdictReply != 0 {

@@ -93,7 +93,8 @@ func putPorts(l4 []byte, src, dst uint16) {
 	binary.BigEndian.PutUint16(l4[2:], dst)
 }
 
-// icmpPacket is a message of ICMP or ICMPv6. An error tells of a UDP packet that nobody sent, from the one whom the error goes to.
+// icmpPacket is a message of ICMP or ICMPv6. An error tells of a UDP packet that nobody sent, from the one whom the
+// error goes to.
 func icmpPacket(r TraceRequest, src, dst frame.Addr, m []byte) (proto uint8, l4 []byte, err error) {
 	v6 := !src.IsIPv4()
 	word := cmp.Or(r.ICMP, "echo")

@@ -9,8 +9,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// traceFrame explains the way of one whole frame. It enters where at says: a port's name, or its from-guest, stands for a frame that
-// the guest sends; its to-guest for one that is about to be delivered, of which only that point speaks.
+// traceFrame explains the way of one whole frame. It enters where at says: a port's name, or its from-guest, stands for
+// a frame that the guest sends; its to-guest for one that is about to be delivered, of which only that point speaks.
 func (t *tracer) traceFrame(eth []byte, at string) error {
 	p, dir, err := t.point(at)
 	switch {

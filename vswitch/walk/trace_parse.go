@@ -16,10 +16,11 @@ var errTraceUse = errors.New("say it as in: tcp from client to server port 80")
 
 var traceProtocols = []string{"tcp", "udp", "icmp"}
 
-// ParseTrace reads a description of a frame: "tcp from client to server port 80". The protocol is tcp, udp, icmp, or another one of IP by
-// the name that policies have for it, or by its number. A guest may be given by its name, by that of one of its vNICs (R1/1 or R1/eth1), or by
-// an address. A port belongs to the end before it: "tcp from server port 80 to client port 40000"; from-port is always the sender's. TCP has
-// flags (SYN, if none are said): "flags syn,ack". ICMP has a type or code (echo): "type host-unreachable", "type 3/1".
+// ParseTrace reads a description of a frame: "tcp from client to server port 80". The protocol is tcp, udp, icmp, or
+// another one of IP by the name that policies have for it, or by its number. A guest may be given by its name, by that
+// of one of its vNICs (R1/1 or R1/eth1), or by an address. A port belongs to the end before it: "tcp from server port
+// 80 to client port 40000"; from-port is always the sender's. TCP has flags (SYN, if none are said): "flags syn,ack".
+// ICMP has a type or code (echo): "type host-unreachable", "type 3/1".
 func ParseTrace(s string) (TraceRequest, error) {
 	r, err := parseWords(strings.Fields(s))
 	if err != nil {
@@ -28,7 +29,8 @@ func ParseTrace(s string) (TraceRequest, error) {
 	return r, r.validate()
 }
 
-// ParseFlows reads which flows are meant, in the same words: "udp from client", "to server port 80". What is left out is any.
+// ParseFlows reads which flows are meant, in the same words: "udp from client", "to server port 80". What is left out
+// is any.
 func ParseFlows(s string) (TraceRequest, error) {
 	words := strings.Fields(s)
 	if len(words) > 0 && slices.Contains([]string{"from", "to", "port"}, words[0]) {
@@ -154,8 +156,8 @@ func otherProtocols() []string {
 	})
 }
 
-// TraceNext is what may follow the words of a description, for a shell that completes it. nil is anything: a port, say. Guests stand for
-// themselves.
+// TraceNext is what may follow the words of a description, for a shell that completes it. nil is anything: a port, say.
+// Guests stand for themselves.
 func TraceNext(words, guests []string) (next []string) {
 	if len(words) == 0 {
 		return append(slices.Clone(traceProtocols), otherProtocols()...)

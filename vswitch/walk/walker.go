@@ -9,7 +9,8 @@ import (
 )
 
 const (
-	// answerRoom is how many frames of its own the switch sends for one batch of a guest. What would be more is not said.
+	// answerRoom is how many frames of its own the switch sends for one batch of a guest. What would be more is not
+	// said.
 	answerRoom = 32
 	// answerLen is the longest of them: an ICMPv6 error, which quotes up to the minimum MTU (RFC 4443 2.4).
 	answerLen = frame.MinLen + 1280
@@ -71,8 +72,8 @@ func (c *Core) NewWalker(port frame.PortID) *Walker {
 	return w
 }
 
-// Begin starts a batch: everything until End walks by this plan, which the core was prepared for. l takes the records of the walk; nil is
-// for nobody.
+// Begin starts a batch: everything until End walks by this plan, which the core was prepared for. l takes the records
+// of the walk; nil is for nobody.
 func (w *Walker) Begin(p *Plan, l *measure.Ledger) {
 	w.plan, w.counters = p, *w.core.counters.Load()
 	w.cx.Now, w.cx.From = w.core.Clock(), w.port

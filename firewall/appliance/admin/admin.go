@@ -1,5 +1,5 @@
-// Package admin is the administrator's place inside the appliance while the placement is push: a desk on which the policy
-// in force lies, and the command `policy`, which edits it there, lints it and pushes it down to the switch.
+// Package admin is the administrator's place inside the appliance while the placement is push: a desk on which the
+// policy in force lies, and the command `policy`, which edits it there, lints it and pushes it down to the switch.
 //
 // It is not this package's business how what is pushed reaches the host (the agent), nor whether it comes into force
 // (the switch, which reads every byte of it again).
@@ -14,8 +14,8 @@ import (
 	"sluice/firewall/fault"
 )
 
-// The bounds of what is pushed. Reading a policy costs the host time and memory, and the appliance is not trusted: the worst that has been found for
-// 256 KiB took 6 s and 2.7 GB, and most of it grows with the square of the size.
+// The bounds of what is pushed. Reading a policy costs the host time and memory, and the appliance is not trusted: the
+// worst that has been found for 256 KiB took 6 s and 2.7 GB, and most of it grows with the square of the size.
 const (
 	MaxSource = 256 << 10 // bytes; about 3,000 rules
 	maxFile   = 256       // bytes of a file's name

@@ -53,7 +53,8 @@ var (
 	errBroken = errors.New("the line to the switch broke before it answered; see `policy status`")
 )
 
-// Open lays an edition on the desk, in place of an earlier session's. A file that nobody has edited becomes the edition's.
+// Open lays an edition on the desk, in place of an earlier session's. A file that nobody has edited becomes the
+// edition's.
 func (d *Desk) Open(o Opening, ask Asker) (*Session, error) {
 	if err := o.Check(); err != nil {
 		return nil, err

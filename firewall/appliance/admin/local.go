@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// The command and the desk talk over a unix socket that root alone reaches: one line of JSON each way, then it is closed.
+// The command and the desk talk over a unix socket that root alone reaches: one line of JSON each way, then it is
+// closed.
 
 // localRequest is what the command asks of the desk.
 type localRequest struct {

@@ -91,7 +91,8 @@ func (at place) lint(cmd *cobra.Command, file string) error {
 	return nil
 }
 
-// diff compares verdicts. Whoever has seen the differences may push over them: the file now began from what is in force.
+// diff compares verdicts. Whoever has seen the differences may push over them: the file now began from what is in
+// force.
 func (at place) diff(cmd *cobra.Command, file string) error {
 	o, err := at.look()
 	if err != nil {

@@ -109,8 +109,8 @@ func Listen(port int) (*net.UDPConn, error) {
 	return conn, nil
 }
 
-// growBuffer makes room for what arrives in a burst after a pause: what is lost here would be charged to the switch. Only
-// root may go beyond the system's limit (SO_RCVBUFFORCE, socket(7)); guests' commands run as root.
+// growBuffer makes room for what arrives in a burst after a pause: what is lost here would be charged to the switch.
+// Only root may go beyond the system's limit (SO_RCVBUFFORCE, socket(7)); guests' commands run as root.
 func growBuffer(conn *net.UDPConn) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {

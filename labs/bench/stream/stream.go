@@ -62,8 +62,8 @@ func refused(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.EACCES)
 }
 
-// Receive counts one stream, from its first datagram until its farewell or until nothing has come for idle. It waits for
-// the first one for as long as wait.
+// Receive counts one stream, from its first datagram until its farewell or until nothing has come for idle. It waits
+// for the first one for as long as wait.
 func Receive(conn *net.UDPConn, wait, idle time.Duration) (Result, error) {
 	var c count
 	b := make([]byte, 2048)

@@ -1,6 +1,7 @@
 // Package agent is what runs inside a guest, as PID 1, and the host's way to talk to it. The guest's half brings the
-// guest up (mounts, modules, addresses, services) and does what it is asked: exec, nft, flows, the desk where a policy is
-// administered. The host's half (Client) takes nothing on trust: whatever a guest sends is bounded in size, count and time.
+// guest up (mounts, modules, addresses, services) and does what it is asked: exec, nft, flows, the desk where a policy
+// is administered. The host's half (Client) takes nothing on trust: whatever a guest sends is bounded in size, count
+// and time.
 //
 // It is not this package's business how a guest is made or how its byte stream reaches the host (package guest), nor
 // what a policy means (package firewall).

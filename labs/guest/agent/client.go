@@ -34,8 +34,8 @@ type Client struct {
 	opening chan struct{} // holds a token while a stream is being opened
 }
 
-// Error is what an agent answered where it could not do what it was asked. Its text comes from the guest: it is bounded and
-// printable, and it may lie.
+// Error is what an agent answered where it could not do what it was asked. Its text comes from the guest: it is bounded
+// and printable, and it may lie.
 type Error struct {
 	Call string
 	Text string
@@ -110,8 +110,8 @@ func (c *Client) Stream(ctx context.Context) (net.Conn, error) {
 	}
 }
 
-// opening is what came of opening a stream. The session waits for as long as it takes where an agent has acknowledged none of the last
-// AcceptBacklog streams; a caller waits only as long as its context, and at most one of them in there.
+// opening is what came of opening a stream. The session waits for as long as it takes where an agent has acknowledged
+// none of the last AcceptBacklog streams; a caller waits only as long as its context, and at most one of them in there.
 type opening struct {
 	stream net.Conn
 	err    error
@@ -293,8 +293,8 @@ func (c *Client) Stats(ctx context.Context) (appliance.Stats, error) {
 	return s, err
 }
 
-// Steer makes the appliance ready for the frames of a session, or of more of its ports. errors.ErrUnsupported says that its
-// kernel lacks something; the error's text says what.
+// Steer makes the appliance ready for the frames of a session, or of more of its ports. errors.ErrUnsupported says that
+// its kernel lacks something; the error's text says what.
 func (c *Client) Steer(ctx context.Context, s firewall.SteerSpec) error {
 	for {
 		some := s

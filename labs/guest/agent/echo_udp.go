@@ -11,8 +11,8 @@ import (
 // maxDatagram is more than the longest payload of UDP: 65,507 bytes over IPv4, 65,527 over IPv6.
 const maxDatagram = 1<<16 - 1
 
-// startEchoUDP sends each datagram back, whole (RFC 862), from the address that it came to; but none to another echo: two of them would never
-// stop.
+// startEchoUDP sends each datagram back, whole (RFC 862), from the address that it came to; but none to another echo:
+// two of them would never stop.
 func startEchoUDP(port int) error {
 	c, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
 	if err != nil {
@@ -34,8 +34,8 @@ func startEchoUDP(port int) error {
 	return nil
 }
 
-// tellsWhere has each datagram tell where it was sent to, of IPv4 as a mapped address (RFC 3542 6.2). A machine without IPv6 does without, and
-// answers from the address that its kernel chooses.
+// tellsWhere has each datagram tell where it was sent to, of IPv4 as a mapped address (RFC 3542 6.2). A machine without
+// IPv6 does without, and answers from the address that its kernel chooses.
 func tellsWhere(c *net.UDPConn) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -44,7 +44,8 @@ func tellsWhere(c *net.UDPConn) {
 	raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1) })
 }
 
-// answerDatagram sends b from the address that the datagram's control message names. Where that is no guest's own (a group), the kernel chooses.
+// answerDatagram sends b from the address that the datagram's control message names. Where that is no guest's own (a
+// group), the kernel chooses.
 func answerDatagram(c *net.UDPConn, b, control []byte, to netip.AddrPort) {
 	if len(control) >= unix.CmsgSpace(unix.SizeofInet6Pktinfo) {
 		at := unix.CmsgLen(0) + 16 // the interface, after the address: the route says by which it goes

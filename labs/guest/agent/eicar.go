@@ -13,8 +13,9 @@ import (
 	"sluice/firewall/inspect"
 )
 
-// serveEICAR has the web server serve the EICAR test file, too, for a firewall that looks into what it lets through: at once, in pieces, and behind
-// something harmless. Each says its length, for else HTTP would put the length of each piece into the file (chunked).
+// serveEICAR has the web server serve the EICAR test file, too, for a firewall that looks into what it lets through: at
+// once, in pieces, and behind something harmless. Each says its length, for else HTTP would put the length of each
+// piece into the file (chunked).
 func serveEICAR(mux *http.ServeMux) {
 	file := inspect.EICAR()
 	mux.HandleFunc("GET /eicar", func(w http.ResponseWriter, r *http.Request) { writePieces(w, r, file) })
@@ -37,8 +38,8 @@ const (
 	pieceWait  = 10 * time.Second      // at most, for a piece to arrive
 )
 
-// writePieces sends each piece in segments of its own: the next one begins when the last has arrived. Bytes that still wait for a window
-// when more are written would share a segment with these.
+// writePieces sends each piece in segments of its own: the next one begins when the last has arrived. Bytes that still
+// wait for a window when more are written would share a segment with these.
 func writePieces(w http.ResponseWriter, r *http.Request, pieces ...[]byte) {
 	length := 0
 	for _, p := range pieces {
@@ -77,7 +78,8 @@ func untilArrived(ctx context.Context) {
 	}
 }
 
-// unacknowledged is how many bytes a TCP connection has sent, or has still to send, that the other end has not acknowledged.
+// unacknowledged is how many bytes a TCP connection has sent, or has still to send, that the other end has not
+// acknowledged.
 func unacknowledged(c syscall.Conn) (n int) {
 	raw, err := c.SyscallConn()
 	if err != nil {

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// TestPieceArrives has a reader that does not read: what does not fit its window has not arrived, and the next piece must wait.
+// TestPieceArrives has a reader that does not read: what does not fit its window has not arrived, and the next piece
+// must wait.
 func TestPieceArrives(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -72,8 +72,8 @@ func (e *execution) refuse(name string, err error) {
 	e.send(frameExit, be32(uint32(code)))
 }
 
-// heed makes signals that whoever started this process had it ignore (nohup, a shell's &) mean something to the commands that it starts: what is
-// ignored when a shell begins, it cannot trap (POSIX, 2.11).
+// heed makes signals that whoever started this process had it ignore (nohup, a shell's &) mean something to the
+// commands that it starts: what is ignored when a shell begins, it cannot trap (POSIX, 2.11).
 var heed = sync.OnceFunc(func() { signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT) })
 
 func (e *execution) start(c Command) error {

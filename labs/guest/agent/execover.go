@@ -118,7 +118,8 @@ func deliver(w io.Writer, p []byte) error {
 	return err
 }
 
-// upstream is what goes to a running command: stdin, held back by what the command has taken, terminal sizes and signals.
+// upstream is what goes to a running command: stdin, held back by what the command has taken, terminal sizes and
+// signals.
 type upstream struct {
 	w     io.Writer
 	done  chan struct{}

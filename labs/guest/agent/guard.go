@@ -8,10 +8,10 @@ import (
 	"sync"
 )
 
-// guard stands between a guest's bytes and the session on the host: it lets through only what a peer that answers needs.
-// A guest may not open streams (the host would have to hold them), ping (each ping costs the host a goroutine until
-// it is answered) or say that it takes no more streams: the session would live on, and no call would ever get through. What is
-// forbidden ends the session, and the line is taken up anew.
+// guard stands between a guest's bytes and the session on the host: it lets through only what a peer that answers
+// needs. A guest may not open streams (the host would have to hold them), ping (each ping costs the host a goroutine
+// until it is answered) or say that it takes no more streams: the session would live on, and no call would ever get
+// through. What is forbidden ends the session, and the line is taken up anew.
 type guard struct {
 	r    io.Reader
 	conn io.WriteCloser

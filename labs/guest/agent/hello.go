@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Before a session the two halves agree on where it begins, because the line between them outlives both: what an earlier
-// client left in it must not be taken for part of this one.
+// Before a session the two halves agree on where it begins, because the line between them outlives both: what an
+// earlier client left in it must not be taken for part of this one.
 //
 //	host:  "\nsluice-hello VERSION NONCE\n"   again and again until it is answered
 //	guest: "\nsluice-ready VERSION NONCE\n"   once for a nonce

@@ -38,8 +38,8 @@ func hostile(t *testing.T, do func(line io.ReadWriteCloser)) *Client {
 	return c
 }
 
-// TestHostileLine has an agent break the session's rules: the session ends, and says why, so that the line can be taken up anew. A session
-// that lived on would be one that no call gets through.
+// TestHostileLine has an agent break the session's rules: the session ends, and says why, so that the line can be taken
+// up anew. A session that lived on would be one that no call gets through.
 func TestHostileLine(t *testing.T) {
 	for name, bytes := range map[string][]byte{
 		"takes no more streams":        muxMessage(0, 3, 0, 0, ""),
@@ -69,8 +69,8 @@ func TestHostileLine(t *testing.T) {
 	}
 }
 
-// TestDataForNobody has an agent send data for streams that were never opened, and windows that grow beyond all bounds: the host holds none
-// of it, and calls go on.
+// TestDataForNobody has an agent send data for streams that were never opened, and windows that grow beyond all bounds:
+// the host holds none of it, and calls go on.
 func TestDataForNobody(t *testing.T) {
 	c := hostile(t, func(line io.ReadWriteCloser) {
 		for range 200 {
@@ -101,8 +101,8 @@ func TestDataForNobody(t *testing.T) {
 	}
 }
 
-// TestNobodyAcknowledges has an agent that reads and never answers: the session opens no stream beyond so many that nobody has acknowledged,
-// and still each call ends when its caller says so.
+// TestNobodyAcknowledges has an agent that reads and never answers: the session opens no stream beyond so many that
+// nobody has acknowledged, and still each call ends when its caller says so.
 func TestNobodyAcknowledges(t *testing.T) {
 	c := hostile(t, func(line io.ReadWriteCloser) { io.Copy(io.Discard, line) })
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)

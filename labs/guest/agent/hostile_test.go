@@ -53,8 +53,8 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// The fuzz targets are everything on the host's side that reads what a guest has written. Each says what may not happen,
-// beside a crash.
+// The fuzz targets are everything on the host's side that reads what a guest has written. Each says what may not
+// happen, beside a crash.
 
 func FuzzGuard(f *testing.F) {
 	f.Add(muxMessage(0, muxData, 0, 5, "hello"))

@@ -12,9 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A guest with several vNICs has one route to each destination, so it would answer what came in by one leg through another: with a source
-// address that is not that leg's, which SpoofGuard drops, and past the firewall that has seen the question. So each of its addresses has a routing
-// table of its own, with the leg's subnets and gateways (RFC 1122 3.3.4.2, the strong model); ip rule show lists them.
+// A guest with several vNICs has one route to each destination, so it would answer what came in by one leg through
+// another: with a source address that is not that leg's, which SpoofGuard drops, and past the firewall that has seen
+// the question. So each of its addresses has a routing table of its own, with the leg's subnets and gateways (RFC 1122
+// 3.3.4.2, the strong model); ip rule show lists them.
 
 // legTable is the routing table of the first leg, and the priority of the rules for it; the next legs' follow.
 const legTable = 100
@@ -22,7 +23,8 @@ const legTable = 100
 // laterMetric is above IPv6's default (IP6_RT_PRIO_USER): the later legs' gateways come behind the first one's.
 const laterMetric = 1024
 
-// setLegs makes each address of a guest with several legs speak by its own. A leg answers ARP for its own addresses only, and asks with them.
+// setLegs makes each address of a guest with several legs speak by its own. A leg answers ARP for its own addresses
+// only, and asks with them.
 func setLegs(nics []NIC) error {
 	var legs []NIC
 	for _, n := range nics {

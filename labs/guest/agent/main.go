@@ -38,20 +38,21 @@ const PortName = "sluice.agent"
 // Language is the locale of all that runs in a guest: no language at all, and every character (UTF-8).
 const Language = "C.UTF-8"
 
-// EnterArgs are the arguments of a program with the agent in it for a namespace guest. It must be PID 1 of new PID, mount,
-// UTS, IPC and network namespaces, and root of a new user namespace where there is one.
+// EnterArgs are the arguments of a program with the agent in it for a namespace guest. It must be PID 1 of new PID,
+// mount, UTS, IPC and network namespaces, and root of a new user namespace where there is one.
 func EnterArgs(hostname string) []string {
 	return []string{"sluice", argAgent, stageEnter, hostname}
 }
 
-// IsInit says whether this process should be an agent: it is the init process of a guest. A program that may be put into
-// an image calls it first thing in main, and then Main. (PID 1 alone says little: a container may start sluice, too.)
+// IsInit says whether this process should be an agent: it is the init process of a guest. A program that may be put
+// into an image calls it first thing in main, and then Main. (PID 1 alone says little: a container may start sluice,
+// too.)
 func IsInit() bool {
 	return os.Getpid() == 1 && (os.Args[0] == initPath || len(os.Args) > 2 && os.Args[1] == argAgent)
 }
 
-// Main is the agent as the init process of a guest. It does not return: the process ends when it cannot go on, or when the
-// host of a namespace guest has gone.
+// Main is the agent as the init process of a guest. It does not return: the process ends when it cannot go on, or when
+// the host of a namespace guest has gone.
 func Main() {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	os.Setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")

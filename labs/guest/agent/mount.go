@@ -45,8 +45,8 @@ func mountMachine() error {
 // devices are those of a namespace guest: none of them reaches hardware.
 var devices = []string{"null", "zero", "full", "random", "urandom", "tty"}
 
-// guestRoot is where a namespace guest's tree is put together. Every machine has the folder, nothing in it is needed meanwhile, and the
-// mount that hides it is the guest's own.
+// guestRoot is where a namespace guest's tree is put together. Every machine has the folder, nothing in it is needed
+// meanwhile, and the mount that hides it is the guest's own.
 const guestRoot = "/run"
 
 // mountNamespace makes a namespace guest's tree at root: the image, read-only, with folders of its own to write to.
@@ -119,8 +119,9 @@ func protectProc(proc string) error {
 	return nil
 }
 
-// lendDevices gives a guest the host's devices, by mounts that are read-only: devices can be written to there, but nobody can change
-// their owner or mode, which are the host's. A guest makes no devices: in a user namespace it could not.
+// lendDevices gives a guest the host's devices, by mounts that are read-only: devices can be written to there, but
+// nobody can change their owner or mode, which are the host's. A guest makes no devices: in a user namespace it could
+// not.
 func lendDevices(dev string) error {
 	for _, name := range devices {
 		if err := lendDevice(filepath.Join("/dev", name), filepath.Join(dev, name)); err != nil {

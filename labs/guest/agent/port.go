@@ -9,15 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// port is a virtio-serial port. Its reads end with EOF whenever no host is there, which is no end of the line: a host that
-// comes back says hello. It stays open for as long as the guest lives, because the kernel lets only one have it.
+// port is a virtio-serial port. Its reads end with EOF whenever no host is there, which is no end of the line: a host
+// that comes back says hello. It stays open for as long as the guest lives, because the kernel lets only one have it.
 type port struct {
 	fd    int
 	sleep func(time.Duration)
 }
 
-// A guest without a host looks for one often at first, and then once a second: each look costs an emulated machine a part of its
-// processor, and a lab whose process has died may stay so for long. A host says hello until it is heard.
+// A guest without a host looks for one often at first, and then once a second: each look costs an emulated machine a
+// part of its processor, and a lab whose process has died may stay so for long. A host says hello until it is heard.
 const hostFirst, hostAtMost = 20 * time.Millisecond, time.Second
 
 func openPort(path string) (*port, error) {
@@ -28,8 +28,8 @@ func openPort(path string) (*port, error) {
 	return &port{fd, time.Sleep}, nil
 }
 
-// waitHost waits until a host has the other end open. A port without one reports POLLHUP at once, so there is nothing to
-// sleep on but time.
+// waitHost waits until a host has the other end open. A port without one reports POLLHUP at once, so there is nothing
+// to sleep on but time.
 func (p *port) waitHost() error {
 	for wait := hostFirst; ; wait = min(2*wait, hostAtMost) {
 		fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN | unix.POLLOUT}}

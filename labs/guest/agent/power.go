@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What poweroff, halt and reboot of BusyBox send to PID 1 (its init/halt.c). SIGINT is what the kernel sends for Ctrl-Alt-Del.
+// What poweroff, halt and reboot of BusyBox send to PID 1 (its init/halt.c). SIGINT is what the kernel sends for
+// Ctrl-Alt-Del.
 var powerSignals = map[os.Signal]int{
 	unix.SIGUSR1: unix.LINUX_REBOOT_CMD_POWER_OFF, // halt: a halted virtual machine would be one that nobody can use or end
 	unix.SIGUSR2: unix.LINUX_REBOOT_CMD_POWER_OFF,
@@ -22,7 +23,8 @@ var powerSignals = map[os.Signal]int{
 // ExitOff is the exit code of a namespace guest's PID 1 that was asked to end by a command in the guest.
 const ExitOff = 100
 
-// SaysOff says whether a QEMU guest's kernel, by its last words on the console, ended because it was told to (kernel/reboot.c).
+// SaysOff says whether a QEMU guest's kernel, by its last words on the console, ended because it was told to
+// (kernel/reboot.c).
 func SaysOff(words string) bool {
 	return strings.Contains(words, "reboot: Power down") || strings.Contains(words, "reboot: Restarting system")
 }
@@ -30,7 +32,8 @@ func SaysOff(words string) bool {
 // offAsked is how long the command that asked has to end, as on any machine, before all commands are told to.
 const offAsked = 200 * time.Millisecond
 
-// offGrace is how long a guest's commands may take to end by themselves when it is shut down, and then their callers to be told.
+// offGrace is how long a guest's commands may take to end by themselves when it is shut down, and then their callers to
+// be told.
 const offGrace = time.Second
 
 // heedPower ends the guest when a command in it asks for that. It works also where the guest never was configured.

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// procs runs the agent's own children and buries everybody else's: as init, the agent inherits every orphan of its guest,
-// and must not take away the exit code of a child that somebody waits for.
+// procs runs the agent's own children and buries everybody else's: as init, the agent inherits every orphan of its
+// guest, and must not take away the exit code of a child that somebody waits for.
 type procs struct {
 	mu   sync.Mutex // held from a child's start until it is known
 	mine map[int]bool

@@ -185,7 +185,8 @@ func (s *services) startIperf3() error {
 	return waitListening(5201)
 }
 
-// A guest cannot know how much of a time it had a processor for, so it counts its looks: on a busy machine they take longer.
+// A guest cannot know how much of a time it had a processor for, so it counts its looks: on a busy machine they take
+// longer.
 const (
 	looks     = 2000
 	lookEvery = 10 * time.Millisecond

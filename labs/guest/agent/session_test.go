@@ -138,8 +138,8 @@ func TestStaleBytes(t *testing.T) {
 	}
 }
 
-// TestAnswersOnce has a host repeat its hello, as it does while a guest boots: a second answer would be taken for part of the
-// session.
+// TestAnswersOnce has a host repeat its hello, as it does while a guest boots: a second answer would be taken for part
+// of the session.
 func TestAnswersOnce(t *testing.T) {
 	hello := greeting(wordHello, "n1")
 	var said bytes.Buffer
@@ -305,8 +305,8 @@ func TestExecEndsWithItsCaller(t *testing.T) {
 // TestExecSignals sends signals to a command that may trap them.
 func TestExecSignals(t *testing.T) {
 	const loop = "echo up; while :; do sleep 0.02; done"
-	// Where a shell says "up" and then starts a program, dash's vfork can swallow an INT that comes before the program has begun: so the
-	// program says it.
+	// Where a shell says "up" and then starts a program, dash's vfork can swallow an INT that comes before the program
+	// has begun: so the program says it.
 	up := filepath.Join(t.TempDir(), "up")
 	if err := os.WriteFile(up, []byte("up\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -395,8 +395,8 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
-// interrupt types Ctrl-C as an impatient user does, until nobody reads it: a shell that is just starting a program loses
-// one.
+// interrupt types Ctrl-C as an impatient user does, until nobody reads it: a shell that is just starting a program
+// loses one.
 func interrupt(typed io.Writer) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openTerminal makes a pseudo-terminal, pts(4). The master is in Go's poller, so that closing it, or a deadline, ends a read.
-// (Packages for this leave it blocking.)
+// openTerminal makes a pseudo-terminal, pts(4). The master is in Go's poller, so that closing it, or a deadline, ends a
+// read. (Packages for this leave it blocking.)
 func openTerminal(size Size) (master, slave *os.File, err error) {
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -27,7 +27,8 @@ func openTerminal(size Size) (master, slave *os.File, err error) {
 	return master, slave, nil
 }
 
-// erasesCharacters tells a terminal that its input is UTF-8: Backspace takes a whole character away, not its last byte (termios(3), IUTF8).
+// erasesCharacters tells a terminal that its input is UTF-8: Backspace takes a whole character away, not its last byte
+// (termios(3), IUTF8).
 func erasesCharacters(tty *os.File) error {
 	t, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/hashicorp/yamux"
 )
 
-// request is the line of JSON that begins a stream, which is one call. Then come lines of JSON with the reply (each a message, the last
-// one an end), or exec's frames.
+// request is the line of JSON that begins a stream, which is one call. Then come lines of JSON with the reply (each a
+// message, the last one an end), or exec's frames.
 type request struct {
 	Call string          `json:"call"`
 	Body json.RawMessage `json:"body,omitempty"`

@@ -9,8 +9,8 @@ import (
 // Capabilities are numbers of capabilities(7).
 type Capabilities []int
 
-// Keep drops every other capability from the bounding set of the calling thread: no program that it becomes can have them
-// again, whatever that program's file says. The caller is locked to its thread, and calls exec next.
+// Keep drops every other capability from the bounding set of the calling thread: no program that it becomes can have
+// them again, whatever that program's file says. The caller is locked to its thread, and calls exec next.
 func (c Capabilities) Keep() error {
 	keep := map[int]bool{}
 	for _, n := range c {

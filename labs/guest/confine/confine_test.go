@@ -241,7 +241,8 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-// TestFilterOtherDoor runs the filter on a call by int 0x80, whose numbers are another architecture's: 26 is ptrace there.
+// TestFilterOtherDoor runs the filter on a call by int 0x80, whose numbers are another architecture's: 26 is ptrace
+// there.
 func TestFilterOtherDoor(t *testing.T) {
 	for _, f := range []Filter{{}, {Inside: true}} {
 		vm, err := bpf.NewVM(f.program())

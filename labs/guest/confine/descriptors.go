@@ -1,6 +1,6 @@
 // Package confine is what a process of a lab starts with, and what it may do: which descriptors, signals, limits and
-// variables it takes from whoever started it, which capabilities it keeps, and which system calls the kernel refuses it.
-// It knows no lab and no guest: who keeps what is said where the process is started, and in docs/security.md.
+// variables it takes from whoever started it, which capabilities it keeps, and which system calls the kernel refuses
+// it. It knows no lab and no guest: who keeps what is said where the process is started, and in docs/security.md.
 package confine
 
 import (
@@ -15,8 +15,8 @@ import (
 // firstOther is the first descriptor beyond standard input, output and error.
 const firstOther = 3
 
-// Descriptors marks every descriptor above 2 close-on-exec. What the shell had open when it started this program ends with
-// this program, and reaches no process that it starts. It comes first in main, before anything is started.
+// Descriptors marks every descriptor above 2 close-on-exec. What the shell had open when it started this program ends
+// with this program, and reaches no process that it starts. It comes first in main, before anything is started.
 func Descriptors() error {
 	err := unix.CloseRange(firstOther, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC)
 	if err == nil {

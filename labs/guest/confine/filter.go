@@ -27,8 +27,9 @@ var neverInside = []uintptr{
 	unix.SYS_OPEN_TREE, unix.SYS_MOVE_MOUNT, unix.SYS_FSOPEN, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_MOUNT_SETATTR,
 }
 
-// families are those of the sockets that a lab is made of. Of the others some reach past every network namespace (AF_VSOCK: the machine that
-// this one runs on, and its other guests), and each that is asked for may make the kernel load a module.
+// families are those of the sockets that a lab is made of. Of the others some reach past every network namespace
+// (AF_VSOCK: the machine that this one runs on, and its other guests), and each that is asked for may make the kernel
+// load a module.
 var families = []uint32{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK, unix.AF_PACKET}
 
 // newSpaces are the flags of clone(2) that make namespaces.
@@ -40,9 +41,9 @@ type Filter struct {
 	Inside bool // also what only the maker of a guest needs
 }
 
-// Load makes the kernel refuse the calls to the calling thread, and to all that it starts and becomes, for good; so does
-// no_new_privs, without which a filter takes CAP_SYS_ADMIN. What is refused fails with EPERM. The caller is locked to its
-// thread, and calls exec next.
+// Load makes the kernel refuse the calls to the calling thread, and to all that it starts and becomes, for good; so
+// does no_new_privs, without which a filter takes CAP_SYS_ADMIN. What is refused fails with EPERM. The caller is locked
+// to its thread, and calls exec next.
 func (f Filter) Load() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("set no_new_privs: %w", err)
@@ -113,8 +114,8 @@ func otherFamilies() []bpf.Instruction {
 	return append(p, bpf.RetConstant{Val: noFamily}, bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW})
 }
 
-// noNewSpaces refuses namespaces at clone(2). The flags of clone3(2) are in memory, where no filter can look: it is as if the
-// kernel did not know it, and libraries fall back to clone.
+// noNewSpaces refuses namespaces at clone(2). The flags of clone3(2) are in memory, where no filter can look: it is as
+// if the kernel did not know it, and libraries fall back to clone.
 func noNewSpaces() []bpf.Instruction {
 	return []bpf.Instruction{
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.SYS_CLONE3, SkipTrue: 1},

@@ -23,9 +23,9 @@ type Start struct {
 }
 
 // Apply makes the calling thread start afresh: nothing of the terminal or shell that it was started by is left but its
-// standard streams. Signals act as they usually do and none is blocked, limits and umask are ours, the working folder is /,
-// and the keys of the user's session are out of reach. The caller is locked to its thread, and calls exec next: some of
-// this is a thread's own.
+// standard streams. Signals act as they usually do and none is blocked, limits and umask are ours, the working folder
+// is /, and the keys of the user's session are out of reach. The caller is locked to its thread, and calls exec next:
+// some of this is a thread's own.
 func (s Start) Apply() error {
 	unix.Umask(s.Umask)
 	return errors.Join(os.Chdir("/"), s.limit(), usualSignals(), usualPersonality(), newKeyring(), setOOM(s.OOM))
@@ -40,15 +40,15 @@ func usualPersonality() error {
 	return nil
 }
 
-// UsualUmask is umask 022 until undo is called. What other users of this program, or QEMU, must be able to read does not depend on the
-// umask of the shell that happens to make it first.
+// UsualUmask is umask 022 until undo is called. What other users of this program, or QEMU, must be able to read does
+// not depend on the umask of the shell that happens to make it first.
 func UsualUmask() (undo func()) {
 	old := unix.Umask(0o022)
 	return func() { unix.Umask(old) }
 }
 
-// Secret makes this process's memory and descriptors nobody's business but the host's root's: /proc shows them to no other
-// process of its guest, root or not. It holds until the next exec.
+// Secret makes this process's memory and descriptors nobody's business but the host's root's: /proc shows them to no
+// other process of its guest, root or not. It holds until the next exec.
 func Secret() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("hide the process: %w", err)
@@ -56,8 +56,9 @@ func Secret() error {
 	return nil
 }
 
-// Limits of what a process of a lab may use. The ones that a shell's ulimit may have lowered are opened again, for a lab must not
-// end by the limit of the terminal that deployed it; and no process writes a core, which would hold a guest's memory.
+// Limits of what a process of a lab may use. The ones that a shell's ulimit may have lowered are opened again, for a
+// lab must not end by the limit of the terminal that deployed it; and no process writes a core, which would hold a
+// guest's memory.
 const (
 	softFiles, hardFiles = 1024, 1 << 16
 	stackBytes           = 8 << 20
@@ -92,7 +93,8 @@ func (s Start) limit() error {
 	return nil
 }
 
-// setLimit sets a limit, or as much of it as this process may: root without CAP_SYS_RESOURCE, as in a container, raises none.
+// setLimit sets a limit, or as much of it as this process may: root without CAP_SYS_RESOURCE, as in a container, raises
+// none.
 func setLimit(which int, soft, hard uint64) error {
 	err := unix.Setrlimit(which, &unix.Rlimit{Cur: soft, Max: hard})
 	if !errors.Is(err, unix.EPERM) {
@@ -106,7 +108,8 @@ func setLimit(which int, soft, hard uint64) error {
 	return unix.Setrlimit(which, &unix.Rlimit{Cur: min(soft, hard), Max: hard})
 }
 
-// usualSignals undoes what the starter ignored or blocked: nohup, a shell's &, a program that blocks signals for itself.
+// usualSignals undoes what the starter ignored or blocked: nohup, a shell's &, a program that blocks signals for
+// itself.
 func usualSignals() error {
 	var none unix.Sigset_t
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil); err != nil {
@@ -173,8 +176,8 @@ func setOOM(score int) error {
 	return err
 }
 
-// variables are those that a lab process takes from whoever deploys a lab: where programs are, where labs are kept, and how
-// Go's runtime behaves. All else, secrets among it, stays with the shell.
+// variables are those that a lab process takes from whoever deploys a lab: where programs are, where labs are kept, and
+// how Go's runtime behaves. All else, secrets among it, stays with the shell.
 var variables = []string{
 	"PATH", "SLUICE_STATE_DIR", "XDG_RUNTIME_DIR", "TZ", "GOCOVERDIR", "GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GOTRACEBACK",
 }

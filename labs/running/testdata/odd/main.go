@@ -1,5 +1,6 @@
-// Command odd runs in a guest of a test. It sends packets of protocols that no tool of the guest's speaks, over and over, and says
-// of each that reaches the guest from another when it came first in a phase. A line of standard input begins a phase: its number.
+// Command odd runs in a guest of a test. It sends packets of protocols that no tool of the guest's speaks, over and
+// over, and says of each that reaches the guest from another when it came first in a phase. A line of standard input
+// begins a phase: its number.
 //
 //	odd PAUSE [NAME=PROTOCOL/DESTINATION[/SOURCE]]...   by raw sockets: the guest's kernel finds the way
 //	odd --go-away                                       says on its agent's line that the guest takes no more calls
@@ -268,7 +269,8 @@ func advertise(link *net.Interface, a netip.Addr) error {
 	return errors.Join(err, c.Close())
 }
 
-// goAway takes the agent's end of its line, as a guest's root may in a machine of its own, and ends yamux's session on it.
+// goAway takes the agent's end of its line, as a guest's root may in a machine of its own, and ends yamux's session on
+// it.
 func goAway() error {
 	const frame = "\x00\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 	ends, err := filepath.Glob("/proc/1/fd/*")
