@@ -270,18 +270,39 @@ func (c *change) begin(ctx context.Context) error {
 }
 
 // endSession lets the appliance forget a session. That it cannot is no matter: the switch takes nothing of it any more.
+// The caller has the token.
 func (s *Switch) endSession(over walk.Session) {
 	a := s.appliance
 	if over.ID == 0 || a == nil || a.Absent() {
 		return
 	}
+	before, ended := s.ended, make(chan struct{})
+	s.ended = ended
 	s.running.Go(func() { // it may hang
+		defer close(ended)
 		ctx, cancel := context.WithTimeout(s.life, carryAtMost)
 		defer cancel()
 		if err := a.EndSteer(ctx, over.ID); err != nil && s.life.Err() == nil {
 			s.log.Warn("end a session of the appliance", "session", over.ID, "err", err)
 		}
+		if before != nil {
+			<-before
+		}
 	})
+}
+
+// sessionsEnded waits until the appliance has been told of every session that is over: it refuses a ruleset that has no
+// table for one that it still serves. The caller has the token.
+func (s *Switch) sessionsEnded(ctx context.Context) error {
+	if s.ended == nil {
+		return nil
+	}
+	select {
+	case <-s.ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait until the appliance has ended its last session: %w", context.Cause(ctx))
+	}
 }
 
 // move brings the new plan into force, while records are taken.

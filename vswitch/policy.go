@@ -117,6 +117,9 @@ func (s *Switch) sendPolicy(ctx context.Context, p *firewall.Policy, generation 
 	}
 	ctx, cancel := context.WithTimeout(ctx, applianceAtMost+rulesAtMost(len(nft)))
 	defer cancel()
+	if err := s.sessionsEnded(ctx); err != nil {
+		return err
+	}
 	if err := s.appliance.SetPolicy(ctx, nft, generation); err != nil {
 		return fmt.Errorf("apply in the appliance: %w", err)
 	}

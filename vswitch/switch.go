@@ -75,6 +75,8 @@ type Switch struct {
 	// Touched only with the token.
 	epoch    uint64
 	sessions uint8 // number of the last session
+	// ended is closed once the appliance has been told of every session that is over; nil where none ever was.
+	ended <-chan struct{}
 
 	mu sync.Mutex
 

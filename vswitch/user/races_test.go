@@ -2,6 +2,7 @@ package user_test
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -78,4 +79,36 @@ func TestCloseWaits(t *testing.T) {
 	if !a.ended.Load() {
 		t.Error("a question to the appliance goes on")
 	}
+}
+
+// lateToEnd is an appliance that takes its time to end a session: until the next question comes, or the test is over.
+type lateToEnd struct {
+	vswitch.Appliance
+	ready chan struct{}
+	once  sync.Once
+}
+
+func (a *lateToEnd) Ready(ctx context.Context) error {
+	a.once.Do(func() { close(a.ready) })
+	return a.Appliance.Ready(ctx)
+}
+
+func (a *lateToEnd) EndSteer(ctx context.Context, session uint8) error {
+	<-a.ready
+	for range 100 { // so that what does not wait for it overtakes it
+		runtime.Gosched()
+	}
+	return a.Appliance.EndSteer(ctx, session)
+}
+
+// TestPolicyWaitsForEnd says that the appliance gets no rules before it has ended the sessions that are over: it would
+// refuse those that have no table for one.
+func TestPolicyWaitsForEnd(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.policy(referencePolicy)
+	r.place(firewall.Tunnel)
+	r.sw.SetAppliance(&lateToEnd{Appliance: r.fw, ready: make(chan struct{})})
+	r.place(firewall.Fast)
+	r.place(firewall.Slow)
 }

@@ -31,7 +31,28 @@ type rig struct {
 	server *guest
 	guests []*guest // all of them
 	fw     *fakeAppliance
+	began  time.Time
 	ahead  atomic.Int64 // ns: how much later it is for the switch than it is
+	heldAt atomic.Int64 // ns: what the switch's clock shows while it is held; 0 while it runs
+}
+
+// now is the switch's clock: monotonic ns.
+func (r *rig) now() int64 {
+	if held := r.heldAt.Load(); held != 0 {
+		return held
+	}
+	return int64(time.Since(r.began)) + r.ahead.Load()
+}
+
+// holdClock stops the switch's clock until the caller lets it run again, from where it stood: however long a busy
+// machine takes for what a test does meanwhile, nothing comes to be late by it.
+func (r *rig) holdClock() (run func()) {
+	held := r.now()
+	r.heldAt.Store(held)
+	return func() {
+		r.ahead.Store(held - int64(time.Since(r.began)))
+		r.heldAt.Store(0)
+	}
 }
 
 const (
@@ -67,14 +88,12 @@ rules:
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	r := &rig{t: t, inv: &firewall.Inventory{Segments: []firewall.InvSegment{
+	r := &rig{t: t, began: time.Now(), inv: &firewall.Inventory{Segments: []firewall.InvSegment{
 		{Name: "lan", ID: 1, Prefixes: prefixes("10.10.1.0/24", "fd00:10:1::/64")},
 		{Name: "dmz", ID: 2, Prefixes: prefixes("10.10.2.0/24", "fd00:10:2::/64")},
 		{Name: "island", ID: 3, Prefixes: prefixes("10.10.3.0/24", "fd00:10:3::/64")},
 	}}}
-	began := time.Now()
-	clock := func() int64 { return int64(time.Since(began)) + r.ahead.Load() }
-	sw, err := vswitch.New(vswitch.Config{Name: "test", Engine: r.makeEngine, Clock: clock, Log: slog.New(slog.DiscardHandler), Segments: r.segments(), Outer: switchOuter})
+	sw, err := vswitch.New(vswitch.Config{Name: "test", Engine: r.makeEngine, Clock: r.now, Log: slog.New(slog.DiscardHandler), Segments: r.segments(), Outer: switchOuter})
 	if err != nil {
 		t.Fatal(err)
 	}
