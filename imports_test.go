@@ -14,9 +14,11 @@ import (
 var floors = map[string][]string{
 	"vnic/frame":               {},
 	"vnic":                     {"vnic/frame"},
-	"firewall/fault":           {},                 // what is wrong, told so that a person can mend it: all floors tell their errors by it
-	"firewall/document":        {"firewall/fault"}, // YAML with places: all files that people write are read by it, but for labs/billing's
-	"firewall":                 {"firewall/fault", "firewall/document", "vnic/frame"},
+	"firewall/fault":           {},                                    // what is wrong, told so that a person can mend it: all floors tell their errors by it
+	"firewall/document":        {"firewall/fault"},                    // YAML with places: all files that people write are read by it, but for labs/billing's
+	"firewall/classifier":      {"vnic/frame"},                        // the rule of a packet: what a rule says, names and files are above it
+	"firewall/classifier/draw": {"firewall/classifier", "vnic/frame"}, // only for tests: drawn matches
+	"firewall":                 {"firewall/classifier", "firewall/fault", "firewall/document", "vnic/frame"},
 	"firewall/difftest":        {"firewall", "vnic/frame"},                            // only tests: verdicts against real nftables
 	"firewall/inspect":         {"firewall/fault", "firewall/document", "vnic/frame"}, // below the appliance that runs it; labs read its files, control shows its report
 	"firewall/appliance":       {"firewall/inspect", "firewall", "vnic/frame"},
@@ -75,11 +77,12 @@ func TestImportsPointOneWay(t *testing.T) {
 
 // never are imports that no line of the table may come to allow.
 var never = map[string][]string{
-	"vswitch/walk":    {"vswitch", "vnic"},
-	"vswitch/measure": {"vswitch", "vswitch/walk", "vnic"},
-	"vswitch/user":    {"vswitch/kernel", "vswitch/control"},
-	"vswitch/kernel":  {"vswitch/user", "vswitch/control"}, // the engines never know each other
-	"labs/labfile":    {"labs/running"},
+	"firewall/classifier": {"firewall", "firewall/document", "firewall/fault"},
+	"vswitch/walk":        {"vswitch", "vnic"},
+	"vswitch/measure":     {"vswitch", "vswitch/walk", "vnic"},
+	"vswitch/user":        {"vswitch/kernel", "vswitch/control"},
+	"vswitch/kernel":      {"vswitch/user", "vswitch/control"}, // the engines never know each other
+	"labs/labfile":        {"labs/running"},
 }
 
 // TestNeverImported holds the walls that no new line may open.

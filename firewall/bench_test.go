@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sluice/firewall/classifier"
 	"sluice/vnic/frame"
 )
 
@@ -25,23 +26,26 @@ func randomRules(n int, r *rand.Rand) []Rule {
 		proto := []uint8{frame.ProtoTCP, frame.ProtoUDP}[r.IntN(2)]
 		lo := uint16(r.IntN(60000) + 1)
 		rules[i] = Rule{
-			Name: fmt.Sprint("r", i), Action: RuleAllow, dirs: bothDirs, Direction: "in-out",
-			from: randomSet(r), to: randomSet(r), svc: svcSet{portRange(proto, lo, lo+uint16(r.IntN(2)*r.IntN(100)))},
+			Name: fmt.Sprint("r", i), Action: RuleAllow, Direction: "in-out",
+			match: classifier.Match{
+				From: randomSet(r), To: randomSet(r), Dirs: bothDirs,
+				Services: classifier.ServiceSet{classifier.PortRange(proto, lo, lo+uint16(r.IntN(2)*r.IntN(100)))},
+			},
 		}
 	}
 	return rules
 }
 
-func randomSet(r *rand.Rand) addrSet {
+func randomSet(r *rand.Rand) classifier.AddrSet {
 	if r.IntN(20) == 0 {
-		return anyAddr
+		return classifier.AnyAddr
 	}
 	if r.IntN(4) == 0 {
 		a := [16]byte{0xfd, 7: byte(r.IntN(200)), 14: byte(r.IntN(256)), 15: byte(r.IntN(256))}
-		return prefixSet(netip.PrefixFrom(netip.AddrFrom16(a), []int{64, 64, 120, 128, 128}[r.IntN(5)]))
+		return classifier.PrefixSet(netip.PrefixFrom(netip.AddrFrom16(a), []int{64, 64, 120, 128, 128}[r.IntN(5)]))
 	}
 	a := [4]byte{10, byte(r.IntN(200)), byte(r.IntN(256)), byte(r.IntN(256))}
-	return prefixSet(netip.PrefixFrom(netip.AddrFrom4(a), []int{16, 20, 24, 24, 28, 32, 32, 32, 32, 32}[r.IntN(10)]))
+	return classifier.PrefixSet(netip.PrefixFrom(netip.AddrFrom4(a), []int{16, 20, 24, 24, 28, 32, 32, 32, 32, 32}[r.IntN(10)]))
 }
 
 // reportCPU makes a benchmark also say what processor time it took: on a busy machine that is the figure to trust. What
@@ -81,19 +85,19 @@ func keysFor(rules []Rule, n int, r *rand.Rand) []frame.Key {
 	for i := range keys {
 		k := &keys[i]
 		rule := &rules[r.IntN(len(rules))]
-		from, to := rule.from[0], rule.to[0]
-		if rule.from.isAny() {
-			from = allIPv4
+		from, to := rule.match.From[0], rule.match.To[0]
+		if rule.match.From.IsAny() {
+			from = classifier.AllIPv4
 		}
-		if rule.to.isAny() {
-			to = allIPv4
+		if rule.match.To.IsAny() {
+			to = classifier.AllIPv4
 		}
-		k.Src, k.Dst = from.lo, to.lo
+		k.Src, k.Dst = from.Lo, to.Lo
 		for j := 12; j < 16; j++ {
-			k.Src[j] |= byte(r.Uint32()) & (from.hi[j] ^ from.lo[j])
-			k.Dst[j] |= byte(r.Uint32()) & (to.hi[j] ^ to.lo[j])
+			k.Src[j] |= byte(r.Uint32()) & (from.Hi[j] ^ from.Lo[j])
+			k.Dst[j] |= byte(r.Uint32()) & (to.Hi[j] ^ to.Lo[j])
 		}
-		k.Proto, k.DstPort = uint8(rule.svc[0].lo>>16), uint16(rule.svc[0].lo)
+		k.Proto, k.DstPort = uint8(rule.match.Services[0].Lo>>16), uint16(rule.match.Services[0].Lo)
 		if r.IntN(4) == 0 {
 			k.DstPort = uint16(r.Uint32())
 		}
@@ -155,7 +159,8 @@ func benchmarkRules(b *testing.B, packets int) {
 			i := 0
 			for b.Loop() {
 				k := &keys[i%packets]
-				p.decide(Point{1, FromGuest}, &k.Src, &k.Dst, serviceNumber(k.Proto, k.DstPort, 0, 0), moreOfKey(k))
+				packet := classifier.PacketOf(k)
+				p.decide(Point{1, FromGuest}, &packet)
 				i++
 			}
 		})
@@ -165,7 +170,7 @@ func benchmarkRules(b *testing.B, packets int) {
 func BenchmarkKnownFlow(b *testing.B) {
 	for _, n := range []int{1, 1000, 100000} {
 		b.Run(fmt.Sprint("flows=", n), func(b *testing.B) {
-			g, _ := Compile(policyOf([]Rule{{Name: "a", Action: RuleAllow, dirs: bothDirs, from: anyAddr, to: anyAddr, svc: anyService}}), Fast)
+			g, _ := Compile(policyOf([]Rule{{Name: "a", Action: RuleAllow, match: anything}}), Fast)
 			r := rand.New(rand.NewPCG(1, 2))
 			cx := &Context{Flows: mustFlows(FlowsConfig{PerPort: 1 << 20})}
 			keys := keysFor(randomRules(1000, r), n, r)
@@ -237,10 +242,10 @@ func BenchmarkLint(b *testing.B) {
 func BenchmarkFlowMemory(b *testing.B) {
 	const flows = 1_000_000
 	b.Run(fmt.Sprint("flows=", flows), func(b *testing.B) {
-		g, _ := Compile(policyOf([]Rule{{Name: "a", Action: RuleAllow, dirs: bothDirs, from: anyAddr, to: anyAddr, svc: anyService}}), Fast)
+		g, _ := Compile(policyOf([]Rule{{Name: "a", Action: RuleAllow, match: anything}}), Fast)
 		before := resident(b)
 		cx := &Context{Flows: mustFlows(FlowsConfig{PerPort: 1 << 20})}
-		k := frame.Key{Proto: frame.ProtoUDP, Flags: frame.KeyIPv4 | frame.KeyL4, L3Len: 60, Src: allIPv4.lo, Dst: allIPv4.lo}
+		k := frame.Key{Proto: frame.ProtoUDP, Flags: frame.KeyIPv4 | frame.KeyL4, L3Len: 60, Src: classifier.AllIPv4.Lo, Dst: classifier.AllIPv4.Lo}
 		for i := range flows {
 			k.Src[14], k.Src[15], k.SrcPort = byte(i>>8), byte(i), uint16(i>>4)
 			g.Check(cx, Point{1, FromGuest}, &k)

@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"sluice/firewall/classifier"
 	"sluice/vnic/frame"
 )
 
@@ -231,9 +232,9 @@ func (p *Program) misfit(cx *Context, pt Point, k *frame.Key, s *shard, e tracke
 func (p *Program) again(cx *Context, at Point, k *frame.Key, s *shard, e tracked, flags VerdictFlag) Verdict {
 	first := e.flowID.first(e.swapped())
 	if at.Dir == ToGuest && flags&VerdictReply == 0 && k.Proto == e.proto() && e.frames[0] <= 1 && e.frames[1] == 0 {
-		first.more = moreOfKey(k) // this is the flow's first packet itself
+		first.More = classifier.MoreOf(k.SrcPort, k.TCPFlags) // this is the flow's first packet itself
 	}
-	v := p.evaluate(cx, at, &first.src, &first.dst, first.service, first.more, k.L3Len)
+	v := p.evaluate(cx, at, &first, k.L3Len)
 	v.Flags |= flags
 	if v.Action == Pass {
 		if e.stamp != p.stamp {
@@ -268,10 +269,10 @@ func (p *Program) again(cx *Context, at Point, k *frame.Key, s *shard, e tracked
 }
 
 // owns says whether a flow begins, or ends, at a point.
-func (p *Policy) owns(at Point, first *firstPacket) bool {
-	a := first.src
+func (p *Policy) owns(at Point, first *classifier.Packet) bool {
+	a := first.Src
 	if at.Dir == ToGuest {
-		a = first.dst
+		a = first.Dst
 	}
 	return at.Port != 0 && p.PortOf(a.IP()) == at.Port
 }
@@ -290,8 +291,8 @@ func (p *Program) begin(cx *Context, pt Point, k *frame.Key, s *shard, id *flowI
 	}
 	v := Verdict{Action: Pass}
 	if p.enforce {
-		service := serviceNumber(k.Proto, k.DstPort, k.ICMPType, k.ICMPCode)
-		if v = p.evaluate(cx, pt, &k.Src, &k.Dst, service, moreOfKey(k), k.L3Len); v.Action != Pass {
+		packet := classifier.PacketOf(k)
+		if v = p.evaluate(cx, pt, &packet, k.L3Len); v.Action != Pass {
 			return v
 		}
 	} else {

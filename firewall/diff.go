@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"sluice/firewall/classifier"
 	"sluice/vnic/frame"
 )
 
@@ -87,7 +88,7 @@ func outcomeOf(a, b Decision, t *Tuple) outcome {
 
 // boxes are the rules outside of which both policies decide the same.
 func (d *differ) boxes() []*Rule {
-	everything := []*Rule{{from: anyAddr, to: anyAddr, svc: anyService}}
+	everything := []*Rule{{match: anything}}
 	if d.a.Default != d.b.Default {
 		return everything
 	}
@@ -107,7 +108,7 @@ func (d *differ) applied() {
 	known, sets := map[string]bool{}, [][]frame.PortID{}
 	for _, p := range []*Policy{d.a, d.b} {
 		for i := range p.Rules {
-			list := p.Rules[i].ports
+			list := p.Rules[i].match.Ports
 			if d.left -= len(list) / 8; list == nil || d.left < 0 {
 				continue
 			}
@@ -162,22 +163,22 @@ func (d *differ) box(r *Rule) {
 	for _, p := range []*Policy{d.a, d.b} {
 		for i := range p.Rules {
 			o := &p.Rules[i]
-			if d.left -= r.size(o); d.left < 0 {
+			if d.left -= r.match.Cost(&o.match); d.left < 0 {
 				return
 			}
-			if o.svc.overlaps(r.svc) && o.from.overlaps(r.from) && o.to.overlaps(r.to) {
+			if o.match.OverlapsAnywhere(&r.match) {
 				near = append(near, o)
 			}
 		}
 	}
-	src := d.ends(r.from, near, func(o *Rule) addrSet { return o.from })
-	dst := d.ends(r.to, near, func(o *Rule) addrSet { return o.to })
+	src := d.ends(r.match.From, near, func(o *Rule) classifier.AddrSet { return o.match.From })
+	dst := d.ends(r.match.To, near, func(o *Rule) classifier.AddrSet { return o.match.To })
 	for i := range src {
 		for j := range dst {
 			if d.left < 0 {
 				return
 			}
-			if isIPv4(&src[i].addr) == isIPv4(&dst[j].addr) {
+			if src[i].addr.IsIPv4() == dst[j].addr.IsIPv4() {
 				d.pair(r, near, &src[i], &dst[j])
 			}
 		}
@@ -191,16 +192,16 @@ func (d *differ) pair(r *Rule, near []*Rule, src, dst *endClass) {
 	starts := d.serviceStarts(r, near, match)
 	packets := samplesOf(append(matching(near, match), r)...)
 	from, to, _ := src.apart(dst)
-	first, _ := slices.BinarySearch(starts, protoRange(frame.ProtoTCP).lo) // the best examples are TCP's
+	first, _ := slices.BinarySearch(starts, classifier.ProtoRange(frame.ProtoTCP).Lo) // the best examples are TCP's
 	for n := range starts {
 		if d.left < 0 {
 			return
 		}
 		i := (first + n) % len(starts)
-		if !r.svc.contains(starts[i]) {
+		if !r.match.Services.Contains(starts[i]) {
 			continue
 		}
-		end := uint32(lastService + 1)
+		end := uint32(classifier.LastService + 1)
 		if i+1 < len(starts) {
 			end = starts[i+1]
 		}
@@ -254,21 +255,21 @@ func (p *Policy) along(from, to frame.PortID, t Tuple) Decision {
 func (d *differ) serviceStarts(within *Rule, near []*Rule, match []uint32) []uint32 {
 	cuts := make([]uint32, 0, 16)
 	for _, proto := range []uint8{frame.ProtoICMP, frame.ProtoTCP, frame.ProtoUDP, frame.ProtoICMPv6} {
-		r := protoRange(proto)
-		cuts = append(cuts, r.lo, r.hi+1)
+		r := classifier.ProtoRange(proto)
+		cuts = append(cuts, r.Lo, r.Hi+1)
 	}
-	add := func(s svcSet) {
+	add := func(s classifier.ServiceSet) {
 		if d.left -= len(s); d.left < 0 {
 			return
 		}
 		for _, r := range s {
-			cuts = append(cuts, r.lo, r.hi+1)
+			cuts = append(cuts, r.Lo, r.Hi+1)
 		}
 	}
 	addAll := func(r *Rule) {
-		add(r.svc)
-		for i := range r.parts {
-			add(r.parts[i].svc)
+		add(r.match.Services)
+		for i := range r.match.Parts {
+			add(r.match.Parts[i].Services)
 		}
 	}
 	addAll(within)
@@ -277,7 +278,7 @@ func (d *differ) serviceStarts(within *Rule, near []*Rule, match []uint32) []uin
 	}
 	slices.Sort(cuts)
 	cuts = slices.Compact(cuts)
-	for len(cuts) > 0 && cuts[len(cuts)-1] > lastService {
+	for len(cuts) > 0 && cuts[len(cuts)-1] > classifier.LastService {
 		cuts = cuts[:len(cuts)-1]
 	}
 	return cuts
@@ -285,7 +286,7 @@ func (d *differ) serviceStarts(within *Rule, near []*Rule, match []uint32) []uin
 
 func matching(near []*Rule, match []uint32) (out []*Rule) {
 	for _, i := range match {
-		if near[i].parts != nil {
+		if near[i].match.Parts != nil {
 			out = append(out, near[i])
 		}
 	}
@@ -302,27 +303,10 @@ func witness(src, dst frame.Addr, at, end uint32) (t Tuple, ok bool) {
 		}
 		t.Dst = netip.AddrPortFrom(dst.IP(), uint16(at))
 	case frame.ProtoICMP, frame.ProtoICMPv6:
-		if isIPv4(&src) != (t.Proto == frame.ProtoICMP) {
+		if src.IsIPv4() != (t.Proto == frame.ProtoICMP) {
 			return t, false
 		}
 		t.ICMPType, t.ICMPCode = uint8(at>>8), uint8(at)
 	}
 	return t, true
-}
-
-func (s svcSet) overlaps(t svcSet) bool {
-	if same(s, t) {
-		return len(s) > 0
-	}
-	for i, j := 0, 0; i < len(s) && j < len(t); {
-		switch {
-		case s[i].hi < t[j].lo:
-			i++
-		case t[j].hi < s[i].lo:
-			j++
-		default:
-			return true
-		}
-	}
-	return false
 }

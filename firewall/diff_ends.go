@@ -5,6 +5,7 @@ import (
 	"slices"
 	"unsafe"
 
+	"sluice/firewall/classifier"
 	"sluice/vnic/frame"
 )
 
@@ -44,19 +45,19 @@ func (e *endClass) apart(o *endClass) (from, to frame.Addr, ok bool) {
 	return from, to, true
 }
 
-// other gives another address of a range; the same where it is the only one.
-func (r addrRange) other(a frame.Addr) frame.Addr {
-	if a == r.hi {
-		return r.lo
+// anotherIn gives another address of a range; the same where it is the only one.
+func anotherIn(r classifier.AddrRange, a frame.Addr) frame.Addr {
+	if a == r.Hi {
+		return r.Lo
 	}
-	return r.hi
+	return r.Hi
 }
 
 func (e *endClass) poor() (n int) {
 	if e.port == 0 {
 		n += 2
 	}
-	if !isIPv4(&e.addr) {
+	if !e.addr.IsIPv4() {
 		n++
 	}
 	return n
@@ -64,12 +65,12 @@ func (e *endClass) poor() (n int) {
 
 // addrSpan is some addresses between two cuts, and the rules that match them all.
 type addrSpan struct {
-	addrRange
+	classifier.AddrRange
 	rules []uint32
 }
 
 // ends gives the classes of one end of a flow within a set: of gives for each rule the set that it has at this end.
-func (d *differ) ends(within addrSet, rules []*Rule, of func(*Rule) addrSet) []endClass {
+func (d *differ) ends(within classifier.AddrSet, rules []*Rule, of func(*Rule) classifier.AddrSet) []endClass {
 	spans := d.spans(within, rules, of)
 	byKey := map[string]int{}
 	var classes []endClass
@@ -79,16 +80,16 @@ func (d *differ) ends(within addrSet, rules []*Rule, of func(*Rule) addrSet) []e
 		if d.left -= 1 + len(s.rules); d.left < 0 {
 			return nil
 		}
-		if !within.contains(s.lo) {
+		if !within.Contains(s.Lo) {
 			continue
 		}
-		owner := d.a.PortOf(s.lo.IP())
+		owner := d.a.PortOf(s.Lo.IP())
 		key := binary.BigEndian.AppendUint16(nil, uint16(owner))
-		key = append(key, boolByte(isIPv4(&s.lo)))
+		key = append(key, boolByte(s.Lo.IsIPv4()))
 		for _, r := range s.rules {
 			key = binary.BigEndian.AppendUint32(key, r)
 		}
-		example, how := d.example(s.addrRange)
+		example, how := d.example(s.AddrRange)
 		c, known := byKey[string(key)]
 		if !known {
 			c = len(classes)
@@ -98,7 +99,7 @@ func (d *differ) ends(within addrSet, rules []*Rule, of func(*Rule) addrSet) []e
 		e := &classes[c]
 		switch {
 		case !known:
-			e.addr, e.other, rank[c] = example, s.other(example), how
+			e.addr, e.other, rank[c] = example, anotherIn(s.AddrRange, example), how
 		case how < rank[c]:
 			e.other, e.addr, rank[c] = e.addr, example, how
 		case e.other == e.addr:
@@ -124,15 +125,15 @@ func (d *differ) everywhere(classes []endClass) []endClass {
 }
 
 // spans cuts the line of addresses wherever a rule begins or ends to match, and around the address of each vNIC.
-func (d *differ) spans(within addrSet, rules []*Rule, of func(*Rule) addrSet) []addrSpan {
-	starts := []frame.Addr{{}, allIPv4.lo, after(allIPv4.hi)}
-	seen := map[*addrRange]bool{} // rules that name one group share one list
-	cut := func(s addrSet) {
+func (d *differ) spans(within classifier.AddrSet, rules []*Rule, of func(*Rule) classifier.AddrSet) []addrSpan {
+	starts := []frame.Addr{{}, classifier.AllIPv4.Lo, classifier.AllIPv4.Hi.Next()}
+	seen := map[*classifier.AddrRange]bool{} // rules that name one group share one list
+	cut := func(s classifier.AddrSet) {
 		if at := unsafe.SliceData(s); !seen[at] && d.left >= 0 {
 			seen[at] = true
 			d.left -= len(s)
 			for _, r := range s {
-				starts = append(starts, r.lo, after(r.hi))
+				starts = append(starts, r.Lo, r.Hi.Next())
 			}
 		}
 	}
@@ -141,15 +142,15 @@ func (d *differ) spans(within addrSet, rules []*Rule, of func(*Rule) addrSet) []
 		cut(of(r))
 	}
 	for a := range d.a.owners {
-		cut(addrSet{oneAddr(a)})
+		cut(classifier.AddrSet{classifier.OneAddr(a)})
 	}
-	slices.SortFunc(starts, compareAddr)
+	slices.SortFunc(starts, frame.Addr.Compare)
 	starts = slices.Compact(starts)
 	spans := make([]addrSpan, len(starts))
 	for i, lo := range starts {
-		spans[i].addrRange = addrRange{lo, anyAddr[0].hi}
+		spans[i].AddrRange = classifier.AddrRange{Lo: lo, Hi: classifier.AnyAddr[0].Hi}
 		if i+1 < len(starts) {
-			spans[i].hi = before(starts[i+1])
+			spans[i].Hi = starts[i+1].Prev()
 		}
 	}
 	for n, r := range rules {
@@ -157,8 +158,8 @@ func (d *differ) spans(within addrSet, rules []*Rule, of func(*Rule) addrSet) []
 			if d.left -= searchSteps; d.left < 0 {
 				return spans
 			}
-			i, _ := slices.BinarySearchFunc(starts, part.lo, compareAddr)
-			for ; i < len(spans) && compareAddr(spans[i].lo, part.hi) <= 0 && d.left >= 0; i++ {
+			i, _ := slices.BinarySearchFunc(starts, part.Lo, frame.Addr.Compare)
+			for ; i < len(spans) && spans[i].Lo.Compare(part.Hi) <= 0 && d.left >= 0; i++ {
 				spans[i].rules = append(spans[i].rules, uint32(n))
 				d.left -= searchSteps
 			}
@@ -171,16 +172,16 @@ func (d *differ) spans(within addrSet, rules []*Rule, of func(*Rule) addrSet) []
 const searchSteps = 8
 
 // example takes an address out of a range, and says how good it is: the less the better.
-func (d *differ) example(r addrRange) (a frame.Addr, rank int) {
+func (d *differ) example(r classifier.AddrRange) (a frame.Addr, rank int) {
 	for i, a := range d.likely {
-		if compareAddr(r.lo, a) <= 0 && compareAddr(a, r.hi) <= 0 {
+		if r.Lo.Compare(a) <= 0 && a.Compare(r.Hi) <= 0 {
 			return a, i
 		}
 	}
-	if (r.lo == allIPv4.lo || r.lo == frame.Addr{}) && r.lo != r.hi {
-		return after(r.lo), len(d.likely)
+	if (r.Lo == classifier.AllIPv4.Lo || r.Lo == frame.Addr{}) && r.Lo != r.Hi {
+		return r.Lo.Next(), len(d.likely)
 	}
-	return r.lo, len(d.likely)
+	return r.Lo, len(d.likely)
 }
 
 func bitsOf(list []uint32, n int) []uint64 {
@@ -189,21 +190,4 @@ func bitsOf(list []uint32, n int) []uint64 {
 		b[i/64] |= 1 << (i % 64)
 	}
 	return b
-}
-
-func (s addrSet) overlaps(t addrSet) bool {
-	if same(s, t) {
-		return len(s) > 0
-	}
-	for i, j := 0, 0; i < len(s) && j < len(t); {
-		switch {
-		case compareAddr(s[i].hi, t[j].lo) < 0:
-			i++
-		case compareAddr(t[j].hi, s[i].lo) < 0:
-			j++
-		default:
-			return true
-		}
-	}
-	return false
 }

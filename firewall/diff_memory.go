@@ -3,6 +3,7 @@ package firewall
 import (
 	"time"
 
+	"sluice/firewall/classifier"
 	"sluice/vnic/frame"
 )
 
@@ -52,12 +53,12 @@ func (p *Policy) Forgets(wanted, but *Policy) (found *Forgotten, stopped bool) {
 
 // everywhere is what makes packets stateless by a rule: what it matches, wherever it is applied.
 func (r *Rule) everywhere() Rule {
-	out := Rule{Name: r.Name, from: r.from, to: r.to, dirs: bothDirs}
-	for _, p := range r.all() {
-		if p.mask != 0 && !p.inFlows() {
+	out := Rule{Name: r.Name, match: classifier.Match{From: r.match.From, To: r.match.To, Dirs: bothDirs}}
+	for _, p := range r.match.AllParts() {
+		if p.Mask != 0 && !inFlows(&p.Condition) {
 			continue
 		}
-		p.mask, p.flags = 0, 0
+		p.Mask, p.Flags = 0, 0
 		out.take(p)
 	}
 	return out
@@ -65,9 +66,9 @@ func (r *Rule) everywhere() Rule {
 
 // answers are the flows whose answers a rule makes stateless.
 func (r *Rule) answers() Rule {
-	out := Rule{Name: r.Name, from: r.to, to: r.from, dirs: bothDirs}
-	for _, p := range r.all() {
-		if p.mask == 0 || p.inFlows() {
+	out := Rule{Name: r.Name, match: classifier.Match{From: r.match.To, To: r.match.From, Dirs: bothDirs}}
+	for _, p := range r.match.AllParts() {
+		if p.Mask == 0 || inFlows(&p.Condition) {
 			out.takeAnswered(p)
 		}
 	}
@@ -75,29 +76,29 @@ func (r *Rule) answers() Rule {
 }
 
 // take adds services under a condition.
-func (r *Rule) take(p part) {
-	if len(p.svc) == 0 {
+func (r *Rule) take(p classifier.Part) {
+	if len(p.Services) == 0 {
 		return
 	}
-	r.svc = append(r.svc, p.svc...).normal()
-	r.parts = append(r.parts, p)
+	r.match.Services = append(r.match.Services, p.Services...).Normal()
+	r.match.Parts = append(r.match.Parts, p)
 }
 
 // takeAnswered adds what packets of some services answer: a port is then the other end's, and an echo's reply is of
 // another type.
-func (r *Rule) takeAnswered(p part) {
-	var others svcSet
+func (r *Rule) takeAnswered(p classifier.Part) {
+	var others classifier.ServiceSet
 	for proto := 0; proto <= 0xff; proto++ {
-		all := protoRange(uint8(proto))
-		var in svcSet
-		for _, s := range p.svc {
-			if lo, hi := max(s.lo, all.lo), min(s.hi, all.hi); lo <= hi {
-				in = append(in, svcRange{lo, hi})
+		all := classifier.ProtoRange(uint8(proto))
+		var in classifier.ServiceSet
+		for _, s := range p.Services {
+			if lo, hi := max(s.Lo, all.Lo), min(s.Hi, all.Hi); lo <= hi {
+				in = append(in, classifier.ServiceRange{Lo: lo, Hi: hi})
 			}
 		}
 		switch uint8(proto) {
 		case frame.ProtoTCP, frame.ProtoUDP:
-			r.take(turned(all, in, p.from))
+			r.take(turned(all, in, p.From))
 		case frame.ProtoICMP:
 			others = append(others, swapTypes(in, frame.ProtoICMP, 0, 8)...)
 		case frame.ProtoICMPv6:
@@ -106,46 +107,46 @@ func (r *Rule) takeAnswered(p part) {
 			others = append(others, in...)
 		}
 	}
-	r.take(part{svc: others.normal()})
+	r.take(classifier.Part{Services: others.Normal()})
 }
 
 // turned has the source ports of a protocol's services in place of their destination ports, and the other way round.
-func turned(all svcRange, in, from svcSet) (out part) {
+func turned(all classifier.ServiceRange, in, from classifier.ServiceSet) (out classifier.Part) {
 	if len(in) == 0 {
 		return out
 	}
-	out.svc = svcSet{all}
+	out.Services = classifier.ServiceSet{all}
 	if from != nil {
-		out.svc = nil
+		out.Services = nil
 		for _, s := range from {
-			out.svc = append(out.svc, svcRange{all.lo | s.lo, all.lo | s.hi})
+			out.Services = append(out.Services, classifier.ServiceRange{Lo: all.Lo | s.Lo, Hi: all.Lo | s.Hi})
 		}
 	}
 	if len(in) == 1 && in[0] == all {
 		return out
 	}
 	for _, s := range in {
-		out.from = append(out.from, svcRange{s.lo - all.lo, s.hi - all.lo})
+		out.From = append(out.From, classifier.ServiceRange{Lo: s.Lo - all.Lo, Hi: s.Hi - all.Lo})
 	}
 	return out
 }
 
 // swapTypes gives the echoes whose replies are among some types, and the other way round. Nothing else is a flow of
 // ICMP.
-func swapTypes(in svcSet, proto, reply, echo uint8) (out svcSet) {
+func swapTypes(in classifier.ServiceSet, proto, reply, echo uint8) (out classifier.ServiceSet) {
 	for _, pair := range [][2]uint8{{reply, echo}, {echo, reply}} {
-		if in.overlaps(svcSet{typeRange(proto, pair[0])}) {
-			out = append(out, typeRange(proto, pair[1]))
+		if in.Overlaps(classifier.ServiceSet{classifier.TypeRange(proto, pair[0])}) {
+			out = append(out, classifier.TypeRange(proto, pair[1]))
 		}
 	}
 	return out
 }
 
 // inFlows says whether segments of an ordinary connection have the flags of a condition.
-func (c *condition) inFlows() bool {
+func inFlows(c *classifier.Condition) bool {
 	const syn, ack, fin, rst, psh = frame.TCPSyn, frame.TCPAck, frame.TCPFin, frame.TCPRst, frame.TCPPsh
 	for _, flags := range []uint8{syn, syn | ack, ack, ack | psh, ack | fin, rst, rst | ack} {
-		if flags&c.mask == c.flags {
+		if flags&c.Mask == c.Flags {
 			return true
 		}
 	}
@@ -171,7 +172,8 @@ func (l Limits) Tighter(than Limits) bool {
 // EndsLate finds a flow that its sender's vNIC lets out and its receiver's denies: what is denied is to end at its
 // source. Nil is none.
 func (p *Policy) EndsLate() (found *Difference, stopped bool) {
-	in := Rule{Name: "in", from: anyAddr, to: anyAddr, svc: anyService, dirs: dirsOf["in"]}
+	in := Rule{Name: "in", match: anything}
+	in.match.Dirs = dirsOf["in"]
 	c := Diff(p, p.under([]Rule{in}, RuleAllow))
 	if len(c.Differences) == 0 {
 		return nil, c.Stopped

@@ -1,14 +1,15 @@
 package firewall
 
 import (
-	"encoding/binary"
 	"slices"
+
+	"sluice/firewall/classifier"
 )
 
 // changed lists the rules of two policies that are not in both, in the same order. What is left out is a longest common
 // part; and a rule that an equal one precedes in its own policy, because it never decides.
 func changed(a, b []Rule) []*Rule {
-	sets := newInterned()
+	var sets classifier.Interned
 	aKeys, bKeys := ruleKeysOf(&sets, a), ruleKeysOf(&sets, b)
 	at := map[string]int{}
 	for j := len(bKeys) - 1; j >= 0; j-- {
@@ -47,19 +48,11 @@ func changed(a, b []Rule) []*Rule {
 }
 
 // ruleKeysOf gives equal strings to rules that decide the same.
-func ruleKeysOf(sets *interned, rules []Rule) []string {
+func ruleKeysOf(sets *classifier.Interned, rules []Rule) []string {
 	keys := make([]string, len(rules))
 	for i := range rules {
 		r := &rules[i]
-		k := []byte{byte(r.Action), r.dirs, boolByte(r.Stateless), boolByte(r.ports == nil)}
-		k = binary.BigEndian.AppendUint32(k, sets.number(r.from, 0))
-		k = binary.BigEndian.AppendUint32(k, sets.number(r.to, 0))
-		k = binary.AppendUvarint(k, uint64(len(r.ports)))
-		for _, p := range r.ports {
-			k = binary.BigEndian.AppendUint16(k, uint16(p))
-		}
-		k = appendParts(k, r)
-		keys[i] = string(k)
+		keys[i] = string(r.match.Append([]byte{byte(r.Action), boolByte(r.Stateless)}, sets))
 	}
 	return keys
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"sync"
 
+	"sluice/firewall/classifier"
 	"sluice/vnic/frame"
 )
 
@@ -26,6 +27,15 @@ func (t *Tuple) flags() uint8 {
 		return t.TCPFlags
 	}
 	return t.TCPFlags | frame.TCPSyn
+}
+
+// packet is what a classifier looks at.
+func (t *Tuple) packet() classifier.Packet {
+	return classifier.Packet{
+		Src: frame.AddrFrom(t.Src.Addr()), Dst: frame.AddrFrom(t.Dst.Addr()),
+		Service: classifier.ServiceNumber(t.Proto, t.Dst.Port(), t.ICMPType, t.ICMPCode),
+		More:    classifier.MoreOf(t.Src.Port(), t.flags()),
+	}
 }
 
 // Decision is what the policy says of a flow, and where.
@@ -51,19 +61,18 @@ func (p *Policy) Evaluate(t Tuple) Decision {
 
 // EvaluateAt says what the policy decides of a flow's first packet at one insertion point. It is pure.
 func (p *Policy) EvaluateAt(at Point, t Tuple) Decision {
-	src, dst := frame.AddrFrom(t.Src.Addr()), frame.AddrFrom(t.Dst.Addr())
-	service := serviceNumber(t.Proto, t.Dst.Port(), t.ICMPType, t.ICMPCode)
-	action, rule := p.decide(at, &src, &dst, service, moreOf(t.Src.Port(), t.flags()))
+	packet := t.packet()
+	action, rule := p.decide(at, &packet)
 	return Decision{action, rule, at}
 }
 
 // decide gives the action, and 1 + the index of the rule that says so; 0 is the default.
-func (p *Policy) decide(at Point, src, dst *frame.Addr, service, more uint32) (RuleAction, uint32) {
+func (p *Policy) decide(at Point, packet *classifier.Packet) (RuleAction, uint32) {
 	if p.excludes(at.Port) {
 		return RuleAllow, 0
 	}
-	i := p.classes.find(at, src, dst, service, more)
-	if i == noRule {
+	i := p.classes.Find(at.Port, uint8(at.Dir), packet)
+	if i == classifier.NoRule {
 		return p.Default, 0
 	}
 	return p.actions[i], i + 1
@@ -83,10 +92,10 @@ func (p *Policy) finish() {
 		p.timeouts = &defaultTimeouts
 	}
 	p.owners = map[netip.Addr]frame.PortID{}
-	segments := map[frame.SegmentID]addrSet{}
+	segments := map[frame.SegmentID]classifier.AddrSet{}
 	for _, s := range p.inv.Segments {
 		for _, prefix := range s.Prefixes {
-			segments[s.ID] = append(segments[s.ID], prefixSet(prefix)...).normal()
+			segments[s.ID] = append(segments[s.ID], classifier.PrefixSet(prefix)...).Normal()
 		}
 	}
 	for _, g := range p.inv.Guests {
@@ -101,7 +110,7 @@ func (p *Policy) finish() {
 		}
 	}
 	p.guards = newGuards(p.inv)
-	p.classes = newClassifier(p.Rules, fewCells, manyRanges)
+	p.classes = newClassifier(p.Rules)
 	p.stateless = newStateless(p.Rules)
 	p.actions = make([]RuleAction, len(p.Rules))
 	for i := range p.Rules {
@@ -115,18 +124,19 @@ func (p *Policy) finish() {
 	}
 }
 
+// newClassifier finds the rule of a packet.
+func newClassifier(rules []Rule) *classifier.Classifier {
+	matches := make([]*classifier.Match, len(rules))
+	for i := range rules {
+		matches[i] = &rules[i].match
+	}
+	return classifier.New(matches)
+}
+
 // hash identifies what the policy decides, and the names that it gives for it.
 func (p *Policy) hash() uint64 {
 	h := sha256.New()
-	sets := newInterned()
-	number := func(s addrSet) uint32 {
-		before := len(sets.sets)
-		n := sets.number(s, 0)
-		if len(sets.sets) > before {
-			h.Write([]byte(s.key()))
-		}
-		return n
-	}
+	var sets classifier.Interned
 	fmt.Fprintf(h, "default %d rules %d excluded %v midstream %v liberal %v\n", p.Default, len(p.Rules), p.excluded, p.Midstream, p.Liberal)
 	if p.Limits.PerSource != (SourceLimits{}) {
 		fmt.Fprintln(h, "sources are limited") // so that flows are counted from when they are
@@ -136,13 +146,11 @@ func (p *Policy) hash() uint64 {
 		r := &p.Rules[i]
 		b = binary.AppendUvarint(b[:0], uint64(len(r.Name)))
 		b = append(b, r.Name...)
-		b = append(b, byte(r.Action), r.dirs, boolByte(r.Log), boolByte(r.Stateless), boolByte(r.ports == nil))
-		b = binary.BigEndian.AppendUint32(b, number(r.from))
-		b = binary.BigEndian.AppendUint32(b, number(r.to))
-		b = appendParts(b, r)
-		b = binary.AppendUvarint(b, uint64(len(r.ports)))
-		for _, port := range r.ports {
-			b = binary.BigEndian.AppendUint16(b, uint16(port))
+		b = append(b, byte(r.Action), boolByte(r.Log), boolByte(r.Stateless))
+		known := len(sets.Sets)
+		b = r.match.Append(b, &sets)
+		for _, set := range sets.Sets[known:] {
+			h.Write([]byte(set.Key()))
 		}
 		h.Write(b)
 	}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"sluice/firewall/classifier"
 	"sluice/firewall/document"
 	"sluice/vnic/frame"
 )
@@ -55,7 +56,7 @@ func (p *Policy) Expect(file string, src []byte) ([]Expectation, error) {
 // expectations tries one document.Entry of a test file.
 func (l *loader) expectations(n *document.Node) (out []Expectation) {
 	var from, to []netip.Addr
-	var services svcSet
+	var services classifier.ServiceSet
 	var expect RuleAction
 	given, rule := map[string]bool{}, ""
 	var fromPort, flags *document.Entry
@@ -88,7 +89,7 @@ func (l *loader) expectations(n *document.Node) (out []Expectation) {
 	case l.Faulty():
 		return nil
 	}
-	under := l.under(n, services.normal(), fromPort, flags)
+	under := l.under(n, services.Normal(), fromPort, flags)
 	for _, t := range tuples(from, to, services) {
 		t = l.conditioned(t, &under)
 		d := l.p.Evaluate(t)
@@ -107,12 +108,12 @@ func (l *loader) expectations(n *document.Node) (out []Expectation) {
 func (l *loader) conditioned(t Tuple, asked *services) Tuple {
 	if len(asked.under) > 0 {
 		c := &l.conditions[asked.under[0].number]
-		if one, ok := c.example(l.p, t); ok {
+		if one, ok := l.p.example(c, t); ok {
 			return one
 		}
-		return t.with(usualPort, c.flags)
+		return t.with(usualPort, c.Flags)
 	}
-	if l.p.classes.conditions != nil && (t.Proto == frame.ProtoTCP || t.Proto == frame.ProtoUDP) {
+	if l.p.classes.HasConditions() && (t.Proto == frame.ProtoTCP || t.Proto == frame.ProtoUDP) {
 		return t.with(usualPort, frame.TCPSyn)
 	}
 	return t
@@ -146,11 +147,11 @@ func (l *loader) witnesses(n *document.Node, what string) []netip.Addr {
 }
 
 // tuples lists the first packets between two sets of addresses, one for each range of services that fits the family.
-func tuples(from, to []netip.Addr, services svcSet) (out []Tuple) {
+func tuples(from, to []netip.Addr, services classifier.ServiceSet) (out []Tuple) {
 	for _, a := range from {
 		for _, b := range to {
 			for _, s := range services {
-				if t, ok := tuple(a.Unmap(), b.Unmap(), s.lo); ok {
+				if t, ok := tuple(a.Unmap(), b.Unmap(), s.Lo); ok {
 					out = append(out, t)
 				}
 			}

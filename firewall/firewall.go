@@ -1,7 +1,8 @@
 // Package firewall turns what the user wrote (a policy) into what an engine walks (a program), keeps the state of
-// flows, and says verdicts. It also renders the same policy to nftables. It moves no frames, opens no sockets, and does
-// not know what a segment's FDB is, or where an appliance is: of the tunnel it renders the addresses that vnic/frame
-// has. The language of policies, and how they are decided, are in docs/policy.md.
+// flows, and says verdicts. It also renders the same policy to nftables. Which rule a packet matches first,
+// firewall/classifier finds. It moves no frames, opens no sockets, and does not know what a segment's FDB is, or where
+// an appliance is: of the tunnel it renders the addresses that vnic/frame has. The language of policies, and how they
+// are decided, are in docs/policy.md.
 package firewall
 
 import (

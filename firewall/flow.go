@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 
+	"sluice/firewall/classifier"
 	"sluice/vnic/frame"
 )
 
@@ -105,8 +106,8 @@ func (id *flowID) proto() uint8  { return uint8(id.rest >> 8) }
 
 // identify gives a frame's flow, and whether its source is end b.
 func identify(k *frame.Key) (id flowID, swapped bool) {
-	sh, sl := words(&k.Src)
-	dh, dl := words(&k.Dst)
+	sh, sl := k.Src.Words()
+	dh, dl := k.Dst.Words()
 	if sh > dh || sh == dh && (sl > dl || sl == dl && k.SrcPort > k.DstPort) {
 		return flowID{dh, dl, sh, sl, rest(k.DstPort, k.SrcPort, k.Proto)}, true
 	}
@@ -148,24 +149,18 @@ func (id *flowID) hash() uint64 {
 	return fold(a^seeds[4], b)
 }
 
-// firstPacket is what the rules are asked about: the flow's first packet.
-type firstPacket struct {
-	src, dst frame.Addr
-	service  uint32
-	more     uint32 // its source port, and that it was a SYN: what else it was is not remembered
-}
-
-// first gives the first packet of a flow whose beginner is end b where swapped.
-func (id flowID) first(swapped bool) (p firstPacket) {
+// first gives the first packet of a flow whose beginner is end b where swapped. Of TCP it was a SYN; what else it was,
+// is not remembered.
+func (id flowID) first(swapped bool) (p classifier.Packet) {
 	if swapped {
 		id = id.swap()
 	}
-	binary.BigEndian.PutUint64(p.src[:], id.aHigh)
-	binary.BigEndian.PutUint64(p.src[8:], id.aLow)
-	binary.BigEndian.PutUint64(p.dst[:], id.bHigh)
-	binary.BigEndian.PutUint64(p.dst[8:], id.bLow)
-	p.service = serviceNumber(id.proto(), id.bPort(), uint8(id.kind()>>8), uint8(id.kind()))
-	p.more = moreOf(id.aPort(), frame.TCPSyn)
+	binary.BigEndian.PutUint64(p.Src[:], id.aHigh)
+	binary.BigEndian.PutUint64(p.Src[8:], id.aLow)
+	binary.BigEndian.PutUint64(p.Dst[:], id.bHigh)
+	binary.BigEndian.PutUint64(p.Dst[8:], id.bLow)
+	p.Service = classifier.ServiceNumber(id.proto(), id.bPort(), uint8(id.kind()>>8), uint8(id.kind()))
+	p.More = classifier.MoreOf(id.aPort(), frame.TCPSyn)
 	return p
 }
 
@@ -190,8 +185,8 @@ func (f tracked) record(ms uint32, p *Program, timeouts *[states]uint32) FlowRec
 	idle := max(0, int32(ms-f.seen))
 	r := FlowRecord{
 		Proto:   f.proto(),
-		Src:     netip.AddrPortFrom(first.src.IP(), id.aPort()),
-		Dst:     netip.AddrPortFrom(first.dst.IP(), id.bPort()),
+		Src:     netip.AddrPortFrom(first.Src.IP(), id.aPort()),
+		Dst:     netip.AddrPortFrom(first.Dst.IP(), id.bPort()),
 		State:   f.state.String(),
 		Replied: f.flags&flowReplied != 0,
 		Timeout: int(max(0, int64(timeouts[f.state])-int64(idle)) / second),

@@ -3,6 +3,7 @@ package firewall
 import (
 	"encoding/binary"
 
+	"sluice/firewall/classifier"
 	"sluice/vnic/frame"
 )
 
@@ -89,8 +90,8 @@ func (p *Program) checkHousekeeping(cx *Context, pt Point, k *frame.Key) Verdict
 		cx.tell("nd", "neighbour discovery and group membership on the segment are housekeeping: no rule is asked")
 		return Verdict{Action: Pass}
 	}
-	service := serviceNumber(k.Proto, 0, k.ICMPType, k.ICMPCode)
-	return p.evaluate(cx, pt, &k.Src, &k.Dst, service, 0, k.L3Len)
+	packet := classifier.PacketOf(k)
+	return p.evaluate(cx, pt, &packet, k.L3Len)
 }
 
 // onLink says whether a packet's destination is on the port's own segment.
@@ -99,7 +100,7 @@ func (p *Policy) onLink(port frame.PortID, k *frame.Key) bool {
 	if d[0] == 0xff || d[0] == 0xfe && d[1]&0xc0 == 0x80 { // ff00::/8, fe80::/10
 		return true
 	}
-	return int(port) < len(p.links) && p.links[port].contains(*d)
+	return int(port) < len(p.links) && p.links[port].Contains(*d)
 }
 
 // checkError judges an ICMP error by the packet inside it: it passes where a packet of that flow would pass that goes

@@ -57,7 +57,7 @@ func TestKept(t *testing.T) {
 
 // BenchmarkKept is what a frame costs more while flows are kept.
 func BenchmarkKept(b *testing.B) {
-	g, _ := Compile(policyOf([]Rule{{Name: "a", Action: RuleAllow, dirs: bothDirs, from: anyAddr, to: anyAddr, svc: anyService}}), Fast)
+	g, _ := Compile(policyOf([]Rule{{Name: "a", Action: RuleAllow, match: anything}}), Fast)
 	r := rand.New(rand.NewPCG(1, 2))
 	cx := &Context{Flows: mustFlows(FlowsConfig{PerPort: 1 << 20})}
 	keys := keysFor(randomRules(1000, r), 1000, r)

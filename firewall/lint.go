@@ -4,7 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"unsafe"
+
+	"sluice/firewall/classifier"
 )
 
 // Finding is one thing that Lint has to say of a policy.
@@ -77,15 +78,11 @@ func (r *Rule) finding(kind, format string, args ...any) Finding {
 	return Finding{Kind: kind, Rule: r.Name, Line: r.Line, Col: r.Col, Detail: fmt.Sprintf(format, args...)}
 }
 
-func (r *Rule) empty() bool {
-	return len(r.from) == 0 || len(r.to) == 0 || len(r.svc) == 0 || r.ports != nil && len(r.ports) == 0
-}
-
 // linter compares rules with those before them.
 type linter struct {
 	p      *Policy
-	differ *differ // knows the ends that a flow can have
-	guests addrSet // the addresses that guests have; any where there are none
+	differ *differ            // knows the ends that a flow can have
+	guests classifier.AddrSet // the addresses that guests have; any where there are none
 	index  [3]overlaps
 }
 
@@ -94,16 +91,16 @@ func newLinter(p *Policy, steps int) *linter {
 	l.differ.applied()
 	l.differ.samples()
 	for a := range p.owners {
-		l.guests = append(l.guests, oneAddr(a))
+		l.guests = append(l.guests, classifier.OneAddr(a))
 	}
-	if l.guests = l.guests.normal(); len(l.guests) == 0 {
-		l.guests = anyAddr
+	if l.guests = l.guests.Normal(); len(l.guests) == 0 {
+		l.guests = classifier.AnyAddr
 	}
 	for i := range p.Rules {
-		if r := &p.Rules[i]; !r.empty() {
-			l.index[0].add(r.from, uint32(i))
-			l.index[1].add(r.to, uint32(i))
-			l.index[2].add(r.svc.addrs(), uint32(i))
+		if r := &p.Rules[i]; !r.match.IsEmpty() {
+			l.index[0].add(r.match.From, uint32(i))
+			l.index[1].add(r.match.To, uint32(i))
+			l.index[2].add(asAddrs(r.match.Services), uint32(i))
 		}
 	}
 	for i := range l.index {
@@ -115,7 +112,7 @@ func newLinter(p *Policy, steps int) *linter {
 // rule says what there is to say of one rule, beside those before it.
 func (l *linter) rule(i uint32) []Finding {
 	r := &l.p.Rules[i]
-	if r.empty() {
+	if r.match.IsEmpty() {
 		return []Finding{r.finding(LintEmpty, "rule %s matches nothing: a group in it is empty", r.Name)}
 	}
 	if f := l.corner(r, r); !f.Src.IsValid() {
@@ -124,10 +121,10 @@ func (l *linter) rule(i uint32) []Finding {
 	near := l.before(i)
 	for _, j := range near {
 		e := &l.p.Rules[j]
-		if l.differ.left -= e.size(r); l.differ.left < 0 {
+		if l.differ.left -= e.match.Cost(&r.match); l.differ.left < 0 {
 			return nil // it is not known
 		}
-		if e.covers(r) {
+		if e.match.Covers(&r.match) {
 			return l.about(r, e, l.corner(r, r), LintShadowed, "rule %s is never reached: %s at line %d matches all of it before", r.Name, e.Name, e.Line)
 		}
 	}
@@ -144,10 +141,10 @@ func (l *linter) rule(i uint32) []Finding {
 	}
 	for _, j := range near {
 		e := &l.p.Rules[j]
-		if l.differ.left -= e.size(r); l.differ.left < 0 {
+		if l.differ.left -= e.match.Cost(&r.match); l.differ.left < 0 {
 			return nil
 		}
-		if (e.Action == RuleAllow) == (r.Action == RuleAllow) || r.covers(e) {
+		if (e.Action == RuleAllow) == (r.Action == RuleAllow) || r.match.Covers(&e.match) {
 			continue
 		}
 		if f := l.cornerWithin(e, r, l.guests); l.decides(j, f) {
@@ -165,45 +162,4 @@ func (l *linter) about(r, before *Rule, f flowAt, kind, format string, args ...a
 		out.Witness = f.String()
 	}
 	return []Finding{out}
-}
-
-// covers says whether a rule matches all that another one matches.
-func (r *Rule) covers(o *Rule) bool {
-	return r.dirs&o.dirs == o.dirs && portsCover(r, o) && r.coversServices(o) && r.from.covers(o.from) && r.to.covers(o.to)
-}
-
-// size is how many steps it takes to compare two rules. What both say by one name is one list, which is not compared
-// with itself.
-func (r *Rule) size(o *Rule) int {
-	n := 1 + (len(r.ports)+len(o.ports))/8 + len(r.parts)*len(o.parts)
-	if !same(r.svc, o.svc) || r.parts != nil || o.parts != nil {
-		n += len(r.svc) + len(o.svc)
-	}
-	if !same(r.from, o.from) {
-		n += len(r.from) + len(o.from)
-	}
-	if !same(r.to, o.to) {
-		n += len(r.to) + len(o.to)
-	}
-	return n
-}
-
-// same says whether two lists are one.
-func same[S ~[]E, E any](a, b S) bool {
-	return len(a) == len(b) && unsafe.SliceData(a) == unsafe.SliceData(b)
-}
-
-func portsCover(e, r *Rule) bool {
-	if e.ports == nil {
-		return true
-	}
-	if r.ports == nil {
-		return false
-	}
-	for _, p := range r.ports {
-		if _, in := slices.BinarySearch(e.ports, p); !in {
-			return false
-		}
-	}
-	return true
 }

@@ -1,8 +1,10 @@
 package firewall
 
 import (
+	"math/bits"
 	"slices"
 
+	"sluice/firewall/classifier"
 	"sluice/vnic/frame"
 )
 
@@ -10,7 +12,7 @@ import (
 // kept once. A set is at the places of a segment tree that its ranges fill; those that overlap a range are at the
 // places above its beginning, or begin within it.
 type overlaps struct {
-	sets   interned
+	sets   classifier.Interned
 	of     map[uint32]uint32 // rule: its set, from 1
 	rules  [][]uint32        // by set - 1, in order
 	cuts   []frame.Addr      // where ranges begin, or have ended
@@ -23,11 +25,11 @@ type overlaps struct {
 	query  uint32
 }
 
-func (o *overlaps) add(s addrSet, rule uint32) {
+func (o *overlaps) add(s classifier.AddrSet, rule uint32) {
 	if o.of == nil {
-		o.of, o.sets = map[uint32]uint32{}, newInterned()
+		o.of = map[uint32]uint32{}
 	}
-	n := o.sets.number(s, rule)
+	n := o.sets.Number(s)
 	o.of[rule] = n
 	if int(n) <= len(o.rules) {
 		o.rules[n-1] = append(o.rules[n-1], rule)
@@ -35,21 +37,21 @@ func (o *overlaps) add(s addrSet, rule uint32) {
 	}
 	o.rules = append(o.rules, []uint32{rule})
 	for _, r := range s {
-		o.cuts = append(o.cuts, r.lo)
-		if end := after(r.hi); end != (frame.Addr{}) {
+		o.cuts = append(o.cuts, r.Lo)
+		if end := r.Hi.Next(); end != (frame.Addr{}) {
 			o.cuts = append(o.cuts, end)
 		}
 	}
 }
 
 func (o *overlaps) build() {
-	slices.SortFunc(o.cuts, compareAddr)
+	slices.SortFunc(o.cuts, frame.Addr.Compare)
 	o.cuts = slices.Compact(o.cuts)
-	size := powerOfTwo(max(1, len(o.cuts)))
+	size := 1 << bits.Len(uint(max(1, len(o.cuts))-1))
 	o.tree, o.weight = make([][]uint32, 2*size), make([]int, 2*size)
 	o.begins, o.sums = make([][]uint32, len(o.cuts)), make([]int, len(o.cuts)+1)
-	o.stamp, o.costs = make([]uint32, len(o.sets.sets)), make([]int, len(o.sets.sets))
-	for n, s := range o.sets.sets {
+	o.stamp, o.costs = make([]uint32, len(o.sets.Sets)), make([]int, len(o.sets.Sets))
+	for n, s := range o.sets.Sets {
 		for _, r := range s {
 			lo, hi := o.span(r)
 			o.begins[lo] = append(o.begins[lo], uint32(n))
@@ -71,7 +73,7 @@ func (o *overlaps) build() {
 			o.sums[i+1] += len(o.rules[n])
 		}
 	}
-	for n, s := range o.sets.sets {
+	for n, s := range o.sets.Sets {
 		for _, r := range s {
 			lo, hi := o.span(r)
 			o.costs[n] += o.sums[hi] - o.sums[lo+1]
@@ -88,11 +90,11 @@ func (o *overlaps) put(at int, set uint32) {
 }
 
 // span is a range as cuts, from one up to before another.
-func (o *overlaps) span(r addrRange) (lo, hi int) {
-	lo, _ = slices.BinarySearchFunc(o.cuts, r.lo, compareAddr)
+func (o *overlaps) span(r classifier.AddrRange) (lo, hi int) {
+	lo, _ = slices.BinarySearchFunc(o.cuts, r.Lo, frame.Addr.Compare)
 	hi = len(o.cuts)
-	if end := after(r.hi); end != (frame.Addr{}) {
-		hi, _ = slices.BinarySearchFunc(o.cuts, end, compareAddr)
+	if end := r.Hi.Next(); end != (frame.Addr{}) {
+		hi, _ = slices.BinarySearchFunc(o.cuts, end, frame.Addr.Compare)
 	}
 	return lo, hi
 }
@@ -123,7 +125,7 @@ func (o *overlaps) each(rule uint32, left *int, fn func(uint32) bool) {
 		}
 		return true
 	}
-	for _, r := range o.sets.sets[o.of[rule]-1] {
+	for _, r := range o.sets.Sets[o.of[rule]-1] {
 		lo, hi := o.span(r)
 		for at := lo + len(o.tree)/2; at > 0; at /= 2 {
 			if !give(o.tree[at]) {
@@ -138,15 +140,15 @@ func (o *overlaps) each(rule uint32, left *int, fn func(uint32) bool) {
 	}
 }
 
-// addrs is a set of services as one of addresses, for what treats both alike.
-func (s svcSet) addrs() addrSet {
-	out := make(addrSet, len(s))
+// asAddrs is a set of services as one of addresses, for what treats both alike.
+func asAddrs(s classifier.ServiceSet) classifier.AddrSet {
+	out := make(classifier.AddrSet, len(s))
 	at := func(n uint32) (a frame.Addr) {
 		a[13], a[14], a[15] = byte(n>>16), byte(n>>8), byte(n)
 		return a
 	}
 	for i, r := range s {
-		out[i] = addrRange{at(r.lo), at(r.hi)}
+		out[i] = classifier.AddrRange{Lo: at(r.Lo), Hi: at(r.Hi)}
 	}
 	return out
 }

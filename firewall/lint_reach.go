@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"sluice/firewall/classifier"
 	"sluice/vnic/frame"
 )
 
@@ -19,10 +20,10 @@ func (l *linter) before(i uint32) (near []uint32) {
 	r := &l.p.Rules[i]
 	best.each(i, &l.differ.left, func(j uint32) bool {
 		o := &l.p.Rules[j]
-		if l.differ.left -= r.size(o); l.differ.left < 0 {
+		if l.differ.left -= r.match.Cost(&o.match); l.differ.left < 0 {
 			return false
 		}
-		if r.overlaps(o) {
+		if r.match.Overlaps(&o.match) {
 			near = append(near, j)
 		}
 		return true
@@ -31,21 +32,11 @@ func (l *linter) before(i uint32) (near []uint32) {
 	return near
 }
 
-func (r *Rule) overlaps(o *Rule) bool {
-	if r.dirs&o.dirs == 0 || r.ports != nil && o.ports != nil && !slices.ContainsFunc(r.ports, func(p frame.PortID) bool {
-		_, in := slices.BinarySearch(o.ports, p)
-		return in
-	}) {
-		return false
-	}
-	return r.svc.overlaps(o.svc) && r.from.overlaps(o.from) && r.to.overlaps(o.to)
-}
-
 // reached says whether some flow that can be meets a rule first, at one of its insertion points. before lists the rules
 // before it that overlap with it.
 func (l *linter) reached(i uint32, before []uint32) bool {
 	r := &l.p.Rules[i]
-	if len(before) == 0 && r.ports == nil || l.decides(i, l.corner(r, r)) {
+	if len(before) == 0 && r.match.Ports == nil || l.decides(i, l.corner(r, r)) {
 		return true
 	}
 	near := make([]*Rule, len(before))
@@ -53,14 +44,14 @@ func (l *linter) reached(i uint32, before []uint32) bool {
 		near[n] = &l.p.Rules[j]
 	}
 	d := l.differ
-	src := d.ends(r.from, near, func(o *Rule) addrSet { return o.from })
-	dst := d.ends(r.to, near, func(o *Rule) addrSet { return o.to })
+	src := d.ends(r.match.From, near, func(o *Rule) classifier.AddrSet { return o.match.From })
+	dst := d.ends(r.match.To, near, func(o *Rule) classifier.AddrSet { return o.match.To })
 	for s := range src {
 		for t := range dst {
 			if d.left < 0 {
 				return false
 			}
-			if isIPv4(&src[s].addr) == isIPv4(&dst[t].addr) && l.reachedBetween(i, near, &src[s], &dst[t]) {
+			if src[s].addr.IsIPv4() == dst[t].addr.IsIPv4() && l.reachedBetween(i, near, &src[s], &dst[t]) {
 				return true
 			}
 		}
@@ -79,11 +70,11 @@ func (l *linter) reachedBetween(i uint32, near []*Rule, src, dst *endClass) bool
 	packets := samplesOf(append(matching(near, match), r)...)
 	l.differ.left -= len(starts) * packets.count()
 	for n, at := range starts {
-		end := uint32(lastService + 1)
+		end := uint32(classifier.LastService + 1)
 		if n+1 < len(starts) {
 			end = starts[n+1]
 		}
-		if !r.svc.contains(at) {
+		if !r.match.Services.Contains(at) {
 			continue
 		}
 		t, ok := witness(from, to, at, end)
@@ -105,10 +96,9 @@ func (l *linter) decides(i uint32, f flowAt) bool {
 	if !f.Src.IsValid() || !l.p.asks(&f.Tuple) {
 		return false
 	}
-	src, dst := frame.AddrFrom(f.Src.Addr()), frame.AddrFrom(f.Dst.Addr())
-	service := serviceNumber(f.Proto, f.Dst.Port(), f.ICMPType, f.ICMPCode)
+	packet := f.packet()
 	for _, at := range []Point{{f.from, FromGuest}, {f.to, ToGuest}} {
-		if l.p.classes.find(at, &src, &dst, service, moreOf(f.Src.Port(), f.flags())) == i {
+		if l.p.classes.Find(at.Port, uint8(at.Dir), &packet) == i {
 			return true
 		}
 	}
@@ -116,18 +106,18 @@ func (l *linter) decides(i uint32, f flowAt) bool {
 }
 
 // corner is a flow that two rules match; the zero flow where there is none.
-func (l *linter) corner(a, b *Rule) flowAt { return l.cornerWithin(a, b, anyAddr) }
+func (l *linter) corner(a, b *Rule) flowAt { return l.cornerWithin(a, b, classifier.AnyAddr) }
 
 // cornerWithin is one between two addresses of a set.
-func (l *linter) cornerWithin(a, b *Rule, within addrSet) flowAt {
-	if l.differ.left -= a.size(b); l.differ.left < 0 {
+func (l *linter) cornerWithin(a, b *Rule, within classifier.AddrSet) flowAt {
+	if l.differ.left -= a.match.Cost(&b.match); l.differ.left < 0 {
 		return flowAt{}
 	}
-	from, to := a.from.both(b.from).both(within), a.to.both(b.to).both(within)
-	for _, p := range a.all() {
-		for _, q := range b.all() {
-			both, ok := p.both(&q.condition)
-			svc := p.svc.both(q.svc)
+	from, to := a.match.From.Both(b.match.From).Both(within), a.match.To.Both(b.match.To).Both(within)
+	for _, p := range a.match.AllParts() {
+		for _, q := range b.match.AllParts() {
+			both, ok := p.Both(&q.Condition)
+			svc := p.Services.Both(q.Services)
 			if !ok || len(svc) == 0 {
 				continue
 			}
@@ -141,11 +131,11 @@ func (l *linter) cornerWithin(a, b *Rule, within addrSet) flowAt {
 }
 
 // between is a flow between two sets of addresses; the zero flow where there is none.
-func (l *linter) between(from, to addrSet, svc svcSet, c *condition) flowAt {
-	for _, family := range []addrSet{{allIPv4}, allIPv6} {
+func (l *linter) between(from, to classifier.AddrSet, svc classifier.ServiceSet, c *classifier.Condition) flowAt {
+	for _, family := range []classifier.AddrSet{{classifier.AllIPv4}, classifier.AllIPv6} {
 		// Whether a service has a flow is a question of the family; a second address is for ends that would be one.
-		dsts := to.few(family)
-		for _, src := range from.few(family) {
+		dsts := few(to, family)
+		for _, src := range few(from, family) {
 			for _, dst := range dsts {
 				for _, s := range svc {
 					if f, ok := l.flow(src, dst, s, c); ok {
@@ -158,33 +148,42 @@ func (l *linter) between(from, to addrSet, svc svcSet, c *condition) flowAt {
 	return flowAt{}
 }
 
+// few is the first two ranges that a set has in common with each of some ranges.
+func few(s, of classifier.AddrSet) (out classifier.AddrSet) {
+	for _, f := range of {
+		i, _ := slices.BinarySearchFunc(s, f.Lo, func(r classifier.AddrRange, a frame.Addr) int { return r.Hi.Compare(a) })
+		out = append(out, s[i:min(i+2, len(s))].Both(classifier.AddrSet{f})...)
+	}
+	return out
+}
+
 // flow takes an example out of ranges of one family. Its ends are two addresses: what one sends to itself meets no
 // switch.
-func (l *linter) flow(src, dst addrRange, s svcRange, c *condition) (f flowAt, ok bool) {
+func (l *linter) flow(src, dst classifier.AddrRange, s classifier.ServiceRange, c *classifier.Condition) (f flowAt, ok bool) {
 	from, _ := l.differ.example(src)
 	to, _ := l.differ.example(dst)
 	if from == to {
 		switch {
-		case dst.lo != dst.hi:
-			to = dst.other(to)
-		case src.lo != src.hi:
-			from = src.other(from)
+		case dst.Lo != dst.Hi:
+			to = anotherIn(dst, to)
+		case src.Lo != src.Hi:
+			from = anotherIn(src, from)
 		default:
 			return f, false
 		}
 	}
-	at := s.lo
-	if web := serviceNumber(frame.ProtoTCP, 80, 0, 0); s.lo <= web && web <= s.hi {
+	at := s.Lo
+	if web := classifier.ServiceNumber(frame.ProtoTCP, 80, 0, 0); s.Lo <= web && web <= s.Hi {
 		at = web
 	}
-	for _, at := range []uint32{at, s.lo, max(s.lo, protoRange(uint8(s.lo>>16)).hi+1)} {
-		if at > s.hi {
+	for _, at := range []uint32{at, s.Lo, max(s.Lo, classifier.ProtoRange(uint8(s.Lo>>16)).Hi+1)} {
+		if at > s.Hi {
 			continue
 		}
-		if f.Tuple, ok = witness(from, to, at, s.hi+1); !ok {
+		if f.Tuple, ok = witness(from, to, at, s.Hi+1); !ok {
 			continue
 		}
-		if f.Tuple, ok = c.example(l.p, f.Tuple); ok {
+		if f.Tuple, ok = l.p.example(c, f.Tuple); ok {
 			return f, true
 		}
 	}
@@ -197,8 +196,8 @@ func (l *linter) port(a, b *Rule, addr netip.Addr) frame.PortID {
 		return owner
 	}
 	for _, r := range []*Rule{a, b} {
-		for _, p := range r.ports {
-			if a.ports == nil || b.ports == nil || slices.Contains(a.ports, p) && slices.Contains(b.ports, p) {
+		for _, p := range r.match.Ports {
+			if a.match.Ports == nil || b.match.Ports == nil || slices.Contains(a.match.Ports, p) && slices.Contains(b.match.Ports, p) {
 				return p
 			}
 		}

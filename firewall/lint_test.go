@@ -8,6 +8,8 @@ import (
 
 	"pgregory.net/rapid"
 
+	"sluice/firewall/classifier"
+	"sluice/firewall/classifier/draw"
 	"sluice/vnic/frame"
 )
 
@@ -87,7 +89,7 @@ func never(p *Policy, rule uint32, addrs []frame.Addr, services []uint32) bool {
 		for _, dst := range addrs {
 			for _, service := range services {
 				t, ok := witness(src, dst, service, service+1)
-				if !ok || isIPv4(&src) != isIPv4(&dst) || src == dst {
+				if !ok || src.IsIPv4() != dst.IsIPv4() || src == dst {
 					continue
 				}
 				for dir, end := range []frame.Addr{src, dst} {
@@ -96,9 +98,9 @@ func never(p *Policy, rule uint32, addrs []frame.Addr, services []uint32) bool {
 						ports = append(ports, everyPort(p)...)
 					}
 					for _, port := range ports {
-						n := serviceNumber(t.Proto, t.Dst.Port(), t.ICMPType, t.ICMPCode)
-						for _, more := range mores(p, t) {
-							if linear(p.Rules, Point{port, Dir(dir)}, src, dst, n, more) == rule {
+						for _, packet := range packets(p, t) {
+							matches := func(r Rule) bool { return r.match.Matches(port, uint8(dir), &packet) }
+							if slices.IndexFunc(p.Rules, matches) == int(rule) {
 								return false
 							}
 						}
@@ -110,15 +112,17 @@ func never(p *Policy, rule uint32, addrs []frame.Addr, services []uint32) bool {
 	return true
 }
 
-// mores are the source ports and flags of packets that rules can be asked about.
-func mores(p *Policy, t Tuple) (out []uint32) {
-	if t.Proto != frame.ProtoTCP && t.Proto != frame.ProtoUDP || !slices.ContainsFunc(p.Rules, func(r Rule) bool { return r.parts != nil }) {
-		return []uint32{moreOf(0, frame.TCPSyn)}
+// packets are a flow's first packets as rules can be asked about them, with several source ports and flags.
+func packets(p *Policy, t Tuple) (out []classifier.Packet) {
+	if t.Proto != frame.ProtoTCP && t.Proto != frame.ProtoUDP || !slices.ContainsFunc(p.Rules, func(r Rule) bool { return r.match.Parts != nil }) {
+		return []classifier.Packet{t.packet()}
 	}
-	for _, port := range []uint32{0, 1, 2, 1023, 1024, 1025, 0xffff} {
+	for _, port := range []uint16{0, 1, 2, 1023, 1024, 1025, 0xffff} {
 		for _, flags := range []uint8{2, 0xea} {
-			if one := t.with(uint16(port), flags); p.asks(&one) {
-				out = append(out, moreOf(uint16(port), flags))
+			if one := t.with(port, flags); p.asks(&one) {
+				packet := one.packet()
+				packet.More = classifier.MoreOf(port, flags)
+				out = append(out, packet)
 			}
 		}
 	}
@@ -134,43 +138,51 @@ func everyPort(p *Policy) (ports []frame.PortID) {
 	return ports
 }
 
+// portServices are ranges of what has ports.
+var portServices = []classifier.ServiceRange{
+	classifier.ProtoRange(6), classifier.PortRange(6, 1, 80), classifier.PortRange(6, 80, 80), classifier.PortRange(17, 53, 53),
+}
+
 // partServices are ranges as policies can say them.
-var partServices = []svcRange{
-	protoRange(6), portRange(6, 1, 80), portRange(6, 80, 80), portRange(6, 81, 0xffff), protoRange(17), portRange(17, 53, 53), protoRange(47),
-	protoRange(1), typeRange(1, 8), typeRange(58, 128), protoRange(58),
+var partServices = []classifier.ServiceRange{
+	classifier.ProtoRange(6), classifier.PortRange(6, 1, 80), classifier.PortRange(6, 80, 80), classifier.PortRange(6, 81, 0xffff),
+	classifier.ProtoRange(17), classifier.PortRange(17, 53, 53), classifier.ProtoRange(47),
+	classifier.ProtoRange(1), classifier.TypeRange(1, 8), classifier.TypeRange(58, 128), classifier.ProtoRange(58),
 }
 
 // Whether a rule is ever reached is exact: every boundary is tried, at every point.
 func TestLintEqualsTrying(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		rules := rapid.SliceOfN(ruleGen(), 1, 6).Draw(t, "rules")
-		addrs, services := []frame.Addr{allIPv4.lo, {}}, []uint32{}
+		matches := rapid.SliceOfN(draw.Match(), 1, 6).Draw(t, "rules")
+		rules := make([]Rule, len(matches))
+		addrs, services := []frame.Addr{classifier.AllIPv4.Lo, {}}, []uint32{}
 		for i := range rules {
-			rules[i].Name = fmt.Sprint(i)
-			rules[i].ports = slices.DeleteFunc(rules[i].ports, func(p frame.PortID) bool { return p > other })
-			if rules[i].parts != nil {
-				rules[i].svc = nil
+			rules[i].Name, rules[i].match = fmt.Sprint(i), matches[i]
+			m := &rules[i].match
+			m.Ports = slices.DeleteFunc(m.Ports, func(p frame.PortID) bool { return p > other })
+			if m.Parts != nil {
+				m.Services = nil
 			}
-			for n := range rules[i].parts {
-				part := &rules[i].parts[n]
-				part.svc = svcSet{rapid.SampledFrom([]svcRange{protoRange(6), portRange(6, 1, 80), portRange(6, 80, 80), portRange(17, 53, 53)}).Draw(t, "service")}
-				if part.svc[0].lo>>16 != 6 {
-					part.mask, part.flags = 0, 0
+			for n := range m.Parts {
+				part := &m.Parts[n]
+				part.Services = classifier.ServiceSet{rapid.SampledFrom(portServices).Draw(t, "service")}
+				if part.Services[0].Lo>>16 != 6 {
+					part.Mask, part.Flags = 0, 0
 				}
-				rules[i].svc = append(rules[i].svc, part.svc...)
-				services = append(services, part.svc[0].lo, part.svc[0].hi+1)
+				m.Services = append(m.Services, part.Services...)
+				services = append(services, part.Services[0].Lo, part.Services[0].Hi+1)
 			}
-			if rules[i].parts != nil {
-				rules[i].svc = rules[i].svc.normal()
-			} else if !rules[i].svc.isAny() {
-				rules[i].svc = rapid.SliceOfN(rapid.SampledFrom(partServices), 1, 3).Draw(t, "services")
-				rules[i].svc = rules[i].svc.normal()
+			if m.Parts != nil {
+				m.Services = m.Services.Normal()
+			} else if !m.Services.IsAny() {
+				m.Services = rapid.SliceOfN(rapid.SampledFrom(partServices), 1, 3).Draw(t, "services")
+				m.Services = m.Services.Normal()
 			}
-			for _, r := range slices.Concat(rules[i].from, rules[i].to) {
-				addrs = append(addrs, r.lo, after(r.lo), after(r.hi), after(after(r.hi)))
+			for _, r := range slices.Concat(m.From, m.To) {
+				addrs = append(addrs, r.Lo, r.Lo.Next(), r.Hi.Next(), r.Hi.Next().Next())
 			}
-			for _, r := range rules[i].svc {
-				services = append(services, r.lo, r.hi+1)
+			for _, r := range m.Services {
+				services = append(services, r.Lo, r.Hi+1)
 			}
 		}
 		for _, g := range lab.Guests {
@@ -181,12 +193,12 @@ func TestLintEqualsTrying(t *testing.T) {
 			}
 		}
 		for _, proto := range []uint8{0, 1, 2, 6, 7, 17, 18, 58, 59} {
-			services = append(services, protoRange(proto).lo)
+			services = append(services, classifier.ProtoRange(proto).Lo)
 		}
-		slices.SortFunc(addrs, compareAddr)
+		slices.SortFunc(addrs, frame.Addr.Compare)
 		addrs = slices.Compact(addrs)
 		slices.Sort(services)
-		services = slices.DeleteFunc(slices.Compact(services), func(s uint32) bool { return s > lastService })
+		services = slices.DeleteFunc(slices.Compact(services), func(s uint32) bool { return s > classifier.LastService })
 		p := policyOf(rules)
 		found, complete := p.Lint()
 		for i := range rules {

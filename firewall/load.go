@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"sluice/firewall/classifier"
 	"sluice/firewall/document"
 	"sluice/vnic/frame"
 )
@@ -20,7 +21,7 @@ type noun struct {
 	line, col int
 	value     *document.Node // while loading
 	used      bool
-	addrs     addrSet // groups
+	addrs     classifier.AddrSet // groups
 	svc       services
 	state     uint8 // groups: not yet, being, or already resolved
 }
@@ -35,18 +36,18 @@ const (
 type loader struct {
 	document.Reader
 	p        *Policy
-	inv      map[string]addrSet // guests and segments
+	inv      map[string]classifier.AddrSet // guests and segments
 	vnics    map[string][]frame.PortID
 	groups   map[string]*noun
 	services map[string]*noun
-	rulesAt  map[string]int     // the line of each rule
-	known    []string           // see meantNoun
-	copied   int                // see join
-	negated  map[string]addrSet // lists with a !, once resolved
-	ranges   int                // of the services of the rules so far
-	depth    int                // of the group that is being resolved
+	rulesAt  map[string]int                // the line of each rule
+	known    []string                      // see meantNoun
+	copied   int                           // see join
+	negated  map[string]classifier.AddrSet // lists with a !, once resolved
+	ranges   int                           // of the services of the rules so far
+	depth    int                           // of the group that is being resolved
 	// conditions are those of the policy's services, each once.
-	conditions []condition
+	conditions []classifier.Condition
 }
 
 // What a policy comes to once it is written out is bounded: what is built of it, and what is said about it, grows with
@@ -85,8 +86,8 @@ func Load(file string, src []byte, inv *Inventory) (*Policy, error) {
 	l := &loader{
 		Reader: document.NewReader(file, src),
 		p:      &Policy{File: file, Source: slices.Clone(src), inv: inv, timeouts: &defaultTimeouts},
-		inv:    map[string]addrSet{"any": anyAddr}, vnics: map[string][]frame.PortID{},
-		groups: map[string]*noun{}, services: map[string]*noun{}, rulesAt: map[string]int{}, negated: map[string]addrSet{},
+		inv:    map[string]classifier.AddrSet{"any": classifier.AnyAddr}, vnics: map[string][]frame.PortID{},
+		groups: map[string]*noun{}, services: map[string]*noun{}, rulesAt: map[string]int{}, negated: map[string]classifier.AddrSet{},
 	}
 	l.inventory()
 	if root := l.Parse("policy", "write at least default: drop", MaxSource); root != nil {
@@ -101,21 +102,21 @@ func Load(file string, src []byte, inv *Inventory) (*Policy, error) {
 
 func (l *loader) inventory() {
 	for _, s := range l.p.inv.Segments {
-		var set addrSet
+		var set classifier.AddrSet
 		for _, p := range s.Prefixes {
-			set = append(set, prefixSet(p)...)
+			set = append(set, classifier.PrefixSet(p)...)
 		}
-		l.inv[s.Name] = set.normal()
+		l.inv[s.Name] = set.Normal()
 	}
 	for _, g := range l.p.inv.Guests {
-		var set addrSet
+		var set classifier.AddrSet
 		for _, v := range g.VNICs {
 			l.vnics[g.Name] = append(l.vnics[g.Name], v.Port)
 			for _, a := range v.Addrs {
-				set = append(set, oneAddr(a))
+				set = append(set, classifier.OneAddr(a))
 			}
 		}
-		l.inv[g.Name] = set.normal()
+		l.inv[g.Name] = set.Normal()
 	}
 }
 
@@ -231,7 +232,7 @@ func (l *loader) group(g *noun) {
 }
 
 // addrs resolves one noun for addresses: any, a guest, a segment, a group, an address or a CIDR.
-func (l *loader) addrs(n *document.Node, w string) addrSet {
+func (l *loader) addrs(n *document.Node, w string) classifier.AddrSet {
 	if g := l.groups[w]; g != nil {
 		l.group(g)
 		g.used = true
@@ -245,7 +246,7 @@ func (l *loader) addrs(n *document.Node, w string) addrSet {
 			l.Fail(n, "write a plain IPv4 or IPv6 address", "the address %s has a zone, or is IPv4 within IPv6", w)
 			return nil
 		}
-		return addrSet{oneAddr(a)}
+		return classifier.AddrSet{classifier.OneAddr(a)}
 	}
 	if p, err := netip.ParsePrefix(w); err == nil {
 		switch {
@@ -254,7 +255,7 @@ func (l *loader) addrs(n *document.Node, w string) addrSet {
 		case p.Masked() != p:
 			l.Fail(n, "write "+p.Masked().String(), "the subnet %s has bits behind its length", w)
 		}
-		return prefixSet(p)
+		return classifier.PrefixSet(p)
 	}
 	l.Fail(n, l.meantNoun(w), "%q is no guest, segment, group, address or subnet", w)
 	return nil

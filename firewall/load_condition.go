@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"sluice/firewall/classifier"
 	"sluice/firewall/document"
 
 	"sluice/vnic/frame"
@@ -12,12 +13,12 @@ import (
 // conditional is services under a condition, by the number that the loader gave it.
 type conditional struct {
 	number int
-	svc    svcSet
+	svc    classifier.ServiceSet
 }
 
 // services is what a service, or a rule's list of them, stands for: without a condition, and under some.
 type services struct {
-	plain svcSet
+	plain classifier.ServiceSet
 	under []conditional // by number
 }
 
@@ -37,51 +38,51 @@ func (s *services) join(l *loader, n *document.Node, o *services) {
 
 // normal sorts and joins ranges.
 func (s *services) normal() {
-	s.plain = s.plain.normal()
+	s.plain = s.plain.Normal()
 	for i := range s.under {
-		s.under[i].svc = s.under[i].svc.normal()
+		s.under[i].svc = s.under[i].svc.Normal()
 	}
 }
 
 // give puts what was read into a rule.
 func (s *services) give(l *loader, n *document.Node, r *Rule) {
-	r.svc = s.plain
+	r.match.Services = s.plain
 	if len(s.under) == 0 {
 		return
 	}
 	if len(s.plain) > 0 {
-		r.parts = []part{{svc: s.plain}}
+		r.match.Parts = []classifier.Part{{Services: s.plain}}
 	}
 	for _, c := range s.under {
-		r.parts = append(r.parts, part{l.conditions[c.number], c.svc})
-		r.svc = join(l, n, r.svc, c.svc)
+		r.match.Parts = append(r.match.Parts, classifier.Part{Condition: l.conditions[c.number], Services: c.svc})
+		r.match.Services = join(l, n, r.match.Services, c.svc)
 	}
-	if len(r.parts) > 1 {
-		r.svc = r.svc.normal()
+	if len(r.match.Parts) > 1 {
+		r.match.Services = r.match.Services.Normal()
 	}
 }
 
 // under gives the services of one item the conditions that the item has: from-port one, and each of flags another.
-func (l *loader) under(n *document.Node, svc svcSet, from, flags *document.Entry) services {
+func (l *loader) under(n *document.Node, svc classifier.ServiceSet, from, flags *document.Entry) services {
 	if from == nil && flags == nil {
 		return services{plain: svc}
 	}
-	one := condition{}
+	one := classifier.Condition{}
 	if from != nil {
-		one.from = l.fromPort(from, svc)
+		one.From = l.fromPort(from, svc)
 	}
-	list := []condition{one}
+	list := []classifier.Condition{one}
 	if flags != nil {
 		list = list[:0]
 		for _, f := range l.tcpFlags(flags, svc) {
-			f.from = one.from
+			f.From = one.From
 			list = append(list, f)
 		}
 	}
 	var out services
 	for i := range list {
 		c := &list[i]
-		if c.isNone() {
+		if c.IsNone() {
 			out.plain = svc // any port
 			continue
 		}
@@ -93,15 +94,15 @@ func (l *loader) under(n *document.Node, svc svcSet, from, flags *document.Entry
 }
 
 // condition numbers a condition.
-func (l *loader) condition(n *document.Node, c *condition) int {
-	k := c.key()
+func (l *loader) condition(n *document.Node, c *classifier.Condition) int {
+	k := c.Key()
 	for i := range l.conditions {
-		if l.conditions[i].key() == k {
+		if l.conditions[i].Key() == k {
 			return i
 		}
 	}
-	if len(l.conditions) == maxConditions {
-		l.Fail(n, "use the same source ports and flags in more services", "more than %d different combinations of from-port and flags", maxConditions)
+	if len(l.conditions) == classifier.MaxConditions {
+		l.Fail(n, "use the same source ports and flags in more services", "more than %d different combinations of from-port and flags", classifier.MaxConditions)
 		return 0
 	}
 	l.conditions = append(l.conditions, *c)
@@ -109,9 +110,9 @@ func (l *loader) condition(n *document.Node, c *condition) int {
 }
 
 // fromPort reads source ports. What the item is about must have some.
-func (l *loader) fromPort(e *document.Entry, svc svcSet) svcSet {
+func (l *loader) fromPort(e *document.Entry, svc classifier.ServiceSet) classifier.ServiceSet {
 	for _, r := range svc {
-		if lo, hi := uint8(r.lo>>16), uint8(r.hi>>16); lo != hi || lo != frame.ProtoTCP && lo != frame.ProtoUDP {
+		if lo, hi := uint8(r.Lo>>16), uint8(r.Hi>>16); lo != hi || lo != frame.ProtoTCP && lo != frame.ProtoUDP {
 			l.Fail(e.Key, "write it beside tcp or udp, as {udp: 123, from-port: 123}; put other protocols into an item of their own", "from-port is about TCP and UDP only")
 			return nil
 		}
@@ -119,11 +120,11 @@ func (l *loader) fromPort(e *document.Entry, svc svcSet) svcSet {
 	if len(svc) == 0 && !l.Faulty() {
 		l.Fail(e.Key, "write it beside tcp or udp, as {tcp: any, from-port: 1024-65535}", "from-port stands alone")
 	}
-	var from svcSet
+	var from classifier.ServiceSet
 	for _, r := range l.ports(e.Value, 0) {
-		from = append(from, svcRange{r.lo & 0xffff, r.hi & 0xffff})
+		from = append(from, classifier.ServiceRange{Lo: r.Lo & 0xffff, Hi: r.Hi & 0xffff})
 	}
-	if from = from.normal(); len(from) == 1 && from[0] == (svcRange{0, 0xffff}) {
+	if from = from.Normal(); len(from) == 1 && from[0] == (classifier.ServiceRange{Lo: 0, Hi: 0xffff}) {
 		return nil // any
 	}
 	return from
@@ -142,9 +143,9 @@ const flagsExample = "write SET/OF, as syn/syn|ack|fin|rst: of these flags exact
 
 // tcpFlags reads syn, syn/syn|ack, none/all, or a list of them: that what stands before the stroke is set of what
 // stands after it.
-func (l *loader) tcpFlags(e *document.Entry, svc svcSet) (out []condition) {
+func (l *loader) tcpFlags(e *document.Entry, svc classifier.ServiceSet) (out []classifier.Condition) {
 	for _, r := range svc {
-		if uint8(r.lo>>16) != frame.ProtoTCP || uint8(r.hi>>16) != frame.ProtoTCP {
+		if uint8(r.Lo>>16) != frame.ProtoTCP || uint8(r.Hi>>16) != frame.ProtoTCP {
 			l.Fail(e.Key, "write it beside tcp, as {tcp: any, flags: syn/syn|ack}; put other protocols into an item of their own", "flags are TCP's only")
 			return nil
 		}
@@ -172,7 +173,7 @@ func (l *loader) tcpFlags(e *document.Entry, svc svcSet) (out []condition) {
 		case flags&^mask != 0:
 			l.Fail(m, "name after the stroke all that stand before it", "no segment has flags %q: some that must be set are not looked at", w)
 		default:
-			out = append(out, condition{mask: mask, flags: flags})
+			out = append(out, classifier.Condition{Mask: mask, Flags: flags})
 		}
 	}
 	return out

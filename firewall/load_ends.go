@@ -3,6 +3,7 @@ package firewall
 import (
 	"strings"
 
+	"sluice/firewall/classifier"
 	"sluice/firewall/document"
 )
 
@@ -13,7 +14,7 @@ const maxNegated = 1000
 // ends is a list of nouns while it is read: all that it names, or any where it names nothing, but what it names after a
 // !.
 type ends struct {
-	set, not addrSet
+	set, not classifier.AddrSet
 	written  []string
 	negates  bool
 	adds     bool
@@ -31,9 +32,9 @@ func (e *ends) put(l *loader, n *document.Node, w string) {
 }
 
 // addrs gives what the list stands for.
-func (e *ends) addrs(l *loader, n *document.Node) addrSet {
+func (e *ends) addrs(l *loader, n *document.Node) classifier.AddrSet {
 	if len(e.written) > 1 { // else it is normal already
-		e.set, e.not = e.set.normal(), e.not.normal()
+		e.set, e.not = e.set.Normal(), e.not.Normal()
 	}
 	if !e.negates {
 		return e.set
@@ -43,12 +44,12 @@ func (e *ends) addrs(l *loader, n *document.Node) addrSet {
 		return known
 	}
 	if !e.adds {
-		e.set = anyAddr
+		e.set = classifier.AnyAddr
 	}
-	left := e.set.minus(e.not)
+	left := e.set.Minus(e.not)
 	switch l.copied += len(left); {
 	case l.Faulty():
-	case e.not.isAny():
+	case e.not.IsAny():
 		l.Fail(n, "remove !any", "nobody is left: !any takes everybody out")
 	case len(l.negated) == maxNegated:
 		l.Fail(n, "give what is meant a name in groups, and use that", "more than %d different lists with !", maxNegated)
@@ -57,28 +58,4 @@ func (e *ends) addrs(l *loader, n *document.Node) addrSet {
 	}
 	l.negated[key] = left
 	return left
-}
-
-// minus is what is in a set and not in another.
-func (s addrSet) minus(t addrSet) (out addrSet) {
-	j := 0
-	for _, r := range s {
-		for j < len(t) && compareAddr(t[j].hi, r.lo) < 0 {
-			j++
-		}
-		ends := false
-		for i := j; i < len(t) && compareAddr(t[i].lo, r.hi) <= 0; i++ {
-			if compareAddr(r.lo, t[i].lo) < 0 {
-				out = append(out, addrRange{r.lo, before(t[i].lo)})
-			}
-			if ends = compareAddr(t[i].hi, r.hi) >= 0; ends {
-				break
-			}
-			r.lo = after(t[i].hi)
-		}
-		if !ends {
-			out = append(out, r)
-		}
-	}
-	return out
 }

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sluice/firewall/classifier"
 	"sluice/firewall/document"
 	"sluice/vnic/frame"
 )
@@ -47,8 +48,8 @@ var icmpProtos = [2]uint8{frame.ProtoICMP, frame.ProtoICMPv6}
 
 // icmp reads what it says of ICMP, of ICMPv6, or of both: any, a type, or a code, or a list of them. icmp: echo stands
 // for ICMP's and ICMPv6's.
-func (l *loader) icmp(n *document.Node, families ...int) svcSet {
-	var set svcSet
+func (l *loader) icmp(n *document.Node, families ...int) classifier.ServiceSet {
+	var set classifier.ServiceSet
 	for _, m := range l.Items(n, "the ICMP types") {
 		if w, ok := l.Word(m, "an ICMP type"); ok {
 			set = append(set, l.icmpWord(m, w, families)...)
@@ -59,7 +60,7 @@ func (l *loader) icmp(n *document.Node, families ...int) svcSet {
 
 // icmpWord reads one of them: echo, host-unreachable, destination-unreachable/port-unreachable; and where only one
 // family is meant 3, 3/1 and 3/0-5.
-func (l *loader) icmpWord(n *document.Node, w string, families []int) (set svcSet) {
+func (l *loader) icmpWord(n *document.Node, w string, families []int) (set classifier.ServiceSet) {
 	icmpType, code, hasCode := strings.Cut(w, "/")
 	for _, f := range families {
 		r, ok := icmpRange(f, icmpType, code, hasCode)
@@ -89,32 +90,32 @@ func icmpKnown(family int, w string) bool {
 }
 
 // icmpRange is what a word means in one family.
-func icmpRange(family int, icmpType, code string, hasCode bool) (r svcRange, ok bool) {
+func icmpRange(family int, icmpType, code string, hasCode bool) (r classifier.ServiceRange, ok bool) {
 	proto := icmpProtos[family]
 	number, err := strconv.ParseUint(icmpType, 10, 8)
 	names, isType := icmpNames[icmpType]
 	codes, isCode := icmpCodes[icmpType]
 	switch {
 	case icmpType == "any" && !hasCode:
-		return protoRange(proto), true
+		return classifier.ProtoRange(proto), true
 	case isCode && !hasCode && codes[family] >= 0:
 		at := uint32(proto)<<16 | uint32(codes[family])
-		return svcRange{at, at}, true
+		return classifier.ServiceRange{Lo: at, Hi: at}, true
 	case isType && names[family] >= 0:
 		number = uint64(names[family])
 	case err != nil:
 		return r, false
 	}
-	r = typeRange(proto, uint8(number))
+	r = classifier.TypeRange(proto, uint8(number))
 	if !hasCode {
 		return r, true
 	}
 	if codes, isCode := icmpCodes[code]; isCode {
 		at := uint32(proto)<<16 | uint32(max(0, codes[family]))
-		return svcRange{at, at}, codes[family]>>8 == int(number)
+		return classifier.ServiceRange{Lo: at, Hi: at}, codes[family]>>8 == int(number)
 	}
 	lo, hi, ok := numberRange(code, 8)
-	return svcRange{r.lo | uint32(lo), r.lo | uint32(hi)}, ok
+	return classifier.ServiceRange{Lo: r.Lo | uint32(lo), Hi: r.Lo | uint32(hi)}, ok
 }
 
 // numberRange reads 5, or 5-8.

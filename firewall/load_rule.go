@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sluice/firewall/classifier"
 	"sluice/firewall/document"
 	"sluice/firewall/fault"
 	"sluice/vnic/frame"
@@ -40,7 +41,7 @@ func (l *loader) rules(n *document.Node, section string) {
 }
 
 func (l *loader) rule(n *document.Node) Rule {
-	r := Rule{Direction: "in-out", from: anyAddr, to: anyAddr, svc: anyService, dirs: bothDirs}
+	r := Rule{Direction: "in-out", match: anything}
 	r.Line, r.Col = n.Place()
 	hasAction := false
 	for _, e := range l.Entries(n, "a rule") {
@@ -51,16 +52,16 @@ func (l *loader) rule(n *document.Node) Rule {
 				l.Fail(e.Value, "use letters, digits, - _ and ., beginning with a letter; not default", "%q cannot be the name of a rule", r.Name)
 			}
 		case "from":
-			r.From, r.from = l.set(e.Value, "from")
+			r.From, r.match.From = l.set(e.Value, "from")
 		case "to":
-			r.To, r.to = l.set(e.Value, "to")
+			r.To, r.match.To = l.set(e.Value, "to")
 		case "service":
 			l.serviceSet(e.Value, &r)
 		case "direction":
 			r.Direction, _ = l.OneOf(e.Value, "direction", "in", "out", "in-out")
-			r.dirs = dirsOf[r.Direction]
+			r.match.Dirs = dirsOf[r.Direction]
 		case "applied-to":
-			r.AppliedTo, r.ports = l.appliedTo(e.Value)
+			r.AppliedTo, r.match.Ports = l.appliedTo(e.Value)
 		case "action":
 			r.Action, hasAction = l.action(e.Value, "action"), true
 		case "stateless":
@@ -81,7 +82,7 @@ func (l *loader) rule(n *document.Node) Rule {
 }
 
 // set reads the nouns of from or to.
-func (l *loader) set(n *document.Node, what string) (written []string, set addrSet) {
+func (l *loader) set(n *document.Node, what string) (written []string, set classifier.AddrSet) {
 	var e ends
 	for _, m := range l.Items(n, what) {
 		if w, ok := l.Word(m, what); ok {
@@ -101,7 +102,7 @@ func (l *loader) serviceSet(n *document.Node, r *Rule) {
 		case !ok:
 			continue
 		case w == "any":
-			all.join(l, m, &services{plain: anyService})
+			all.join(l, m, &services{plain: classifier.AnyService})
 		case s == nil:
 			l.Fail(m, l.serviceFor(w), "there is no service %q", w)
 		default:
@@ -138,9 +139,9 @@ func (l *loader) serviceFor(w string) string {
 
 // writtenOut is how many ranges a rule's services have.
 func (r *Rule) writtenOut() int {
-	n := len(r.svc)
-	for i := range r.parts {
-		n += len(r.parts[i].svc) + len(r.parts[i].from)
+	n := len(r.match.Services)
+	for i := range r.match.Parts {
+		n += len(r.match.Parts[i].Services) + len(r.match.Parts[i].From)
 	}
 	return n
 }
@@ -184,7 +185,7 @@ func (l *loader) portsOf(w string) []frame.PortID {
 }
 
 // owners lists the vNICs that have an address in a set.
-func (l *loader) owners(s addrSet) (ports []frame.PortID) {
+func (l *loader) owners(s classifier.AddrSet) (ports []frame.PortID) {
 	for _, g := range l.p.inv.Guests {
 		for _, v := range g.VNICs {
 			if ownsAny(v.Addrs, s) {
@@ -195,9 +196,9 @@ func (l *loader) owners(s addrSet) (ports []frame.PortID) {
 	return ports
 }
 
-func ownsAny(addrs []netip.Addr, s addrSet) bool {
+func ownsAny(addrs []netip.Addr, s classifier.AddrSet) bool {
 	for _, a := range addrs {
-		if s.contains(frame.AddrFrom(a)) {
+		if s.Contains(frame.AddrFrom(a)) {
 			return true
 		}
 	}

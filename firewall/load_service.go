@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sluice/firewall/classifier"
 	"sluice/firewall/document"
 	"sluice/vnic/frame"
 )
@@ -28,7 +29,7 @@ func (l *loader) service(n *document.Node) services {
 }
 
 // serviceItem reads one mapping of a service: what is spoken, and where conditions on it stand.
-func (l *loader) serviceItem(n *document.Node) (set svcSet, from, flags *document.Entry) {
+func (l *loader) serviceItem(n *document.Node) (set classifier.ServiceSet, from, flags *document.Entry) {
 	for _, e := range l.Entries(n, "a service") {
 		switch e.Name {
 		case "from-port":
@@ -40,12 +41,12 @@ func (l *loader) serviceItem(n *document.Node) (set svcSet, from, flags *documen
 		}
 	}
 	if from != nil || flags != nil {
-		set = set.normal()
+		set = set.Normal()
 	}
 	return set, from, flags
 }
 
-func (l *loader) servicePart(e document.Entry) svcSet {
+func (l *loader) servicePart(e document.Entry) classifier.ServiceSet {
 	switch e.Name {
 	case "tcp":
 		return l.ports(e.Value, frame.ProtoTCP)
@@ -73,28 +74,28 @@ func (l *loader) servicePart(e document.Entry) svcSet {
 }
 
 // ports reads 80, 8000-8010, any, or a list of them.
-func (l *loader) ports(n *document.Node, proto uint8) svcSet {
-	var set svcSet
+func (l *loader) ports(n *document.Node, proto uint8) classifier.ServiceSet {
+	var set classifier.ServiceSet
 	for _, m := range l.Items(n, "the ports") {
 		w, ok := l.Word(m, "a port")
 		switch {
 		case !ok:
 		case w == "any":
-			set = append(set, protoRange(proto))
+			set = append(set, classifier.ProtoRange(proto))
 		default:
 			lo, hi, ok := numberRange(w, 16)
 			if !ok || lo == 0 {
 				l.Fail(m, "write a number from 1 to 65535, a range such as 8000-8010, or any", "%q is no port", w)
 				continue
 			}
-			set = append(set, portRange(proto, uint16(lo), uint16(hi)))
+			set = append(set, classifier.PortRange(proto, uint16(lo), uint16(hi)))
 		}
 	}
 	return set
 }
 
-func (l *loader) protocols(n *document.Node) svcSet {
-	var set svcSet
+func (l *loader) protocols(n *document.Node) classifier.ServiceSet {
+	var set classifier.ServiceSet
 	for _, m := range l.Items(n, "the protocols") {
 		w, ok := l.Word(m, "a protocol")
 		if !ok {
@@ -108,7 +109,7 @@ func (l *loader) protocols(n *document.Node) svcSet {
 			l.Fail(m, "write a number from 0 to 255, or one of "+strings.Join(sortedKeys(protoNames), ", "), "%q is no IP protocol", w)
 			continue
 		}
-		set = append(set, protoRange(proto))
+		set = append(set, classifier.ProtoRange(proto))
 	}
 	return set
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unsafe"
 
+	"sluice/firewall/classifier"
 	"sluice/firewall/fault"
 	"sluice/vnic/frame"
 )
@@ -113,7 +114,7 @@ func (w *nftWriter) stateless(before string) {
 	w.line("\t\tmeta protocol ip6 meta l4proto icmp return")
 	for _, r := range w.p.Rules {
 		if r.Stateless && !w.long {
-			r.ports = nil
+			r.match.Ports = nil
 			w.rule(&r, FromGuest, func(match string, _ []string) { w.line("\t\t%snotrack accept comment %q", match, r.Name) })
 		}
 	}
@@ -133,17 +134,17 @@ func (w *nftWriter) answers() {
 }
 
 // excluded is the addresses of the vNICs that the policy is not for.
-func (w *nftWriter) excluded() (s addrSet) {
+func (w *nftWriter) excluded() (s classifier.AddrSet) {
 	for _, g := range w.p.inv.Guests {
 		for _, v := range g.VNICs {
 			if w.p.excludes(v.Port) {
 				for _, a := range v.Addrs {
-					s = append(s, oneAddr(a))
+					s = append(s, classifier.OneAddr(a))
 				}
 			}
 		}
 	}
-	return s.normal()
+	return s.Normal()
 }
 
 // input is for packets to the appliance's own addresses, the gateways: what the switch itself answers in other
@@ -177,7 +178,7 @@ func (w *nftWriter) points(chain string, dir Dir) {
 		}
 	}
 	for i := range w.p.Rules {
-		if r := &w.p.Rules[i]; r.dirs&(1<<dir) != 0 && !w.long {
+		if r := &w.p.Rules[i]; r.match.Dirs&(1<<dir) != 0 && !w.long {
 			w.rule(r, dir, func(match string, rejects []string) { w.verdict(match, rejects, r) })
 		}
 	}
@@ -189,18 +190,18 @@ func (w *nftWriter) points(chain string, dir Dir) {
 // nft must reject it.
 func (w *nftWriter) rule(r *Rule, dir Dir, write func(match string, rejects []string)) {
 	field, scope := w.scope(r, dir)
-	anywhere := r.from.isAny() && r.to.isAny() && scope.isAny()
+	anywhere := r.match.From.IsAny() && r.match.To.IsAny() && scope.IsAny()
 	for _, family := range families {
-		src, ok1 := w.match(family, "saddr", r.from)
-		dst, ok2 := w.match(family, "daddr", r.to)
+		src, ok1 := w.match(family, "saddr", r.match.From)
+		dst, ok2 := w.match(family, "daddr", r.match.To)
 		on, ok3 := family.match(field, scope)
 		if !ok1 || !ok2 || !ok3 {
 			continue
 		}
-		for _, p := range r.all() {
-			for _, m := range protocolMatches(p.svc) {
+		for _, p := range r.match.AllParts() {
+			for _, m := range protocolMatches(p.Services) {
 				if anywhere || !m.only(family.other) {
-					write(on+src+dst+m.text+p.nft(m.lo), m.rejects())
+					write(on+src+dst+m.text+nftCondition(&p.Condition, m.lo), m.rejects())
 				}
 			}
 		}
@@ -211,7 +212,7 @@ func (w *nftWriter) rule(r *Rule, dir Dir, write func(match string, rejects []st
 }
 
 // match is the family's match, which is worded once for a group that several rules name.
-func (w *nftWriter) match(f nftFamily, field string, s addrSet) (text string, ok bool) {
+func (w *nftWriter) match(f nftFamily, field string, s classifier.AddrSet) (text string, ok bool) {
 	k := matchKey{unsafe.SliceData(s), len(s), field, f.is4}
 	known, found := w.matches[k]
 	if !found {
@@ -223,7 +224,7 @@ func (w *nftWriter) match(f nftFamily, field string, s addrSet) (text string, ok
 
 // matchKey is a set, by where it is, and where a match of it stands.
 type matchKey struct {
-	at    *addrRange
+	at    *classifier.AddrRange
 	n     int
 	field string
 	is4   bool
@@ -264,21 +265,21 @@ func (w *nftWriter) verdict(match string, rejects []string, r *Rule) {
 var pointField = [...]string{FromGuest: "saddr", ToGuest: "daddr"}
 
 // scope is how nft tells the vNICs that a rule is applied to: by their addresses, at their end of the flow.
-func (w *nftWriter) scope(r *Rule, dir Dir) (field string, s addrSet) {
+func (w *nftWriter) scope(r *Rule, dir Dir) (field string, s classifier.AddrSet) {
 	field = pointField[dir]
-	if r.ports == nil {
-		return field, anyAddr
+	if r.match.Ports == nil {
+		return field, classifier.AnyAddr
 	}
 	for _, g := range w.p.inv.Guests {
 		for _, v := range g.VNICs {
-			if slices.Contains(r.ports, v.Port) {
+			if slices.Contains(r.match.Ports, v.Port) {
 				for _, a := range v.Addrs {
-					s = append(s, oneAddr(a))
+					s = append(s, classifier.OneAddr(a))
 				}
 			}
 		}
 	}
-	return field, s.normal()
+	return field, s.Normal()
 }
 
 // nftFamily is one of the two families as nft writes it.
@@ -291,24 +292,24 @@ type nftFamily struct {
 var families = []nftFamily{{"ip", true, frame.ProtoICMPv6}, {"ip6", false, frame.ProtoICMP}}
 
 // match writes the addresses of a set that belong to a family; ok is false where there are none.
-func (f nftFamily) match(field string, s addrSet) (text string, ok bool) {
-	if s.isAny() {
+func (f nftFamily) match(field string, s classifier.AddrSet) (text string, ok bool) {
+	if s.IsAny() {
 		return "", true
 	}
-	all := allIPv6
+	all := classifier.AllIPv6
 	if f.is4 {
-		all = addrSet{allIPv4}
+		all = classifier.AddrSet{classifier.AllIPv4}
 	}
-	here := s.both(all)
+	here := s.Both(all)
 	is := ""
-	if others := all.minus(here); len(others) > 0 && len(others) < len(here) {
+	if others := all.Minus(here); len(others) > 0 && len(others) < len(here) {
 		here, is = others, "!= "
 	}
 	parts := make([]string, len(here))
 	for i, r := range here {
-		parts[i] = r.lo.IP().String()
-		if r.lo != r.hi {
-			parts[i] += "-" + r.hi.IP().String()
+		parts[i] = r.Lo.IP().String()
+		if r.Lo != r.Hi {
+			parts[i] += "-" + r.Hi.IP().String()
 		}
 	}
 	switch len(parts) {
@@ -320,21 +321,21 @@ func (f nftFamily) match(field string, s addrSet) (text string, ok bool) {
 	return fmt.Sprintf("%s %s %s{ %s } ", f.name, field, is, strings.Join(parts, ", ")), true
 }
 
-// nft writes a condition on packets of TCP or UDP.
-func (c *condition) nft(proto uint8) (text string) {
-	if c.from != nil {
+// nftCondition writes a condition on packets of TCP or UDP.
+func nftCondition(c *classifier.Condition, proto uint8) (text string) {
+	if c.From != nil {
 		name := "udp"
 		if proto == frame.ProtoTCP {
 			name = "tcp"
 		}
-		text = fmt.Sprintf("%s sport { %s } ", name, nftRanges(c.from, 0))
+		text = fmt.Sprintf("%s sport { %s } ", name, nftRanges(c.From, 0))
 	}
 	switch {
-	case c.mask == 0:
-	case c.flags == 0:
-		text += fmt.Sprintf("tcp flags & (%s) == 0x0 ", flagsText(c.mask))
+	case c.Mask == 0:
+	case c.Flags == 0:
+		text += fmt.Sprintf("tcp flags & (%s) == 0x0 ", flagsText(c.Mask))
 	default:
-		text += fmt.Sprintf("tcp flags & (%s) == %s ", flagsText(c.mask), flagsText(c.flags))
+		text += fmt.Sprintf("tcp flags & (%s) == %s ", flagsText(c.Mask), flagsText(c.Flags))
 	}
 	return text
 }
@@ -364,14 +365,14 @@ func (m protocolMatch) rejects() []string {
 }
 
 // protocolMatches writes a service as matches, in the order of its protocols.
-func protocolMatches(s svcSet) (out []protocolMatch) {
-	if s.isAny() {
+func protocolMatches(s classifier.ServiceSet) (out []protocolMatch) {
+	if s.IsAny() {
 		return []protocolMatch{{"", 0, 255}}
 	}
 	for i := 0; i < len(s); {
-		lo, hi := uint8(s[i].lo>>16), uint8(s[i].hi>>16)
+		lo, hi := uint8(s[i].Lo>>16), uint8(s[i].Hi>>16)
 		j := i + 1
-		for lo == hi && j < len(s) && s[j].hi>>16 == uint32(lo) {
+		for lo == hi && j < len(s) && s[j].Hi>>16 == uint32(lo) {
 			j++
 		}
 		texts := []string{fmt.Sprintf("meta l4proto %d-%d ", lo, hi)}
@@ -387,9 +388,9 @@ func protocolMatches(s svcSet) (out []protocolMatch) {
 }
 
 // oneProtocol writes what a service has of one protocol.
-func oneProtocol(proto uint8, ranges svcSet) []string {
+func oneProtocol(proto uint8, ranges classifier.ServiceSet) []string {
 	switch {
-	case len(ranges) == 1 && ranges[0] == protoRange(proto):
+	case len(ranges) == 1 && ranges[0] == classifier.ProtoRange(proto):
 		return []string{fmt.Sprintf("meta l4proto %d ", proto)}
 	case proto == frame.ProtoTCP:
 		return []string{fmt.Sprintf("tcp dport { %s } ", nftRanges(ranges, 0))}
@@ -402,20 +403,20 @@ func oneProtocol(proto uint8, ranges svcSet) []string {
 }
 
 // icmpMatches writes whole types in one match, and each type of which only some codes are meant in one of its own.
-func icmpMatches(name string, ranges svcSet) (out []string) {
-	var whole svcSet
-	var some []svcRange // of one type each
+func icmpMatches(name string, ranges classifier.ServiceSet) (out []string) {
+	var whole classifier.ServiceSet
+	var some []classifier.ServiceRange // of one type each
 	for _, r := range ranges {
-		for r.lo <= r.hi {
-			end := min(r.hi, r.lo|0xff)
+		for r.Lo <= r.Hi {
+			end := min(r.Hi, r.Lo|0xff)
 			switch {
-			case r.lo&0xff != 0 || end&0xff != 0xff:
-				some = append(some, svcRange{r.lo, end})
+			case r.Lo&0xff != 0 || end&0xff != 0xff:
+				some = append(some, classifier.ServiceRange{Lo: r.Lo, Hi: end})
 			default:
-				end = max(end, (r.hi+1)&^0xff-1)
-				whole = append(whole, svcRange{r.lo, end})
+				end = max(end, (r.Hi+1)&^0xff-1)
+				whole = append(whole, classifier.ServiceRange{Lo: r.Lo, Hi: end})
 			}
-			r.lo = end + 1
+			r.Lo = end + 1
 		}
 	}
 	if len(whole) > 0 {
@@ -423,21 +424,21 @@ func icmpMatches(name string, ranges svcSet) (out []string) {
 	}
 	for i := 0; i < len(some); {
 		j := i
-		var codes svcSet
-		for ; j < len(some) && some[j].lo>>8 == some[i].lo>>8; j++ {
-			codes = append(codes, svcRange{some[j].lo & 0xff, some[j].hi & 0xff})
+		var codes classifier.ServiceSet
+		for ; j < len(some) && some[j].Lo>>8 == some[i].Lo>>8; j++ {
+			codes = append(codes, classifier.ServiceRange{Lo: some[j].Lo & 0xff, Hi: some[j].Hi & 0xff})
 		}
-		out = append(out, fmt.Sprintf("%s type %d %s code { %s } ", name, some[i].lo>>8&0xff, name, nftRanges(codes, 0)))
+		out = append(out, fmt.Sprintf("%s type %d %s code { %s } ", name, some[i].Lo>>8&0xff, name, nftRanges(codes, 0)))
 		i = j
 	}
 	return out
 }
 
 // nftRanges writes the ranges of a service's lower half, without its last bits.
-func nftRanges(ranges svcSet, shift int) string {
+func nftRanges(ranges classifier.ServiceSet, shift int) string {
 	parts := make([]string, len(ranges))
 	for i, r := range ranges {
-		lo, hi := r.lo&0xffff>>shift, r.hi&0xffff>>shift
+		lo, hi := r.Lo&0xffff>>shift, r.Hi&0xffff>>shift
 		parts[i] = fmt.Sprintf("%d-%d", lo, hi)
 		if lo == hi {
 			parts[i] = fmt.Sprint(lo)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"sluice/firewall/classifier"
 	"sluice/vnic/frame"
 )
 
@@ -57,11 +58,11 @@ type Policy struct {
 	excluded []bool  // by port
 	guards   []guard // by port
 	timeouts *[states]uint32
-	links    []addrSet // by port: the addresses of its segment
-	classes  *classifier
+	links    []classifier.AddrSet // by port: the addresses of its segment
+	classes  *classifier.Classifier
 	actions  []RuleAction // by rule: a rule itself is too large to be fetched for each packet
 	// stateless finds the packets that stateless rules are about; nil where there are none.
-	stateless *classifier
+	stateless *classifier.Classifier
 	content   uint64    // hash of what the policy decides
 	stamp     uint32    // a short name of the content, in flows
 	counters  []counter // by rule, the default first
@@ -84,12 +85,11 @@ type Rule struct {
 	Line      int        `json:"line"` // in the policy's file
 	Col       int        `json:"col"`
 
-	from, to addrSet
-	svc      svcSet         // of all parts
-	parts    []part         // nil where no service has a condition
-	dirs     uint8          // a bit for each Dir
-	ports    []frame.PortID // sorted; nil is every port
+	match classifier.Match
 }
+
+// anything matches every packet everywhere.
+var anything = classifier.Match{From: classifier.AnyAddr, To: classifier.AnyAddr, Services: classifier.AnyService, Dirs: bothDirs}
 
 const bothDirs = 1<<FromGuest | 1<<ToGuest
 

@@ -3,6 +3,7 @@ package firewall
 import (
 	"sync/atomic"
 
+	"sluice/firewall/classifier"
 	"sluice/vnic/frame"
 )
 
@@ -11,9 +12,9 @@ import (
 type Program struct {
 	policy     *Policy
 	placement  Placement
-	enforce    bool        // the engine drops what the policy denies
-	passes     [2]Action   // by direction: what becomes of a frame that may pass; what a guest may send may go to the appliance first
-	stateless  *classifier // the policy's
+	enforce    bool                   // the engine drops what the policy denies
+	passes     [2]Action              // by direction: what becomes of a frame that may pass; what a guest may send may go to the appliance first
+	stateless  *classifier.Classifier // the policy's
 	generation uint64
 	stamp      uint32 // the policy's, in the flows that it lets in
 	timeouts   *[states]uint32
@@ -133,14 +134,14 @@ func (p *Policy) ruleName(rule uint32) string {
 }
 
 // evaluate asks the rules about a flow's first frame at a point, counts, and gives the verdict.
-func (p *Program) evaluate(cx *Context, at Point, src, dst *frame.Addr, service, more, length uint32) Verdict {
-	action, rule := p.policy.decide(at, src, dst, service, more)
+func (p *Program) evaluate(cx *Context, at Point, packet *classifier.Packet, length uint32) Verdict {
+	action, rule := p.policy.decide(at, packet)
 	v := Verdict{Rule: rule}
 	if rule > 0 && p.policy.Rules[rule-1].Log {
 		v.Flags |= VerdictLog
 		if cx.Log != nil && !cx.Dry {
 			r := &p.policy.Rules[rule-1]
-			n := Note{At: cx.Now, Point: at, Rule: r.Name, Prefix: r.LogPrefix, Action: action, Src: *src, Dst: *dst, Service: service}
+			n := Note{At: cx.Now, Point: at, Rule: r.Name, Prefix: r.LogPrefix, Action: action, Src: packet.Src, Dst: packet.Dst, Service: packet.Service}
 			cx.Log.take(n, &p.policy.counters[rule].log)
 		}
 	}

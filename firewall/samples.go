@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"sluice/firewall/classifier"
 	"sluice/vnic/frame"
 )
 
@@ -22,12 +23,12 @@ func samplesOf(rules ...*Rule) (s samples) {
 	starts := []uint32{0}
 	var masks [][2]uint8
 	for _, r := range rules {
-		for i := range r.parts {
-			p := &r.parts[i]
-			for _, at := range p.from {
-				starts = append(starts, at.lo, at.hi+1)
+		for i := range r.match.Parts {
+			p := &r.match.Parts[i]
+			for _, at := range p.From {
+				starts = append(starts, at.Lo, at.Hi+1)
 			}
-			if m := [2]uint8{p.mask, p.flags}; p.mask != 0 && !slices.Contains(masks, m) {
+			if m := [2]uint8{p.Mask, p.Flags}; p.Mask != 0 && !slices.Contains(masks, m) {
 				masks = append(masks, m)
 			}
 		}
@@ -135,41 +136,24 @@ func (p *Policy) asks(t *Tuple) bool {
 	if p.stateless == nil {
 		return false
 	}
-	src, dst := frame.AddrFrom(t.Src.Addr()), frame.AddrFrom(t.Dst.Addr())
-	service := serviceNumber(t.Proto, t.Dst.Port(), t.ICMPType, t.ICMPCode)
-	return p.stateless.find(Point{}, &src, &dst, service, moreOf(t.Src.Port(), t.flags())) != noRule
-}
-
-// both is the condition that holds where two do; ok is false where there is none.
-func (c *condition) both(o *condition) (b condition, ok bool) {
-	if (c.flags^o.flags)&c.mask&o.mask != 0 {
-		return b, false
-	}
-	b = condition{c.from, c.mask | o.mask, c.flags | o.flags}
-	switch {
-	case c.from == nil:
-		b.from = o.from
-	case o.from != nil:
-		b.from = c.from.both(o.from)
-		return b, len(b.from) > 0
-	}
-	return b, true
+	packet := t.packet()
+	return p.stateless.Find(0, 0, &packet) != classifier.NoRule
 }
 
 // example makes a packet fulfil a condition; ok is false where the policy asks no rule about such packets.
-func (c *condition) example(p *Policy, t Tuple) (Tuple, bool) {
-	if c.isNone() {
+func (p *Policy) example(c *classifier.Condition, t Tuple) (Tuple, bool) {
+	if c.IsNone() {
 		return t, true
 	}
 	port := uint16(usualPort)
-	if c.from != nil && !c.from.contains(usualPort) {
-		port = uint16(c.from[0].lo)
-		if port == 0 && c.from[0].hi > 0 {
+	if c.From != nil && !c.From.Contains(usualPort) {
+		port = uint16(c.From[0].Lo)
+		if port == 0 && c.From[0].Hi > 0 {
 			port = 1
 		}
 	}
-	for _, f := range append([]uint8{c.flags | frame.TCPSyn, c.flags | frame.TCPAck}, flagSamples([][2]uint8{{c.mask, c.flags}})...) {
-		if f&c.mask != c.flags {
+	for _, f := range append([]uint8{c.Flags | frame.TCPSyn, c.Flags | frame.TCPAck}, flagSamples([][2]uint8{{c.Mask, c.Flags}})...) {
+		if f&c.Mask != c.Flags {
 			continue
 		}
 		if out := t.with(port, f); p.asks(&out) {

@@ -34,7 +34,7 @@ type source struct {
 func limitsSources(stamp uint32) bool { return stamp&1 != 0 }
 
 func (s *sources) bucket(a *frame.Addr) (*sourcePart, *[sourceWays]source) {
-	high, low := words(a)
+	high, low := a.Words()
 	h := fold(high^seeds[0], low^seeds[1])
 	part := &s.parts[h>>58]
 	return part, &part.buckets[h%sourceBuckets]
@@ -108,9 +108,9 @@ func (f *Flows) restamp(e tracked, stamp uint32, now int64) {
 	if was := limitsSources(e.stamp); was != limitsSources(stamp) {
 		first := e.flowID.first(e.swapped())
 		if was {
-			f.sources.Load().ended(&first.src)
+			f.sources.Load().ended(&first.Src)
 		} else {
-			f.sources.Load().goesOn(&first.src, now)
+			f.sources.Load().goesOn(&first.Src, now)
 		}
 	}
 	e.stamp = stamp

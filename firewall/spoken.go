@@ -40,7 +40,7 @@ func ICMPMessage(word string, v6 bool) (icmpType, code uint8, ok bool) {
 	if !ok || t == "any" {
 		return 0, 0, false
 	}
-	return uint8(r.lo >> 8), uint8(r.lo), true
+	return uint8(r.Lo >> 8), uint8(r.Lo), true
 }
 
 // TCPFlags are the flags that a policy means by syn|ack, syn,ack, none or all.
@@ -64,4 +64,37 @@ func (p *Program) Begins(k *frame.Key) bool {
 		return kind == icmpRequest
 	}
 	return true
+}
+
+// protoNames are the protocols that a policy may name besides those with keys of their own (IANA, protocol numbers).
+// Those of them that have ports (sctp, dccp, udplite) are named as a whole.
+var protoNames = map[string]uint8{
+	"icmp": frame.ProtoICMP, "igmp": 2, "ipip": 4, "tcp": frame.ProtoTCP, "udp": frame.ProtoUDP, "dccp": 33, "ipv6": 41, "rsvp": 46,
+	"gre": 47, "esp": 50, "ah": 51, "icmpv6": frame.ProtoICMPv6, "eigrp": 88, "ospf": 89, "pim": 103, "ipcomp": 108, "vrrp": 112,
+	"l2tp": 115, "sctp": 132, "udplite": 136,
+}
+
+// serviceName is how a flow's service is shown to people.
+func serviceName(proto uint8, port uint16) string {
+	switch proto {
+	case frame.ProtoTCP:
+		return "tcp/" + strconv.Itoa(int(port))
+	case frame.ProtoUDP:
+		return "udp/" + strconv.Itoa(int(port))
+	case frame.ProtoICMP:
+		return "icmp echo"
+	case frame.ProtoICMPv6:
+		return "icmpv6 echo"
+	}
+	return protoName(proto)
+}
+
+// protoName is how a protocol is called: by its number where a policy has no name for it.
+func protoName(proto uint8) string {
+	for name, number := range protoNames {
+		if number == proto {
+			return name
+		}
+	}
+	return "protocol " + strconv.Itoa(int(proto))
 }

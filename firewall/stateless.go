@@ -1,6 +1,9 @@
 package firewall
 
-import "sluice/vnic/frame"
+import (
+	"sluice/firewall/classifier"
+	"sluice/vnic/frame"
+)
 
 // Stateless rules make no flows. A packet that one of them is about (by from, to and service, wherever the rule is
 // applied) is a stateless packet: it belongs to no flow and begins none, and both of its insertion points ask the rules
@@ -8,18 +11,19 @@ import "sluice/vnic/frame"
 // appliance has one conntrack for both.
 
 // newStateless finds the packets that stateless rules are about; nil where the policy has no such rule.
-func newStateless(rules []Rule) *classifier {
-	var about []Rule
-	for _, r := range rules {
-		if r.Stateless {
-			r.dirs, r.ports = bothDirs, nil
-			about = append(about, r)
+func newStateless(rules []Rule) *classifier.Classifier {
+	var about []*classifier.Match
+	for i := range rules {
+		if rules[i].Stateless {
+			m := rules[i].match
+			m.Dirs, m.Ports = bothDirs, nil
+			about = append(about, &m)
 		}
 	}
 	if len(about) == 0 {
 		return nil
 	}
-	return newClassifier(about, fewCells, manyRanges)
+	return classifier.New(about)
 }
 
 // isStateless says whether a stateless rule is about a packet. Neighbour discovery and group membership are not packets
@@ -33,8 +37,8 @@ func (p *Program) isStateless(k *frame.Key) bool {
 			return false
 		}
 	}
-	service := serviceNumber(k.Proto, k.DstPort, k.ICMPType, k.ICMPCode)
-	return p.stateless.find(Point{}, &k.Src, &k.Dst, service, moreOfKey(k)) != noRule
+	packet := classifier.PacketOf(k)
+	return p.stateless.Find(0, 0, &packet) != classifier.NoRule
 }
 
 // checkStateless asks the rules about one packet.
@@ -44,9 +48,9 @@ func (p *Program) checkStateless(cx *Context, pt Point, k *frame.Key) Verdict {
 		cx.tell("pass", "in this placement the engine enforces nothing")
 		return Verdict{Action: Pass}
 	}
-	service := serviceNumber(k.Proto, k.DstPort, k.ICMPType, k.ICMPCode)
+	packet := classifier.PacketOf(k)
 	cx.stateless = true
-	v := p.evaluate(cx, pt, &k.Src, &k.Dst, service, moreOfKey(k), k.L3Len)
+	v := p.evaluate(cx, pt, &packet, k.L3Len)
 	cx.stateless = false
 	return v
 }

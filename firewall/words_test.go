@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"sluice/firewall/classifier"
 )
 
 // Each word of a service, and packets that it matches and does not match; nft must be able to say it (difftest applies
@@ -120,7 +122,7 @@ func TestConditionsAlongTheWay(t *testing.T) {
 func TestConditionsHaveABound(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("default: drop\nservices:\n")
-	for i := range maxConditions {
+	for i := range classifier.MaxConditions {
 		fmt.Fprintf(&b, "  s%d: {tcp: 80, from-port: %d}\n", i, i+1)
 	}
 	p := mustLoad(t, b.String()+"  again: {udp: 80, from-port: 5}\nrules:\n  - {name: r, service: [s0, s62], action: allow}\n")

@@ -1,6 +1,10 @@
 package frame
 
-import "net/netip"
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+)
 
 // Addr is an IP address as the forwarding loop compares it: 16 bytes, IPv4 as ::ffff:a.b.c.d (RFC 4291 2.5.5.2).
 type Addr [16]byte
@@ -10,6 +14,36 @@ func AddrFrom(a netip.Addr) Addr { return a.As16() }
 
 // IP converts back; an IPv4-mapped address becomes IPv4.
 func (a Addr) IP() netip.Addr { return netip.AddrFrom16(a).Unmap() }
+
+// Words is an address as two numbers, which compare as the address does.
+func (a *Addr) Words() (high, low uint64) {
+	return binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(a[8:])
+}
+
+// Compare orders addresses: all of IPv4 stand together.
+func (a Addr) Compare(b Addr) int { return bytes.Compare(a[:], b[:]) }
+
+// Next is the next address; after the last one comes the first.
+func (a Addr) Next() Addr {
+	for i := len(a) - 1; i >= 0; i-- {
+		a[i]++
+		if a[i] != 0 {
+			break
+		}
+	}
+	return a
+}
+
+// Prev is the previous address.
+func (a Addr) Prev() Addr {
+	for i := len(a) - 1; i >= 0; i-- {
+		a[i]--
+		if a[i] != 0xff {
+			break
+		}
+	}
+	return a
+}
 
 // KeyFlag is what Parse found beyond the addresses.
 type KeyFlag uint16

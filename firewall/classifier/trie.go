@@ -1,4 +1,4 @@
-package firewall
+package classifier
 
 import (
 	"math/bits"
@@ -102,11 +102,11 @@ func (n *trieNode) beside(high, low uint64) uint32 {
 // newTrie builds a trie of sorted boundaries, the first of which is at the lowest address.
 func newTrie(b []boundary) trie {
 	var t trie
-	from := sort.Search(len(b), func(i int) bool { return compareAddr(b[i].at, allIPv4.lo) > 0 })
-	to := sort.Search(len(b), func(i int) bool { return compareAddr(b[i].at, allIPv4.hi) > 0 })
+	from := sort.Search(len(b), func(i int) bool { return b[i].at.Compare(AllIPv4.Lo) > 0 })
+	to := sort.Search(len(b), func(i int) bool { return b[i].at.Compare(AllIPv4.Hi) > 0 })
 	t.build4(b[from:to], b[from-1].node)
 	// For IPv6 the addresses of IPv4 are a hole: what holds at its end begins behind it.
-	behind := boundary{after(allIPv4.hi), b[to-1].node}
+	behind := boundary{AllIPv4.Hi.Next(), b[to-1].node}
 	if to < len(b) && b[to].at == behind.at {
 		to++
 		behind.node = b[to-1].node
@@ -152,8 +152,8 @@ func (t *trie) build6(b []boundary, depth int, number uint32) uint32 {
 	n := trieNode{depth: uint8(depth), before: number, behind: b[len(b)-1].node}
 	if depth > start {
 		mask := prefixMask(depth)
-		n.maskHigh, n.maskLow = words(&mask)
-		n.prefixHigh, n.prefixLow = words(&b[0].at)
+		n.maskHigh, n.maskLow = mask.Words()
+		n.prefixHigh, n.prefixLow = b[0].at.Words()
 		n.prefixHigh &= n.maskHigh
 		n.prefixLow &= n.maskLow
 	}

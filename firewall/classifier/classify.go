@@ -1,4 +1,4 @@
-package firewall
+package classifier
 
 import (
 	"slices"
@@ -6,7 +6,7 @@ import (
 	"sluice/vnic/frame"
 )
 
-// classifier finds the first rule that matches, at a cost that does not grow with the number of rules. Rules are kept
+// Classifier finds the first rule that matches, at a cost that does not grow with the number of rules. Rules are kept
 // under what they say, not under what they match: each distinct set of sources, of destinations and of insertion points
 // (a scope) has a number. An address is in few sets, whatever the policy's length, and those are listed from the
 // narrowest to the widest; lists share their ends, so there are about as many nodes as sets. Groups are never
@@ -18,7 +18,7 @@ import (
 // is in vain.
 //
 // All of it is slices of numbers, and independent of where it lies in memory.
-type classifier struct {
+type Classifier struct {
 	src, dst  side
 	scopes    []scopeList
 	points    []uint32 // by port*2 + direction: an index in scopes; the first two are for ports without a scope of their own
@@ -30,8 +30,8 @@ type classifier struct {
 	conditions *conditions
 }
 
-// noRule is greater than every rule's index, so that the lowest wins.
-const noRule = 1<<32 - 1
+// NoRule is greater than every rule's index, so that the lowest wins.
+const NoRule = 1<<32 - 1
 
 // fewCells is how many cells a set may have to be searched by list. Measured: 4 to 32 make no difference beyond noise.
 const fewCells = 16
@@ -86,7 +86,7 @@ type cell struct {
 	lo, hi uint32
 }
 
-// decided is a range of services, up to the next one, and the rule that decides it, or noRule.
+// decided is a range of services, up to the next one, and the rule that decides it, or NoRule.
 type decided struct{ from, rule uint32 }
 
 const (
@@ -115,15 +115,18 @@ func cellHash(scope, src, dst uint32) uint32 {
 
 func maskBit(set uint32) uint32 { return 1 << (set * 0x9e3779b1 >> 27) }
 
-// find gives the index of the first rule that matches at a point, or noRule. more is what conditions look at (moreOf).
-func (c *classifier) find(pt Point, src, dst *frame.Addr, service, more uint32) uint32 {
+// HasConditions says whether a rule has a condition: else nothing but a packet's ends and its service matters.
+func (c *Classifier) HasConditions() bool { return c.conditions != nil }
+
+// Find gives the index of the first rule that a packet matches at a port, in a direction; or NoRule.
+func (c *Classifier) Find(port frame.PortID, dir uint8, p *Packet) uint32 {
 	holds := uint64(1)
 	if c.conditions != nil {
-		holds = c.conditions.holding(more)
+		holds = c.conditions.holding(p.More)
 	}
-	s, d := &c.src.nodes[c.src.lookup(src)], &c.dst.nodes[c.dst.lookup(dst)]
-	scopes := c.at(pt)
-	best := uint32(noRule)
+	s, d := &c.src.nodes[c.src.lookup(&p.Src)], &c.dst.nodes[c.dst.lookup(&p.Dst)]
+	scopes, service := c.at(port, dir), p.Service
+	best := uint32(NoRule)
 	for n := s; n.least < best && n.reach&d.in != 0; n = &c.src.nodes[n.next] {
 		for i := range n.sets {
 			switch m := &n.sets[i]; {
@@ -146,7 +149,7 @@ func (c *classifier) find(pt Point, src, dst *frame.Addr, service, more uint32) 
 }
 
 // findListed asks those cells of one set that lead to a set that the other address is in.
-func (c *classifier) findListed(cells []cell, other *side, list *node, scopes []uint32, holds uint64, service, best uint32) uint32 {
+func (c *Classifier) findListed(cells []cell, other *side, list *node, scopes []uint32, holds uint64, service, best uint32) uint32 {
 	for i := range cells {
 		l := &cells[i]
 		if l.first >= best {
@@ -170,7 +173,7 @@ func (s *side) has(n *node, set uint32) bool {
 }
 
 // findInTable asks the table for the cells of a source set with each destination set that has many.
-func (c *classifier) findInTable(s *member, n *node, scopes []uint32, holds uint64, service, best uint32) uint32 {
+func (c *Classifier) findInTable(s *member, n *node, scopes []uint32, holds uint64, service, best uint32) uint32 {
 	for ; n.least < best; n = &c.dst.nodes[n.next] {
 		for i := range n.sets {
 			d := &n.sets[i]
@@ -191,7 +194,7 @@ func (c *classifier) findInTable(s *member, n *node, scopes []uint32, holds uint
 }
 
 // cell looks a cell up in the table.
-func (c *classifier) cell(scope, src, dst uint32) *cell {
+func (c *Classifier) cell(scope, src, dst uint32) *cell {
 	for h := cellHash(scope, src, dst); ; h++ {
 		e := &c.table[h&uint32(len(c.table)-1)]
 		if e.src == 0 {
@@ -203,22 +206,23 @@ func (c *classifier) cell(scope, src, dst uint32) *cell {
 	}
 }
 
-func (c *classifier) at(pt Point) []uint32 {
-	i := int(pt.Port)*2 + int(pt.Dir)
+// at gives the scopes of an insertion point.
+func (c *Classifier) at(port frame.PortID, dir uint8) []uint32 {
+	i := int(port)*2 + int(dir)
 	if i >= len(c.points) {
-		i = int(pt.Dir)
+		i = int(dir)
 	}
 	l := c.scopes[c.points[i]]
 	return c.scopeSets[l.start:l.end]
 }
 
-// decide gives the first rule of a cell that has the service, or noRule.
-func (c *classifier) decide(l *cell, service uint32) uint32 {
+// decide gives the first rule of a cell that has the service, or NoRule.
+func (c *Classifier) decide(l *cell, service uint32) uint32 {
 	if l.lo&severalBit == 0 {
 		if service-l.lo <= l.hi-l.lo {
 			return l.first
 		}
-		return noRule
+		return NoRule
 	}
 	at, end := l.lo&^severalBit, l.hi // ranges[at] begins at 0, so it is never behind
 	if end&severalBit != 0 {
@@ -234,7 +238,7 @@ func (c *classifier) decide(l *cell, service uint32) uint32 {
 }
 
 // step narrows the search in a cell of many ranges, which begin at at.
-func (c *classifier) step(at, steps, service uint32) (from, end uint32) {
+func (c *Classifier) step(at, steps, service uint32) (from, end uint32) {
 	piece := service >> stepBits & (stepsEach - 1)
 	switch uint8(service >> 16) {
 	case frame.ProtoTCP:

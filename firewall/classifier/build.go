@@ -1,23 +1,22 @@
-package firewall
+package classifier
 
 import (
 	"cmp"
 	"encoding/binary"
 	"slices"
-	"unsafe"
 
 	"sluice/vnic/frame"
 )
 
 // builder makes a classifier.
 type builder struct {
-	c        *classifier
-	src, dst interned
+	c        *Classifier
+	src, dst endSets
 	scopes   map[string]uint32
 	scopeOf  []scope
-	rules    []Rule
+	rules    []*Match
 	extra    []rulePart             // entries from len(rules) on: the parts of rules that have conditions
-	conds    []condition            // by number, from 1
+	conds    []Condition            // by number, from 1
 	cells    map[[3]uint32][]uint32 // entries, in the rules' order: a rule's index, or one in extra
 	order    [][3]uint32            // the cells, in the order of their first rule: the same policy, the same program
 	few      uint32                 // see fewCells
@@ -27,13 +26,13 @@ type builder struct {
 // rulePart is a part of a rule.
 type rulePart struct {
 	rule uint32
-	svc  svcSet
+	svc  ServiceSet
 }
 
 // entry gives the rule that an entry is of, and its services.
-func (b *builder) entry(e uint32) (uint32, svcSet) {
+func (b *builder) entry(e uint32) (uint32, ServiceSet) {
 	if int(e) < len(b.rules) {
-		return e, b.rules[e].svc
+		return e, b.rules[e].Services
 	}
 	p := &b.extra[int(e)-len(b.rules)]
 	return p.rule, p.svc
@@ -45,45 +44,31 @@ type scope struct {
 	cond  uint32
 }
 
-// interned numbers equal address sets once, from 1.
-type interned struct {
-	byPointer map[*addrRange]uint32
-	byContent map[string]uint32
-	sets      []addrSet
-	first     []uint32 // the lowest rule that uses the set
-	count     []uint32 // of its cells
+// endSets are the different sets of sources, or of destinations.
+type endSets struct {
+	Interned
+	first []uint32 // the lowest rule that uses the set
+	count []uint32 // of its cells
 }
 
-func newInterned() interned {
-	return interned{byPointer: map[*addrRange]uint32{}, byContent: map[string]uint32{}}
-}
-
-func (in *interned) number(s addrSet, rule uint32) uint32 {
-	at := unsafe.SliceData(s) // rules that name one group share one slice
-	if n, ok := in.byPointer[at]; ok && len(in.sets[n-1]) == len(s) {
-		return n
-	}
-	k := s.key()
-	n, ok := in.byContent[k]
-	if !ok {
-		in.sets, in.first, in.count = append(in.sets, s), append(in.first, rule), append(in.count, 0)
-		n = uint32(len(in.sets))
-		in.byContent[k] = n
-	}
-	if at != nil {
-		in.byPointer[at] = n
+func (e *endSets) number(s AddrSet, rule uint32) uint32 {
+	n := e.Number(s)
+	if int(n) > len(e.first) {
+		e.first, e.count = append(e.first, rule), append(e.count, 0)
 	}
 	return n
 }
 
-// newClassifier builds the classifier of a policy's rules.
-func newClassifier(rules []Rule, few, many uint32) *classifier {
+// New builds the classifier of some rules, which have at most MaxConditions different conditions.
+func New(rules []*Match) *Classifier { return build(rules, fewCells, manyRanges) }
+
+func build(rules []*Match, few, many uint32) *Classifier {
 	b := &builder{
-		c: &classifier{}, src: newInterned(), dst: newInterned(), few: few, many: many,
+		c: &Classifier{}, few: few, many: many,
 		scopes: map[string]uint32{}, rules: rules, cells: make(map[[3]uint32][]uint32, len(rules)),
 	}
-	for i := range rules {
-		b.add(&rules[i], uint32(i))
+	for i, m := range rules {
+		b.add(m, uint32(i))
 	}
 	b.buildScopes()
 	b.buildCells()
@@ -91,27 +76,27 @@ func newClassifier(rules []Rule, few, many uint32) *classifier {
 	return b.c
 }
 
-func (b *builder) add(r *Rule, i uint32) {
-	if len(r.from) == 0 || len(r.to) == 0 || len(r.svc) == 0 || r.ports != nil && len(r.ports) == 0 {
-		return // an empty group matches nothing
-	}
-	if r.parts == nil {
-		b.put(r, i, i, 0)
+func (b *builder) add(m *Match, i uint32) {
+	if m.IsEmpty() {
 		return
 	}
-	for _, p := range r.parts {
-		b.extra = append(b.extra, rulePart{i, p.svc})
-		b.put(r, i, uint32(len(b.rules)+len(b.extra)-1), b.condition(&p.condition))
+	if m.Parts == nil {
+		b.put(m, i, i, 0)
+		return
+	}
+	for _, p := range m.Parts {
+		b.extra = append(b.extra, rulePart{i, p.Services})
+		b.put(m, i, uint32(len(b.rules)+len(b.extra)-1), b.condition(&p.Condition))
 	}
 }
 
 // condition numbers a condition; 0 is none.
-func (b *builder) condition(c *condition) uint32 {
-	if c.isNone() {
+func (b *builder) condition(c *Condition) uint32 {
+	if c.IsNone() {
 		return 0
 	}
-	k := c.key()
-	i := slices.IndexFunc(b.conds, func(o condition) bool { return o.key() == k })
+	k := c.Key()
+	i := slices.IndexFunc(b.conds, func(o Condition) bool { return o.Key() == k })
 	if i < 0 {
 		i = len(b.conds)
 		b.conds = append(b.conds, *c)
@@ -120,8 +105,8 @@ func (b *builder) condition(c *condition) uint32 {
 }
 
 // put puts an entry of rule i into its cell.
-func (b *builder) put(r *Rule, i, entry, cond uint32) {
-	k := [3]uint32{b.scope(r, cond), b.src.number(r.from, i), b.dst.number(r.to, i)}
+func (b *builder) put(m *Match, i, entry, cond uint32) {
+	k := [3]uint32{b.scope(m, cond), b.src.number(m.From, i), b.dst.number(m.To, i)}
 	if b.cells[k] == nil {
 		b.order = append(b.order, k)
 		b.src.count[k[1]-1]++
@@ -131,17 +116,17 @@ func (b *builder) put(r *Rule, i, entry, cond uint32) {
 }
 
 // scope numbers where a rule is asked, and under which condition.
-func (b *builder) scope(r *Rule, cond uint32) uint32 {
-	k := []byte{r.dirs, 0, byte(cond)}
-	if r.ports != nil {
+func (b *builder) scope(m *Match, cond uint32) uint32 {
+	k := []byte{m.Dirs, 0, byte(cond)}
+	if m.Ports != nil {
 		k[1] = 1
 	}
-	for _, p := range r.ports {
+	for _, p := range m.Ports {
 		k = binary.BigEndian.AppendUint16(k, uint16(p))
 	}
 	n, ok := b.scopes[string(k)]
 	if !ok {
-		b.scopeOf = append(b.scopeOf, scope{r.dirs, r.ports, cond})
+		b.scopeOf = append(b.scopeOf, scope{m.Dirs, m.Ports, cond})
 		n = uint32(len(b.scopeOf)) | cond<<scopeBits
 		b.scopes[string(k)] = n
 	}
@@ -159,9 +144,9 @@ func (b *builder) buildScopes() {
 	lists := make([][]uint32, 2*(int(last)+1))
 	for i, s := range b.scopeOf {
 		put := func(port int) {
-			for _, dir := range []Dir{FromGuest, ToGuest} {
+			for dir := range 2 {
 				if s.dirs&(1<<dir) != 0 {
-					lists[2*port+int(dir)] = append(lists[2*port+int(dir)], uint32(i+1)|s.cond<<scopeBits)
+					lists[2*port+dir] = append(lists[2*port+dir], uint32(i+1)|s.cond<<scopeBits)
 				}
 			}
 		}
@@ -206,15 +191,12 @@ func (b *builder) buildCells() {
 		}
 	}
 	b.buildTable(table)
-	b.c.src = buildSide(&b.src, src)
-	b.c.dst = buildSide(&b.dst, dst)
+	b.c.src = buildSide(b.src.Sets, src)
+	b.c.dst = buildSide(b.dst.Sets, dst)
 }
 
 func (b *builder) buildTable(cells []tableCell) {
-	size := 2
-	for size < 2*len(cells)+1 {
-		size *= 2
-	}
+	size := powerOfTwo(2*len(cells) + 2)
 	b.c.table = make([]tableCell, size)
 	for _, l := range cells {
 		h := cellHash(l.scope, l.src, l.other)
@@ -231,7 +213,7 @@ func (b *builder) decided(k [3]uint32) cell {
 	first, svc := b.entry(list[0])
 	l := cell{scope: k[0], first: first}
 	if len(list) == 1 && len(svc) == 1 {
-		l.lo, l.hi = svc[0].lo, svc[0].hi
+		l.lo, l.hi = svc[0].Lo, svc[0].Hi
 		return l
 	}
 	l.lo = uint32(len(b.c.ranges)) | severalBit
@@ -249,7 +231,7 @@ func (b *builder) buildSteps(start, end uint32) uint32 {
 	b.c.steps = append(b.c.steps, end)
 	for _, proto := range []uint8{frame.ProtoTCP, frame.ProtoUDP} {
 		for i := range uint32(stepsEach + 1) {
-			at, found := slices.BinarySearchFunc(b.c.ranges[start:end], protoRange(proto).lo+i<<stepBits, func(r decided, at uint32) int { return cmp.Compare(r.from, at) })
+			at, found := slices.BinarySearchFunc(b.c.ranges[start:end], ProtoRange(proto).Lo+i<<stepBits, func(r decided, at uint32) int { return cmp.Compare(r.from, at) })
 			if !found {
 				at--
 			}
@@ -265,7 +247,7 @@ func (b *builder) paint(list []uint32) {
 	for _, e := range list {
 		_, svc := b.entry(e)
 		for _, r := range svc {
-			cuts = append(cuts, r.lo, r.hi+1)
+			cuts = append(cuts, r.Lo, r.Hi+1)
 		}
 	}
 	slices.Sort(cuts)
@@ -273,21 +255,21 @@ func (b *builder) paint(list []uint32) {
 	painted := make([]uint32, len(cuts))
 	next := make([]int, len(cuts)+1) // the next piece that is not painted
 	for i := range painted {
-		painted[i], next[i] = noRule, i
+		painted[i], next[i] = NoRule, i
 	}
 	next[len(cuts)] = len(cuts)
 	for _, e := range list {
 		rule, svc := b.entry(e)
 		for _, r := range svc {
-			at, _ := slices.BinarySearch(cuts, r.lo)
-			end, _ := slices.BinarySearch(cuts, r.hi+1)
+			at, _ := slices.BinarySearch(cuts, r.Lo)
+			end, _ := slices.BinarySearch(cuts, r.Hi+1)
 			for at = unpainted(next, at); at < end; at = unpainted(next, at) {
 				painted[at], next[at] = rule, at+1
 			}
 		}
 	}
 	for i := range cuts {
-		if cuts[i] <= lastService && (i == 0 || painted[i] != painted[i-1]) {
+		if cuts[i] <= LastService && (i == 0 || painted[i] != painted[i-1]) {
 			b.c.ranges = append(b.c.ranges, decided{cuts[i], painted[i]})
 		}
 	}

@@ -1,4 +1,4 @@
-package firewall
+package classifier
 
 import (
 	"cmp"
@@ -22,7 +22,7 @@ type host6 struct {
 
 // lookup gives the first node of an address.
 func (s *side) lookup(a *frame.Addr) uint32 {
-	high, low := words(a)
+	high, low := a.Words()
 	if high == 0 && low>>32 == 0xffff {
 		if n := s.hosts.lookup4(uint32(low)); n != 0 {
 			return n
@@ -65,7 +65,7 @@ func (h *hosts) lookup6(high, low uint64) uint32 {
 func newHosts(b []boundary) (h hosts) {
 	n4, n6 := 2, 2
 	for _, e := range b {
-		if isIPv4(&e.at) {
+		if e.at.IsIPv4() {
 			n4 += 2
 		} else {
 			n6 += 2
@@ -73,8 +73,8 @@ func newHosts(b []boundary) (h hosts) {
 	}
 	h.v4, h.v6 = make([]uint64, powerOfTwo(n4)), make([]host6, powerOfTwo(n6))
 	for _, e := range b {
-		high, low := words(&e.at)
-		if isIPv4(&e.at) {
+		high, low := e.at.Words()
+		if e.at.IsIPv4() {
 			i := hostHash(0, uint64(uint32(low)))
 			for uint32(h.v4[i&uint32(len(h.v4)-1)]) != 0 {
 				i++
@@ -106,18 +106,18 @@ type setInfo struct {
 	asked            bool // it has cells in the table, which sources ask
 }
 
-func newSetInfos(in *interned) []setInfo {
-	out := make([]setInfo, len(in.sets))
+func newSetInfos(sets *endSets) []setInfo {
+	out := make([]setInfo, len(sets.Sets))
 	for i := range out {
-		out[i].set, out[i].first = uint32(i+1), in.first[i]
+		out[i].set, out[i].first = uint32(i+1), sets.first[i]
 	}
 	return out
 }
 
 // buildSide divides all addresses by the sets that they are in.
-func buildSide(in *interned, sets []setInfo) (s side) {
-	s.nodes = []node{{least: noRule}}
-	w := chains{side: &s, rank: widest(in.sets), seen: map[node]uint32{}, members: make([]member, len(sets)), asked: make([]bool, len(sets))}
+func buildSide(addrs []AddrSet, sets []setInfo) (s side) {
+	s.nodes = []node{{least: NoRule}}
+	w := chains{side: &s, rank: widest(addrs), seen: map[node]uint32{}, members: make([]member, len(sets)), asked: make([]bool, len(sets))}
 	for i := range sets {
 		e := &sets[i]
 		w.members[i] = member{e.set, e.first, e.mask, uint32(len(s.cells))<<countBits | uint32(len(e.cells))}
@@ -125,7 +125,7 @@ func buildSide(in *interned, sets []setInfo) (s side) {
 		s.cells = append(s.cells, e.cells...)
 	}
 	bounds := []boundary{{}}
-	events := edges(in.sets)
+	events := edges(addrs)
 	for i := 0; i < len(events); {
 		at := events[i].at
 		for ; i < len(events) && events[i].at == at; i++ {
@@ -148,7 +148,7 @@ func singles(b []boundary) (single, rest []boundary) {
 	rest = b[:1]
 	for i := 1; i < len(b); {
 		base, j := rest[len(rest)-1].node, i
-		for j+1 < len(b) && b[j].node != base && b[j].node != 0 && b[j+1].at == after(b[j].at) {
+		for j+1 < len(b) && b[j].node != base && b[j].node != 0 && b[j+1].at == b[j].at.Next() {
 			j++
 		}
 		if j > i && b[j].node == base {
@@ -169,28 +169,28 @@ type edge struct {
 	end bool
 }
 
-func edges(sets []addrSet) (out []edge) {
+func edges(sets []AddrSet) (out []edge) {
 	for i, s := range sets {
 		for _, r := range s {
-			out = append(out, edge{r.lo, uint32(i), false})
-			if next := after(r.hi); next != (frame.Addr{}) {
+			out = append(out, edge{r.Lo, uint32(i), false})
+			if next := r.Hi.Next(); next != (frame.Addr{}) {
 				out = append(out, edge{next, uint32(i), true})
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b edge) int { return compareAddr(a.at, b.at) })
+	slices.SortFunc(out, func(a, b edge) int { return a.at.Compare(b.at) })
 	return out
 }
 
 // widest ranks sets by how many addresses they have: 0 is the widest.
-func widest(sets []addrSet) (rank []uint32) {
+func widest(sets []AddrSet) (rank []uint32) {
 	size := make([]float64, len(sets))
 	order := make([]uint32, len(sets))
 	for i, s := range sets {
 		order[i] = uint32(i)
 		for _, r := range s {
-			size[i] += float64(binary.BigEndian.Uint64(r.hi[:8])-binary.BigEndian.Uint64(r.lo[:8]))*(1<<64) +
-				float64(binary.BigEndian.Uint64(r.hi[8:])) - float64(binary.BigEndian.Uint64(r.lo[8:]))
+			size[i] += float64(binary.BigEndian.Uint64(r.Hi[:8])-binary.BigEndian.Uint64(r.Lo[:8]))*(1<<64) +
+				float64(binary.BigEndian.Uint64(r.Hi[8:])) - float64(binary.BigEndian.Uint64(r.Lo[8:]))
 		}
 	}
 	slices.SortStableFunc(order, func(a, b uint32) int { return cmp.Compare(size[b], size[a]) })

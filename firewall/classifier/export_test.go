@@ -1,0 +1,9 @@
+package classifier
+
+// What the tests choose differently.
+const (
+	FewCells   = fewCells
+	ManyRanges = manyRanges
+)
+
+var Build = build
