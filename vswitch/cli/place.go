@@ -110,10 +110,10 @@ func writeReceipt(w io.Writer, o *Output, r vswitch.Receipt) {
 	fmt.Fprintf(w, "%s, epoch %d, handover %s, %s ms\n", change, r.Epoch, r.Handover, decimals(r.DurationMS, 1))
 	g := NewGrid("", ">", "")
 	g.Row("gap", decimals(r.GapMS, 2), "ms, the longest wait of a flow that had frames waiting")
-	g.Row("lost", r.Lost, fmt.Sprintf("of %d frames that entered while it was watched", r.Observed))
+	g.Row("lost", r.Lost, mostOf(fmt.Sprintf("of %d frames that entered while it was watched", r.Observed), r.LostMost))
 	g.Row("duplicated", r.Duplicated, "")
 	g.Row("reordered", r.Reordered, "")
-	g.Row("leaked", r.Leaked, "denied by the policy, and delivered all the same")
+	g.Row("leaked", r.Leaked, mostOf("denied by the policy, and delivered all the same", r.LeakedMost))
 	g.Row("drained", r.Drained, "came out of the appliance after the change")
 	if r.Bypassed || r.Unasked > 0 {
 		g.Row("unasked", r.Unasked, "passed the appliance by, which had failed, since the receipt before")
@@ -130,6 +130,14 @@ func writeReceipt(w io.Writer, o *Output, r vswitch.Receipt) {
 	if r.Overflow {
 		fmt.Fprintln(w, o.Paint(Warn, "  There were more frames than the logs hold: the figures are of the first ones only."))
 	}
+}
+
+// mostOf adds the flow to what a figure means that it is mostly of.
+func mostOf(means, flow string) string {
+	if flow == "" {
+		return means
+	}
+	return means + "; most: " + flow
 }
 
 // from is what was chosen before a change, with a word where frames passed its appliance by.

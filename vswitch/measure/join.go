@@ -23,10 +23,25 @@ type Window struct {
 type Findings struct {
 	Observed, Delivered                 int
 	Lost, Duplicated, Reordered, Leaked int
+	LostMost, LeakedMost                Most
 	Denied                              int // entered, but the policy denies them: the appliance kept them
 	Drained                             int
 	Gap                                 int64 // ns
 	Overflow                            bool
+}
+
+// Most is the direction of a flow that something happened to most often. Of two alike, the one counts that sorts first,
+// so that the same ledger always says the same.
+type Most struct {
+	Flow   Flow
+	Frames int
+}
+
+// see counts a direction of a flow.
+func (m *Most) see(k Flow, frames int) {
+	if frames > m.Frames || frames == m.Frames && frames > 0 && k.before(m.Flow) {
+		*m = Most{k, frames}
+	}
 }
 
 // Join compares what entered with what was delivered, flow by flow.
@@ -53,7 +68,10 @@ func (l *Ledger) Join(w Window) Findings {
 			}
 			return before(a, b)
 		})
-		total.addFlow(joinFlow(key, records, len(flows[key.reverse()]) > 0, w))
+		f := joinFlow(key, records, len(flows[key.reverse()]) > 0, w)
+		total.addFlow(f)
+		total.LostMost.see(key, f.Lost)
+		total.LeakedMost.see(key, f.Leaked)
 	}
 	return total
 }
@@ -176,6 +194,12 @@ func (k Flow) reverse() Flow {
 		}
 	}
 	return r
+}
+
+// before puts directions of flows in an order.
+func (k Flow) before(o Flow) bool {
+	return cmp.Or(k.Src.IP().Compare(o.Src.IP()), k.Dst.IP().Compare(o.Dst.IP()), cmp.Compare(k.Proto, o.Proto),
+		cmp.Compare(k.SrcPort, o.SrcPort), cmp.Compare(k.DstPort, o.DstPort), cmp.Compare(k.ICMPType, o.ICMPType)) < 0
 }
 
 // is says whether it is of a type of ICMP, or of that of ICMPv6.

@@ -74,8 +74,43 @@ func TestJoin(t *testing.T) {
 		{"segment from before", "10<500-600 20>0-100 21<0-100", Findings{Observed: 1, Delivered: 2, Gap: 1}},
 	} {
 		l := Ledger{logs: []*Log{nil, {records: parseLog(t, c.log)}}}
-		if got := l.Join(w); got != c.want {
+		if got := figures(l.Join(w)); got != c.want {
 			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)
+		}
+	}
+}
+
+// figures are findings without the flows that they name.
+func figures(f Findings) Findings {
+	f.LostMost, f.LeakedMost = Most{}, Most{}
+	return f
+}
+
+// TestJoinNames says which flow lost most, and which leaked most; of two alike always the same.
+func TestJoinNames(t *testing.T) {
+	policy, err := firewall.Load("policy.yaml", []byte("default: drop\nservices:\n  low: {udp: 1-3}\nrules:\n  - {name: low, service: low, action: allow}\n"), &firewall.Inventory{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := Window{Start: 1, End: 1000, Grace: 100, Policy: policy, Placements: map[uint64]firewall.Placement{1: firewall.Fast}}
+	var records []Record
+	flow := func(proto uint8, port uint16, log string) Flow {
+		k := Flow{Src: frame.Addr{15: 1}, Dst: frame.Addr{15: 2}, Proto: proto, SrcPort: 1000, DstPort: port}
+		for _, r := range parseLog(t, log) {
+			r.Flow = k
+			records = append(records, r)
+		}
+		return k
+	}
+	flow(frame.ProtoUDP, 3, "10>a 20>b 21<b")
+	flow(frame.ProtoUDP, 2, "10>a 20>b 30>c 31<c")
+	most := flow(frame.ProtoUDP, 1, "10>a 20>b")
+	leaked := flow(frame.ProtoTCP, 23, "10>a 11<a")
+	for range 20 { // maps have an order of their own each time
+		l := Ledger{logs: []*Log{{records: records}}}
+		got := l.Join(w)
+		if got.Lost != 5 || got.LostMost != (Most{most, 2}) || got.LeakedMost != (Most{leaked, 1}) {
+			t.Fatalf("%+v", got)
 		}
 	}
 }
@@ -104,7 +139,7 @@ func TestJoinDenied(t *testing.T) {
 			l.logs[0].records[i].Flow = Flow{Src: frame.Addr{15: 1}, Dst: frame.Addr{15: 2}, Proto: frame.ProtoUDP}
 		}
 		w := Window{Start: 1, End: 1000, Grace: 100, Policy: policy, Placements: map[uint64]firewall.Placement{1: c.in}}
-		if got := l.Join(w); got != c.want {
+		if got := figures(l.Join(w)); got != c.want {
 			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)
 		}
 	}
@@ -146,7 +181,7 @@ func TestJoinAttempts(t *testing.T) {
 		}
 		l := Ledger{logs: []*Log{{records: forth}, {records: back}}}
 		w := Window{Start: 1, End: 1000, Grace: 100, Policy: policy, Placements: map[uint64]firewall.Placement{1: c.in}}
-		if got := l.Join(w); got != c.want {
+		if got := figures(l.Join(w)); got != c.want {
 			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)
 		}
 	}
