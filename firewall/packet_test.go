@@ -110,8 +110,12 @@ func (p packet) bytes() []byte {
 	if n, ok := p.numbers["len"]; ok {
 		payload = make([]byte, n)
 	}
-	l = append(l, gopacket.Payload(payload))
-	return serialize(l)
+	b := serialize(append(l, gopacket.Payload(payload)))
+	if p.fragment == "first" { // whole octets
+		octets := len(b) - map[bool]int{true: 20, false: 40}[p.src.Is4()]
+		b = serialize(append(l, gopacket.Payload(append(payload, make([]byte, -octets&7)...))))
+	}
+	return b
 }
 
 // number sets what a packet's text says of TCP's numbers and options.

@@ -84,8 +84,8 @@ func parseIPv4(b []byte, k *Key) Reason {
 	if cannotSend(src) || dst>>24 == 127 || dst>>24 == 0 || src>>24 == 0 && (src != 0 || dst>>28 < 14) {
 		return ReasonBadAddress
 	}
-	if frag := binary.BigEndian.Uint16(ip[6:]) & 0x3fff; frag != 0 {
-		if r := fragment(k, int(frag&0x1fff)*8); r != ReasonNone || k.Has(KeyLater) {
+	if frag := binary.BigEndian.Uint16(ip[6:]); frag&0x3fff != 0 {
+		if r := fragment(k, int(frag&0x1fff)*8, total-head, frag&0x2000 != 0); r != ReasonNone || k.Has(KeyLater) {
 			return r
 		}
 	}
@@ -152,7 +152,7 @@ func parseExtensions(ip []byte, k *Key) Reason {
 			field := binary.BigEndian.Uint16(ip[at+2:])
 			k.Proto, at = ip[at], at+8
 			k.L4 = MinLen + uint16(at)
-			if r := fragment(k, int(field&^7)); r != ReasonNone || k.Has(KeyLater) {
+			if r := fragment(k, int(field&^7), len(ip)-at, field&1 != 0); r != ReasonNone || k.Has(KeyLater) {
 				return r
 			}
 		default:
@@ -166,10 +166,14 @@ func parseExtensions(ip []byte, k *Key) Reason {
 	return ReasonBadOffset
 }
 
-// fragment marks a fragment that begins at offset bytes of its packet. What could overwrite a TCP header that was
-// judged before is not taken (RFC 3128).
-func fragment(k *Key, offset int) Reason {
+// fragment marks a fragment of so many bytes that begins at offset bytes of its packet. What could overwrite a TCP
+// header that was judged before is not taken (RFC 3128). Nor is one that others follow and whose length is no multiple
+// of 8: they cannot begin where it ends (RFC 791 2.3, RFC 8200 4.5), and what a receiver makes of it differs.
+func fragment(k *Key, offset, length int, more bool) Reason {
 	k.Flags |= KeyFragment
+	if more && length%8 != 0 {
+		return ReasonFragment
+	}
 	if offset == 0 {
 		return ReasonNone
 	}

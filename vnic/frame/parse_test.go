@@ -129,6 +129,10 @@ func TestParseReasons(t *testing.T) {
 
 		{"first fragment", raw(EtherIPv4, ip4(ProtoUDP, 0x2000, 16), udp(100), zeros(8)), ReasonNone, KeyFragment | KeyL4, KeyLater},
 		{"later fragment", raw(EtherIPv4, ip4(ProtoUDP, 100, 8), zeros(8)), ReasonNone, KeyFragment | KeyLater, KeyL4},
+		{"first fragment of 15 bytes", raw(EtherIPv4, ip4(ProtoUDP, 0x2000, 15), udp(100), zeros(7)), ReasonFragment, 0, 0},
+		{"fragment in the middle of 12 bytes", raw(EtherIPv4, ip4(ProtoUDP, 0x2000|100, 12), zeros(12)), ReasonFragment, 0, 0},
+		{"fragment in the middle, padded", raw(EtherIPv4, ip4(ProtoUDP, 0x2000|100, 16), zeros(16+5)), ReasonNone, KeyFragment | KeyLater, KeyL4},
+		{"last fragment of 12 bytes", raw(EtherIPv4, ip4(ProtoUDP, 100, 12), zeros(12)), ReasonNone, KeyFragment | KeyLater, KeyL4},
 		{"tiny first fragment", raw(EtherIPv4, ip4(ProtoTCP, 0x2000, 8), zeros(8)), ReasonFragment, 0, 0},
 		{"overlap of the TCP header", raw(EtherIPv4, ip4(ProtoTCP, 1, 40), zeros(40)), ReasonFragment, 0, 0},
 		{"don't fragment is no fragment", raw(EtherIPv4, ip4(ProtoTCP, 0x4000, 20), tcp(5)), ReasonNone, KeyL4, KeyFragment},
@@ -151,10 +155,13 @@ func TestParseReasons(t *testing.T) {
 		{"ipv6 chain cut", raw(EtherIPv6, ip6(60, 7), zeros(7)), ReasonShort, 0, 0},
 		{"ipv6 option beyond the packet", raw(EtherIPv6, ip6(60, 8), with(extension(ProtoTCP), 1, 9)), ReasonShort, 0, 0},
 		{"ipv6 later fragment over what an extension leads to", raw(EtherIPv6, ip6(44, 16), with(extension(60), 3, 8), zeros(8)), ReasonFragment, 0, 0},
-		{"ipv6 first fragment", raw(EtherIPv6, ip6(44, 28), with(extension(ProtoTCP), 3, 1), tcp(5)), ReasonNone, KeyFragment | KeyL4, KeyLater},
+		{"ipv6 first fragment", raw(EtherIPv6, ip6(44, 32), with(extension(ProtoTCP), 3, 1), tcp(5), zeros(4)), ReasonNone, KeyFragment | KeyL4, KeyLater},
 		{"ipv6 first fragment without its header", raw(EtherIPv6, ip6(44, 16), with(extension(ProtoTCP), 3, 1), zeros(8)), ReasonFragment, 0, 0},
 		{"ipv6 first fragment cut in its chain", raw(EtherIPv6, ip6(44, 12), with(extension(60), 3, 1), zeros(4)), ReasonFragment, 0, 0},
 		{"ipv6 later fragment", raw(EtherIPv6, ip6(44, 16), with(extension(ProtoUDP), 2, 9), zeros(8)), ReasonNone, KeyFragment | KeyLater, KeyL4},
+		{"ipv6 first fragment of 20 bytes", raw(EtherIPv6, ip6(44, 28), with(extension(ProtoTCP), 3, 1), tcp(5)), ReasonFragment, 0, 0},
+		{"ipv6 fragment in the middle of 9 bytes", raw(EtherIPv6, ip6(44, 17), with(with(extension(ProtoUDP), 2, 9), 3, 1), zeros(9)), ReasonFragment, 0, 0},
+		{"ipv6 last fragment of 9 bytes", raw(EtherIPv6, ip6(44, 17), with(extension(ProtoUDP), 2, 9), zeros(9)), ReasonNone, KeyFragment | KeyLater, KeyL4},
 		{"ipv6 fragment in fragment", raw(EtherIPv6, ip6(44, 36), extension(44), extension(ProtoTCP), tcp(5)), ReasonFragment, 0, 0},
 		{"ipv6 nothing more", raw(EtherIPv6, ip6(59, 0)), ReasonNone, KeyIPv6, KeyL4},
 		{"ipv6 mapped source", raw(EtherIPv6, ip6From(addrA, addrY, ProtoTCP, 20), tcp(5)), ReasonBadAddress, 0, 0},
@@ -196,7 +203,7 @@ func TestChainEnds(t *testing.T) {
 		{"hip", raw(EtherIPv6, ip6(139, 28), extension(ProtoTCP), tcp(5)), 139, 54},
 		{"shim6", raw(EtherIPv6, ip6(140, 28), extension(ProtoTCP), tcp(5)), 140, 54},
 		{"ah behind options", raw(EtherIPv6, ip6(0, 60), extension(60), extension(51), ah, tcp(5)), 51, 70},
-		{"hip behind a fragment header", raw(EtherIPv6, ip6(44, 36), with(extension(139), 3, 1), extension(ProtoTCP), tcp(5)), 139, 62},
+		{"hip behind a fragment header", raw(EtherIPv6, ip6(44, 40), with(extension(139), 3, 1), extension(ProtoTCP), tcp(5), zeros(4)), 139, 62},
 		{"nothing", raw(EtherIPv6, ip6(59, 20), tcp(5)), 59, 54},
 		{"tcp behind all others", raw(EtherIPv6, ip6(0, 52), extension(43), extension(60), extension(44), extension(ProtoTCP), tcp(5)), ProtoTCP, 86},
 	} {
@@ -251,7 +258,7 @@ func TestParseFields(t *testing.T) {
 func TestParseVnet(t *testing.T) {
 	tcp4 := raw(EtherIPv4, ip4(ProtoTCP, 0, 3020), tcp(5), zeros(3000))
 	tcp6 := raw(EtherIPv6, ip6(ProtoTCP, 3020), tcp(5), zeros(3000))
-	fragment := raw(EtherIPv4, ip4(ProtoTCP, 0x2000, 3020), tcp(5), zeros(3000))
+	fragment := raw(EtherIPv4, ip4(ProtoTCP, 0x2000, 3024), tcp(5), zeros(3004))
 	long := []byte{0, 53, 4, 1, 0x0b, 0xc0, 0, 0}
 	udp4 := raw(EtherIPv4, ip4(ProtoUDP, 0, 3008), long, zeros(3000))
 	many := raw(EtherIPv4, ip4(ProtoTCP, 0, 20020), tcp(5), zeros(20000))

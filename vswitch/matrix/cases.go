@@ -152,7 +152,8 @@ var changes = []change{
 	{"too long for the far segment", true, true, 0, func(o *odd) { long(o, 1600) }},
 	{"too long, ttl 1", true, true, 0, func(o *odd) { long(o, 1600); o.ttl = 1 }},
 	{"as long as the far segment takes", true, true, 0, func(o *odd) { long(o, 1500) }},
-	{"first fragment alone", true, false, 0, func(o *odd) { o.fragment = 0x2000 }},
+	{"first fragment alone", true, false, 0, func(o *odd) { eights(o); o.fragment = 0x2000 }},
+	{"first fragment of an odd length", true, false, 0, func(o *odd) { eights(o); o.l4 = append(o.l4, 0); o.fragment = 0x2000 }},
 	{"later fragment alone", true, false, 0, func(o *odd) { o.fragment = 0x0010 }},
 	{"later fragment alone, ttl 1", true, false, 0, func(o *odd) { o.fragment, o.ttl = 0x0010, 1 }},
 	{"fragment beyond 64 KiB", true, false, 0, func(o *odd) { o.fragment = 0x1fff }},
@@ -183,6 +184,9 @@ var changes = []change{
 	{"to a group of this link", true, true, 0, dst("224.0.0.2", "ff02::2")},
 	{"to a group of the world", true, true, 0, dst("224.1.2.3", "ff0e::7")},
 }
+
+// eights makes what an IP packet carries a multiple of eight bytes, as it is in every fragment but the last.
+func eights(o *odd) { o.l4 = append(o.l4, make([]byte, -len(o.l4)&7)...) }
 
 // long makes the IP packet n bytes long, with zeros.
 func long(o *odd, n int) {
@@ -413,7 +417,8 @@ func (m *maker) chains() {
 		m.one("behind a header that lies", b, true, func(o *odd) { o.chain = []exthdr{{60, []byte{0, 40, 1, 4, 0, 0, 0, 0}}} })
 		m.one("behind ah, ttl 1", b, true, func(o *odd) { o.chain = []exthdr{exthdrs[4].exthdr}; o.ttl = 1 })
 		m.one("behind destination, wrong checksum", b, true, func(o *odd) { o.chain = []exthdr{exthdrs[1].exthdr}; o.l4Sum = wrong })
-		m.one("first fragment alone", b, true, func(o *odd) { o.chain = []exthdr{{44, pad44(1)}} })
+		m.one("first fragment alone", b, true, func(o *odd) { eights(o); o.chain = []exthdr{{44, pad44(1)}} })
+		m.one("first fragment of an odd length", b, true, func(o *odd) { eights(o); o.l4, o.chain = append(o.l4, 0), []exthdr{{44, pad44(1)}} })
 		m.one("later fragment alone", b, true, func(o *odd) { o.chain = []exthdr{{44, pad44(0x80)}} })
 		m.one("ah in ipv4", b, false, func(o *odd) {
 			o.l4, o.proto = slices.Concat([]byte{o.proto, 4}, make([]byte, 22), o.l4), 51
@@ -434,7 +439,8 @@ func (m *maker) fragments() {
 			}{
 				{"in two", 64, 64, false, right, 64}, {"in two, wrong checksum", 64, 64, false, wrong, 64}, {"in two, the last first", 64, 64, true, right, 64},
 				{"in two, with a hole", 64, 72, false, right, 64}, {"in two, overlapping", 64, 56, false, right, 64}, {"in two, ttl 1", 64, 64, false, right, 1},
-				{"in two, the first tiny", 8, 8, false, right, 64},
+				{"in two, the first tiny", 8, 8, false, right, 64}, {"in two, the first of an odd length", 63, 64, false, right, 64},
+				{"in two, the first of an odd length and overlapping", 63, 56, false, right, 64},
 			} {
 				whole := m.packet(b, v6)
 				long(whole, 200)
