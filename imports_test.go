@@ -26,7 +26,8 @@ var floors = map[string][]string{
 	"vswitch/measure":          {"firewall", "vnic/frame"},                                      // what a change cost: below the walk, which notes it
 	"vswitch/walk":             {"vswitch/measure", "firewall/fault", "firewall", "vnic/frame"}, // pure: no NICs, and nothing of what changes a switch
 	"vswitch":                  {"vswitch/walk", "vswitch/measure", "firewall", "vnic", "vnic/frame"},
-	"vswitch/matrix":           {"firewall", "vnic/frame"}, // only for tests: odd packets, and what a real router made of them
+	"vswitch/matrix":           {"firewall/appliance", "firewall", "vnic/frame"},                                                    // only for tests: odd packets, and what a real router makes of them
+	"vswitch/enginetest":       {"vswitch/matrix", "vswitch", "vswitch/walk", "firewall/inspect", "firewall", "vnic", "vnic/frame"}, // only for tests: what any engine must pass
 	"vswitch/user":             {"vswitch", "vswitch/walk", "vswitch/measure", "firewall", "vnic", "vnic/frame"},
 	"vswitch/control":          {"firewall/fault", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},
 	"vswitch/cli":              {"firewall/fault", "vswitch/control", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},

@@ -1,6 +1,6 @@
 // Package matrix is for tests only: odd packets, wrong in one way each, what a real Linux router made of them, and in
 // what each placement may differ from it. Tests of engines and of labs send the same packets through what they test.
-// TestRootMatrixRouter (vswitch/user) holds what is said of the router against the kernel.
+// TestRootMatrixRouter holds what is said of the router against the kernel.
 package matrix
 
 import (

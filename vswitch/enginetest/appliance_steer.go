@@ -1,0 +1,80 @@
+package enginetest
+
+import (
+	"sluice/vnic/frame"
+	"time"
+)
+
+// switchOuter is the tunnel as the switch sees it, and farOuter as the appliance does.
+var (
+	switchOuter = frame.Outer{
+		Local: frame.AddrFrom(frame.TunnelSwitch), Peer: frame.AddrFrom(frame.TunnelAppliance), LocalMAC: frame.MAC{2, 2}, PeerMAC: frame.MAC{2, 1},
+	}
+	farOuter = frame.Outer{Local: switchOuter.Peer, Peer: switchOuter.Local, LocalMAC: switchOuter.PeerMAC, PeerMAC: switchOuter.LocalMAC}
+)
+
+// serveSteered is both far ends: a bump in the wire with the policy's own evaluation for nftables, and an inspector.
+func (a *fakeAppliance) serveSteered() {
+	var b frame.Batch
+	for a.steer.ReadBatch(&b) == nil {
+		for i := range b.N {
+			f := &b.Frames[i]
+			var t frame.Ticket
+			a.standStill()
+			vni, has, ok := f.Unwrap(&farOuter, &t)
+			a.mu.Lock()
+			s, known := a.sessions[vni.Session()]
+			a.mu.Unlock()
+			if a.hung.Load() || ok && !known {
+				continue // it was told of no such session, or not since it was restarted
+			}
+			if !ok || s.Inspect != has || vni.Back() {
+				panic("the switch has steered what it may not")
+			}
+			if !a.passes(f, &t, s.Inspect) {
+				continue
+			}
+			ticket := &t
+			if !s.Inspect {
+				ticket = nil
+			}
+			f.Wrap(&farOuter, frame.NewVNI(vni.Session(), vni.Port(), true), ticket, 50000)
+			if a.returned != nil && vni.Port() != 0 {
+				a.returned(f)
+			}
+			if late := a.delay.Load(); late > 0 {
+				kept := &frame.Frame{}
+				kept.CopyFrom(f)
+				time.AfterFunc(time.Duration(late), func() { a.steer.WriteBatch([]*frame.Frame{kept}) })
+				continue
+			}
+			a.steer.WriteBatch([]*frame.Frame{f})
+		}
+	}
+}
+
+// passes says whether a frame goes back. The inspector gives every frame back, with its word.
+func (a *fakeAppliance) passes(f *frame.Frame, t *frame.Ticket, inspect bool) bool {
+	if inspect {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		*f.Vnet() = t.Vnet // Wrap puts it into the ticket again
+		if t.Word = frame.WordPass; a.judge != nil {
+			t.Word = a.judge(f.Eth())
+		}
+		if t.Port != 0 { // else a probe
+			a.forwards++
+		}
+		return true
+	}
+	var k frame.Key
+	if frame.Parse(f, &k) != frame.ReasonNone {
+		return false
+	}
+	if k.Dst == switchOuter.Local { // a probe
+		return k.SrcPort == 1 || !a.tableFull.Load()
+	}
+	ip := k.Flags&(frame.KeyIPv4|frame.KeyIPv6) != 0
+	neighbours := k.Has(frame.KeyIPv6) && k.Proto == frame.ProtoICMPv6 && k.ICMPType >= 133
+	return !ip || neighbours || a.lets(&k)
+}
