@@ -40,7 +40,7 @@ type monitor struct {
 	round     uint16
 	settling  settling
 	full      uint64        // frames that found the queue full, as of the last tick
-	tried     time.Time     // when recovery failed last
+	tried     int64         // when recovery was tried last
 	wait      time.Duration // for how long it is not tried again
 }
 
@@ -251,10 +251,10 @@ func (m *monitor) fallBack(now int64, is firewall.Failure, had outlook) {
 
 // recover tries to bring the placement back, now and then: ever less often while that fails.
 func (m *monitor) recover() {
-	if time.Since(m.tried) < m.wait {
+	s := m.s
+	if s.clock()-m.tried < int64(m.wait) {
 		return
 	}
-	s := m.s
 	if !s.tryAcquire() {
 		return
 	}
@@ -265,8 +265,8 @@ func (m *monitor) recover() {
 	} else {
 		m.wait = 0
 	}
-	m.tried = time.Now()
-	m.start = s.clock() // no probe was sent meanwhile
+	m.tried = s.clock()
+	m.start = m.tried // no probe was sent meanwhile
 }
 
 // Recover brings an appliance that takes the place of a lost one up to date, and returns once frames flow by it again.

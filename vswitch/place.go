@@ -414,19 +414,20 @@ func (c *change) grace(p firewall.Placement) time.Duration {
 // drain watches on: for long enough to tell what is lost from what is on its way, and where the old way led through the
 // appliance, until it is empty of it.
 func (c *change) drain(ctx context.Context) {
-	began := time.Now()
+	began := c.s.clock()
+	since := func(then int64) time.Duration { return time.Duration(c.s.clock() - then) }
 	sounding := c.sound()
 	last, changed := c.fromAppliance(), began
-	for time.Since(began) < drainAtMost {
+	for since(began) < drainAtMost {
 		if pause(ctx, drainStep) != nil {
 			return
 		}
 		if now := c.fromAppliance(); now != last {
-			last, changed = now, time.Now()
+			last, changed = now, c.s.clock()
 		}
 		answered := sounding.empty() || c.s.noMachine()
-		empty := !c.drains() || answered && time.Since(changed) >= graceAppliance
-		if empty && time.Since(began) >= watchAfter+c.grace(c.to) {
+		empty := !c.drains() || answered && since(changed) >= graceAppliance
+		if empty && since(began) >= watchAfter+c.grace(c.to) {
 			return
 		}
 	}
