@@ -100,9 +100,9 @@ func (r *Rule) takeAnswered(p classifier.Part) {
 		case frame.ProtoTCP, frame.ProtoUDP:
 			r.take(turned(all, in, p.From))
 		case frame.ProtoICMP:
-			others = append(others, swapTypes(in, frame.ProtoICMP, 0, 8)...)
+			others = append(others, swapTypes(in, frame.ProtoICMP, frame.ICMPEchoReply, frame.ICMPEcho)...)
 		case frame.ProtoICMPv6:
-			others = append(others, swapTypes(in, frame.ProtoICMPv6, 129, 128)...)
+			others = append(others, swapTypes(in, frame.ProtoICMPv6, frame.ICMP6EchoReply, frame.ICMP6Echo)...)
 		default:
 			others = append(others, in...)
 		}

@@ -81,9 +81,8 @@ func (p *Program) checkICMP(cx *Context, pt Point, k *frame.Key, id *flowID, swa
 // them, and without them IPv6 does not work. What is sent further than they ever need is asked of the rules like any
 // other packet, but is no flow.
 func (p *Program) checkHousekeeping(cx *Context, pt Point, k *frame.Key) Verdict {
-	isND := k.ICMPType >= 133 && k.ICMPType <= 137
 	hops := uint8(onLinkHops)
-	if isND {
+	if k.IsND() {
 		hops = 255 // RFC 4861 7.1: it cannot have crossed a router
 	}
 	if k.TTL == hops && p.policy.onLink(pt.Port, k) || !p.enforce {

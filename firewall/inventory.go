@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"fmt"
 	"net/netip"
 
 	"sluice/vnic/frame"
@@ -36,4 +37,21 @@ type InvVNIC struct {
 	// Guarded makes the engine drop what the guest sends from other addresses or MACs than these, and forged ARP and
 	// neighbour discovery, in every placement.
 	Guarded bool
+}
+
+// VNIC is what a port's vNIC is called: by its guest, and with a number where that has several. A port that no guest
+// has is elsewhere.
+func (inv *Inventory) VNIC(port frame.PortID) string {
+	for _, g := range inv.Guests {
+		for i, v := range g.VNICs {
+			switch {
+			case v.Port != port:
+			case len(g.VNICs) > 1:
+				return fmt.Sprintf("%s/%d", g.Name, i)
+			default:
+				return g.Name
+			}
+		}
+	}
+	return "elsewhere"
 }

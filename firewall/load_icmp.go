@@ -25,23 +25,28 @@ var icmpNames = map[string][2]int{
 // icmpCodes are the codes that a policy may name, as type<<8 | code, in ICMP (RFC 792, RFC 1812 5.2.7.1) and in ICMPv6
 // (RFC 4443 3); -1 where a family has none. Which of ICMPv6's is meant by a name of ICMP's is as in nftables' icmpx.
 var icmpCodes = map[string][2]int{
-	"net-unreachable":      {3 << 8, 1 << 8},
-	"host-unreachable":     {3<<8 | 1, 1<<8 | 3},
-	"protocol-unreachable": {3<<8 | 2, -1},
-	"port-unreachable":     {3<<8 | 3, 1<<8 | 4},
-	"fragmentation-needed": {3<<8 | 4, -1},
-	"source-route-failed":  {3<<8 | 5, -1},
-	"net-prohibited":       {3<<8 | 9, -1},
-	"host-prohibited":      {3<<8 | 10, -1},
-	"admin-prohibited":     {3<<8 | 13, 1<<8 | 1},
-	"no-route":             {-1, 1 << 8},
-	"beyond-scope":         {-1, 1<<8 | 2},
-	"address-unreachable":  {-1, 1<<8 | 3},
-	"policy-fail":          {-1, 1<<8 | 5},
-	"reject-route":         {-1, 1<<8 | 6},
-	"ttl-exceeded":         {11 << 8, 3 << 8},
-	"reassembly-timeout":   {11<<8 | 1, 3<<8 | 1},
+	"net-unreachable":      {unreachable | frame.ICMPNet, unreachable6 | frame.ICMP6NoRoute},
+	"host-unreachable":     {unreachable | frame.ICMPHost, unreachable6 | frame.ICMP6Host},
+	"protocol-unreachable": {unreachable | frame.ICMPProtocol, -1},
+	"port-unreachable":     {unreachable | frame.ICMPPort, unreachable6 | frame.ICMP6Port},
+	"fragmentation-needed": {unreachable | frame.ICMPTooBig, -1},
+	"source-route-failed":  {unreachable | frame.ICMPSourceRoute, -1},
+	"net-prohibited":       {unreachable | frame.ICMPNetProhibited, -1},
+	"host-prohibited":      {unreachable | frame.ICMPHostProhibited, -1},
+	"admin-prohibited":     {unreachable | frame.ICMPAdminProhibited, unreachable6 | frame.ICMP6AdminProhibited},
+	"no-route":             {-1, unreachable6 | frame.ICMP6NoRoute},
+	"beyond-scope":         {-1, unreachable6 | frame.ICMP6BeyondScope},
+	"address-unreachable":  {-1, unreachable6 | frame.ICMP6Host},
+	"policy-fail":          {-1, unreachable6 | frame.ICMP6PolicyFail},
+	"reject-route":         {-1, unreachable6 | frame.ICMP6RejectRoute},
+	"ttl-exceeded":         {timeExceeded | frame.ICMPHops, timeExceeded6 | frame.ICMPHops},
+	"reassembly-timeout":   {timeExceeded | frame.ICMPReassembly, timeExceeded6 | frame.ICMPReassembly},
 }
+
+const (
+	unreachable, unreachable6   = frame.ICMPUnreachable << 8, frame.ICMP6Unreachable << 8
+	timeExceeded, timeExceeded6 = frame.ICMPTimeExceeded << 8, frame.ICMP6TimeExceeded << 8
+)
 
 // icmpProtos are the two, in the order of icmpNames and icmpCodes.
 var icmpProtos = [2]uint8{frame.ProtoICMP, frame.ProtoICMPv6}

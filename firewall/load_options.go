@@ -66,9 +66,9 @@ func (l *loader) limits(n *document.Node) {
 	for _, e := range l.Entries(n, "limits") {
 		switch e.Name {
 		case "flows":
-			p.Flows = l.count(e.Value, "flows", 1<<20)
+			p.Flows, _ = l.Number(e.Value, "flows", 1, 1<<20)
 		case "new-per-second":
-			p.NewPerSecond = l.count(e.Value, "new-per-second", 1<<20)
+			p.NewPerSecond, _ = l.Number(e.Value, "new-per-second", 1, 1<<20)
 		case "per-source":
 			l.perSource(e.Value, &p.PerSource)
 		default:
@@ -81,23 +81,13 @@ func (l *loader) perSource(n *document.Node, p *SourceLimits) {
 	for _, e := range l.Entries(n, "per-source") {
 		switch e.Name {
 		case "flows":
-			p.Flows = l.count(e.Value, "flows", 1<<20)
+			p.Flows, _ = l.Number(e.Value, "flows", 1, 1<<20)
 		case "new-per-second":
-			p.NewPerSecond = l.count(e.Value, "new-per-second", 1<<20)
+			p.NewPerSecond, _ = l.Number(e.Value, "new-per-second", 1, 1<<20)
 		default:
 			l.Unknown(e, "per-source", "flows", "new-per-second")
 		}
 	}
-}
-
-// count reads a whole number from 1 on.
-func (l *loader) count(n *document.Node, what string, most int) int {
-	w, ok := l.Word(n, what)
-	v, err := strconv.Atoi(w)
-	if ok && (err != nil || v < 1 || v > most) {
-		l.Fail(n, "write a whole number from 1 to "+strconv.Itoa(most), "%s cannot be %q", what, w)
-	}
-	return v
 }
 
 // exclude reads the guests that the policy is not for.

@@ -22,8 +22,10 @@ const (
 const (
 	ICMPNet             = 0
 	ICMPHost            = 1
+	ICMPProtocol        = 2
 	ICMPPort            = 3
 	ICMPTooBig          = 4 // fragmentation needed
+	ICMPSourceRoute     = 5 // it failed
 	ICMPNetProhibited   = 9
 	ICMPHostProhibited  = 10
 	ICMPAdminProhibited = 13
@@ -56,8 +58,17 @@ const (
 const (
 	ICMP6NoRoute         = 0
 	ICMP6AdminProhibited = 1
+	ICMP6BeyondScope     = 2 // of the source address
 	ICMP6Host            = 3
 	ICMP6Port            = 4
+	ICMP6PolicyFail      = 5
+	ICMP6RejectRoute     = 6
+)
+
+// Codes of ICMPTimeExceeded and ICMP6TimeExceeded (RFC 792, RFC 4443 3.3).
+const (
+	ICMPHops       = 0 // on the way
+	ICMPReassembly = 1
 )
 
 // The options of neighbour discovery that carry a MAC (RFC 4861 4.6.1).

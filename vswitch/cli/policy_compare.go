@@ -8,7 +8,6 @@ import (
 
 	"sluice/firewall"
 	"sluice/firewall/fault"
-	"sluice/vnic/frame"
 	"sluice/vswitch/control"
 )
 
@@ -204,28 +203,12 @@ lab's own) is compared with A: from what is to what would be. Exit code: 0 they 
 }
 
 func (d *desk) side(p *firewall.Policy, x firewall.Decision) side {
-	s := side{Verdict: x.Action, Rule: "default", Where: p.File, Point: d.vnic(x.Point.Port) + "/" + x.Point.Dir.String()}
+	s := side{Verdict: x.Action, Rule: "default", Where: p.File, Point: d.inventory.VNIC(x.Point.Port) + "/" + x.Point.Dir.String()}
 	if x.Rule > 0 {
 		r := &p.Rules[x.Rule-1]
 		s.Rule, s.Where = r.Name, fmt.Sprintf("%s:%d", p.File, r.Line)
 	}
 	return s
-}
-
-// vnic is a port's name, as in a trace.
-func (d *desk) vnic(port frame.PortID) string {
-	for _, g := range d.inventory.Guests {
-		for i, v := range g.VNICs {
-			switch {
-			case v.Port != port:
-			case len(g.VNICs) > 1:
-				return fmt.Sprintf("%s/%d", g.Name, i)
-			default:
-				return g.Name
-			}
-		}
-	}
-	return "elsewhere"
 }
 
 func writeComparison(w io.Writer, o *Output, c comparison) {

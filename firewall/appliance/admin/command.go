@@ -97,14 +97,18 @@ type draft struct {
 	path   string // where it lies; empty for stdin
 	source []byte
 	policy *firewall.Policy
+	Opening
 }
 
-// load reads and compiles a file.
-func (at place) load(cmd *cobra.Command, file string, inv *firewall.Inventory) (d draft, err error) {
+// load looks at what is in force, and reads and compiles a file that is to follow it.
+func (at place) load(cmd *cobra.Command, file string) (d draft, err error) {
 	if file == "" {
 		file = at.file
 	}
 	d = draft{file: file, path: file}
+	if d.Opening, err = at.look(); err != nil {
+		return d, err
+	}
 	if file == "-" {
 		d.file, d.path = "stdin", ""
 		d.source, err = readAll(cmd.InOrStdin(), d.file, MaxSource)
@@ -117,7 +121,7 @@ func (at place) load(cmd *cobra.Command, file string, inv *firewall.Inventory) (
 	if err := checkSource(d.source); err != nil {
 		return d, badInput("%s: %w", d.file, err)
 	}
-	if d.policy, err = firewall.Load(d.file, d.source, inv); err != nil {
+	if d.policy, err = firewall.Load(d.file, d.source, d.Inventory); err != nil {
 		return d, badInput("%w", err)
 	}
 	return d, nil

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/term"
 
 	"sluice/firewall"
-	"sluice/vnic/frame"
 )
 
 func (at place) show(cmd *cobra.Command, _ string) error {
@@ -69,11 +68,7 @@ func (at place) edit(cmd *cobra.Command, _ string) error {
 }
 
 func (at place) lint(cmd *cobra.Command, file string) error {
-	o, err := at.look()
-	if err != nil {
-		return err
-	}
-	d, err := at.load(cmd, file, o.Inventory)
+	d, err := at.load(cmd, file)
 	if err != nil {
 		return err
 	}
@@ -94,21 +89,17 @@ func (at place) lint(cmd *cobra.Command, file string) error {
 // diff compares verdicts. Whoever has seen the differences may push over them: the file now began from what is in
 // force.
 func (at place) diff(cmd *cobra.Command, file string) error {
-	o, err := at.look()
+	d, err := at.load(cmd, file)
 	if err != nil {
 		return err
 	}
-	d, err := at.load(cmd, file, o.Inventory)
-	if err != nil {
-		return err
-	}
-	e := o.Edition
-	now, err := firewall.Load(fmt.Sprintf("generation %d", e.Generation), e.Source, o.Inventory)
+	e := d.Edition
+	now, err := firewall.Load(fmt.Sprintf("generation %d", e.Generation), e.Source, d.Inventory)
 	if err != nil {
 		return fmt.Errorf("read what is in force: %w", err)
 	}
 	found := firewall.Diff(now, d.policy)
-	writeDiff(cmd.OutOrStdout(), o.Inventory, now, d.policy, found)
+	writeDiff(cmd.OutOrStdout(), d.Inventory, now, d.policy, found)
 	if d.path != "" {
 		b, _ := readBase(d.path)
 		if err := writeBase(d.path, base{e.Generation, b.Sum}); err != nil {
@@ -128,7 +119,7 @@ func writeDiff(w io.Writer, inv *firewall.Inventory, a, b *firewall.Policy, foun
 			p *firewall.Policy
 			d firewall.Decision
 		}{{a, f.A}, {b, f.B}} {
-			fmt.Fprintf(w, "    %s by rule %s at %s/%s\n", s.d.Action, ruleOf(s.p, s.d), vnicOf(inv, s.d.Point.Port), s.d.Point.Dir)
+			fmt.Fprintf(w, "    %s by rule %s at %s/%s\n", s.d.Action, ruleOf(s.p, s.d), inv.VNIC(s.d.Point.Port), s.d.Point.Dir)
 		}
 	}
 	switch {
@@ -147,21 +138,6 @@ func ruleOf(p *firewall.Policy, d firewall.Decision) string {
 	return fmt.Sprintf("%s (%s:%d)", r.Name, p.File, r.Line)
 }
 
-func vnicOf(inv *firewall.Inventory, port frame.PortID) string {
-	for _, g := range inv.Guests {
-		for i, v := range g.VNICs {
-			switch {
-			case v.Port != port:
-			case len(g.VNICs) > 1:
-				return fmt.Sprintf("%s/%d", g.Name, i)
-			default:
-				return g.Name
-			}
-		}
-	}
-	return "elsewhere"
-}
-
 func (at place) pushCommand() *cobra.Command {
 	var force bool
 	cmd := verb("push [FILE]", "Put a policy in force at every vNIC, or change nothing and say why", func(cmd *cobra.Command, file string) error {
@@ -172,11 +148,7 @@ func (at place) pushCommand() *cobra.Command {
 }
 
 func (at place) push(cmd *cobra.Command, file string, force bool) error {
-	o, err := at.look()
-	if err != nil {
-		return err
-	}
-	d, err := at.load(cmd, file, o.Inventory)
+	d, err := at.load(cmd, file)
 	if err != nil {
 		return err
 	}
