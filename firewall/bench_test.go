@@ -159,8 +159,7 @@ func benchmarkRules(b *testing.B, packets int) {
 			i := 0
 			for b.Loop() {
 				k := &keys[i%packets]
-				packet := classifier.PacketOf(k)
-				p.decide(Point{1, FromGuest}, &packet)
+				p.decide(Point{1, FromGuest}, classifier.PacketOf(k))
 				i++
 			}
 		})

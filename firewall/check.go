@@ -232,9 +232,9 @@ func (p *Program) misfit(cx *Context, pt Point, k *frame.Key, s *shard, e tracke
 func (p *Program) again(cx *Context, at Point, k *frame.Key, s *shard, e tracked, flags VerdictFlag) Verdict {
 	first := e.flowID.first(e.swapped())
 	if at.Dir == ToGuest && flags&VerdictReply == 0 && k.Proto == e.proto() && e.frames[0] <= 1 && e.frames[1] == 0 {
-		first.More = classifier.MoreOf(k.SrcPort, k.TCPFlags) // this is the flow's first packet itself
+		first.more = classifier.MoreOf(k.SrcPort, k.TCPFlags) // this is the flow's first packet itself
 	}
-	v := p.evaluate(cx, at, &first, k.L3Len)
+	v := p.evaluate(cx, at, first.packet(), k.L3Len)
 	v.Flags |= flags
 	if v.Action == Pass {
 		if e.stamp != p.stamp {
@@ -269,10 +269,10 @@ func (p *Program) again(cx *Context, at Point, k *frame.Key, s *shard, e tracked
 }
 
 // owns says whether a flow begins, or ends, at a point.
-func (p *Policy) owns(at Point, first *classifier.Packet) bool {
-	a := first.Src
+func (p *Policy) owns(at Point, first *firstPacket) bool {
+	a := first.src
 	if at.Dir == ToGuest {
-		a = first.Dst
+		a = first.dst
 	}
 	return at.Port != 0 && p.PortOf(a.IP()) == at.Port
 }
@@ -291,8 +291,7 @@ func (p *Program) begin(cx *Context, pt Point, k *frame.Key, s *shard, id *flowI
 	}
 	v := Verdict{Action: Pass}
 	if p.enforce {
-		packet := classifier.PacketOf(k)
-		if v = p.evaluate(cx, pt, &packet, k.L3Len); v.Action != Pass {
+		if v = p.evaluate(cx, pt, classifier.PacketOf(k), k.L3Len); v.Action != Pass {
 			return v
 		}
 	} else {

@@ -29,12 +29,11 @@ func (t *Tuple) flags() uint8 {
 	return t.TCPFlags | frame.TCPSyn
 }
 
-// packet is what a classifier looks at.
-func (t *Tuple) packet() classifier.Packet {
-	return classifier.Packet{
-		Src: frame.AddrFrom(t.Src.Addr()), Dst: frame.AddrFrom(t.Dst.Addr()),
-		Service: classifier.ServiceNumber(t.Proto, t.Dst.Port(), t.ICMPType, t.ICMPCode),
-		More:    classifier.MoreOf(t.Src.Port(), t.flags()),
+func (t *Tuple) first() firstPacket {
+	return firstPacket{
+		src: frame.AddrFrom(t.Src.Addr()), dst: frame.AddrFrom(t.Dst.Addr()),
+		service: classifier.ServiceNumber(t.Proto, t.Dst.Port(), t.ICMPType, t.ICMPCode),
+		more:    classifier.MoreOf(t.Src.Port(), t.flags()),
 	}
 }
 
@@ -61,13 +60,13 @@ func (p *Policy) Evaluate(t Tuple) Decision {
 
 // EvaluateAt says what the policy decides of a flow's first packet at one insertion point. It is pure.
 func (p *Policy) EvaluateAt(at Point, t Tuple) Decision {
-	packet := t.packet()
-	action, rule := p.decide(at, &packet)
+	first := t.first()
+	action, rule := p.decide(at, first.packet())
 	return Decision{action, rule, at}
 }
 
 // decide gives the action, and 1 + the index of the rule that says so; 0 is the default.
-func (p *Policy) decide(at Point, packet *classifier.Packet) (RuleAction, uint32) {
+func (p *Policy) decide(at Point, packet classifier.Packet) (RuleAction, uint32) {
 	if p.excludes(at.Port) {
 		return RuleAllow, 0
 	}

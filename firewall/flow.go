@@ -149,18 +149,28 @@ func (id *flowID) hash() uint64 {
 	return fold(a^seeds[4], b)
 }
 
+// firstPacket is the first packet of a flow where no key holds it.
+type firstPacket struct {
+	src, dst      frame.Addr
+	service, more uint32
+}
+
+func (p *firstPacket) packet() classifier.Packet {
+	return classifier.Packet{Src: &p.src, Dst: &p.dst, Service: p.service, More: p.more}
+}
+
 // first gives the first packet of a flow whose beginner is end b where swapped. Of TCP it was a SYN; what else it was,
 // is not remembered.
-func (id flowID) first(swapped bool) (p classifier.Packet) {
+func (id flowID) first(swapped bool) (p firstPacket) {
 	if swapped {
 		id = id.swap()
 	}
-	binary.BigEndian.PutUint64(p.Src[:], id.aHigh)
-	binary.BigEndian.PutUint64(p.Src[8:], id.aLow)
-	binary.BigEndian.PutUint64(p.Dst[:], id.bHigh)
-	binary.BigEndian.PutUint64(p.Dst[8:], id.bLow)
-	p.Service = classifier.ServiceNumber(id.proto(), id.bPort(), uint8(id.kind()>>8), uint8(id.kind()))
-	p.More = classifier.MoreOf(id.aPort(), frame.TCPSyn)
+	binary.BigEndian.PutUint64(p.src[:], id.aHigh)
+	binary.BigEndian.PutUint64(p.src[8:], id.aLow)
+	binary.BigEndian.PutUint64(p.dst[:], id.bHigh)
+	binary.BigEndian.PutUint64(p.dst[8:], id.bLow)
+	p.service = classifier.ServiceNumber(id.proto(), id.bPort(), uint8(id.kind()>>8), uint8(id.kind()))
+	p.more = classifier.MoreOf(id.aPort(), frame.TCPSyn)
 	return p
 }
 
@@ -185,8 +195,8 @@ func (f tracked) record(ms uint32, p *Program, timeouts *[states]uint32) FlowRec
 	idle := max(0, int32(ms-f.seen))
 	r := FlowRecord{
 		Proto:   f.proto(),
-		Src:     netip.AddrPortFrom(first.Src.IP(), id.aPort()),
-		Dst:     netip.AddrPortFrom(first.Dst.IP(), id.bPort()),
+		Src:     netip.AddrPortFrom(first.src.IP(), id.aPort()),
+		Dst:     netip.AddrPortFrom(first.dst.IP(), id.bPort()),
 		State:   f.state.String(),
 		Replied: f.flags&flowReplied != 0,
 		Timeout: int(max(0, int64(timeouts[f.state])-int64(idle)) / second),

@@ -213,7 +213,7 @@ func (f *Flows) remove(s *shard, e tracked) {
 	f.program.Load().policy.ended(e)
 	if limitsSources(e.stamp) {
 		first := e.flowID.first(e.swapped())
-		f.sources.Load().ended(&first.Src)
+		f.sources.Load().ended(&first.src)
 	}
 	hash := e.hash()
 	delete(f.judged[hash>>58], e.flowID)

@@ -89,8 +89,7 @@ func (p *Program) checkHousekeeping(cx *Context, pt Point, k *frame.Key) Verdict
 		cx.tell("nd", "neighbour discovery and group membership on the segment are housekeeping: no rule is asked")
 		return Verdict{Action: Pass}
 	}
-	packet := classifier.PacketOf(k)
-	return p.evaluate(cx, pt, &packet, k.L3Len)
+	return p.evaluate(cx, pt, classifier.PacketOf(k), k.L3Len)
 }
 
 // onLink says whether a packet's destination is on the port's own segment.

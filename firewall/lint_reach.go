@@ -96,9 +96,9 @@ func (l *linter) decides(i uint32, f flowAt) bool {
 	if !f.Src.IsValid() || !l.p.asks(&f.Tuple) {
 		return false
 	}
-	packet := f.packet()
+	first := f.first()
 	for _, at := range []Point{{f.from, FromGuest}, {f.to, ToGuest}} {
-		if l.p.classes.Find(at.Port, uint8(at.Dir), &packet) == i {
+		if l.p.classes.Find(at.Port, uint8(at.Dir), first.packet()) == i {
 			return true
 		}
 	}

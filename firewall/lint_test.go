@@ -98,8 +98,8 @@ func never(p *Policy, rule uint32, addrs []frame.Addr, services []uint32) bool {
 						ports = append(ports, everyPort(p)...)
 					}
 					for _, port := range ports {
-						for _, packet := range packets(p, t) {
-							matches := func(r Rule) bool { return r.match.Matches(port, uint8(dir), &packet) }
+						for _, first := range packets(p, t) {
+							matches := func(r Rule) bool { return r.match.Matches(port, uint8(dir), first.packet()) }
 							if slices.IndexFunc(p.Rules, matches) == int(rule) {
 								return false
 							}
@@ -113,15 +113,15 @@ func never(p *Policy, rule uint32, addrs []frame.Addr, services []uint32) bool {
 }
 
 // packets are a flow's first packets as rules can be asked about them, with several source ports and flags.
-func packets(p *Policy, t Tuple) (out []classifier.Packet) {
+func packets(p *Policy, t Tuple) (out []firstPacket) {
 	if t.Proto != frame.ProtoTCP && t.Proto != frame.ProtoUDP || !slices.ContainsFunc(p.Rules, func(r Rule) bool { return r.match.Parts != nil }) {
-		return []classifier.Packet{t.packet()}
+		return []firstPacket{t.first()}
 	}
 	for _, port := range []uint16{0, 1, 2, 1023, 1024, 1025, 0xffff} {
 		for _, flags := range []uint8{2, 0xea} {
 			if one := t.with(port, flags); p.asks(&one) {
-				packet := one.packet()
-				packet.More = classifier.MoreOf(port, flags)
+				packet := one.first()
+				packet.more = classifier.MoreOf(port, flags)
 				out = append(out, packet)
 			}
 		}

@@ -134,14 +134,14 @@ func (p *Policy) ruleName(rule uint32) string {
 }
 
 // evaluate asks the rules about a flow's first frame at a point, counts, and gives the verdict.
-func (p *Program) evaluate(cx *Context, at Point, packet *classifier.Packet, length uint32) Verdict {
+func (p *Program) evaluate(cx *Context, at Point, packet classifier.Packet, length uint32) Verdict {
 	action, rule := p.policy.decide(at, packet)
 	v := Verdict{Rule: rule}
 	if rule > 0 && p.policy.Rules[rule-1].Log {
 		v.Flags |= VerdictLog
 		if cx.Log != nil && !cx.Dry {
 			r := &p.policy.Rules[rule-1]
-			n := Note{At: cx.Now, Point: at, Rule: r.Name, Prefix: r.LogPrefix, Action: action, Src: packet.Src, Dst: packet.Dst, Service: packet.Service}
+			n := Note{At: cx.Now, Point: at, Rule: r.Name, Prefix: r.LogPrefix, Action: action, Src: *packet.Src, Dst: *packet.Dst, Service: packet.Service}
 			cx.Log.take(n, &p.policy.counters[rule].log)
 		}
 	}

@@ -136,8 +136,8 @@ func (p *Policy) asks(t *Tuple) bool {
 	if p.stateless == nil {
 		return false
 	}
-	packet := t.packet()
-	return p.stateless.Find(0, 0, &packet) != classifier.NoRule
+	first := t.first()
+	return p.stateless.Find(0, 0, first.packet()) != classifier.NoRule
 }
 
 // example makes a packet fulfil a condition; ok is false where the policy asks no rule about such packets.

@@ -108,9 +108,9 @@ func (f *Flows) restamp(e tracked, stamp uint32, now int64) {
 	if was := limitsSources(e.stamp); was != limitsSources(stamp) {
 		first := e.flowID.first(e.swapped())
 		if was {
-			f.sources.Load().ended(&first.Src)
+			f.sources.Load().ended(&first.src)
 		} else {
-			f.sources.Load().goesOn(&first.Src, now)
+			f.sources.Load().goesOn(&first.src, now)
 		}
 	}
 	e.stamp = stamp

@@ -37,8 +37,7 @@ func (p *Program) isStateless(k *frame.Key) bool {
 			return false
 		}
 	}
-	packet := classifier.PacketOf(k)
-	return p.stateless.Find(0, 0, &packet) != classifier.NoRule
+	return p.stateless.Find(0, 0, classifier.PacketOf(k)) != classifier.NoRule
 }
 
 // checkStateless asks the rules about one packet.
@@ -48,9 +47,8 @@ func (p *Program) checkStateless(cx *Context, pt Point, k *frame.Key) Verdict {
 		cx.tell("pass", "in this placement the engine enforces nothing")
 		return Verdict{Action: Pass}
 	}
-	packet := classifier.PacketOf(k)
 	cx.stateless = true
-	v := p.evaluate(cx, pt, &packet, k.L3Len)
+	v := p.evaluate(cx, pt, classifier.PacketOf(k), k.L3Len)
 	cx.stateless = false
 	return v
 }

@@ -164,8 +164,8 @@ func (f *Flows) importOne(ms uint32, r *FlowRecord, timeouts *[states]uint32) (i
 // allows says whether the policy allows a flow's first packet along its whole way.
 func (p *Policy) allows(e tracked) bool {
 	first := e.flowID.first(e.swapped())
-	for dir, a := range []netip.Addr{first.Src.IP(), first.Dst.IP()} {
-		if action, _ := p.decide(Point{p.PortOf(a), Dir(dir)}, &first); action != RuleAllow {
+	for dir, a := range []netip.Addr{first.src.IP(), first.dst.IP()} {
+		if action, _ := p.decide(Point{p.PortOf(a), Dir(dir)}, first.packet()); action != RuleAllow {
 			return false
 		}
 	}

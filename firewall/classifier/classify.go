@@ -119,12 +119,12 @@ func maskBit(set uint32) uint32 { return 1 << (set * 0x9e3779b1 >> 27) }
 func (c *Classifier) HasConditions() bool { return c.conditions != nil }
 
 // Find gives the index of the first rule that a packet matches at a port, in a direction; or NoRule.
-func (c *Classifier) Find(port frame.PortID, dir uint8, p *Packet) uint32 {
+func (c *Classifier) Find(port frame.PortID, dir uint8, p Packet) uint32 {
 	holds := uint64(1)
 	if c.conditions != nil {
 		holds = c.conditions.holding(p.More)
 	}
-	s, d := &c.src.nodes[c.src.lookup(&p.Src)], &c.dst.nodes[c.dst.lookup(&p.Dst)]
+	s, d := &c.src.nodes[c.src.lookup(p.Src)], &c.dst.nodes[c.dst.lookup(p.Dst)]
 	scopes, service := c.at(port, dir), p.Service
 	best := uint32(NoRule)
 	for n := s; n.least < best && n.reach&d.in != 0; n = &c.src.nodes[n.next] {
