@@ -65,6 +65,29 @@ func TestExportImport(t *testing.T) {
 	}
 }
 
+// TestKnows says that the table knows a flow in both directions until it expires, and none that a segment in the middle
+// of a connection would have begun, though a placement in which the engine enforces nothing lets it pass.
+func TestKnows(t *testing.T) {
+	w := newWorld(t, mustCompile(t, mustLoad(t, reference), Slow))
+	w.send("client > server tcp 4000 80 S")
+	if got := w.send("client > server tcp 4001 80 A"); got != "pass" {
+		t.Fatal(got)
+	}
+	client, server := frame.AddrFrom(guestAddr("client")), frame.AddrFrom(guestAddr("server"))
+	knows := func(port uint16) [2]bool {
+		forth := Tuple{Proto: frame.ProtoTCP, Src: addrPort(client, port), Dst: addrPort(server, 80)}
+		back := Tuple{Proto: frame.ProtoTCP, Src: forth.Dst, Dst: forth.Src}
+		return [2]bool{w.cx.Flows.Knows(w.cx.Now, forth), w.cx.Flows.Knows(w.cx.Now, back)}
+	}
+	if a, b := knows(4000), knows(4001); a != [2]bool{true, true} || b != [2]bool{} {
+		t.Errorf("the flow that began: %v; the other: %v", a, b)
+	}
+	w.cx.Now += int64(time.Hour)
+	if a := knows(4000); a != [2]bool{} {
+		t.Errorf("expired: %v", a)
+	}
+}
+
 func TestExportSinceMark(t *testing.T) {
 	w := newWorld(t, mustCompile(t, mustLoad(t, reference), Fast))
 	w.send("client > server tcp 4000 80 S")

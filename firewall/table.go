@@ -74,6 +74,19 @@ func (f *Flows) Each(now int64, p *Program, fn func(FlowRecord) bool) {
 	}
 }
 
+// Knows says whether the table has a flow, in either direction, that has not expired. t has both ports.
+func (f *Flows) Knows(now int64, t Tuple) bool {
+	id, _ := identify(&frame.Key{
+		Proto: t.Proto, Src: frame.AddrFrom(t.Src.Addr()), Dst: frame.AddrFrom(t.Dst.Addr()), SrcPort: t.Src.Port(), DstPort: t.Dst.Port(),
+	})
+	h := id.hash()
+	s := f.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.find(&id, h)
+	return e.flow != nil && !e.expired(milliseconds(now), f.timeouts())
+}
+
 // Export lists the flows that are alive, not closing, allowed by p's policy, and new or materially changed since a
 // mark; mark 0 means all. A flow that no mark of the last 128 has seen change may be given, too. It does not matter
 // whether p's placement enforces.

@@ -69,6 +69,7 @@ type Engine interface {
 // time.
 type FlowTable interface {
 	Len() int
+	Knows(now int64, t firewall.Tuple) bool
 	Each(now int64, p *firewall.Program, fn func(firewall.FlowRecord) bool)
 	Mark() firewall.Mark
 	Export(now int64, p *firewall.Program, since firewall.Mark) []firewall.FlowRecord

@@ -318,6 +318,7 @@ func (c *change) move(ctx context.Context) error {
 	c.window = measure.Window{
 		Start: s.clock(), Grace: int64(c.grace(c.to)), Policy: s.policy,
 		Placements: map[uint64]firewall.Placement{},
+		Known:      func(t firewall.Tuple) bool { return s.engine.Flows().Knows(s.clock(), t) },
 	}
 	c.covers(watched, c.from)
 	if err := s.engine.Record(ctx); err != nil {

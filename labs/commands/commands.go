@@ -203,9 +203,10 @@ type listed struct {
 
 func lsCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "ls",
-		Short: "List the built-in labs and those that are deployed",
-		Args:  cobra.NoArgs,
+		Use:     "ls",
+		Aliases: []string{"list"},
+		Short:   "List the built-in labs and those that are deployed",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out, err := cli.OutputOf(cmd)
 			if err != nil {

@@ -27,9 +27,10 @@ func imageCommand() *cobra.Command {
 
 func imageListCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "ls",
-		Short: "List the images in the cache, those used last first",
-		Args:  cobra.NoArgs,
+		Use:     "ls",
+		Aliases: []string{"list"},
+		Short:   "List the images in the cache, those used last first",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out, err := cli.OutputOf(cmd)
 			if err != nil {

@@ -17,6 +17,9 @@ type Window struct {
 	Grace      int64
 	Placements map[uint64]firewall.Placement // by epoch: what frames see
 	Policy     *firewall.Policy              // the one in force; nil allows everything
+	// Known says whether the flow table has the connection of a TCP segment; nil is always. Segments of one that it has
+	// not, none of which arrived, are of a connection that was over or cut: everybody drops them, the appliance, too.
+	Known func(firewall.Tuple) bool
 }
 
 // Findings are what a ledger says of a change.
@@ -142,7 +145,8 @@ func joinFlow(key Flow, records []Record, asked bool, w Window) Findings {
 			lost = append(lost, r)
 		}
 	}
-	if !begins && !(answers && asked) {
+	unknown := key.Proto == frame.ProtoTCP && len(delivered) == 0 && w.Known != nil && !w.Known(key.Tuple())
+	if unknown || !begins && !(answers && asked) {
 		f.Denied = len(lost)
 		return f
 	}

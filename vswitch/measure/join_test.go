@@ -115,6 +115,34 @@ func TestJoinNames(t *testing.T) {
 	}
 }
 
+// TestJoinOrphans says that segments of a connection that nobody knows any more are denied, and not lost: a closed
+// socket may repeat its FIN for minutes. Where one of them arrives, the others count.
+func TestJoinOrphans(t *testing.T) {
+	const lost, arrives = "10>a 20>b", "10>a 20>b 21<b"
+	for _, c := range []struct {
+		name  string
+		proto uint8
+		known bool
+		log   string
+		want  Findings
+	}{
+		{"orphan", frame.ProtoTCP, false, lost, Findings{Observed: 2, Denied: 2}},
+		{"known", frame.ProtoTCP, true, lost, Findings{Observed: 2, Lost: 2, Gap: 990}},
+		{"one arrives", frame.ProtoTCP, false, arrives, Findings{Observed: 2, Delivered: 1, Lost: 1, Gap: 11}},
+		{"UDP needs no beginning", frame.ProtoUDP, false, lost, Findings{Observed: 2, Lost: 2, Gap: 990}},
+	} {
+		l := Ledger{logs: []*Log{{records: parseLog(t, c.log)}}}
+		for i := range l.logs[0].records {
+			l.logs[0].records[i].Flow = Flow{Src: frame.Addr{15: 1}, Dst: frame.Addr{15: 2}, SrcPort: 1, DstPort: 2, Proto: c.proto}
+		}
+		w := Window{Start: 1, End: 1000, Grace: 100, Placements: map[uint64]firewall.Placement{1: firewall.Slow}}
+		w.Known = func(firewall.Tuple) bool { return c.known }
+		if got := figures(l.Join(w)); got != c.want {
+			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)
+		}
+	}
+}
+
 // TestJoinDenied tells a leak from a frame that the appliance kept, and both from slow's blind spot.
 func TestJoinDenied(t *testing.T) {
 	inv := &firewall.Inventory{}
