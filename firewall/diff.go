@@ -20,6 +20,7 @@ type Difference struct {
 // Comparison is what Diff found.
 type Comparison struct {
 	Differences []Difference // one for each pair of verdicts and deciding rules, in the order in which they were found
+	Helpers     bool         // their helpers differ: in slow other flows are related to connections
 	Stopped     bool         // the policies differ in more places than are looked at: there may be more differences
 }
 
@@ -52,7 +53,7 @@ func diff(a, b *Policy, steps int) Comparison {
 	for _, r := range d.boxes() {
 		d.box(r)
 	}
-	return Comparison{Differences: d.out, Stopped: d.left < 0}
+	return Comparison{Differences: d.out, Helpers: !slices.Equal(a.Helpers, b.Helpers), Stopped: d.left < 0}
 }
 
 // differ is one comparison.

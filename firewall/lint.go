@@ -23,6 +23,7 @@ type Finding struct {
 const (
 	LintUnusedGroup   = "unused-group"
 	LintUnusedService = "unused-service"
+	LintUnusedHelper  = "unused-helper"
 	LintEmpty         = "empty"         // the rule matches nothing
 	LintShadowed      = "shadowed"      // one rule before it matches all of it
 	LintUnreachable   = "unreachable"   // several rules before it do together
@@ -55,6 +56,7 @@ func (p *Policy) lint(steps int) (found []Finding, complete bool) {
 			found = append(found, Finding{Kind: LintUnusedService, Line: s.line, Col: s.col, Detail: "no rule uses service " + s.name})
 		}
 	}
+	found = append(found, p.unusedHelpers()...)
 	l := newLinter(p, steps)
 	for i := range p.Rules {
 		found = append(found, l.rule(uint32(i))...)

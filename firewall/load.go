@@ -142,6 +142,8 @@ func (l *loader) root(n *document.Node) {
 			l.failure(e.Value)
 		case "limits":
 			l.limits(e.Value)
+		case "helpers":
+			l.helpers(e.Value)
 		case "exclude", "sections", "rules":
 			later[e.Name] = e.Value
 		default:
@@ -164,7 +166,7 @@ func (l *loader) root(n *document.Node) {
 }
 
 var policyKeys = []string{
-	"groups", "services", "default", "rules", "sections", "exclude", "midstream", "tcp-windows", "timeouts", "limits", "fail",
+	"groups", "services", "default", "rules", "sections", "exclude", "midstream", "tcp-windows", "timeouts", "limits", "fail", "helpers",
 }
 
 // nouns notes every group or service, before any of them is resolved: they may refer to each other in any order.

@@ -30,7 +30,7 @@ func (p *Policy) NFT(o NFTOptions) (string, error) {
 	// What a ruleset cannot say, but the kernel must do: the appliance's business (appliance.Settings).
 	w.line("define tcp_be_liberal = %d", boolByte(p.Liberal))
 	w.line("define tcp_loose = %d", boolByte(p.Midstream))
-	w.table("inet", func() { w.stateless("raw") }, w.answers, w.forward, w.input, w.untracked)
+	w.table("inet", w.helperObjects, func() { w.stateless("raw") }, w.answers, w.forward, w.input, w.untracked)
 	if o.Bridge {
 		w.table("bridge", func() { w.stateless("-300") }, w.steered, w.unsteered)
 	}

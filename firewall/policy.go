@@ -50,6 +50,7 @@ type Policy struct {
 	Liberal  bool
 	Limits   Limits // of each vNIC
 	FailOpen FailOpen
+	Helpers  []Helper // that read connections in slow
 
 	inv      *Inventory
 	groups   []*noun
@@ -66,6 +67,8 @@ type Policy struct {
 	content   uint64    // hash of what the policy decides
 	stamp     uint32    // a short name of the content, in flows
 	counters  []counter // by rule, the default first
+
+	helpersLine, helpersCol int // in the file
 }
 
 // Rule is one rule of a policy.

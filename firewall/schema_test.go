@@ -31,6 +31,7 @@ func TestSchemaHasTheLoadersKeys(t *testing.T) {
 		{"rule", sortedKeys(s.Defs["rule"].Properties), ruleKeys},
 		{"service", sortedKeys(s.Defs["service"].Properties), serviceKeys},
 		{"timeouts", sortedKeys(timeouts.Properties), sortedKeys(timeoutNames)},
+		{"helper", s.Defs["helper"].Enum, helperNames(Helpers)},
 		{"action", s.Defs["action"].Enum, actionNames[:]},
 	} {
 		slices.Sort(c.got)

@@ -185,10 +185,11 @@ func (p *Policy) allows(e tracked) bool {
 	return true
 }
 
-// Revalidate removes the flows that p's policy denies, without waiting for their next frame, and says how many.
+// Revalidate removes the flows that p's policy denies, without waiting for their next frame, and says how many. Where
+// the appliance decides, a helper may have known of a flow that no rule allows: it stays.
 func (f *Flows) Revalidate(p *Program) (cut int) {
 	f.all(func(s *shard, e tracked) {
-		if !p.policy.allows(e) {
+		if !p.policy.allows(e) && !(p.placement.Tracks() && p.policy.mayRelate(e)) {
 			f.remove(s, e)
 			cut++
 		}

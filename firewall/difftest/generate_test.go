@@ -78,6 +78,9 @@ services:
 	if r.IntN(4) == 0 {
 		b.WriteString("tcp-windows: liberal\n")
 	}
+	if r.IntN(3) == 0 { // nothing here speaks FTP or TFTP: what nft must take, and no more
+		fmt.Fprintf(&b, "helpers: %s\n", pick(r, "ftp", "tftp", "[tftp, ftp]"))
+	}
 	fmt.Fprintf(&b, "default: %s\nrules:\n", pick(r, "allow", "drop", "reject"))
 	nouns := []string{"any", "client", "server", "other", "lan", "dmz", "web", "left", "odd", "deep", "none", "10.10.1.0/27", "0.0.0.0/0", `"::/0"`, "10.10.2.99", "[client, backup]",
 		"!client", "!web", "[lan, !other]", "!10.10.1.0/27", "[any, !odd, !server]", "outside"}

@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"sluice/firewall"
@@ -23,6 +24,8 @@ func (c *Policy) state(p *firewall.Policy) (Finding, bool) {
 		switch {
 		case p.Midstream && !c.Wanted.Midstream:
 			return wrong("", "the policy lets connections begin in their middle (midstream); it is not to")
+		case slices.ContainsFunc(p.Helpers, func(h firewall.Helper) bool { return !slices.Contains(c.Wanted.Helpers, h) }):
+			return wrong("", "the policy lets flows pass that are related to others (helpers: "+p.HelperNames()+"); it is not to")
 		case p.Liberal && !c.Wanted.Liberal:
 			return wrong("", "the policy lets segments pass that lie outside of their connection's windows (tcp-windows); it is not to")
 		}

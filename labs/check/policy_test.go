@@ -64,6 +64,8 @@ func TestPolicy(t *testing.T) {
 		{"in the middle", Policy{How: As}, "midstream: true\n" + wanted, "connections begin in their middle", ""},
 		{"in the middle, at least", Policy{How: AtLeast}, "midstream: true\n" + wanted, "", ""},
 		{"no windows", Policy{How: AtMost}, "tcp-windows: liberal\n" + wanted, "outside of their connection's windows", ""},
+		{"a helper", Policy{How: AtMost}, "helpers: ftp\n" + wanted, "related to others (helpers: ftp)", ""},
+		{"a helper, at least", Policy{How: AtLeast}, "helpers: ftp\n" + wanted, "", ""},
 		{"few", Policy{How: As}, "limits: {per-source: {flows: 9}}\n" + wanted, "how many flows may be begun", ""},
 		{"few, at most", Policy{How: AtMost}, "limits: {flows: 9}\n" + wanted, "", ""},
 		{"impatient", Policy{How: As}, "timeouts: {tcp-established: 5s}\n" + wanted, "forgets a connection that is silent for 5s", forgets},

@@ -48,6 +48,7 @@ var holes = []hole{
 	{what: "all of it", first: "from: any, to: any, action: allow"},
 	{what: "a guest that is left out", top: "exclude: [B]"},
 	{what: "connections begin in the middle", top: "midstream: true"},
+	{what: "a helper that opens ports", top: "helpers: [tftp]"},
 	{what: "no windows", top: "tcp-windows: liberal"},
 	{what: "five flows", top: "limits: {flows: 5}"},
 	{what: "three in a second for each source", top: "limits: {per-source: {new-per-second: 3}}"},

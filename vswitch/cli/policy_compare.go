@@ -159,6 +159,13 @@ type comparison struct {
 	A           string    `json:"a"`        // what the policies are called
 	B           string    `json:"b"`
 	Differences []differs `json:"differences"`
+	Helpers     *helpers  `json:"helpers,omitempty"` // where they differ
+}
+
+// helpers are those of two policies, by their names: "none", or "ftp, tftp".
+type helpers struct {
+	A string `json:"a"`
+	B string `json:"b"`
 }
 
 func policyDiff(known InventoryOf) *cobra.Command {
@@ -192,10 +199,13 @@ lab's own) is compared with A: from what is to what would be. Exit code: 0 they 
 		for _, f := range found.Differences {
 			c.Differences = append(c.Differences, differs{f.Witness.String(), f.Classes, d.side(a, f.A), d.side(b, f.B)})
 		}
+		if found.Helpers {
+			c.Helpers = &helpers{a.HelperNames(), b.HelperNames()}
+		}
 		if err := o.Print(c, func(w io.Writer) { writeComparison(w, o, c) }); err != nil {
 			return err
 		}
-		if len(c.Differences) > 0 || !c.Complete {
+		if len(c.Differences) > 0 || c.Helpers != nil || !c.Complete {
 			return &ExitError{Code: int(fault.Failed)}
 		}
 		return nil
@@ -223,10 +233,14 @@ func writeComparison(w io.Writer, o *Output, c comparison) {
 			fmt.Fprintf(w, "    %-*s %s by rule %s (%s) at %s\n", width, []string{c.A, c.B}[i]+":", o.Paint(color, s.Verdict.String()), s.Rule, s.Where, s.Point)
 		}
 	}
+	if h := c.Helpers; h != nil {
+		fmt.Fprintf(w, "%s\n", o.Paint(Bold, "what connections announce, in slow"))
+		fmt.Fprintf(w, "    %-*s helpers %s\n    %-*s helpers %s\n", width, c.A+":", h.A, width, c.B+":", h.B)
+	}
 	switch {
 	case !c.Complete:
 		fmt.Fprintf(w, "%s: the policies differ in more places than are looked at; there may be more\n", o.Paint(Warn, "stopped"))
-	case len(c.Differences) == 0:
+	case len(c.Differences) == 0 && c.Helpers == nil:
 		fmt.Fprintf(w, "%s and %s decide every flow alike\n", c.A, c.B)
 	}
 }

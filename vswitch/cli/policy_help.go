@@ -41,5 +41,6 @@ timeouts     after how much silence a flow is forgotten, as in {udp-multiple: 10
 limits       of each vNIC: {flows: 1000, new-per-second: 100}; per-source: {flows: 50} is of each source address
 midstream    true: a TCP flow may begin with an ACK   (false)
 tcp-windows  strict, or liberal: also what lies outside of its flow's windows   (strict)
+helpers      ftp, tftp or both: in slow, and only there, the appliance lets the flows pass that such connections announce
 fail         closed or open: what passes while the appliance fails; or for each of absent, hung, backlogged, table-full   (closed)
 `

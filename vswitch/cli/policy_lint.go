@@ -24,6 +24,7 @@ kind and a witness, a flow that shows it:
   contradictory  a rule before it says the opposite of a part of it, and only their order decides
   empty          no flow can match the rule
   unused-group, unused-service
+  unused-helper  no rule allows what the helper reads
   never-hit      with --hits: the rule in force has decided about no flow since it came in force
 Exit code: 0 nothing was found, 1 something was, 2 it is no policy.`,
 		Example: "  sluice policy lint new.yaml --in fast-vs-slow\n  sluice policy lint --hits",

@@ -173,6 +173,9 @@ func TestCommand(t *testing.T) {
 	l.says("", 0, "generation 1 is in force\nVNIC    GENERATION\nclient  1\nserver  1\n", "status")
 	l.says("", 0, "policy.yaml: good, 1 rules", "lint")
 	l.says("", 0, "decide every flow alike", "diff")
+	l.write("policy.yaml", "helpers: tftp\n"+good)
+	l.says("", 1, "what connections announce, in slow: helpers none, then tftp\n", "diff")
+	l.write("policy.yaml", good)
 
 	// What is wrong in a file has its line and column, and never reaches the host.
 	asked := l.asked

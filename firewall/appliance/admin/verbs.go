@@ -106,7 +106,7 @@ func (at place) diff(cmd *cobra.Command, file string) error {
 			return err
 		}
 	}
-	if found.Stopped || len(found.Differences) > 0 {
+	if found.Stopped || found.Helpers || len(found.Differences) > 0 {
 		return errSaid
 	}
 	return nil
@@ -122,10 +122,13 @@ func writeDiff(w io.Writer, inv *firewall.Inventory, a, b *firewall.Policy, foun
 			fmt.Fprintf(w, "    %s by rule %s at %s/%s\n", s.d.Action, ruleOf(s.p, s.d), inv.VNIC(s.d.Point.Port), s.d.Point.Dir)
 		}
 	}
+	if found.Helpers {
+		fmt.Fprintf(w, "what connections announce, in slow: helpers %s, then %s\n", a.HelperNames(), b.HelperNames())
+	}
 	switch {
 	case found.Stopped:
 		fmt.Fprintln(w, "stopped: the policies differ in more places than are looked at; there may be more")
-	case len(found.Differences) == 0:
+	case len(found.Differences) == 0 && !found.Helpers:
 		fmt.Fprintf(w, "%s and %s decide every flow alike\n", a.File, b.File)
 	}
 }
