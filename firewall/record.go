@@ -14,6 +14,7 @@ type FlowRecord struct {
 	Dst     netip.AddrPort `json:"dst"` // ICMP: the port is the request's identifier
 	State   string         `json:"state"`
 	Replied bool           `json:"replied"`           // a frame came back
+	Related bool           `json:"related,omitempty"` // conntrack: a helper of the appliance knew that it would come
 	Timeout int            `json:"timeout_s"`         // seconds until it is forgotten
 	Frames  [2]uint64      `json:"frames"`            // by direction: original, reply
 	Bytes   [2]uint64      `json:"bytes"`             // by direction, IP bytes

@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"github.com/ti-mo/conntrack"
+
+	"sluice/firewall"
 )
 
 // MaxFlows is how many flows the appliance keeps, reads and takes at most.
@@ -25,6 +27,8 @@ type Appliance struct {
 	writer *ctWriter
 	script string // the ruleset in force, as ApplyNFT got it
 	gen    uint32 // the kernel's ruleset generation after it
+	// helpers are those that it declares.
+	helpers []firewall.Helper
 
 	tunnels bool // this kernel has what a tunnel's far end needs
 }

@@ -47,12 +47,14 @@ func (w *ctWriter) close() error { return unix.Close(w.fd) }
 // ctVerb is what a batch does with each of its entries: a message of ctnetlink and its flags.
 type ctVerb struct {
 	message, flags uint16
+	unread         bool // nothing but: no helper reads it any more
 }
 
 // Message types (enum cntl_msg_types, include/uapi/linux/netfilter/nfnetlink_conntrack.h).
 var (
-	putEntry    = ctVerb{0, unix.NLM_F_CREATE} // without NLM_F_EXCL an entry that is there is refreshed
-	deleteEntry = ctVerb{2, 0}
+	putEntry    = ctVerb{message: 0, flags: unix.NLM_F_CREATE} // without NLM_F_EXCL an entry that is there is refreshed
+	unreadEntry = ctVerb{message: 0, unread: true}
+	deleteEntry = ctVerb{message: 2}
 )
 
 // do sends entries and gives, for each, what the kernel said of it. An error means that the socket is of no more use.
@@ -77,7 +79,7 @@ func (w *ctWriter) batch(v ctVerb, entries []conntrack.Flow, said []error) error
 			flags |= unix.NLM_F_ACK
 		}
 		w.seq++
-		w.buf = appendEntry(w.buf, v.message, flags, w.seq, &entries[i])
+		w.buf = appendEntry(w.buf, v, flags, w.seq, &entries[i])
 	}
 	if err := unix.Sendto(w.fd, w.buf, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return fmt.Errorf("write to conntrack: %w", err)
@@ -118,13 +120,14 @@ func (w *ctWriter) answer() (seq uint32, said, err error) {
 
 // Attributes of ctnetlink (include/uapi/linux/netfilter/nfnetlink_conntrack.h).
 const (
-	ctaTupleOrig, ctaTupleReply, ctaStatus, ctaProtoInfo, ctaTimeout = 1, 2, 3, 4, 7
+	ctaTupleOrig, ctaTupleReply, ctaStatus, ctaProtoInfo, ctaHelp, ctaTimeout = 1, 2, 3, 4, 5, 7
 
 	ctaTupleIP, ctaTupleProto                  = 1, 2
 	ctaIPv4Src, ctaIPv4Dst                     = 1, 2
 	ctaIPv6Src, ctaIPv6Dst                     = 3, 4
 	ctaProtoNum, ctaProtoSrcPort, ctaProtoDst  = 1, 2, 3
 	ctaICMPID, ctaICMPv6ID                     = 4, 7 // type and code follow
+	ctaHelpName                                = 1
 	ctaInfoTCP                                 = 1
 	ctaTCPState, ctaTCPScaleOrig, ctaTCPScale2 = 1, 2, 3
 	ctaTCPFlagsOrig, ctaTCPFlags2              = 4, 5
@@ -132,10 +135,10 @@ const (
 
 // appendEntry appends one message: a netlink header, an nfgenmsg, and the entry. A deletion needs no more than the
 // tuples, but may have the rest.
-func appendEntry(b []byte, message, flags uint16, seq uint32, f *conntrack.Flow) []byte {
+func appendEntry(b []byte, v ctVerb, flags uint16, seq uint32, f *conntrack.Flow) []byte {
 	start := len(b)
 	b = append(b, 0, 0, 0, 0) // length, below
-	b = binary.NativeEndian.AppendUint16(b, unix.NFNL_SUBSYS_CTNETLINK<<8|message)
+	b = binary.NativeEndian.AppendUint16(b, unix.NFNL_SUBSYS_CTNETLINK<<8|v.message)
 	b = binary.NativeEndian.AppendUint16(b, flags)
 	b = binary.NativeEndian.AppendUint32(b, seq)
 	b = append(b, 0, 0, 0, 0) // from us
@@ -146,8 +149,23 @@ func appendEntry(b []byte, message, flags uint16, seq uint32, f *conntrack.Flow)
 	b = append(b, family, 0, 0, 0)
 	b = nested(b, ctaTupleOrig, func(b []byte) []byte { return appendTuple(b, &f.TupleOrig) })
 	b = nested(b, ctaTupleReply, func(b []byte) []byte { return appendTuple(b, &f.TupleReply) })
+	switch {
+	case v.unread:
+		b = appendHelper(b, "")
+	default:
+		b = appendState(b, f)
+	}
+	binary.NativeEndian.PutUint32(b[start:], uint32(len(b)-start))
+	return b
+}
+
+// appendState appends what an entry has beside its tuples.
+func appendState(b []byte, f *conntrack.Flow) []byte {
 	b = attr32(b, ctaTimeout, f.Timeout)
 	b = attr32(b, ctaStatus, uint32(f.Status))
+	if f.Helper.Name != "" {
+		b = appendHelper(b, f.Helper.Name)
+	}
 	if tcp := f.ProtoInfo.TCP; tcp != nil {
 		b = nested(b, ctaProtoInfo, func(b []byte) []byte {
 			return nested(b, ctaInfoTCP, func(b []byte) []byte {
@@ -158,8 +176,12 @@ func appendEntry(b []byte, message, flags uint16, seq uint32, f *conntrack.Flow)
 			})
 		})
 	}
-	binary.NativeEndian.PutUint32(b[start:], uint32(len(b)-start))
 	return b
+}
+
+// appendHelper appends which helper reads an entry; without a name, none.
+func appendHelper(b []byte, name string) []byte {
+	return nested(b, ctaHelp, func(b []byte) []byte { return attr(b, ctaHelpName, append([]byte(name), 0)...) })
 }
 
 func appendTuple(b []byte, t *conntrack.Tuple) []byte {

@@ -140,6 +140,7 @@ func toRecord(f *conntrack.Flow) firewall.FlowRecord {
 		ICMPCode: t.Proto.ICMPCode,
 		State:    stateName(f),
 		Replied:  f.Status.SeenReply(),
+		Related:  f.Status.Expected(),
 		Timeout:  int(f.Timeout),
 		Frames:   [2]uint64{f.CountersOrig.Packets, f.CountersReply.Packets},
 		Bytes:    [2]uint64{f.CountersOrig.Bytes, f.CountersReply.Bytes},

@@ -52,6 +52,9 @@ func (a *Appliance) PutFlows(flows []firewall.FlowRecord) (c firewall.Carried, e
 	if err != nil {
 		return c, err
 	}
+	if err := a.putAnew(flows, said); err != nil {
+		return c, err
+	}
 	for i, e := range said {
 		if e == nil || errors.Is(e, unix.EBUSY) { // EBUSY: the entry is there and has seen more than we know of, an answer for instance
 			continue
@@ -63,6 +66,29 @@ func (a *Appliance) PutFlows(flows []firewall.FlowRecord) (c firewall.Carried, e
 		c.Full = c.Full || errors.Is(e, unix.ENOMEM) // nf_conntrack_alloc, where there are nf_conntrack_max
 	}
 	return c, nil
+}
+
+// putAnew makes those entries anew that were there and cannot be refreshed, because a helper is to read them that they
+// began without. It puts into said what the kernel says of them.
+func (a *Appliance) putAnew(flows []firewall.FlowRecord, said []error) error {
+	var again []firewall.FlowRecord
+	var places []int
+	for i, e := range said {
+		if errors.Is(e, unix.EOPNOTSUPP) {
+			again, places = append(again, flows[i]), append(places, i)
+		}
+	}
+	if len(again) == 0 {
+		return nil
+	}
+	if _, err := a.write(deleteEntry, again); err != nil {
+		return err
+	}
+	now, err := a.write(putEntry, again)
+	for i, e := range now {
+		said[places[i]] = e
+	}
+	return err
 }
 
 // DeleteFlows removes flows and says how many were there. One that cannot be removed is an error; the others are gone
@@ -86,6 +112,8 @@ func (a *Appliance) write(v ctVerb, flows []firewall.FlowRecord) ([]error, error
 	if len(flows) > MaxFlows {
 		return nil, fmt.Errorf("%d flows are more than %d", len(flows), MaxFlows)
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	said := make([]error, len(flows))
 	var entries []conntrack.Flow
 	var places []int
@@ -95,9 +123,10 @@ func (a *Appliance) write(v ctVerb, flows []firewall.FlowRecord) ([]error, error
 			said[i] = err
 			continue
 		}
+		e.Helper.Name = reader(a.helpers, &flows[i])
 		entries, places = append(entries, e), append(places, i)
 	}
-	answers, err := a.send(v, entries)
+	answers, err := a.writeEntries(v, entries)
 	if err != nil {
 		return nil, err
 	}
@@ -107,10 +136,9 @@ func (a *Appliance) write(v ctVerb, flows []firewall.FlowRecord) ([]error, error
 	return said, nil
 }
 
-// send gives entries to the kernel. A socket that failed may hold answers to what is over, so it is not used again.
-func (a *Appliance) send(v ctVerb, entries []conntrack.Flow) (said []error, err error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+// writeEntries gives entries to the kernel. A socket that failed may hold answers to what is over, so it is not used
+// again. a.mu is held.
+func (a *Appliance) writeEntries(v ctVerb, entries []conntrack.Flow) (said []error, err error) {
 	if a.writer == nil {
 		if a.writer, err = dialWriter(); err != nil {
 			return nil, err

@@ -17,7 +17,7 @@ import (
 
 // ApplyNFT replaces the whole ruleset by script, in one transaction of the kernel: either all of it is in force when it
 // returns, or nothing has changed. A script that is in force already costs one question to the kernel.
-// errors.ErrUnsupported says that it judges steered frames, and that this kernel lacks the parts.
+// errors.ErrUnsupported says that this kernel lacks what it needs: to judge steered frames, or a helper.
 func (a *Appliance) ApplyNFT(script string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -34,16 +34,20 @@ func (a *Appliance) ApplyNFT(script string) error {
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := a.run(cmd); err != nil {
+		if lacks := a.lacks(script); lacks != nil {
+			return lacks
+		}
 		return fmt.Errorf("nft: %w: %s", err, strings.TrimSpace(said.String()))
 	}
-	if err := set(Settings(script)); err != nil {
+	helpers := declared(script)
+	if err := errors.Join(set(Settings(script)), a.unread(helpers)); err != nil {
 		return err
 	}
 	gen, err := generation()
 	if err != nil {
 		return fmt.Errorf("read the ruleset's generation: %w", err)
 	}
-	a.script, a.gen = script, gen
+	a.script, a.gen, a.helpers = script, gen, helpers
 	return nil
 }
 

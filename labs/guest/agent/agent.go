@@ -8,7 +8,7 @@
 package agent
 
 // Version is the protocol's version; both halves must have the same.
-const Version = 3
+const Version = 4
 
 // Services that an agent can run, for Config.Services.
 const (

@@ -14,11 +14,13 @@ import (
 // one flow in JSON than its kernel takes to make the entry. What is packed is what conntrack can know; numbers are
 // big-endian:
 //
-//	proto 1, replied 1, source 16, port 2, destination 16, port 2, timeout 4,
+//	proto 1, replied and related 1, source 16, port 2, destination 16, port 2, timeout 4,
 //	frames 8 8, bytes 8 8, TCP's options 1 1, ICMP's type and code 1 1, length of state 1, state
 const (
 	flowFixed    = 1 + 1 + 16 + 2 + 16 + 2 + 4 + 4*8 + 2 + 2 + 1
 	maxFlowState = 32
+
+	seenReplied, seenRelated = 1, 2
 )
 
 var errBadFlow = errors.New("bad flow")
@@ -33,11 +35,14 @@ func packFlows(flows []firewall.FlowRecord) []byte {
 }
 
 func packFlow(b []byte, f *firewall.FlowRecord) []byte {
-	replied := byte(0)
+	seen := byte(0)
 	if f.Replied {
-		replied = 1
+		seen |= seenReplied
 	}
-	b = append(b, f.Proto, replied)
+	if f.Related {
+		seen |= seenRelated
+	}
+	b = append(b, f.Proto, seen)
 	for _, ap := range []netip.AddrPort{f.Src, f.Dst} {
 		a := [16]byte{} // the zero Addr has no 16 bytes of its own
 		if ap.Addr().IsValid() {
@@ -73,10 +78,10 @@ func unpackFlow(b []byte) (f firewall.FlowRecord, rest []byte, err error) {
 		return f, nil, fmt.Errorf("%d bytes: %w", len(b), errBadFlow)
 	}
 	state := int(b[flowFixed-1])
-	if b[1] > 1 || state > maxFlowState || len(b) < flowFixed+state {
+	if b[1] > seenReplied|seenRelated || state > maxFlowState || len(b) < flowFixed+state {
 		return f, nil, errBadFlow
 	}
-	f.Proto, f.Replied = b[0], b[1] == 1
+	f.Proto, f.Replied, f.Related = b[0], b[1]&seenReplied != 0, b[1]&seenRelated != 0
 	f.Src, f.Dst = unpackAddrPort(b[2:]), unpackAddrPort(b[20:])
 	f.Timeout = int(binary.BigEndian.Uint32(b[38:]) & (1<<31 - 1))
 	f.Frames = [2]uint64{binary.BigEndian.Uint64(b[42:]), binary.BigEndian.Uint64(b[50:])}

@@ -22,7 +22,7 @@ var (
 	otherModules = []string{
 		"crc32c_generic", "nft_reject_ipv4", "nft_reject_ipv6", "nft_meta_bridge", "nft_queue", "nft_nat", "nft_masq",
 		"nft_redir", "nft_chain_nat", "nft_hash", "nft_numgen", "nft_objref", "nft_quota", "nft_connlimit", "nft_fib_inet", "nft_fwd_netdev",
-		"nft_dup_netdev", "nfnetlink_queue", "nfnetlink_log", "veth", "tun", "dummy", "virtio_rng",
+		"nft_dup_netdev", "nf_conntrack_ftp", "nf_conntrack_tftp", "nfnetlink_queue", "nfnetlink_log", "veth", "tun", "dummy", "virtio_rng",
 		"inet_diag", "tcp_diag", "udp_diag", "sch_ingress", "cls_bpf", "act_bpf", "sch_netem", "sch_tbf", "sch_htb",
 	}
 )

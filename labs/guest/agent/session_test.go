@@ -412,7 +412,8 @@ func TestFlowsArePacked(t *testing.T) {
 	f.Proto, f.Replied, f.Timeout, f.State = 6, true, 1234, "established"
 	f.Frames, f.Bytes = [2]uint64{1, 2}, [2]uint64{3, 1 << 40}
 	f.TCP = [2]firewall.TCPSide{{Scaled: true, Scale: 14, SACK: true}, {Liberal: true}}
-	for _, addrs := range [][2]string{{"10.0.0.1:1", "10.0.0.2:65535"}, {"[fd00::1]:1", "[fd00::2]:2"}} {
+	for i, addrs := range [][2]string{{"10.0.0.1:1", "10.0.0.2:65535"}, {"[fd00::1]:1", "[fd00::2]:2"}} {
+		f.Replied, f.Related = i == 0, i == 1
 		if err := errors.Join(f.Src.UnmarshalText([]byte(addrs[0])), f.Dst.UnmarshalText([]byte(addrs[1]))); err != nil {
 			t.Fatal(err)
 		}
