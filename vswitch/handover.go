@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"sluice/firewall"
@@ -56,7 +57,7 @@ func (c *change) carryToAppliance(ctx context.Context) error {
 	defer cancel()
 	mark := s.engine.Flows().Mark()
 	flows := c.routed(s.engine.Flows().Export(s.clock(), c.program, 0))
-	knows, err := s.forgetOthers(limited, flows)
+	knows, err := c.forgetOthers(limited, flows)
 	if err != nil {
 		return err
 	}
@@ -117,6 +118,15 @@ func (c *change) carryFromAppliance(ctx context.Context) {
 	if err != nil {
 		s.log.Warn("read the appliance's flows; those that the engine has tracked go on", "err", err)
 		return
+	}
+	if c.to.EngineEnforces() {
+		flows = slices.DeleteFunc(flows, func(f firewall.FlowRecord) bool {
+			cut := related(s.policy, f) && s.policy.Evaluate(f.First()).Action != firewall.RuleAllow
+			if cut {
+				c.cutRelated++
+			}
+			return cut
+		})
 	}
 	_, c.anew = s.engine.Flows().Import(s.clock(), flows)
 }
@@ -196,8 +206,10 @@ func (c *change) putFlows(ctx context.Context, flows []firewall.FlowRecord, know
 }
 
 // forgetOthers makes the appliance forget every flow but these: what it knows from an earlier time in slow may have
-// been denied or ended since. It says which of these it knows.
-func (s *Switch) forgetOthers(ctx context.Context, keep []firewall.FlowRecord) (knows map[measure.Flow]bool, err error) {
+// been denied or ended since. Those that a helper knew of live on where its conntrack decides before and after, though
+// no rule allows them. It says which flows that stay it knows.
+func (c *change) forgetOthers(ctx context.Context, keep []firewall.FlowRecord) (knows map[measure.Flow]bool, err error) {
+	s := c.s
 	have, err := s.appliance.Flows(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the appliance's flows: %w", err)
@@ -209,7 +221,7 @@ func (s *Switch) forgetOthers(ctx context.Context, keep []firewall.FlowRecord) (
 	knows = map[measure.Flow]bool{}
 	var others []firewall.FlowRecord
 	for _, f := range have {
-		if key := recordKey(f); kept[key] {
+		if key := recordKey(f); kept[key] || c.from.Tracks() && related(s.policy, f) {
 			knows[key] = true
 		} else {
 			others = append(others, f)

@@ -79,7 +79,7 @@ func (s *Switch) Place(ctx context.Context, to firewall.Placement, o PlaceOption
 	}
 	s.events.tell("placed", r.summary())
 	s.log.Info("placed", "from", r.From, "to", to, "bypassed", r.Bypassed, "epoch", r.Epoch, "gap_ms", r.GapMS, "lost", r.Lost,
-		"leaked", r.Leaked, "unasked", r.Unasked, "flows_begun_anew", r.FlowsAnew)
+		"leaked", r.Leaked, "unasked", r.Unasked, "flows_begun_anew", r.FlowsAnew, "flows_cut", r.FlowsCut)
 	return r, nil
 }
 
@@ -124,6 +124,8 @@ type change struct {
 	began   walk.Counters
 	carried int
 	anew    int // flows that are not carried
+	// cutRelated is how many flows end that only a helper of the appliance let pass.
+	cutRelated int
 }
 
 // run is a change from beginning to end. What fails before commit is taken back.
@@ -474,7 +476,7 @@ func (c *change) receipt(took time.Duration) Receipt {
 		Observed: f.Observed, Delivered: f.Delivered,
 		Lost: f.Lost, Duplicated: f.Duplicated, Reordered: f.Reordered, Leaked: f.Leaked,
 		LostMost: inWords(f.LostMost), LeakedMost: inWords(f.LeakedMost),
-		Drained: f.Drained, FlowsCarried: c.carried, FlowsAnew: c.anew, FlowsKept: c.kept, Dropped: dropped, Overflow: f.Overflow,
+		Drained: f.Drained, FlowsCarried: c.carried, FlowsAnew: c.anew, FlowsCut: c.cutRelated, FlowsKept: c.kept, Dropped: dropped, Overflow: f.Overflow,
 	}
 }
 

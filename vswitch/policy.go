@@ -133,7 +133,8 @@ func (s *Switch) sendPolicy(ctx context.Context, p *firewall.Policy, generation 
 // and an emulated processor many times as long.
 func rulesAtMost(bytes int) time.Duration { return time.Minute * time.Duration(bytes) / (1 << 20) }
 
-// cutDenied makes the appliance forget the flows that a policy denies.
+// cutDenied makes the appliance forget the flows that a policy denies: of those that a helper knew of, the ones between
+// whose ends the policy lets no helper read any more.
 func (s *Switch) cutDenied(ctx context.Context, p *firewall.Policy) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, applianceAtMost)
 	defer cancel()
@@ -143,7 +144,7 @@ func (s *Switch) cutDenied(ctx context.Context, p *firewall.Policy) (int, error)
 	}
 	var denied []firewall.FlowRecord
 	for _, f := range flows {
-		if p.Evaluate(f.First()).Action != firewall.RuleAllow {
+		if p.Evaluate(f.First()).Action != firewall.RuleAllow && !related(p, f) {
 			denied = append(denied, f)
 		}
 	}
@@ -151,6 +152,15 @@ func (s *Switch) cutDenied(ctx context.Context, p *firewall.Policy) (int, error)
 		return 0, nil
 	}
 	return s.appliance.DeleteFlows(ctx, denied)
+}
+
+// related says whether the appliance lets a flow pass that the rules deny, because a helper knew that it would come.
+func related(p *firewall.Policy, f firewall.FlowRecord) bool {
+	if !f.Related {
+		return false
+	}
+	_, is := p.Relates(f.First())
+	return is
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -30,6 +30,7 @@ type Receipt struct {
 	Unasked      uint64             `json:"unasked" doc:"Frames of guests that passed the appliance by, which had failed: all since the receipt before"`
 	FlowsCarried int                `json:"flows_carried"`
 	FlowsAnew    int                `json:"flows_begun_anew" doc:"Not carried, since the side that takes over cannot be told of them: their next frame begins them anew"`
+	FlowsCut     int                `json:"flows_cut" doc:"Related flows, which only a helper of the appliance let pass: where the placement leads the rules deny them"`
 	FlowsKept    int                `json:"flows_kept" doc:"Flows that stay on the way on which they began"`
 	Dropped      map[string]uint64  `json:"dropped" doc:"Frames by reason, in the whole switch, while the change ran"`
 	Overflow     bool               `json:"overflow" doc:"More frames than the logs hold: only the first ones are counted"`
@@ -43,6 +44,9 @@ func (r *Receipt) summary() string {
 	}
 	if r.FlowsAnew > 0 {
 		said += fmt.Sprintf(", %d flows begin anew", r.FlowsAnew)
+	}
+	if r.FlowsCut > 0 {
+		said += fmt.Sprintf(", %d related flows are cut", r.FlowsCut)
 	}
 	return said
 }

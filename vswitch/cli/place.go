@@ -122,6 +122,9 @@ func writeReceipt(w io.Writer, o *Output, r vswitch.Receipt) {
 	if r.FlowsAnew > 0 {
 		g.Row("begun anew", r.FlowsAnew, "flows that the side that takes over cannot be told of")
 	}
+	if r.FlowsCut > 0 {
+		g.Row("related, cut", r.FlowsCut, "flows that only a helper of the appliance let pass")
+	}
 	if r.Handover == vswitch.Keep {
 		g.Row("flows kept", r.FlowsKept, "stay on their old way until they end")
 	}
@@ -154,10 +157,10 @@ func writeHistory(w io.Writer, receipts []vswitch.Receipt) {
 		return
 	}
 	g := NewGrid(">EPOCH", "FROM", "TO", "HANDOVER", ">GAP ms", ">LOST", ">DUPLICATED", ">REORDERED", ">LEAKED",
-		">DRAINED", ">UNASKED", ">FLOWS CARRIED", ">ANEW", "DROPPED")
+		">DRAINED", ">UNASKED", ">FLOWS CARRIED", ">ANEW", ">CUT", "DROPPED")
 	for _, r := range receipts {
 		g.Row(r.Epoch, from(r), r.To, r.Handover, decimals(r.GapMS, 2), r.Lost, r.Duplicated, r.Reordered, r.Leaked,
-			r.Drained, r.Unasked, r.FlowsCarried, r.FlowsAnew, byReason(r.Dropped))
+			r.Drained, r.Unasked, r.FlowsCarried, r.FlowsAnew, r.FlowsCut, byReason(r.Dropped))
 	}
 	g.Write(w, "")
 }

@@ -26,7 +26,8 @@ type fakeAppliance struct {
 	coming   *firewall.Policy // what the next nft text stands for
 	policy   *firewall.Policy
 	flows    map[fakeFlow]bool
-	sick     error // what every call says
+	related  map[fakeFlow]bool // of them those that a helper has known of
+	sick     error             // what every call says
 	forwards int
 	calls    int // how often it was asked whether it is ready, or about flows
 	sessions map[uint8]firewall.SteerSpec
@@ -58,7 +59,7 @@ type fakeFlow struct {
 func (r *rig) addAppliance() *fakeAppliance {
 	a := &fakeAppliance{
 		nics: map[frame.SegmentID]vnic.NIC{}, macs: map[frame.Addr]frame.MAC{}, segs: map[frame.Addr]frame.SegmentID{},
-		flows: map[fakeFlow]bool{}, sessions: map[uint8]firewall.SteerSpec{},
+		flows: map[fakeFlow]bool{}, related: map[fakeFlow]bool{}, sessions: map[uint8]firewall.SteerSpec{},
 	}
 	for _, g := range []*guest{r.client, r.server, r.other} {
 		for _, x := range g.port.Addrs {
@@ -264,7 +265,7 @@ func (a *fakeAppliance) Flows(ctx context.Context) (recs []firewall.FlowRecord, 
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for f := range a.flows {
-		recs = append(recs, firewall.FlowRecord{Proto: f.proto, Src: f.src, Dst: f.dst, State: "established", Replied: true, Timeout: 60})
+		recs = append(recs, firewall.FlowRecord{Proto: f.proto, Src: f.src, Dst: f.dst, State: "established", Replied: true, Related: a.related[f], Timeout: 60})
 	}
 	return recs, a.sick
 }

@@ -130,7 +130,7 @@ func joinFlow(key Flow, records []Record, asked bool, w Window) Findings {
 			}
 			if w.enforced(r) {
 				asked = true // nobody would have let it pass else
-				if !allowed {
+				if !allowed && !w.related(key, r) {
 					f.Leaked++
 				}
 			}
@@ -160,6 +160,15 @@ func joinFlow(key Flow, records []Record, asked bool, w Window) Findings {
 func (w Window) enforced(r Record) bool {
 	p := w.Placements[r.Epoch]
 	return p.Enforces() && (p != firewall.Slow || r.Appliance)
+}
+
+// related says whether a helper of the appliance may have known that a frame's flow would come, whatever the rules say.
+func (w Window) related(key Flow, r Record) bool {
+	if w.Policy == nil || !w.Placements[r.Epoch].Tracks() {
+		return false
+	}
+	_, is := w.Policy.Relates(key.Tuple())
+	return is
 }
 
 // allows says whether the policy lets this direction begin a flow, and whether it lets the other one, whose answers

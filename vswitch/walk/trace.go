@@ -189,6 +189,8 @@ func (t *tracer) walk(src, dst end, f *frame.Frame) {
 		_, ok = t.throughSession(src.Port, f)
 	case ok && t.plan.Ports[out].Service:
 		_, ok = t.throughAppliance(dst, f)
+	case !ok && t.plan.Program != nil && t.plan.Program.Enforces() && t.last.Action == firewall.Drop:
+		t.sayRelated(measure.FlowOf(&t.key).Tuple())
 	case ok && t.plan.Bypassed:
 		t.note("appliance", fmt.Sprintf("it is %s and fails open: the frame passes it by", t.failure))
 	case ok && t.plan.Placement == firewall.Slow:
@@ -367,6 +369,7 @@ func (t *tracer) passesAppliance() bool {
 	d := policy.Evaluate(tuple)
 	t.result.Rule = t.plan.Program.RuleName(d.Rule)
 	t.note("appliance", fmt.Sprintf("nftables by the same policy: %s, rule %s", d.Action, t.result.Rule))
+	t.sayHelper(policy, tuple, d.Action)
 	switch d.Action {
 	case firewall.RuleDrop:
 		t.result.Verdict, t.result.Reason = "drop", frame.ReasonRule.String()
@@ -379,6 +382,29 @@ func (t *tracer) passesAppliance() bool {
 		return false
 	}
 	return true
+}
+
+// sayHelper says what the appliance's helpers have to do with a packet that its rules were asked about.
+func (t *tracer) sayHelper(policy *firewall.Policy, tuple firewall.Tuple, action firewall.RuleAction) {
+	if action != firewall.RuleAllow {
+		t.sayRelated(tuple)
+		return
+	}
+	if h, reads := policy.Reads(tuple); reads && t.plan.Placement == firewall.Slow {
+		t.note("helper", h.Name+" reads this connection: the flows that are announced in it pass, too")
+	}
+}
+
+// sayRelated says of a denied packet that a helper might know of its flow. Whether it does, only conntrack knows.
+func (t *tracer) sayRelated(tuple firewall.Tuple) {
+	h, may := t.plan.Program.Policy().Relates(tuple)
+	switch {
+	case !may:
+	case t.plan.Placement == firewall.Slow:
+		t.note("helper", "if it was announced in a connection that "+h.Name+" reads, it passes all the same, as related")
+	default:
+		t.note("helper", fmt.Sprintf("in %s nobody reads what %s announces: the rules alone decide", t.plan.Placement, h.Name))
+	}
 }
 
 func (t *tracer) note(what, detail string) {
