@@ -99,7 +99,7 @@ func (p *Policy) mayRelate(e tracked) bool {
 		return false
 	}
 	first := e.flowID.first(e.swapped())
-	_, is := p.Relates(Tuple{Proto: e.proto(), Src: netip.AddrPortFrom(first.Src.IP(), 0), Dst: netip.AddrPortFrom(first.Dst.IP(), 0)})
+	_, is := p.Relates(Tuple{Proto: e.proto(), Src: netip.AddrPortFrom(first.src.IP(), 0), Dst: netip.AddrPortFrom(first.dst.IP(), 0)})
 	return is
 }
 
