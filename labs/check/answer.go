@@ -90,11 +90,19 @@ func (c *Answer) Fixed(list []string) (right, known bool) {
 	return right, true
 }
 
+// Unnamed are words that name nothing: of two things whose names are asked for, both.
+func Unnamed(words []string) bool {
+	return len(words) == 1 && slices.Contains([]string{"both", "both words", "both of them"}, plain(words[0]))
+}
+
 var firstNumber = regexp.MustCompile(`[0-9]+(\.[0-9]+)?`)
 
 // wrong says of an answer what is wrong with it, as far as that does not say what would be right.
 func (c *Answer) wrong(got string) string {
 	_, err := strconv.ParseFloat(strings.TrimSuffix(got, "%"), 64)
+	if Unnamed([]string{got}) {
+		return "which names nothing: give the two words themselves"
+	}
 	switch number := firstNumber.FindString(got); {
 	case c.Number == nil || c.InUnits || err == nil:
 		return "which is not right"

@@ -32,6 +32,15 @@ type Check struct {
 	Kind      Kind
 }
 
+// InPlace says whether a check depends on the placement in which its lab stands: it names none, and what it looks at moves.
+func (c Check) InPlace() bool {
+	switch c.Kind.(type) {
+	case *Answer, *Policy, *Receipt, *Speed:
+		return false
+	}
+	return c.Placement == nil
+}
+
 // Hint is help for who has failed a task. It is for everybody unless When or After say otherwise; one that costs points
 // is given only to who asks for it.
 type Hint struct {

@@ -1,12 +1,15 @@
 package check
 
 import (
+	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"sluice/firewall"
 	"sluice/labs/probe"
+	"sluice/vswitch"
 )
 
 // TestDoubt: what a busy machine may have spoilt is tried again, and undecided where that does not help; what a
@@ -16,27 +19,33 @@ func TestDoubt(t *testing.T) {
 	web := &Reach{Flow: tcp(80), Family: "ipv4", Expect: Open, Within: time.Second}
 	fixed := &Answer{Name: "hops", Value: "1"}
 	measured := &Answer{Name: "hops", Recorded: &Recorded{Run: &Run{In: "client", Command: []string{"x"}, Timeout: time.Second}}}
+	dropped, failed := vswitch.TraceResult{Verdict: "drop", Rule: "default"}, vswitch.TraceResult{Verdict: "drop", Reason: "failed"}
+	none, passes := vswitch.TraceResult{}, vswitch.TraceResult{Verdict: "pass", Rule: "web"}
 	const target = "tcp/10.0.2.1/80"
 	for _, c := range []struct {
 		what      string
 		checks    []Check
 		short     string
+		walk      vswitch.TraceResult
 		opensAt   int // the try from which the web is open; 0 is never
 		refuses   bool
 		tries     int
 		passed    bool
 		undecided bool
 	}{
-		{"silence on a good machine", []Check{{Kind: web}}, "", 0, false, 1, false, false},
-		{"silence on a busy one", []Check{{Kind: web}}, "late", 0, false, maxTries, false, true},
-		{"silence once", []Check{{Kind: web}}, "late", 2, false, 2, true, false},
-		{"refused", []Check{{Kind: web}}, "late", 0, true, 1, false, false},
-		{"silence, and a wrong answer", []Check{{Kind: web}, {Kind: fixed}}, "late", 0, false, 1, false, false},
-		{"another answer than was measured", []Check{{Kind: measured}}, "late", 0, false, maxTries, false, false},
-		{"good at once", []Check{{Kind: web}}, "late", 1, false, 1, true, false},
+		{"silence on a good machine", []Check{{Kind: web}}, "", none, 0, false, 1, false, false},
+		{"silence on a busy one", []Check{{Kind: web}}, "late", none, 0, false, maxTries, false, true},
+		{"silence once", []Check{{Kind: web}}, "late", none, 2, false, 2, true, false},
+		{"refused", []Check{{Kind: web}}, "late", none, 0, true, 1, false, false},
+		{"silence, and a wrong answer", []Check{{Kind: web}, {Kind: fixed}}, "late", none, 0, false, 1, false, false},
+		{"another answer than was measured", []Check{{Kind: measured}}, "late", none, 0, false, maxTries, false, false},
+		{"silence that a rule explains", []Check{{Kind: web}}, "late", dropped, 0, false, 1, false, false},
+		{"silence that no rule explains", []Check{{Kind: web}}, "late", failed, 0, false, maxTries, false, true},
+		{"silence, and the walk passes", []Check{{Kind: web}}, "late", passes, 0, false, maxTries, false, true},
+		{"good at once", []Check{{Kind: web}}, "late", none, 1, false, 1, true, false},
 	} {
 		tries, attempts := 0, 0
-		lab := &fakeLab{ports: map[string]probe.Outcome{}, stdout: "2\n", placement: firewall.Fast}
+		lab := &fakeLab{walk: c.walk, ports: map[string]probe.Outcome{}, stdout: "2\n", placement: firewall.Fast}
 		lab.onTry = func(l *fakeLab) {
 			if tries++; c.opensAt > 0 && tries >= c.opensAt {
 				l.ports[target] = probe.Answered
@@ -68,5 +77,28 @@ func TestDoubt(t *testing.T) {
 		if c.passed && first.Points != 2 {
 			t.Errorf("%s: %d points", c.what, first.Points)
 		}
+	}
+}
+
+// TestAnswerIsWalked: where a question arrived and nothing came back, the walk of its answer decides.
+func TestAnswerIsWalked(t *testing.T) {
+	const target = "tcp/10.0.2.1/80"
+	lab := usual()
+	lab.ports, lab.delivered = map[string]probe.Outcome{}, map[string]bool{target: true}
+	lab.walk = vswitch.TraceResult{Verdict: "pass", Rule: "web"}
+	s := &scene{ctx: t.Context(), lab: lab}
+	web := &Reach{Flow: tcp(80), Family: "ipv4", Expect: Open}
+	to := probe.Target{Proto: "tcp", Addr: web.To.Addrs[0], Port: 80}
+	question := netip.AddrPortFrom(web.From.Addrs[0], 40000)
+	s.watched.Frames = []vswitch.SeenFrame{{Point: "client/from-guest", Proto: 6, Src: question, Dst: netip.AddrPortFrom(to.Addr, 80), Verdict: "pass"}}
+	if web.denied(s, to, vswitch.Seen{Frames: 1, Passed: 1}) {
+		t.Error("what passes is taken for denied")
+	}
+	want := vswitch.TraceRequest{Proto: "tcp", From: web.To.Name, To: web.From.Name, SrcPort: 80, DstPort: 40000, Flags: "syn,ack"}
+	if n := len(lab.traced); n != 2 || !reflect.DeepEqual(lab.traced[1], want) {
+		t.Errorf("traced %+v, want %+v at last", lab.traced, want)
+	}
+	if lab.traced = nil; web.denied(s, to, vswitch.Seen{}) || len(lab.traced) != 1 {
+		t.Errorf("a question that did not arrive has an answer: %+v", lab.traced)
 	}
 }

@@ -78,8 +78,7 @@ func (r *Reach) judge(s *scene) Finding {
 		f.Facts = append(f.Facts, r.facts(got)...)
 		if got != r.Expect && f.Passed {
 			f.Passed = false
-			_, denied := r.deniedBy(s, r.Targets()[i])
-			f.doubt = got == Dropped && !denied // silence, and nobody has said no
+			f.doubt = got == Dropped && !r.denied(s, r.Targets()[i], arrived) // silence, and nobody has said no
 			f.Reason = fmt.Sprintf("%s (%s) is %s, not %s%s", r.Flow, res.Target, got, r.Expect, r.why(s, got, r.Targets()[i], left, arrived))
 			f.Look = r.lookAt(s, got, r.Targets()[i], arrived)
 		}
@@ -164,17 +163,45 @@ func (r *Reach) deniedBy(s *scene, t probe.Target) (by string, denied bool) {
 	return "", false
 }
 
+// denied says whether somebody has denied an attempt, or would. What the appliance drops was seen at no insertion point,
+// and neither was an answer: there the switch explains the walk, which needs no traffic.
+func (r *Reach) denied(s *scene, t probe.Target, arrived vswitch.Seen) bool {
+	if _, denied := r.deniedBy(s, t); denied {
+		return true
+	}
+	one := r.at(t.Addr)
+	one.IPv6 = t.Addr.Is6()
+	walks := []Flow{one}
+	if back, ok := r.answerTo(s, t); ok && arrived.Passed > 0 {
+		if r.Proto == "tcp" {
+			back.Flags = "syn,ack"
+		}
+		walks = append(walks, back)
+	}
+	return slices.ContainsFunc(walks, func(f Flow) bool {
+		w, err := s.lab.Trace(s.ctx, f.request())
+		return err == nil && w.Rule != "" && (w.Verdict == "drop" || w.Verdict == "reject")
+	})
+}
+
 // lookAt is the command that shows the case which failed: over its own address; and where the question arrived and
 // nothing came back, the way of the answer, to the port that the question came from.
 func (r *Reach) lookAt(s *scene, got string, t probe.Target, arrived vswitch.Seen) string {
 	if got != Dropped || !r.To.Guest || arrived.Passed == 0 || t.Port == 0 {
 		return r.at(t.Addr).traceIt()
 	}
-	for _, f := range s.watched.Frames {
-		if f.Verdict == "pass" && f.Dst.Addr().Unmap() == t.Addr && f.Dst.Port() == t.Port && vswitch.ProtoIs(r.Proto, f.Proto) && slices.Contains(r.From.Addrs, f.Src.Addr().Unmap()) {
-			back := r.answer(netip.AddrPortFrom(f.Src.Addr().Unmap(), f.Src.Port()))
-			return back.traceIt()
-		}
+	if back, ok := r.answerTo(s, t); ok {
+		return back.traceIt()
 	}
 	return r.at(t.Addr).traceIt()
+}
+
+// answerTo is the answer to a question that was seen on its way.
+func (r *Reach) answerTo(s *scene, t probe.Target) (Flow, bool) {
+	for _, f := range s.watched.Frames {
+		if f.Verdict == "pass" && f.Dst.Addr().Unmap() == t.Addr && f.Dst.Port() == t.Port && vswitch.ProtoIs(r.Proto, f.Proto) && slices.Contains(r.From.Addrs, f.Src.Addr().Unmap()) {
+			return r.answer(netip.AddrPortFrom(f.Src.Addr().Unmap(), f.Src.Port())), true
+		}
+	}
+	return Flow{}, false
 }

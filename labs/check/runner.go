@@ -87,7 +87,11 @@ func wanted(tasks []Task, only string) map[string]bool {
 // attempt looks at a task until it has come true and stayed so, or its time is over.
 func attempt(ctx context.Context, lab Lab, t Task, o *Options) (findings []Finding, moves []uint64, err error) {
 	holdUntil, said := time.Time{}, false
-	if text := moving(t); text != "" {
+	now, _, err := lab.Placement(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if text := moving(t, now); text != "" {
 		o.say(text)
 	}
 	for late := time.Now().Add(t.Wait); ; {
@@ -131,20 +135,21 @@ func attempt(ctx context.Context, lab Lab, t Task, o *Options) (findings []Findi
 	}
 }
 
-// moving says where the checks of a task move the firewall; empty where they leave it.
-func moving(t Task) string {
+// moving says where the checks of a task move the firewall, which is in now; empty where they leave it there.
+func moving(t Task, now firewall.Placement) string {
 	var to []string
+	moves := false
 	for _, p := range placements(t.Checks) {
 		if p != nil {
-			to = append(to, p.String())
+			to, moves = append(to, p.String()), moves || *p != now
 		}
 	}
 	for _, c := range t.Checks {
 		if s, ok := c.Kind.(*Speed); ok {
-			to = append(to, s.Of.String()+" and "+s.In.String()+" in turn")
+			to, moves = append(to, s.Of.String()+" and "+s.In.String()+" in turn"), true
 		}
 	}
-	if to == nil {
+	if !moves {
 		return ""
 	}
 	return fmt.Sprintf("%s: its checks are made in %s; then the firewall is put back", t.ID, strings.Join(to, ", "))

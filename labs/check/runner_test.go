@@ -169,6 +169,11 @@ func TestPlacements(t *testing.T) {
 	if said != "a: its checks are made in fast, off; then the firewall is put back" {
 		t.Errorf("it says %q", said)
 	}
+	stays := usual()
+	here := Task{ID: "b", Checks: []Check{{Kind: open(), Placement: in(stays.placement)}}}
+	if _, err := Judge(t.Context(), stays, []Task{here}, Options{Say: func(s string) { t.Errorf("where nothing moves it says %q", s) }}); err != nil {
+		t.Error(err)
+	}
 	if err != nil || !r.Passed {
 		t.Fatalf("%+v, %v", r, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -327,7 +328,7 @@ func (m mark) words() string {
 	case m.Error != "":
 		return "0 points: " + fault.Clean(why)
 	}
-	return pointsOf(m.Points) + " of " + pointsOf(m.Of)
+	return fmt.Sprintf("%d of %s", m.Points, pointsOf(m.Of))
 }
 
 // faults are the tasks that have not passed, and why the first has not.

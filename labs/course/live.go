@@ -120,8 +120,8 @@ func (v *live) Script(ctx context.Context, file string) (out check.Output, err e
 const ended = "trap 'exit 143' TERM; "
 
 // cleanUp is how long a script that is out of time may take to leave the lab as it was: it may have to boot the
-// appliance.
-const cleanUp = 30 * time.Second
+// appliance, on a busy machine without KVM.
+const cleanUp = 2 * time.Minute
 
 // runScript ends a script with SIGTERM when ctx does, and all that it has started. What still runs after the script is
 // killed. Its output goes into files: a pipe would stay open as long as whatever it has left behind.

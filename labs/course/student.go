@@ -52,6 +52,9 @@ func answerCommand() *cobra.Command {
 			if known := s.lab.AnswerNames(); !slices.Contains(known, name) || !answerName.MatchString(name) {
 				return fault.Errorf(fault.BadInput, "no task of lab %s asks for an answer %q: %v", s.lab.Name, name, known)
 			}
+			if check.Unnamed(words) && !right(s.lab, name, words) {
+				return fault.Errorf(fault.BadInput, "%q names nothing: give the two words themselves, as sluice lab answer %s ONE OTHER", words[0], name)
+			}
 			for _, w := range words {
 				if len(w) > maxWord {
 					return fault.Errorf(fault.BadInput, "an answer of %d bytes; at most %d are taken", len(w), maxWord)
@@ -67,6 +70,20 @@ func answerCommand() *cobra.Command {
 			return out.Done(answered{s.lab.Name, name, words}, "noted; sluice lab check says whether it is right")
 		},
 	}
+}
+
+// right says whether an answer is what a lab file has as the right one.
+func right(l *labfile.Lab, name string, words []string) bool {
+	return slices.ContainsFunc(l.Tasks, func(t check.Task) bool {
+		return slices.ContainsFunc(t.Checks, func(c check.Check) bool {
+			a, ok := c.Kind.(*check.Answer)
+			if !ok || a.Name != name {
+				return false
+			}
+			right, known := a.Fixed(words)
+			return known && right
+		})
+	})
 }
 
 // answered is the answer of `lab answer`.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"sluice/labs/check"
+	"sluice/labs/labfile"
 )
 
 // TestNextHint: a free hint comes before one that costs, whatever their order; one that waits is neither given nor
@@ -49,6 +50,35 @@ func TestNextHint(t *testing.T) {
 		}
 		if words := strings.Join(got, " "); words != c.want {
 			t.Errorf("%s: %s, want %s", c.what, words, c.want)
+		}
+	}
+}
+
+// TestUnnamed: the word both is no answer, but where a lab file has it as the right one.
+func TestUnnamed(t *testing.T) {
+	for _, c := range []struct {
+		words []string
+		want  bool
+	}{{[]string{"both"}, true}, {[]string{"Both words"}, true}, {[]string{"both", "words"}, false}, {[]string{"bothy"}, false}, {[]string{"old", "new"}, false}} {
+		if got := check.Unnamed(c.words); got != c.want {
+			t.Errorf("%q: %v", c.words, got)
+		}
+	}
+	l := &labfile.Lab{Tasks: []check.Task{{ID: "a", Checks: []check.Check{{Kind: &check.Answer{Name: "who", OneOf: []string{"both"}}}}}}}
+	if !right(l, "who", []string{"both"}) || right(l, "what", []string{"both"}) || right(l, "who", []string{"neither"}) {
+		t.Error("right does not follow the lab file")
+	}
+}
+
+// TestPlaced: who hands in work is told of the placement where it counts.
+func TestPlaced(t *testing.T) {
+	for lab, want := range map[string]bool{"packet-bill": false, "blind-spot": true, "when-it-breaks": true} {
+		l, err := labfile.Load(lab)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u := (&submitting{lab: l}); u.placed() != want {
+			t.Errorf("%s: %v", lab, !want)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"sluice/firewall/fault"
 	"sluice/labs"
+	"sluice/labs/check"
 	"sluice/labs/commands"
 	"sluice/labs/labfile"
 	"sluice/labs/running"
@@ -221,11 +222,19 @@ func (u *submitting) contents() (in, not []string) {
 			missing = append(missing, name)
 		}
 	}
-	in = append(in, fmt.Sprintf("%d of %d answers", len(answers), len(u.lab.AnswerNames())), "the placement "+u.work.Placement.String())
+	in = append(in, fmt.Sprintf("%d of %d answers", len(answers), len(u.lab.AnswerNames())))
+	if u.placed() {
+		in = append(in, "the placement "+u.work.Placement.String())
+	}
 	if len(missing) > 0 {
 		not = append(not, "the answers "+strings.Join(missing, ", "))
 	}
 	return in, append(not, u.live()...)
+}
+
+// placed says whether it matters in which placement the work begins.
+func (u *submitting) placed() bool {
+	return slices.ContainsFunc(u.lab.Tasks, func(t check.Task) bool { return slices.ContainsFunc(t.Checks, check.Check.InPlace) })
 }
 
 // live is what only the running lab has: where the firewall stands now, and a policy that was applied and not saved.
@@ -234,7 +243,7 @@ func (u *submitting) live() (not []string) {
 		return nil
 	}
 	ctx := context.Background()
-	if at, err := u.session.client.Placement(ctx); err == nil && at.Placement != u.work.Placement {
+	if at, err := u.session.client.Placement(ctx); err == nil && u.placed() && at.Placement != u.work.Placement {
 		not = append(not, fmt.Sprintf("the placement in which the lab runs now, %s: the work begins in %s; a line placement: %s in %s makes it that one",
 			at.Placement, u.work.Placement, at.Placement, filepath.Join(u.folder, "lab.yaml")))
 	}

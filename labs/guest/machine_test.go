@@ -207,6 +207,9 @@ func TestLabEndsByItself(t *testing.T) {
 		if _, err := m.Agent().Info(t.Context()); err == nil {
 			t.Error("its agent still answers")
 		}
+		if m.Pause(t.Context()) == nil || m.Resume(t.Context()) == nil {
+			t.Error("what has ended was paused, or went on")
+		}
 	})
 }
 

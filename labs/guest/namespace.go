@@ -255,6 +255,9 @@ func (n *namespace) CPUTime() (time.Duration, error) { return cpuTime(n.PIDs()) 
 
 // Pause stops every process of the guest, and returns when they stand still and its vNICs hear nothing.
 func (n *namespace) Pause(ctx context.Context) error {
+	if err := n.runs(); err != nil {
+		return err
+	}
 	if err := n.signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
@@ -270,11 +273,22 @@ func (n *namespace) Pause(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+	return n.runs() // somebody may have ended it meanwhile
+}
+
+// runs is an error where the guest has no process any more.
+func (n *namespace) runs() error {
+	if len(n.PIDs()) == 0 {
+		return fmt.Errorf("guest %s has ended", n.spec.Name)
+	}
 	return nil
 }
 
-// Resume lets them go on.
+// Resume lets them go on. The vNICs of a guest that has ended stay deaf: nobody is there to answer.
 func (n *namespace) Resume(context.Context) error {
+	if err := n.runs(); err != nil {
+		return err
+	}
 	return errors.Join(n.deafen(false), n.signal(syscall.SIGCONT))
 }
 

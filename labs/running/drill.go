@@ -60,7 +60,10 @@ func stall(ctx context.Context, r *resident) error {
 	r.setStalled(true) // first: whoever asks it something would wait
 	if err := m.Pause(ctx); err != nil {
 		r.setStalled(false)
-		return fmt.Errorf("stall: %w", errors.Join(err, m.Resume(context.WithoutCancel(ctx))))
+		if len(m.PIDs()) > 0 {
+			err = errors.Join(err, m.Resume(context.WithoutCancel(ctx)))
+		}
+		return fmt.Errorf("stall: %w", err)
 	}
 	return nil
 }

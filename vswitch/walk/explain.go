@@ -17,7 +17,13 @@ func (w *Walker) say(what string, detail func() string) {
 
 // because records that a frame ends here, and returns the reason.
 func (w *Walker) because(what string, r frame.Reason) frame.Reason {
-	w.say(what, func() string { return "the frame ends here: " + r.String() })
+	w.say(what, func() string {
+		text := "the frame ends here: " + r.String()
+		if r == frame.ReasonFailed {
+			text += ", as the appliance does not work and fails closed"
+		}
+		return text
+	})
 	return r
 }
 

@@ -64,7 +64,7 @@ func timed[T any](cmd *cobra.Command, run func(ctx context.Context, address stri
 		if err != nil {
 			return err
 		}
-		return json.NewEncoder(c.OutOrStdout()).Encode(result)
+		return write(c.OutOrStdout(), result)
 	}
 	return cmd
 }
@@ -83,6 +83,13 @@ func print(w io.Writer) func(Result, error) error {
 		if err != nil {
 			return err
 		}
-		return json.NewEncoder(w).Encode(r)
+		return write(w, r)
 	}
+}
+
+// write writes a line of JSON for people, too: with -> as it is.
+func write(w io.Writer, v any) error {
+	lines := json.NewEncoder(w)
+	lines.SetEscapeHTML(false)
+	return lines.Encode(v)
 }
