@@ -1,6 +1,8 @@
 package check
 
 import (
+	"context"
+	"errors"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -100,5 +102,23 @@ func TestAnswerIsWalked(t *testing.T) {
 	}
 	if lab.traced = nil; web.denied(s, to, vswitch.Seen{}) || len(lab.traced) != 1 {
 		t.Errorf("a question that did not arrive has an answer: %+v", lab.traced)
+	}
+}
+
+// TestInterrupted: what is found while Ctrl-C takes effect is no result.
+func TestInterrupted(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	lab := usual()
+	tries := 0
+	lab.onTry = func(l *fakeLab) {
+		if tries++; tries == 2 {
+			l.ports = nil // a connection that was broken off looks like silence
+			interrupt()
+		}
+	}
+	open := func() Kind { return &Reach{Flow: tcp(80), Expect: Open} }
+	r, err := Judge(ctx, lab, []Task{task("a", open()), task("b", open()), task("c", open())}, Options{})
+	if !errors.Is(err, context.Canceled) || len(r.Results) != 1 || !r.Results[0].Passed {
+		t.Errorf("%+v, %v", r.Results, err)
 	}
 }

@@ -117,7 +117,11 @@ func judge(ctx context.Context, on check.Lab, l *labfile.Lab, o check.Options) (
 		return check.Report{OwnMoves: o.OwnMoves}, err
 	}
 	o.Own, o.Strain = &l.Placement, strain
-	return check.Judge(ctx, on, l.Tasks, o)
+	r, err := check.Judge(ctx, on, l.Tasks, o)
+	if ctx.Err() != nil {
+		err = fault.Errorf(fault.Failed, "interrupted, after %d of %d tasks: what is not judged has no mark", len(r.Results), len(l.Tasks))
+	}
+	return r, err
 }
 
 // hasTask is an error where the lab has no tasks, or not the one that is asked for.

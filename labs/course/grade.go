@@ -206,17 +206,20 @@ func submissions(folder string) ([]string, error) {
 
 // all judges several submissions side by side, and those that were undecided once more, one by one. Only what the
 // machine lacks ends it: a work that cannot be judged is a mark, too.
-func (g *grading) all(ctx context.Context, list []handed) ([]mark, error) {
+func (g *grading) all(whole context.Context, list []handed) ([]mark, error) {
 	marks := make([]mark, len(list))
 	var mu sync.Mutex
 	var failed error
-	ctx, stop := context.WithCancel(ctx)
+	ctx, stop := context.WithCancel(whole)
 	defer stop()
 	next := make(chan int)
 	var all sync.WaitGroup
 	for range min(len(list), g.sideBySide()) {
 		all.Go(func() {
 			for i := range next {
+				if ctx.Err() != nil {
+					continue
+				}
 				m, err := g.one(ctx, list[i])
 				mu.Lock()
 				if marks[i] = m; err != nil && failed == nil {
@@ -233,7 +236,7 @@ func (g *grading) all(ctx context.Context, list []handed) ([]mark, error) {
 	close(next)
 	all.Wait()
 	for i := range marks {
-		if failed == nil && marks[i].Undecided {
+		if failed == nil && ctx.Err() == nil && marks[i].Undecided {
 			g.note("%s was undecided: once more, alone", list[i].student)
 			marks[i], failed = g.one(ctx, list[i])
 		}
@@ -245,7 +248,10 @@ func (g *grading) all(ctx context.Context, list []handed) ([]mark, error) {
 			}
 		}
 	}
-	return marks, cmp.Or(failed, context.Cause(ctx))
+	if whole.Err() != nil {
+		return nil, fault.Errorf(fault.Failed, "interrupted: %d of %d were judged, and no marks are written; what was met of those lies in %s", g.done, g.submitted, g.where)
+	}
+	return marks, failed
 }
 
 // sideBySide is how many labs are judged at once: VMs take a processor each to boot, namespaces mostly wait.
@@ -278,6 +284,9 @@ func (g *grading) one(ctx context.Context, h handed) (mark, error) {
 	if m.Of == 0 && l != nil {
 		m.Of = pointsIn(l)
 	}
+	if err != nil { // it is no mark
+		return m, err
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.done++
@@ -297,8 +306,8 @@ func (s *submission) mark(ctx context.Context, m mark) (mark, error) {
 	_, report, met, err := s.judge(ctx)
 	m.Points, m.Of, m.Passed, m.Results, m.Undecided, m.Hints = report.Points, max(m.Of, report.Of), report.Passed && err == nil, report.Results, report.Undecided, report.Hints
 	m.DrawnFor = s.work.Student
-	if err != nil && (ctx.Err() != nil || fault.ClassOf(err) == fault.Lacks) {
-		return m, err
+	if ctx.Err() != nil || err != nil && fault.ClassOf(err) == fault.Lacks {
+		return m, cmp.Or(err, context.Cause(ctx))
 	}
 	return m.written(met, err)
 }

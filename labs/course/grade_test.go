@@ -2,8 +2,11 @@ package course
 
 import (
 	"bytes"
+	"context"
 	"encoding/csv"
 	"encoding/xml"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -178,5 +181,43 @@ func TestSeeds(t *testing.T) {
 	}
 	if len(drawn) < 4 {
 		t.Errorf("ten students have %d labs", len(drawn))
+	}
+}
+
+// TestInterrupted: Ctrl-C ends a grading without a mark of what was not judged to its end, and says so.
+func TestInterrupted(t *testing.T) {
+	class := t.TempDir()
+	for _, student := range []string{"ann", "ben", "cat"} {
+		if err := os.Mkdir(filepath.Join(class, student), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(class, student, "answers.yaml"), []byte("a: 1\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	judged := 0
+	half := func(fs.FS, string, []byte) (check.Report, error) {
+		if judged++; judged == 2 {
+			interrupt()
+		}
+		return check.Report{Points: 3, Of: 4}, nil
+	}
+	var said []string
+	g := &grading{judges: Judges{"billing": half}, of: "billing", where: filepath.Join(t.TempDir(), "e"), drawnBy: drawnByNobody, jobs: 1, labs: map[string]*labfile.Lab{}}
+	g.note = func(f string, a ...any) { said = append(said, fmt.Sprintf(f, a...)) }
+	list, err := g.list(class)
+	if err != nil {
+		t.Fatal(err)
+	}
+	marks, err := g.all(ctx, list)
+	if marks != nil || fault.ClassOf(err) != fault.Failed || !strings.HasPrefix(err.Error(), "interrupted: 1 of 3 were judged, and no marks are written") {
+		t.Errorf("%+v, %v", marks, err)
+	}
+	if want := []string{"1 of 3: ann, billing: 3 of 4 points"}; !slices.Equal(said, want) {
+		t.Errorf("said %q, want %q", said, want)
+	}
+	if judged != 2 {
+		t.Errorf("%d were judged", judged)
 	}
 }
