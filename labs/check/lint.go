@@ -8,7 +8,8 @@ import (
 // Fault is something in a lab's tasks that is allowed, but teaches or proves nothing.
 type Fault struct {
 	Task string `json:"task"`
-	Line int    `json:"line"` // in the lab file
+	File string `json:"file,omitempty"` // in the lab's folder; empty is the lab file
+	Line int    `json:"line"`           // in the file; 0 is none
 	Text string `json:"text"`
 }
 
@@ -23,14 +24,14 @@ func Lint(tasks []Task) []Fault {
 				continue
 			}
 			if !t.allows(c, r) {
-				out = append(out, Fault{t.ID, c.Line, fmt.Sprintf("%s: no check of the task expects an open flow from or to one of them, in the same placement", r)})
+				out = append(out, Fault{Task: t.ID, Line: c.Line, Text: fmt.Sprintf("%s: no check of the task expects an open flow from or to one of them, in the same placement", r)})
 			}
 			if !t.proves(c, r) {
-				out = append(out, Fault{t.ID, c.Line, fmt.Sprintf("%s: no seen check of the task proves that it came to %s/from-guest, in the same placement", r, r.From.Name)})
+				out = append(out, Fault{Task: t.ID, Line: c.Line, Text: fmt.Sprintf("%s: no seen check of the task proves that it came to %s/from-guest, in the same placement", r, r.From.Name)})
 			}
 		}
 		if len(t.Checks) == 0 {
-			out = append(out, Fault{t.ID, 0, "the task checks nothing"})
+			out = append(out, Fault{Task: t.ID, Text: "the task checks nothing"})
 		}
 	}
 	return out

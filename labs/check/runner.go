@@ -49,9 +49,6 @@ func Judge(ctx context.Context, lab Lab, tasks []Task, o Options) (Report, error
 		o.OwnMoves = r.OwnMoves
 		findings, moves, short, err := try(ctx, lab, t, &o)
 		r.OwnMoves = append(r.OwnMoves, moves...)
-		if ctx.Err() != nil { // what was found may come from that
-			return r, errors.Join(fmt.Errorf("task %s: %w", t.ID, ctx.Err()), lab.Watch(context.WithoutCancel(ctx), nil))
-		}
 		if err != nil {
 			return r, errors.Join(fmt.Errorf("task %s: %w", t.ID, err), lab.Watch(context.WithoutCancel(ctx), nil))
 		}

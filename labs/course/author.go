@@ -91,32 +91,35 @@ const maxPromise = 4 << 10
 
 // promise is expect.yaml of a wrong-*: the first task that fails, and what is found in the reason.
 type promise struct {
-	Task, Reason string
+	Task, Reason     string
+	taskAt, reasonAt int // lines
 }
 
 // promiseOf reads what a wrong-* promises, and says what keeps it from being one.
-func promiseOf(l *labfile.Lab, folder string) (p promise, reason *regexp.Regexp, fault string) {
-	text, err := labfile.ReadBounded(l.Files, folder+"/expect.yaml")
+func promiseOf(l *labfile.Lab, folder string) (p promise, reason *regexp.Regexp, wrong *check.Fault) {
+	file := folder + "/expect.yaml"
+	text, err := labfile.ReadBounded(l.Files, file)
 	if err != nil {
-		return p, nil, fmt.Sprintf("it has no expect.yaml, which says which task rejects it, and why: %v", err)
+		return p, nil, &check.Fault{File: file, Text: fmt.Sprintf("it is missing, and says which task rejects %s, and why: %v", folder, err)}
 	}
-	r := document.NewReader("expect.yaml", text)
+	r := document.NewReader(file, text)
 	if n := r.Parse("promise", "give it task and reason", maxPromise); n != nil {
 		r.Fields(n, "a promise", map[string]func(*document.Node){
-			"task":   func(v *document.Node) { p.Task, _ = r.Word(v, "task") },
-			"reason": func(v *document.Node) { p.Reason, _ = r.Word(v, "reason") },
+			"task":   func(v *document.Node) { p.Task, _ = r.Word(v, "task"); p.taskAt, _ = v.Place() },
+			"reason": func(v *document.Node) { p.Reason, _ = r.Word(v, "reason"); p.reasonAt, _ = v.Place() },
 		})
 	}
-	if err := r.Err(); err != nil {
-		return p, nil, strings.SplitN(err.Error(), "\n", 2)[0]
-	}
-	if p.Task == "" || p.Reason == "" {
-		return p, nil, "expect.yaml needs task and reason"
+	var bad fault.List
+	switch err := r.Err(); {
+	case errors.As(err, &bad):
+		return p, nil, &check.Fault{File: file, Line: bad[0].Line, Text: bad[0].Msg}
+	case p.Task == "" || p.Reason == "":
+		return p, nil, &check.Fault{File: file, Line: 1, Text: "a promise needs task and reason"}
 	}
 	if reason, err = regexp.Compile(p.Reason); err != nil {
-		return p, nil, "expect.yaml: reason: " + err.Error()
+		return p, nil, &check.Fault{File: file, Line: p.reasonAt, Text: "reason: " + err.Error()}
 	}
-	return p, reason, ""
+	return p, reason, nil
 }
 
 // tried is a row of `lab test`.
@@ -221,9 +224,9 @@ func testOne(ctx context.Context, l *labfile.Lab, s *submission, folder string) 
 	fails, reason := folder == "", (*regexp.Regexp)(nil)
 	p := promise{}
 	if strings.HasPrefix(folder, "wrong-") {
-		var fault string
-		if p, reason, fault = promiseOf(l, folder); fault != "" {
-			row.Promised, row.Came = "nothing", fault
+		var wrong *check.Fault
+		if p, reason, wrong = promiseOf(l, folder); wrong != nil {
+			row.Promised, row.Came = "nothing", placeOf(l, *wrong)+": "+wrong.Text
 			return row, nil
 		}
 		row.Promised = fmt.Sprintf("task %s fails: %s", p.Task, p.Reason)

@@ -50,12 +50,12 @@ func TestInit(t *testing.T) {
 // none of it.
 func TestLintLab(t *testing.T) {
 	for _, c := range []struct{ file, from, to, want string }{
-		{"lab.yaml", "name: mine", "name: push", "a built-in lab is called push"},
-		{"lab.yaml", "services: [http, echo]", "services: [echo]", "tcp from client to server port 80 is open: no service of server answers there"},
-		{"wrong-all-allowed/expect.yaml", "web-only", "web-olny", `wrong-all-allowed: expect.yaml: the lab has no task "web-olny"; did you mean web-only?`},
-		{"wrong-all-allowed/expect.yaml", "reason:", "raeson:", `wrong-all-allowed: expect.yaml:2:1: a promise has no key "raeson"`},
-		{"wrong-all-allowed/expect.yaml", ".*", "(", "wrong-all-allowed: expect.yaml: reason: "},
-		{"wrong-all-allowed/expect.yaml", "", "", "wrong-all-allowed: it has no expect.yaml"},
+		{"lab.yaml", "name: mine", "name: push", "mine/lab.yaml: a built-in lab is called push"},
+		{"lab.yaml", "services: [http, echo]", "services: [echo]", ": tcp from client to server port 80 is open: no service of server answers there"},
+		{"wrong-all-allowed/expect.yaml", "web-only", "web-olny", `mine/wrong-all-allowed/expect.yaml:1: the lab has no task "web-olny"; did you mean web-only?`},
+		{"wrong-all-allowed/expect.yaml", "reason:", "raeson:", `mine/wrong-all-allowed/expect.yaml:2: a promise has no key "raeson"`},
+		{"wrong-all-allowed/expect.yaml", ".*", "(", "mine/wrong-all-allowed/expect.yaml:2: reason: "},
+		{"wrong-all-allowed/expect.yaml", "", "", "mine/wrong-all-allowed/expect.yaml: it is missing"},
 	} {
 		dir := filepath.Join(t.TempDir(), "mine")
 		if err := makeLab(dir); err != nil {
@@ -75,7 +75,7 @@ func TestLintLab(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if found := lintLab(l, true); len(found) != 1 || !strings.HasPrefix(found[0].Text, c.want) {
+		if found := lintLab(l, true); len(found) != 1 || !strings.Contains(placeOf(l, found[0])+": "+found[0].Text, c.want) {
 			t.Errorf("%s with %q: %+v, want %q", c.file, c.to, found, c.want)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
@@ -51,11 +52,7 @@ Then look for checks that are allowed, but prove nothing; a finding ends with 1.
 			faults = slices.Concat(check.Lint(l.Tasks), lintLab(l, ownTasks), lintHandedIn(l), faults)
 			err = out.Print(faults, func(w io.Writer) {
 				for _, f := range faults {
-					place := fmt.Sprintf("%s:%d: task %s", l.File, f.Line, f.Task)
-					if f.Line == 0 {
-						place = l.File
-					}
-					fmt.Fprintf(w, "%s: %s\n", place, f.Text)
+					fmt.Fprintf(w, "%s: %s\n", placeOf(l, f), f.Text)
 				}
 				fmt.Fprintf(w, "%s: %d tasks, %d findings\n", l.File, len(l.Tasks), len(faults))
 			})
@@ -88,14 +85,30 @@ func lintLab(l *labfile.Lab, ownTasks bool) (out []check.Fault) {
 			continue
 		}
 		p, _, wrong := promiseOf(l, folder)
-		if known := taskIDs(l); wrong == "" && ownTasks && !slices.Contains(known, p.Task) {
-			wrong = fmt.Sprintf("expect.yaml: the lab has no task %q%s", p.Task, fault.Instead(p.Task, known))
+		if known := taskIDs(l); wrong == nil && ownTasks && !slices.Contains(known, p.Task) {
+			text := fmt.Sprintf("the lab has no task %q%s", p.Task, fault.Instead(p.Task, known))
+			wrong = &check.Fault{File: folder + "/expect.yaml", Line: p.taskAt, Text: text}
 		}
-		if wrong != "" {
-			out = append(out, check.Fault{Text: folder + ": " + wrong})
+		if wrong != nil {
+			out = append(out, *wrong)
 		}
 	}
 	return out
+}
+
+// placeOf is where a fault is: file, line and task, as far as they are known.
+func placeOf(l *labfile.Lab, f check.Fault) string {
+	place := l.File
+	if f.File != "" {
+		place = path.Join(path.Dir(l.File), f.File)
+	}
+	if f.Line > 0 {
+		place += fmt.Sprintf(":%d", f.Line)
+	}
+	if f.Task != "" {
+		place += ": task " + f.Task
+	}
+	return place
 }
 
 func taskIDs(l *labfile.Lab) (names []string) {
