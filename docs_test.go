@@ -208,6 +208,17 @@ func TestDocsLinks(t *testing.T) {
 	}
 }
 
+// TestProseIsNarrow: a line of prose has at most 200 columns. A row of a table cannot be broken.
+func TestProseIsNarrow(t *testing.T) {
+	for file, text := range chapters(t) {
+		for i, line := range strings.Split(text, "\n") {
+			if n := utf8.RuneCountInString(line); n > 200 && !strings.HasPrefix(line, "|") {
+				t.Errorf("%s:%d: a line of %d columns: break it at 200", file, i+1, n)
+			}
+		}
+	}
+}
+
 // anchors are the names by which GitHub lets the headings of a page be linked.
 func anchors(text string) map[string]bool {
 	out := map[string]bool{}

@@ -32,7 +32,8 @@ type Check struct {
 	Kind      Kind
 }
 
-// InPlace says whether a check depends on the placement in which its lab stands: it names none, and what it looks at moves.
+// InPlace says whether a check depends on the placement in which its lab stands: it names none, and what it looks at
+// is another in each.
 func (c Check) InPlace() bool {
 	switch c.Kind.(type) {
 	case *Answer, *Policy, *Receipt, *Speed:

@@ -163,8 +163,8 @@ func (r *Reach) deniedBy(s *scene, t probe.Target) (by string, denied bool) {
 	return "", false
 }
 
-// denied says whether somebody has denied an attempt, or would. What the appliance drops was seen at no insertion point,
-// and neither was an answer: there the switch explains the walk, which needs no traffic.
+// denied says whether somebody has denied an attempt, or would. What the appliance drops was seen at no insertion
+// point, and neither was an answer: there the switch explains the walk, which needs no traffic.
 func (r *Reach) denied(s *scene, t probe.Target, arrived vswitch.Seen) bool {
 	if _, denied := r.deniedBy(s, t); denied {
 		return true
