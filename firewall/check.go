@@ -339,3 +339,17 @@ func (p *Program) begin(cx *Context, pt Point, k *frame.Key, s *shard, id *flowI
 	}
 	return v
 }
+
+// Begins says whether a packet may begin a flow: a SYN does, and an ACK where the policy has midstream; of ICMP a
+// request does.
+func (p *Program) Begins(k *frame.Key) bool {
+	switch {
+	case k.Proto == frame.ProtoTCP:
+		_, ok := p.beginTCP(k)
+		return ok
+	case hasOwnWay(k.Proto) && k.Has(frame.KeyL4):
+		kind, _ := icmpKindOf(k)
+		return kind == icmpRequest
+	}
+	return true
+}

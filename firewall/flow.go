@@ -106,8 +106,8 @@ func (id *flowID) proto() uint8  { return uint8(id.rest >> 8) }
 
 // identify gives a frame's flow, and whether its source is end b.
 func identify(k *frame.Key) (id flowID, swapped bool) {
-	sh, sl := k.Src.Words()
-	dh, dl := k.Dst.Words()
+	sh, sl := k.Src.Uint64s()
+	dh, dl := k.Dst.Uint64s()
 	if sh > dh || sh == dh && (sl > dl || sl == dl && k.SrcPort > k.DstPort) {
 		return flowID{dh, dl, sh, sl, rest(k.DstPort, k.SrcPort, k.Proto)}, true
 	}

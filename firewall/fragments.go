@@ -51,8 +51,8 @@ type fragmentPiece struct {
 // pieceOf reads a fragment; ok is false where it cannot be read.
 func pieceOf(cx *Context, pt Point, k *frame.Key) (p fragmentPiece, ok bool) {
 	var id flowID
-	id.aHigh, id.aLow = k.Src.Words()
-	id.bHigh, id.bLow = k.Dst.Words()
+	id.aHigh, id.aLow = k.Src.Uint64s()
+	id.bHigh, id.bLow = k.Dst.Uint64s()
 	id.rest = uint64(pt.Port)<<48 | uint64(pt.Dir)<<40
 	end := int(k.L3) + int(k.L3Len)
 	if len(cx.Eth) < end {

@@ -34,7 +34,7 @@ type source struct {
 func limitsSources(stamp uint32) bool { return stamp&1 != 0 }
 
 func (s *sources) bucket(a *frame.Addr) (*sourcePart, *[sourceWays]source) {
-	high, low := a.Words()
+	high, low := a.Uint64s()
 	h := fold(high^seeds[0], low^seeds[1])
 	part := &s.parts[h>>58]
 	return part, &part.buckets[h%sourceBuckets]

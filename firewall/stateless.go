@@ -40,6 +40,9 @@ func (p *Program) isStateless(k *frame.Key) bool {
 	return p.stateless.Find(0, 0, classifier.PacketOf(k)) != classifier.NoRule
 }
 
+// Stateless says whether a stateless rule is about a packet, which then belongs to no flow.
+func (p *Program) Stateless(k *frame.Key) bool { return p.stateless != nil && p.isStateless(k) }
+
 // checkStateless asks the rules about one packet.
 func (p *Program) checkStateless(cx *Context, pt Point, k *frame.Key) Verdict {
 	cx.tell("stateless", "a stateless rule is about this packet: it belongs to no flow")

@@ -22,7 +22,7 @@ type host6 struct {
 
 // lookup gives the first node of an address.
 func (s *side) lookup(a *frame.Addr) uint32 {
-	high, low := a.Words()
+	high, low := a.Uint64s()
 	if high == 0 && low>>32 == 0xffff {
 		if n := s.hosts.lookup4(uint32(low)); n != 0 {
 			return n
@@ -73,7 +73,7 @@ func newHosts(b []boundary) (h hosts) {
 	}
 	h.v4, h.v6 = make([]uint64, powerOfTwo(n4)), make([]host6, powerOfTwo(n6))
 	for _, e := range b {
-		high, low := e.at.Words()
+		high, low := e.at.Uint64s()
 		if e.at.IsIPv4() {
 			i := hostHash(0, uint64(uint32(low)))
 			for uint32(h.v4[i&uint32(len(h.v4)-1)]) != 0 {

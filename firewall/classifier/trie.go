@@ -29,7 +29,7 @@ const childBit = 1 << 31
 type branch struct {
 	runs    [4]uint64 // a bit for each byte at which a new entry begins
 	entries uint32    // index of the first entry
-	rank    [4]uint8  // entries before each word of runs
+	rank    [4]uint8  // entries before each 64 bits of runs
 }
 
 // entry is the index of a byte's entry.
@@ -81,11 +81,11 @@ func (t *trie) lookup6(high, low uint64) uint32 {
 		if high&n.maskHigh != n.prefixHigh || low&n.maskLow != n.prefixLow {
 			return n.beside(high, low)
 		}
-		word := high
+		half := high
 		if n.depth >= 8 {
-			word = low
+			half = low
 		}
-		e = t.entries[n.entry(uint8(word>>(56-n.depth%8*8)))]
+		e = t.entries[n.entry(uint8(half>>(56-n.depth%8*8)))]
 	}
 	return e
 }
@@ -152,8 +152,8 @@ func (t *trie) build6(b []boundary, depth int, number uint32) uint32 {
 	n := trieNode{depth: uint8(depth), before: number, behind: b[len(b)-1].node}
 	if depth > start {
 		mask := prefixMask(depth)
-		n.maskHigh, n.maskLow = mask.Words()
-		n.prefixHigh, n.prefixLow = b[0].at.Words()
+		n.maskHigh, n.maskLow = mask.Uint64s()
+		n.prefixHigh, n.prefixLow = b[0].at.Uint64s()
 		n.prefixHigh &= n.maskHigh
 		n.prefixLow &= n.maskLow
 	}

@@ -15,8 +15,8 @@ func AddrFrom(a netip.Addr) Addr { return a.As16() }
 // IP converts back; an IPv4-mapped address becomes IPv4.
 func (a Addr) IP() netip.Addr { return netip.AddrFrom16(a).Unmap() }
 
-// Words is an address as two numbers, which compare as the address does.
-func (a *Addr) Words() (high, low uint64) {
+// Uint64s is an address as two numbers, which compare as the address does.
+func (a *Addr) Uint64s() (high, low uint64) {
 	return binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(a[8:])
 }
 

@@ -8,7 +8,7 @@ import (
 	"sluice/vnic/frame"
 )
 
-// The words that policies use, for others who describe packets.
+// What policies call protocols, messages of ICMP and TCP's flags, for others who describe packets.
 
 // ProtocolNumber is what a policy means by a protocol's name, or by its number from 0 to 255 (IANA).
 func ProtocolNumber(word string) (proto uint8, ok bool) {
@@ -48,23 +48,6 @@ func TCPFlags(word string) (flags uint8, ok bool) { return flagsOf(word) }
 
 // TCPFlagNames are the names of TCP's flags, in the order of their bits.
 func TCPFlagNames() []string { return slices.Clone(flagOrder[:]) }
-
-// Stateless says whether a stateless rule is about a packet, which then belongs to no flow.
-func (p *Program) Stateless(k *frame.Key) bool { return p.stateless != nil && p.isStateless(k) }
-
-// Begins says whether a packet may begin a flow: a SYN does, and an ACK where the policy has midstream; of ICMP a
-// request does.
-func (p *Program) Begins(k *frame.Key) bool {
-	switch {
-	case k.Proto == frame.ProtoTCP:
-		_, ok := p.beginTCP(k)
-		return ok
-	case hasOwnWay(k.Proto) && k.Has(frame.KeyL4):
-		kind, _ := icmpKindOf(k)
-		return kind == icmpRequest
-	}
-	return true
-}
 
 // protoNames are the protocols that a policy may name besides those with keys of their own (IANA, protocol numbers).
 // Those of them that have ports (sctp, dccp, udplite) are named as a whole.
