@@ -59,7 +59,7 @@ func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
 			return v
 		}
 	}
-	v := p.judge(cx, pt, k, s, e, &id, hash, swapped, mayBegin, ms)
+	v := p.judge(cx, &arrival{pt, k, s, &id, hash, swapped, mayBegin, ms}, e)
 	clean := p.wordOf(cx.Flows, pt, &id, hash) == frame.WordClean // a flow that began anew is another
 	s.mu.Unlock()
 	if clean {
@@ -102,15 +102,27 @@ func (p *Program) refuse(cx *Context, pt Point, r frame.Reason, why string) Verd
 	return Verdict{Reason: r}
 }
 
+// arrival is a frame at a point, and where the flow table has its flow, or would have it.
+type arrival struct {
+	at       Point
+	key      *frame.Key
+	shard    *shard // whose lock is held
+	id       *flowID
+	hash     uint64
+	swapped  bool // the frame's source is the flow's end b
+	mayBegin bool // it may begin a flow
+	ms       uint32
+}
+
 // judge says what becomes of a frame for which the flow table has e, or nothing.
-func (p *Program) judge(cx *Context, pt Point, k *frame.Key, s *shard, e tracked, id *flowID, hash uint64, swapped, mayBegin bool, ms uint32) Verdict {
-	if e.flow != nil && !e.expired(ms, p.timeouts) && !e.reopens(k, swapped != e.swapped(), pt.Dir) {
-		return p.known(cx, pt, k, s, e, swapped, ms)
+func (p *Program) judge(cx *Context, a *arrival, e tracked) Verdict {
+	if e.flow != nil && !e.expired(a.ms, p.timeouts) && !e.reopens(a.key, a.swapped != e.swapped(), a.at.Dir) {
+		return p.known(cx, a, e)
 	}
 	if e.flow != nil && !cx.Dry {
-		cx.Flows.remove(s, e)
+		cx.Flows.remove(a.shard, e)
 	}
-	return p.begin(cx, pt, k, s, id, hash, swapped, mayBegin, ms)
+	return p.begin(cx, a)
 }
 
 // settled is the short way for nearly all frames: of a flow that is answered, at a point that has accepted it, and that
@@ -142,17 +154,18 @@ func (p *Program) settled(cx *Context, pt Point, k *frame.Key, e tracked, swappe
 }
 
 // known judges a frame of a known flow: whether it fits the flow's state, and whether this point has accepted the flow.
-func (p *Program) known(cx *Context, pt Point, k *frame.Key, s *shard, e tracked, swapped bool, ms uint32) Verdict {
+func (p *Program) known(cx *Context, a *arrival, e tracked) Verdict {
+	pt, k := a.at, a.key
 	e = cx.own(e)
-	reply := swapped != e.swapped()
+	reply := a.swapped != e.swapped()
 	if cx.Rec != nil {
-		p.tellFlow(cx, e, reply, ms)
+		p.tellFlow(cx, e, reply, a.ms)
 	}
 	before := e.state
 	ignored := false
 	if k.Proto == frame.ProtoTCP && (pt.Dir == FromGuest || p.unjudged(k)) {
 		verdict := p.advance(cx, pt, k, e, reply)
-		if v, passes := p.misfit(cx, pt, k, s, e, reply, verdict); !passes {
+		if v, passes := p.misfit(cx, a, e, reply, verdict); !passes {
 			return v
 		}
 		ignored = verdict == tcpIgnored
@@ -165,12 +178,12 @@ func (p *Program) known(cx *Context, pt Point, k *frame.Key, s *shard, e tracked
 		side, dir = 1, 1-dir
 	}
 	if p.enforce && (e.stamp != p.stamp || e.points[dir] != pt.Port) {
-		if v = p.again(cx, Point{pt.Port, dir}, k, s, e, v.Flags); v.Action != Pass {
+		if v = p.again(cx, Point{pt.Port, dir}, k, a.shard, e, v.Flags); v.Action != Pass {
 			return v
 		}
 	}
 	if !ignored {
-		e.seen = ms
+		e.seen = a.ms
 	}
 	if pt.Dir == ToGuest {
 		return v // it was counted, and moved the flow's state, where it left its guest
@@ -210,21 +223,21 @@ func (p *Program) advance(cx *Context, pt Point, k *frame.Key, e tracked, reply 
 }
 
 // misfit says what becomes of a segment that does not fit its flow.
-func (p *Program) misfit(cx *Context, pt Point, k *frame.Key, s *shard, e tracked, reply bool, verdict tcpVerdict) (v Verdict, passes bool) {
+func (p *Program) misfit(cx *Context, a *arrival, e tracked, reply bool, verdict tcpVerdict) (v Verdict, passes bool) {
 	switch verdict {
 	case tcpFits, tcpIgnored:
 		return v, true
 	case tcpOutside:
 		if cx.Rec != nil {
-			tellWindow(cx, k, e, reply)
+			tellWindow(cx, a.key, e, reply)
 		}
-		return p.refuse(cx, pt, frame.ReasonWindow, "these numbers lie outside the flow's windows"), false
+		return p.refuse(cx, a.at, frame.ReasonWindow, "these numbers lie outside the flow's windows"), false
 	case tcpTakenBack:
 		if !cx.Dry {
-			cx.Flows.remove(s, e) // as conntrack sees it too
+			cx.Flows.remove(a.shard, e) // as conntrack sees it too
 		}
 	}
-	return p.refuse(cx, pt, frame.ReasonState, "these TCP flags do not fit the flow's state"), false
+	return p.refuse(cx, a.at, frame.ReasonState, "these TCP flags do not fit the flow's state"), false
 }
 
 // again asks the rules about a known flow, at a point that has not accepted it yet, or not under this program. at is as
@@ -278,8 +291,8 @@ func (p *Policy) owns(at Point, first *firstPacket) bool {
 }
 
 // begin judges a frame that belongs to no known flow.
-func (p *Program) begin(cx *Context, pt Point, k *frame.Key, s *shard, id *flowID, hash uint64, swapped, mayBegin bool, ms uint32) Verdict {
-	start := datagramFirst
+func (p *Program) begin(cx *Context, a *arrival) Verdict {
+	pt, k, mayBegin, start := a.at, a.key, a.mayBegin, datagramFirst
 	if k.Proto == frame.ProtoTCP {
 		start, mayBegin = p.beginTCP(k)
 	}
@@ -313,7 +326,7 @@ func (p *Program) begin(cx *Context, pt Point, k *frame.Key, s *shard, id *flowI
 	if limited && !cx.Flows.sources.Load().begin(&k.Src, &p.policy.Limits.PerSource, cx.Now) {
 		return p.refuse(cx, pt, frame.ReasonFlows, "the source has begun as many flows as the policy's limits allow")
 	}
-	e := cx.Flows.insert(s, id, hash, owner, ms)
+	e := cx.Flows.insert(a.shard, a.id, a.hash, owner, a.ms)
 	if e.flow == nil {
 		if limited {
 			cx.Flows.sources.Load().ended(&k.Src)
@@ -321,7 +334,7 @@ func (p *Program) begin(cx *Context, pt Point, k *frame.Key, s *shard, id *flowI
 		return p.refuse(cx, pt, frame.ReasonFlows, "the flow table, or the port's share of it, is full")
 	}
 	e.state = start
-	if swapped {
+	if a.swapped {
 		e.flags |= flowSwapped
 	}
 	if k.Proto == frame.ProtoTCP {

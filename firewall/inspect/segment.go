@@ -139,7 +139,7 @@ func (i *Inspector) stream(now time.Time, w *window, b []byte, k *frame.Key) fra
 	if first < last && after(w.spans[first].from, seq) <= 0 && after(w.spans[first].to, end) >= 0 {
 		return frame.WordPass // all of it once more
 	}
-	state, word := i.look(now, w, first, last, seq, b, k)
+	state, word := i.look(now, w, &piece{k, seq, b, first, last})
 	if word != frame.WordPass {
 		return word
 	}
@@ -151,24 +151,39 @@ func (i *Inspector) stream(now time.Time, w *window, b []byte, k *frame.Key) fra
 	return frame.WordPass
 }
 
-// look searches bytes at seq, which touch the spans first to last, for signatures that they complete. The state is that
-// after the span that they would all become.
-func (i *Inspector) look(now time.Time, w *window, first, last int, seq uint32, b []byte, k *frame.Key) (uint32, frame.Word) {
-	state, from, end := uint32(0), seq, seq+uint32(len(b))
-	if first < last && after(w.spans[first].from, seq) <= 0 {
-		state, from = w.spans[first].state, w.spans[first].to
+// piece is the bytes of a segment that are new to a window, from seq on, and the spans first to last that they touch.
+type piece struct {
+	key         *frame.Key
+	seq         uint32
+	bytes       []byte
+	first, last int
+}
+
+// touches says whether there is a span that the piece touches.
+func (p *piece) touches() bool { return p.first < p.last }
+
+// skip leaves out what comes before a sequence number.
+func (p *piece) skip(to uint32) { p.bytes, p.seq = p.bytes[to-p.seq:], to }
+
+// look searches a piece for signatures that it completes. The state is that after the span that it and those that it
+// touches would become.
+func (i *Inspector) look(now time.Time, w *window, p *piece) (uint32, frame.Word) {
+	state, end := uint32(0), p.seq+uint32(len(p.bytes))
+	if p.touches() && after(w.spans[p.first].from, p.seq) <= 0 {
+		state = w.spans[p.first].state
+		p.skip(w.spans[p.first].to)
 	}
-	state, found := i.scan(state, b[from-seq:], k)
+	state, found := i.scan(state, p.bytes, p.key)
 	var next *span
-	if found < 0 && first < last && after(w.spans[last-1].to, end) > 0 {
-		next = &w.spans[last-1]
-		state, found = i.scanInto(w, state, end, next, k)
+	if found < 0 && p.touches() && after(w.spans[p.last-1].to, end) > 0 {
+		next = &w.spans[p.last-1]
+		state, found = i.scanInto(w, state, end, next, p.key)
 	}
 	if found < 0 && len(i.config.regexes) > 0 {
-		found = i.match(w, first, last, from, b[from-seq:], next, k)
+		found = i.match(w, p, next)
 	}
 	if found >= 0 {
-		return 0, i.found(now, found, k)
+		return 0, i.found(now, found, p.key)
 	}
 	return state, frame.WordPass
 }
@@ -188,21 +203,21 @@ func (i *Inspector) scanInto(w *window, state, end uint32, next *span, k *frame.
 	return state, found
 }
 
-// match looks for regular expressions in b at from, and in what lies around it without a gap.
-func (i *Inspector) match(w *window, first, last int, from uint32, b []byte, next *span, k *frame.Key) (found int) {
+// match looks for regular expressions in a piece, and in what lies around it without a gap.
+func (i *Inspector) match(w *window, p *piece, next *span) (found int) {
 	text := i.text[:0]
-	if first < last && after(w.spans[first].from, from) <= 0 {
-		one, two := w.bytes(from-min(w.behind(first, from), maxBehind), from)
+	if p.touches() && after(w.spans[p.first].from, p.seq) <= 0 {
+		one, two := w.bytes(p.seq-min(w.behind(p.first, p.seq), maxBehind), p.seq)
 		text = append(append(text, one...), two...)
 	}
-	text = append(text, b...)
+	text = append(text, p.bytes...)
 	if next != nil {
-		end := from + uint32(len(b))
+		end := p.seq + uint32(len(p.bytes))
 		one, two := w.bytes(end, end+min(next.to-end, maxBehind))
 		text = append(append(text, one...), two...)
 	}
 	for _, n := range i.config.regexes {
-		if s := &i.config.signatures[n]; s.applies(k) && s.regex.Match(text) {
+		if s := &i.config.signatures[n]; s.applies(p.key) && s.regex.Match(text) {
 			return n
 		}
 	}
