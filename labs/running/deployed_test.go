@@ -193,6 +193,7 @@ func testLab(t *testing.T, kind string) {
 	t.Run("spoofguard", func(t *testing.T) { testSpoofguard(t, lab) })
 	t.Run("push", func(t *testing.T) { testPush(t, lab) })
 	t.Run("verdicts", func(t *testing.T) { testVerdicts(t, lab, kind) })
+	t.Run("helpers", func(t *testing.T) { testHelpers(t, lab) })
 	t.Run("keep", func(t *testing.T) { testKeep(t, lab, kind) })
 	t.Run("changes under load", func(t *testing.T) { testChanges(t, lab, kind) })
 }
