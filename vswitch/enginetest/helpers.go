@@ -1,4 +1,4 @@
-package user_test
+package enginetest
 
 import (
 	"context"
@@ -51,10 +51,9 @@ func (r *rig) dataPasses() bool {
 	return r.client.received.Load() > before
 }
 
-// TestRelatedFlows: what only a helper of the appliance let in lives on while its conntrack decides, and is no leak;
+// testRelatedFlows: what only a helper of the appliance let in lives on while its conntrack decides, and is no leak;
 // where the rules decide alone, it is cut, and the receipt says so.
-func TestRelatedFlows(t *testing.T) {
-	t.Parallel()
+func testRelatedFlows(t *testing.T, bed Bed) {
 	for _, c := range []struct {
 		to    firewall.Placement
 		lives bool
@@ -66,7 +65,7 @@ func TestRelatedFlows(t *testing.T) {
 		for _, how := range []vswitch.Handover{vswitch.Carry, vswitch.Keep} {
 			t.Run(c.to.String()+" "+string(how), func(t *testing.T) {
 				t.Parallel()
-				r := newRig(t)
+				r := bed.rig(t)
 				r.policy(helpedPolicy)
 				r.place(firewall.Slow)
 				r.expects()
@@ -85,9 +84,8 @@ func TestRelatedFlows(t *testing.T) {
 	}
 }
 
-// TestRelatedFlowsAndPolicy: they end with the policy that let their helper read, not with every other.
-func TestRelatedFlowsAndPolicy(t *testing.T) {
-	t.Parallel()
+// testRelatedFlowsAndPolicy: they end with the policy that let their helper read, not with every other.
+func testRelatedFlowsAndPolicy(t *testing.T, bed Bed) {
 	for _, c := range []struct {
 		what, from, to string
 		cut            int
@@ -98,7 +96,7 @@ func TestRelatedFlowsAndPolicy(t *testing.T) {
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t)
+			r := bed.rig(t)
 			r.policy(helpedPolicy)
 			r.place(firewall.Slow)
 			r.expects()
@@ -118,10 +116,9 @@ func TestRelatedFlowsAndPolicy(t *testing.T) {
 	}
 }
 
-// TestRelatedFlowsAreForgotten: what an earlier time in slow has left is not there when slow comes again.
-func TestRelatedFlowsAreForgotten(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
+// testRelatedFlowsAreForgotten: what an earlier time in slow has left is not there when slow comes again.
+func testRelatedFlowsAreForgotten(t *testing.T, bed Bed) {
+	r := bed.rig(t)
 	r.policy(helpedPolicy)
 	r.place(firewall.Slow)
 	r.expects()
@@ -132,8 +129,8 @@ func TestRelatedFlowsAreForgotten(t *testing.T) {
 	}
 }
 
-// TestTraceHelpers: a trace says who reads, and what a packet that the rules deny may be in slow.
-func TestTraceHelpers(t *testing.T) {
+// testTraceHelpers: a trace says who reads, and what a packet that the rules deny may be in slow.
+func testTraceHelpers(t *testing.T, bed Bed) {
 	for _, c := range []struct {
 		to         firewall.Placement
 		what, says string
@@ -148,7 +145,7 @@ func TestTraceHelpers(t *testing.T) {
 		{to: firewall.Fast, what: "udp from server to client port 4000", verdict: "drop"},
 		{to: firewall.Off, what: "tcp from server from-port 20 to client port 4000", verdict: "pass"},
 	} {
-		r := newRig(t)
+		r := bed.rig(t)
 		r.policy(helpedPolicy)
 		r.place(c.to)
 		req, err := vswitch.ParseTrace(c.what)
