@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"sluice/firewall"
-	"sluice/vnic"
 	"sluice/vnic/frame"
 	"sluice/vswitch"
 )
@@ -18,7 +17,7 @@ import (
 // fakeAppliance is a router in memory: two NICs, a set of known flows for a conntrack, and the policy's own evaluation
 // for nftables. It stands for the firewall VM.
 type fakeAppliance struct {
-	nics map[frame.SegmentID]vnic.NIC
+	nics map[frame.SegmentID]*tally
 	macs map[frame.Addr]frame.MAC
 	segs map[frame.Addr]frame.SegmentID
 
@@ -33,7 +32,7 @@ type fakeAppliance struct {
 	sessions map[uint8]firewall.SteerSpec
 	heard    *guest                      // what it is told of neighbours, where a test listens
 	judge    func(eth []byte) frame.Word // what the inspector says; nil passes everything
-	steer    vnic.NIC
+	steer    *tally
 	wire     func(frame.SegmentID, []byte) // a real router's, instead of route's own work; may be nil
 	returned func(*frame.Frame)            // sees what is about to go back to the switch, outer headers and all, but for probes; may be nil
 	edition  *firewall.Edition             // on its desk
@@ -43,12 +42,11 @@ type fakeAppliance struct {
 	full    bool                           // those that it does not take find no room
 
 	absent, hung, tableFull atomic.Bool
-	stalled                 atomic.Bool   // it stands still: what comes in waits in its queues
-	mute                    atomic.Bool   // who asks it something gets no answer
-	delay                   atomic.Int64  // ns: how late it is
-	routed                  atomic.Uint64 // frames that its two NICs have read and that it has dealt with
-	onPut                   func()        // called by PutFlows, after it has done its work
-	onPolicy                func()        // called by SetPolicy, before its work
+	stalled                 atomic.Bool  // it stands still: what comes in waits in its queues
+	mute                    atomic.Bool  // who asks it something gets no answer
+	delay                   atomic.Int64 // ns: how late it is
+	onPut                   func()       // called by PutFlows, after it has done its work
+	onPolicy                func()       // called by SetPolicy, before its work
 }
 
 type fakeFlow struct {
@@ -58,7 +56,7 @@ type fakeFlow struct {
 
 func (r *rig) addAppliance() *fakeAppliance {
 	a := &fakeAppliance{
-		nics: map[frame.SegmentID]vnic.NIC{}, macs: map[frame.Addr]frame.MAC{}, segs: map[frame.Addr]frame.SegmentID{},
+		nics: map[frame.SegmentID]*tally{}, macs: map[frame.Addr]frame.MAC{}, segs: map[frame.Addr]frame.SegmentID{},
 		flows: map[fakeFlow]bool{}, related: map[fakeFlow]bool{}, sessions: map[uint8]firewall.SteerSpec{},
 	}
 	for _, g := range []*guest{r.client, r.server, r.other} {
@@ -67,9 +65,9 @@ func (r *rig) addAppliance() *fakeAppliance {
 		}
 	}
 	for seg, id := range map[frame.SegmentID]frame.PortID{1: portLAN, 2: portDMZ} {
-		a.nics[seg] = r.addPort(vswitch.Port{ID: id, Name: "fw", Segment: seg, MAC: gatewayMAC, Service: true})
+		a.nics[seg] = r.addTally(vswitch.Port{ID: id, Name: "fw", Segment: seg, MAC: gatewayMAC, Service: true})
 	}
-	a.steer = r.addPort(vswitch.Port{ID: portSteer, Name: "fw/steer", MAC: frame.MAC{2, 1}, Service: true, Steer: true})
+	a.steer = r.addTally(vswitch.Port{ID: portSteer, Name: "fw/steer", MAC: frame.MAC{2, 1}, Service: true, Steer: true})
 	var running sync.WaitGroup
 	running.Go(a.serveSteered)
 	for seg, nic := range a.nics {
@@ -94,13 +92,14 @@ func (a *fakeAppliance) next(p *firewall.Policy) {
 }
 
 // route forwards what its policy allows, as the VM would.
-func (a *fakeAppliance) route(seg frame.SegmentID, nic vnic.NIC) {
+func (a *fakeAppliance) route(seg frame.SegmentID, nic *tally) {
 	var b frame.Batch
 	for nic.ReadBatch(&b) == nil {
 		for i := range b.N {
 			a.standStill()
-			a.routeFrame(seg, &b.Frames[i])
-			a.routed.Add(1)
+			if !nic.marks(&b.Frames[i]) {
+				a.routeFrame(seg, &b.Frames[i])
+			}
 		}
 	}
 }
@@ -114,7 +113,7 @@ func (a *fakeAppliance) routeFrame(seg frame.SegmentID, f *frame.Frame) {
 	case a.hung.Load() || r != frame.ReasonNone:
 	case k.Dst == switchOuter.Local: // a probe
 		if k.SrcPort == 1 || !a.tableFull.Load() {
-			a.steer.WriteBatch([]*frame.Frame{f})
+			a.steer.NIC.WriteBatch([]*frame.Frame{f})
 		}
 	case k.Has(frame.KeyARP) || k.Proto == frame.ProtoICMPv6 && k.ICMPType >= 133:
 		a.hear(f, &k)

@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"sluice/vnic"
 	"sluice/vnic/frame"
 	"time"
 )
@@ -18,39 +19,47 @@ func (a *fakeAppliance) serveSteered() {
 	var b frame.Batch
 	for a.steer.ReadBatch(&b) == nil {
 		for i := range b.N {
-			f := &b.Frames[i]
-			var t frame.Ticket
 			a.standStill()
-			vni, has, ok := f.Unwrap(&farOuter, &t)
-			a.mu.Lock()
-			s, known := a.sessions[vni.Session()]
-			a.mu.Unlock()
-			if a.hung.Load() || ok && !known {
-				continue // it was told of no such session, or not since it was restarted
+			if !a.steer.marks(&b.Frames[i]) {
+				a.serveFrame(&b.Frames[i])
 			}
-			if !ok || s.Inspect != has || vni.Back() {
-				panic("the switch has steered what it may not")
-			}
-			if !a.passes(f, &t, s.Inspect) {
-				continue
-			}
-			ticket := &t
-			if !s.Inspect {
-				ticket = nil
-			}
-			f.Wrap(&farOuter, frame.NewVNI(vni.Session(), vni.Port(), true), ticket, 50000)
-			if a.returned != nil && vni.Port() != 0 {
-				a.returned(f)
-			}
-			if late := a.delay.Load(); late > 0 {
-				kept := &frame.Frame{}
-				kept.CopyFrom(f)
-				time.AfterFunc(time.Duration(late), func() { a.steer.WriteBatch([]*frame.Frame{kept}) })
-				continue
-			}
-			a.steer.WriteBatch([]*frame.Frame{f})
 		}
 	}
+}
+
+func (a *fakeAppliance) serveFrame(f *frame.Frame) {
+	var t frame.Ticket
+	vni, has, ok := f.Unwrap(&farOuter, &t)
+	a.mu.Lock()
+	s, known := a.sessions[vni.Session()]
+	a.mu.Unlock()
+	if a.hung.Load() || ok && !known {
+		return // it was told of no such session, or not since it was restarted
+	}
+	if !ok || s.Inspect != has || vni.Back() {
+		panic("the switch has steered what it may not")
+	}
+	if !a.passes(f, &t, s.Inspect) {
+		return
+	}
+	ticket := &t
+	if !s.Inspect {
+		ticket = nil
+	}
+	f.Wrap(&farOuter, frame.NewVNI(vni.Session(), vni.Port(), true), ticket, 50000)
+	back := vnic.NIC(a.steer)
+	if vni.Port() == 0 {
+		back = a.steer.NIC // a probe
+	} else if a.returned != nil {
+		a.returned(f)
+	}
+	if late := a.delay.Load(); late > 0 {
+		kept := &frame.Frame{}
+		kept.CopyFrom(f)
+		time.AfterFunc(time.Duration(late), func() { back.WriteBatch([]*frame.Frame{kept}) })
+		return
+	}
+	back.WriteBatch([]*frame.Frame{f})
 }
 
 // passes says whether a frame goes back. The inspector gives every frame back, with its word.

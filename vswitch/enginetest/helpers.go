@@ -45,10 +45,9 @@ func (r *rig) dataPasses() bool {
 	r.t.Helper()
 	later := ftpData
 	later.flags, later.seq, later.ack = frame.TCPAck, 2, 1
-	before := r.client.received.Load()
+	before := r.settled().Ports[portClient].OutFrames
 	r.server.send(r.server.to(r.client, false, later).build())
-	r.settled()
-	return r.client.received.Load() > before
+	return r.settled().Ports[portClient].OutFrames > before
 }
 
 // testRelatedFlows: what only a helper of the appliance let in lives on while its conntrack decides, and is no leak;

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,17 +20,18 @@ const patience = 30 * time.Second
 
 // rig is a switch with the reference lab on it: client and other on lan, server on dmz, and the appliance between.
 type rig struct {
-	t      testing.TB
-	sw     *vswitch.Switch
-	engine vswitch.Engine
-	inv    *firewall.Inventory
-	client *guest
-	other  *guest
-	server *guest
-	guests []*guest // all of them
-	fw     *fakeAppliance
-	clock  *clock
-	wires  Wires
+	t       testing.TB
+	sw      *vswitch.Switch
+	engine  vswitch.Engine
+	inv     *firewall.Inventory
+	client  *guest
+	other   *guest
+	server  *guest
+	guests  []*guest // all of them
+	fw      *fakeAppliance
+	clock   *clock
+	wires   Wires
+	markers atomic.Uint64 // that were sent to the appliance
 }
 
 const (

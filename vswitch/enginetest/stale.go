@@ -3,6 +3,7 @@ package enginetest
 import (
 	"sluice/firewall"
 	"sluice/vnic/frame"
+	"sluice/vswitch"
 	"testing"
 	"time"
 )
@@ -80,12 +81,7 @@ func testStaleMoves(t *testing.T, bed Bed) {
 			defer close(moved)
 			r.place(firewall.Fast)
 		}()
-		for deadline := time.Now().Add(patience); r.sw.Status().Placement != firewall.Fast; {
-			if time.Now().After(deadline) {
-				t.Fatal("not placed")
-			}
-			time.Sleep(time.Millisecond) // a poll with a deadline
-		}
+		r.waits("fast is in force", func(st vswitch.Status) bool { return st.Placement == firewall.Fast })
 		r.fw.stalled.Store(false)
 		<-moved
 		r.settled()
@@ -106,12 +102,28 @@ func testDrained(t *testing.T, bed Bed) {
 			r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoUDP, sport: 1000 + i, dport: 5201}).build())
 		}
 		r.balanced()
+		moved := make(chan struct{})
+		go func() {
+			defer close(moved)
+			r.place(firewall.Fast)
+		}()
+		r.waits("the change has begun", func(st vswitch.Status) bool { return st.Changing })
 		run()
 		awake := time.AfterFunc(700*time.Millisecond, func() { r.fw.stalled.Store(false) }) // less than what a change waits for
 		defer awake.Stop()
-		r.place(firewall.Fast)
+		<-moved
 		for range frames {
 			r.server.next("frame from before", isProto(frame.ProtoUDP, 5201))
 		}
 	})
+}
+
+// waits waits until the switch is so.
+func (r *rig) waits(what string, so func(vswitch.Status) bool) {
+	r.t.Helper()
+	for deadline := time.Now().Add(patience); !so(r.sw.Status()); time.Sleep(time.Millisecond) { // a poll with a deadline
+		if time.Now().After(deadline) {
+			r.t.Fatalf("never: %s; %+v", what, r.sw.Status())
+		}
+	}
 }

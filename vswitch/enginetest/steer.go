@@ -49,35 +49,6 @@ func testSteered(t *testing.T, bed Bed) {
 	}
 }
 
-// settled is balanced, once nothing is on its way through the appliance any more.
-func (r *rig) settled() vswitch.Stats {
-	r.t.Helper()
-	for last := r.balanced(); ; {
-		r.routed(last)
-		s := r.balanced()
-		if s.In == last.In {
-			return s
-		}
-		last = s
-	}
-}
-
-// routed waits until the appliance has dealt with what its NICs were handed, unless it stands still.
-func (r *rig) routed(s vswitch.Stats) {
-	r.t.Helper()
-	var handed uint64
-	for _, p := range s.Ports {
-		if p.ID == portLAN || p.ID == portDMZ {
-			handed += p.OutFrames
-		}
-	}
-	for deadline := time.Now().Add(patience); !r.fw.stalled.Load() && r.fw.routed.Load() < handed; time.Sleep(time.Millisecond) { // a poll
-		if time.Now().After(deadline) {
-			r.t.Fatalf("the appliance has dealt with %d frames of %d", r.fw.routed.Load(), handed)
-		}
-	}
-}
-
 // testDeniedNeverSteered says that what the engine denies where a frame would arrive never meets the inspector.
 func testDeniedNeverSteered(t *testing.T, bed Bed) {
 	r := bed.rig(t)

@@ -56,9 +56,13 @@ func (w *TAPs) Wire(t testing.TB, _ string) (sw, end vnic.NIC) {
 		file, err := vnic.NewTAP(name, frame.OffloadAll)
 		if err == nil {
 			end = &tapEnd{name: name, file: file, buf: frame.New(frame.MaxLen)}
-			if sw, err = vnic.OpenPacket(name); err != nil {
-				file.Close()
-			}
+			err = vnic.SetMTU(name, frame.SteerMTU) // in a lab only that of steered frames has it
+		}
+		if err == nil {
+			sw, err = vnic.OpenPacket(name)
+		}
+		if err != nil && file != nil {
+			file.Close()
 		}
 		done <- err
 	}

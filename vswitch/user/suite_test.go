@@ -14,6 +14,11 @@ func TestSuite(t *testing.T) {
 	enginetest.Run(t, enginetest.Bed{Engine: user.New}, enginetest.Frames)
 }
 
+// TestRootSuite runs all cases on TAPs.
+func TestRootSuite(t *testing.T) {
+	enginetest.Run(t, enginetest.Bed{Engine: user.New, Wires: enginetest.NewTAPs(t)}, enginetest.All...)
+}
+
 // TestRootRouter runs the cases with a real router as the appliance.
 func TestRootRouter(t *testing.T) {
 	enginetest.Run(t, enginetest.Bed{Engine: user.New}, enginetest.Routed)
