@@ -2,6 +2,7 @@ package vswitch
 
 import (
 	"context"
+	"time"
 
 	"sluice/firewall"
 )
@@ -31,4 +32,20 @@ type Appliance interface {
 	// Administer makes the appliance the place where the policy is administered, beginning with this edition; nil ends
 	// that. What is changed there comes back by Switch.Push.
 	Administer(context.Context, *firewall.Edition) error
+}
+
+// Patient is an Appliance that knows what its machine had to wait for. One that is emulated on a busy machine needs
+// many times as long as it would alone, and is not hung for that.
+type Patient interface {
+	// Patience is a context that ends with ctx, or once the appliance could have worked for so long; context.Cause then
+	// says that a deadline has passed. It ends whatever the load, since somebody waits for an answer.
+	Patience(ctx context.Context, most time.Duration) (context.Context, context.CancelFunc)
+}
+
+// patience bounds what the appliance is waited for. The caller has the token.
+func (s *Switch) patience(ctx context.Context, most time.Duration) (context.Context, context.CancelFunc) {
+	if a, ok := s.appliance.(Patient); ok {
+		return a.Patience(ctx, most)
+	}
+	return context.WithTimeout(ctx, most)
 }

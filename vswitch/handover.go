@@ -53,7 +53,7 @@ func (c *change) alive() int {
 // new since, and lets them go by the new plan.
 func (c *change) carryToAppliance(ctx context.Context) error {
 	s := c.s
-	limited, cancel := context.WithTimeout(ctx, c.carryAtMost())
+	limited, cancel := s.patience(ctx, c.carryAtMost())
 	defer cancel()
 	mark := s.engine.Flows().Mark()
 	flows := c.routed(s.engine.Flows().Export(s.clock(), c.program, 0))
@@ -65,6 +65,8 @@ func (c *change) carryToAppliance(ctx context.Context) error {
 		return err
 	}
 	return c.held(ctx, func() error {
+		limited, cancel := context.WithTimeout(limited, c.carryAtMost())
+		defer cancel()
 		since := c.routed(s.engine.Flows().Export(s.clock(), c.program, mark))
 		if err := c.putFlows(limited, since, knows); err != nil {
 			return err

@@ -318,7 +318,7 @@ func (s *Switch) recover(ctx context.Context, patience time.Duration) error {
 	if !s.lost && !s.bypass {
 		return nil // somebody has done so already
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience+rulesAtMost(s.sentBytes))
+	ctx, cancel := s.patience(ctx, patience+rulesAtMost(s.sentBytes))
 	defer cancel()
 	s.placing.Store(true)
 	defer s.placing.Store(false)

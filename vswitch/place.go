@@ -26,8 +26,8 @@ const (
 	// drainStep is how often the appliance's ports are looked at, and drainAtMost how long in all.
 	drainStep   = 20 * time.Millisecond
 	drainAtMost = 2 * time.Second
-	// applianceAtMost and carryAtMost bound what the appliance is waited for, so that a hung one fails a change, and
-	// does not hold frames for longer.
+	// applianceAtMost and carryAtMost bound what the appliance is waited for (see Patient), so that a hung one fails a
+	// change. While frames are held, carryAtMost is by the clock.
 	applianceAtMost = 10 * time.Second
 	carryAtMost     = 5 * time.Second
 	// leaveAtMost bounds what is asked of an appliance that is left: nothing depends on the answer.
@@ -240,7 +240,7 @@ func (c *change) prepare(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, applianceAtMost)
+	ctx, cancel := c.s.patience(ctx, applianceAtMost)
 	defer cancel()
 	if err := c.begin(ctx); err != nil || c.to != firewall.Push {
 		return err
@@ -249,7 +249,7 @@ func (c *change) prepare(ctx context.Context) (err error) {
 }
 
 func (c *change) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, applianceAtMost)
+	ctx, cancel := c.s.patience(ctx, applianceAtMost)
 	defer cancel()
 	return c.s.appliance.Ready(ctx)
 }

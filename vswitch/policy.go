@@ -115,7 +115,7 @@ func (s *Switch) sendPolicy(ctx context.Context, p *firewall.Policy, generation 
 	if err != nil {
 		return fmt.Errorf("render for the appliance: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, applianceAtMost+rulesAtMost(len(nft)))
+	ctx, cancel := s.patience(ctx, applianceAtMost+rulesAtMost(len(nft)))
 	defer cancel()
 	if err := s.sessionsEnded(ctx); err != nil {
 		return err
@@ -136,7 +136,7 @@ func rulesAtMost(bytes int) time.Duration { return time.Minute * time.Duration(b
 // cutDenied makes the appliance forget the flows that a policy denies: of those that a helper knew of, the ones between
 // whose ends the policy lets no helper read any more.
 func (s *Switch) cutDenied(ctx context.Context, p *firewall.Policy) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, applianceAtMost)
+	ctx, cancel := s.patience(ctx, applianceAtMost)
 	defer cancel()
 	flows, err := s.appliance.Flows(ctx)
 	if err != nil {

@@ -13,14 +13,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What bounds a boot follows the load of the machine. A machine's patience counts only the time in which it, and this
-// process, had the processor or did not ask for it: what they wait in the kernel's queue for a processor is no fault of
-// theirs. And no more QEMU guests boot at once, of all labs together, than the machine has processors for.
+// What bounds a boot, and an appliance's answer, follows the load of the machine. A machine's patience counts only the
+// time in which it, and this process, had the processor or did not ask for it: what they wait in the kernel's queue for
+// a processor is no fault of theirs. And no more QEMU guests boot at once, of all labs together, than the machine has
+// processors for.
 
 const (
 	patienceTick  = 250 * time.Millisecond
 	patienceLimit = 15 // times the patience: whatever the load, somebody waits for an answer
 )
+
+// Patience is patience with a machine. context.Cause of what it gives says that a deadline has passed.
+func Patience(ctx context.Context, m Machine, most time.Duration) (context.Context, context.CancelFunc) {
+	return patience(ctx, most, m.PIDs)
+}
 
 // patience is a context that ends when a time has been counted for the processes that pids names, or when a multiple of
 // it has passed all the same.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"sluice/firewall"
 	"sluice/labs/guest"
@@ -23,6 +24,11 @@ func (s slowSide) agent() (*agent.Client, error) {
 		return a, nil
 	}
 	return nil, fmt.Errorf("%w: it is %s", errNoAgent, s.machine.State())
+}
+
+// Patience counts no time in which the appliance waited for a processor.
+func (s slowSide) Patience(ctx context.Context, most time.Duration) (context.Context, context.CancelFunc) {
+	return guest.Patience(ctx, s.machine, most)
 }
 
 // Absent asks nobody.
