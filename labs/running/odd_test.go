@@ -18,7 +18,7 @@ import (
 )
 
 // oddLab has what routers say to one another (GRE, OSPF, VRRP), SCTP, groups, an address that moves, and a guest with a
-// leg on each segment. Its policy denies ESP and AH, and what the dmz begins.
+// leg on each segment, at whom SpoofGuard looks. Its policy denies ESP and AH, and what the dmz begins.
 const oddLab = `name: %s
 segments:
   lan: {subnet: 10.10.1.0/24, subnet6: "fd00:10:1::/64"}
@@ -26,8 +26,8 @@ segments:
 guests:
   client: {segment: lan, address: 10.10.1.10, address6: "fd00:10:1::10", spoofguard: false}
   server: {segment: dmz, address: 10.10.2.10, address6: "fd00:10:2::10", services: [http], spoofguard: false}
+  spare: {segment: dmz, kind: netns, address: 10.10.2.12, address6: "fd00:10:2::12", spoofguard: false}
   both:
-    spoofguard: false
     services: [http]
     vnics:
       - {segment: lan, address: 10.10.1.30, address6: "fd00:10:1::30"}
@@ -64,24 +64,31 @@ var oddFlows = map[string][]string{
 		"leg-lan=253/10.10.2.10/10.10.1.30", "leg-dmz=254/10.10.2.10/10.10.2.30",
 		"leg-lan6=253/fd00:10:2::10/fd00:10:1::30", "leg-dmz6=254/fd00:10:2::10/fd00:10:2::30",
 	},
+	"spare": nil, // it only listens
 }
 
 // oddHolders are the two who hold the address that moves in turn, and their devices on its segment.
 var oddHolders = []struct{ guest, device, own string }{
 	{"server", "eth0", "10.10.2.10 fd00:10:2::10"},
-	{"both", "eth1", "10.10.2.30 fd00:10:2::30"},
+	{"spare", "eth0", "10.10.2.12 fd00:10:2::12"},
 }
 
 // TestRootOddGuests goes through every ordered pair of placements, and through the appliance's drills.
 func TestRootOddGuests(t *testing.T) {
 	sideBySide(t)
 	o := startOdd(t, "netns", "20ms")
-	for _, to := range everyPair(append(enforcing(t, o.lab, "netns"), "off")) {
-		o.place(t, to)
-	}
+	o.everywhere(t, append(enforcing(t, o.lab, "netns"), "off"))
 	o.drills(t, "slow")
 	o.drills(t, "inspect")
 	o.end(t)
+}
+
+// everywhere goes through every ordered pair of placements. The first is where the lab is.
+func (o *odd) everywhere(t *testing.T, placements []string) {
+	t.Helper()
+	for _, to := range everyPair(placements) {
+		o.place(t, to)
+	}
 }
 
 // everyPair is a walk from the first of a list through each ordered pair, once.
