@@ -44,8 +44,8 @@ func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
 	s.mu.Lock()
 	e := s.find(&id, hash)
 	if e.flow != nil {
-		word := p.wordOf(cx.Flows, pt, &id, hash)
-		if word == frame.WordQuarantine && !e.expired(ms, p.timeouts) {
+		verdict := p.verdictOf(cx.Flows, pt, &id, hash)
+		if verdict == frame.VerdictQuarantine && !e.expired(ms, p.timeouts) {
 			s.mu.Unlock()
 			cx.tell("inspector", "the flow is in quarantine")
 			return Verdict{Reason: frame.ReasonInspected, Flags: VerdictKnown}
@@ -53,14 +53,14 @@ func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
 		if flags, ok := p.settled(cx, pt, k, e, swapped, ms); ok {
 			v := Verdict{Action: p.passes[pt.Dir&1], Flags: flags, Rule: e.rule}
 			s.mu.Unlock()
-			if word == frame.WordClean {
+			if verdict == frame.VerdictClean {
 				v.Action = Pass
 			}
 			return v
 		}
 	}
 	v := p.judge(cx, &arrival{pt, k, s, &id, hash, swapped, mayBegin, ms}, e)
-	clean := p.wordOf(cx.Flows, pt, &id, hash) == frame.WordClean // a flow that began anew is another
+	clean := p.verdictOf(cx.Flows, pt, &id, hash) == frame.VerdictClean // a flow that began anew is another
 	s.mu.Unlock()
 	if clean {
 		cx.tell("inspector", "the flow is clean: it is not steered any more")

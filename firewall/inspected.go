@@ -4,11 +4,11 @@ import "sluice/vnic/frame"
 
 // judged is what the inspector has said of whole flows, by shard, under the shard's lock. Few flows have one, so that
 // they are not in the flows' own entries, which are full.
-type judged [shardCount]map[flowID]frame.Word
+type judged [shardCount]map[flowID]frame.Verdict
 
-// Judge makes an inspector's word of a frame hold for the frame's flow: WordClean and WordQuarantine for as long as it
-// lives, and WordReset ends it. It says whether there is such a flow.
-func (f *Flows) Judge(k *frame.Key, w frame.Word) bool {
+// Judge makes an inspector's verdict of a frame hold for the frame's flow: VerdictClean and VerdictQuarantine for as
+// long as it lives, and VerdictReset ends it. It says whether there is such a flow.
+func (f *Flows) Judge(k *frame.Key, w frame.Verdict) bool {
 	id, _ := identify(k)
 	hash := id.hash()
 	s := f.shard(hash)
@@ -19,24 +19,24 @@ func (f *Flows) Judge(k *frame.Key, w frame.Word) bool {
 		return false
 	}
 	switch w {
-	case frame.WordReset:
+	case frame.VerdictReset:
 		f.remove(s, e)
-	case frame.WordClean, frame.WordQuarantine:
+	case frame.VerdictClean, frame.VerdictQuarantine:
 		at := &f.judged[hash>>58]
 		if *at == nil {
-			*at = map[flowID]frame.Word{}
+			*at = map[flowID]frame.Verdict{}
 		}
 		(*at)[id] = w
 	}
 	return true
 }
 
-// wordOf is what the inspector has said of a flow at the point where its frames are steered. The caller has the shard's
+// verdictOf is what the inspector has said of a flow at the point where its frames are steered. The caller has the shard's
 // lock.
-func (p *Program) wordOf(f *Flows, pt Point, id *flowID, hash uint64) frame.Word {
+func (p *Program) verdictOf(f *Flows, pt Point, id *flowID, hash uint64) frame.Verdict {
 	said := f.judged[hash>>58]
 	if len(said) == 0 || pt.Dir != FromGuest || p.placement != Inspect {
-		return frame.WordNone
+		return frame.VerdictNone
 	}
 	return said[*id]
 }

@@ -120,7 +120,7 @@ type change struct {
 	session  walk.Session // that frames are steered in under the new plan; zero where it does not steer
 	ending   walk.Session // of the old plan, if it is another
 
-	window  measure.Window
+	watched measure.Interval
 	began   walk.Counters
 	carried int
 	anew    int // flows that are not carried
@@ -159,7 +159,7 @@ func (c *change) run(ctx context.Context) (Receipt, error) {
 	if c.recorded, err = c.s.engine.Records(context.WithoutCancel(ctx)); err != nil {
 		return Receipt{}, err
 	}
-	c.window.End = c.s.clock()
+	c.watched.End = c.s.clock()
 	if err := c.s.apply(context.WithoutCancel(ctx), c.s.newPlan(c.new)); err != nil {
 		return Receipt{}, err
 	}
@@ -317,7 +317,7 @@ func (c *change) move(ctx context.Context) error {
 	if err := s.apply(ctx, watched); err != nil {
 		return err
 	}
-	c.window = measure.Window{
+	c.watched = measure.Interval{
 		Start: s.clock(), Grace: int64(c.grace(c.to)), Policy: s.policy,
 		Placements: map[uint64]firewall.Placement{},
 		Known:      func(t firewall.Tuple) bool { return s.engine.Flows().Knows(s.clock(), t) },
@@ -334,9 +334,9 @@ func (c *change) move(ctx context.Context) error {
 
 // covers notes what placement frames see under a plan, and under the one beside it.
 func (c *change) covers(p *walk.Plan, seen firewall.Placement) {
-	c.window.Placements[p.Epoch] = seen
+	c.watched.Placements[p.Epoch] = seen
 	if p.Beside != nil {
-		c.window.Placements[p.Beside.Epoch] = p.Beside.Placement
+		c.watched.Placements[p.Beside.Epoch] = p.Beside.Placement
 	}
 }
 
@@ -460,7 +460,7 @@ func (c *change) fromAppliance() (n uint64) {
 
 // receipt joins the ledger.
 func (c *change) receipt(took time.Duration) Receipt {
-	f := c.recorded.Join(c.window)
+	f := c.recorded.Join(c.watched)
 	s := c.s
 	s.mu.Lock()
 	dropped := s.books().Since(c.began).Reasons()

@@ -184,16 +184,16 @@ func (n *Inspection) answer(now time.Time, d []byte) []byte {
 	ports := n.sessions[vni.Session()]
 	probe := vni.Port() == 0
 	switch {
-	case !ok || !has || size != frame.GeneveRoom || vni.Back() || t.Word != frame.WordNone || ports == nil:
+	case !ok || !has || size != frame.GeneveRoom || vni.Back() || t.Verdict != frame.VerdictNone || ports == nil:
 	case !probe && (!ports.has(vni.Port()) || t.Port != vni.Port() || len(d) < size+frame.MinLen):
 	default:
 		f := frame.Frame{Buf: d, Off: size, Len: len(d) - size}
 		if probe {
 			n.counts.probes++
-			t.Word = frame.WordPass
+			t.Verdict = frame.VerdictPass
 		} else {
 			*f.Vnet() = t.Vnet // over the header's end, which is written anew
-			t.Word = n.inspector.Judge(now, &f)
+			t.Verdict = n.inspector.Judge(now, &f)
 			t.Vnet = *f.Vnet()
 		}
 		frame.PutGeneve(d, frame.NewVNI(vni.Session(), vni.Port(), true), &t)

@@ -107,17 +107,17 @@ func (r *steerRig) answer() (frame.Ticket, []byte) {
 }
 
 // asks steers a frame and gives the word that comes back with it.
-func (r *steerRig) asks(port frame.PortID, eth []byte) frame.Word {
+func (r *steerRig) asks(port frame.PortID, eth []byte) frame.Verdict {
 	r.t.Helper()
 	r.send(port, eth)
 	tk, back := r.answer()
 	if tk.Seq != r.seq {
 		r.t.Fatalf("ticket %d, want %d", tk.Seq, r.seq)
 	}
-	if tk.Word <= frame.WordClean && !bytes.Equal(back, eth) {
+	if tk.Verdict <= frame.VerdictClean && !bytes.Equal(back, eth) {
 		r.t.Fatal("the frame has changed")
 	}
-	return tk.Word
+	return tk.Verdict
 }
 
 // TestRootEicarOverHTTP cuts the string at every offset, each time in a connection of its own.
@@ -129,14 +129,14 @@ func TestRootEicarOverHTTP(t *testing.T) {
 		for _, f := range []struct {
 			port frame.PortID
 			eth  []byte
-			want frame.Word
+			want frame.Verdict
 		}{
-			{3, tcpFrame(client, webServer, frame.TCPSyn, 99, 0, nil), frame.WordPass},
-			{4, tcpFrame(webServer, client, frame.TCPSyn|frame.TCPAck, 199, 100, nil), frame.WordPass},
-			{3, tcpFrame(client, webServer, frame.TCPAck, 100, 200, []byte("GET / HTTP/1.0\r\n\r\n")), frame.WordPass},
-			{4, tcpFrame(webServer, client, frame.TCPAck, 200, 118, append(head, eicar[:cut]...)), frame.WordPass},
-			{3, tcpFrame(client, webServer, frame.TCPAck, 118, 200+uint32(len(head)+cut), nil), frame.WordPass},
-			{4, tcpFrame(webServer, client, frame.TCPAck, 200+uint32(len(head)+cut), 118, eicar[cut:]), frame.WordReset},
+			{3, tcpFrame(client, webServer, frame.TCPSyn, 99, 0, nil), frame.VerdictPass},
+			{4, tcpFrame(webServer, client, frame.TCPSyn|frame.TCPAck, 199, 100, nil), frame.VerdictPass},
+			{3, tcpFrame(client, webServer, frame.TCPAck, 100, 200, []byte("GET / HTTP/1.0\r\n\r\n")), frame.VerdictPass},
+			{4, tcpFrame(webServer, client, frame.TCPAck, 200, 118, append(head, eicar[:cut]...)), frame.VerdictPass},
+			{3, tcpFrame(client, webServer, frame.TCPAck, 118, 200+uint32(len(head)+cut), nil), frame.VerdictPass},
+			{4, tcpFrame(webServer, client, frame.TCPAck, 200+uint32(len(head)+cut), 118, eicar[cut:]), frame.VerdictReset},
 		} {
 			if got := r.asks(f.port, f.eth); got != f.want {
 				t.Fatalf("cut at %d, flags %x of %d bytes: word %d, want %d", cut, f.eth[47], len(f.eth), got, f.want)
@@ -162,7 +162,7 @@ func TestRootOnlyTheSession(t *testing.T) {
 	for _, d := range append(forged, probe) {
 		r.sendRaw(d)
 	}
-	if tk, back := r.answer(); tk.Seq != 1 || tk.Word != frame.WordPass || len(back) != 0 {
+	if tk, back := r.answer(); tk.Seq != 1 || tk.Verdict != frame.VerdictPass || len(back) != 0 {
 		t.Errorf("the first answer: %+v, %d bytes", tk, len(back))
 	}
 	if n := r.Report().Refused; n != uint64(len(forged)) {
@@ -184,7 +184,7 @@ func TestRootOnlyTheSession(t *testing.T) {
 	}
 	check(t, r.Steer(firewall.SteerSpec{Session: session, Inspect: true, Ports: []frame.PortID{3}}))
 	check(t, r.Steer(firewall.SteerSpec{Session: session, Inspect: true, Ports: []frame.PortID{4}}))
-	if w := r.asks(3, eth); w != frame.WordPass {
+	if w := r.asks(3, eth); w != frame.VerdictPass {
 		t.Errorf("word %d in a session that began again, and has been told of more ports", w)
 	}
 }
@@ -248,12 +248,12 @@ func TestRootBesideAKernelTunnel(t *testing.T) {
 	}
 	check(t, r.Yield())
 	check(t, netlink.LinkSetUp(kernel))
-	if w := r.asks(3, eth); w != frame.WordPass {
+	if w := r.asks(3, eth); w != frame.VerdictPass {
 		t.Errorf("word %d once the kernel has the port", w)
 	}
 	check(t, r.EndSteer(session))
 	check(t, r.Steer(firewall.SteerSpec{Session: session, Inspect: true, Ports: []frame.PortID{3}}))
-	if w := r.asks(3, eth); w != frame.WordPass {
+	if w := r.asks(3, eth); w != frame.VerdictPass {
 		t.Errorf("word %d in a session that began while the kernel had the port", w)
 	}
 }
@@ -272,7 +272,7 @@ func TestRootCleanStream(t *testing.T) {
 			ack := tcpFrame(webClient, webServer, frame.TCPAck, 1, 0, nil)
 			begun, busy, sent, waiting := time.Now(), cpuTime(t), 0, 0
 			passed := func() {
-				if tk, back := r.answer(); tk.Word != frame.WordPass || len(back) != len(data) && len(back) != len(ack) {
+				if tk, back := r.answer(); tk.Verdict != frame.VerdictPass || len(back) != len(data) && len(back) != len(ack) {
 					t.Fatalf("after %d bytes: %+v, %d bytes", sent, tk, len(back))
 				}
 				waiting--

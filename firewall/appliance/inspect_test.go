@@ -64,19 +64,19 @@ func TestAnswer(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		d    []byte
-		word frame.Word
+		word frame.Verdict
 	}{
-		{"a frame", steered(vni, ticket, eth), frame.WordPass},
-		{"a virus", steered(vni, ticket, tcpFrame(webClient, webServer, frame.TCPAck, 7, 1, eicar)), frame.WordReset},
-		{"a probe", steered(frame.NewVNI(session, 0, false), frame.Ticket{Seq: 1}, make([]byte, 14)), frame.WordPass},
-		{"an empty probe", steered(frame.NewVNI(session, 0, false), frame.Ticket{Seq: 1}, nil), frame.WordPass},
+		{"a frame", steered(vni, ticket, eth), frame.VerdictPass},
+		{"a virus", steered(vni, ticket, tcpFrame(webClient, webServer, frame.TCPAck, 7, 1, eicar)), frame.VerdictReset},
+		{"a probe", steered(frame.NewVNI(session, 0, false), frame.Ticket{Seq: 1}, make([]byte, 14)), frame.VerdictPass},
+		{"an empty probe", steered(frame.NewVNI(session, 0, false), frame.Ticket{Seq: 1}, nil), frame.VerdictPass},
 		{"another session", steered(frame.NewVNI(8, 3, false), ticket, eth), 0},
 		{"a probe of another session", steered(frame.NewVNI(8, 0, false), frame.Ticket{}, eth), 0},
 		{"session 0", steered(frame.NewVNI(0, 3, false), ticket, eth), 0},
 		{"another port", steered(frame.NewVNI(session, 4, false), ticket, eth), 0},
 		{"a ticket of another port", steered(vni, frame.Ticket{Port: 4}, eth), 0},
 		{"a frame that came back", steered(frame.NewVNI(session, 3, true), ticket, eth), 0},
-		{"a frame that was judged", steered(vni, frame.Ticket{Port: 3, Word: frame.WordPass}, eth), 0},
+		{"a frame that was judged", steered(vni, frame.Ticket{Port: 3, Verdict: frame.VerdictPass}, eth), 0},
 		{"no ticket", append([]byte{0, 0, 0x65, 0x58, session, 0, 3, 0}, eth...), 0},
 		{"another option", option, 0},
 		{"control", control, 0},
@@ -90,7 +90,7 @@ func TestAnswer(t *testing.T) {
 		n.sessions[session] = ports
 		asked := bytes.Clone(c.d)
 		got := n.answer(time.Now(), c.d)
-		if c.word == frame.WordNone {
+		if c.word == frame.VerdictNone {
 			if got != nil || n.counts.refused != 1 {
 				t.Errorf("%s: answered with %d bytes, %d refused", c.name, len(got), n.counts.refused)
 			}
@@ -99,14 +99,14 @@ func TestAnswer(t *testing.T) {
 		var was, is frame.Ticket
 		before, _, _, _ := frame.ParseGeneve(asked, &was)
 		after, size, has, ok := frame.ParseGeneve(got, &is)
-		if !ok || !has || !after.Back() || after.Port() != before.Port() || after.Session() != session || is.Word != c.word {
+		if !ok || !has || !after.Back() || after.Port() != before.Port() || after.Session() != session || is.Verdict != c.word {
 			t.Errorf("%s: %x, %+v", c.name, after, is)
 		}
-		is.Word = frame.WordNone
-		if c.word == frame.WordPass && (is != was || !bytes.Equal(got[size:], asked[size:])) {
+		is.Verdict = frame.VerdictNone
+		if c.word == frame.VerdictPass && (is != was || !bytes.Equal(got[size:], asked[size:])) {
 			t.Errorf("%s: it has changed: %+v, was %+v", c.name, is, was)
 		}
-		if c.word == frame.WordReset && (len(got) != size+54 || is.Seq != was.Seq || is.Vnet != (frame.Vnet{})) {
+		if c.word == frame.VerdictReset && (len(got) != size+54 || is.Seq != was.Seq || is.Vnet != (frame.Vnet{})) {
 			t.Errorf("%s: %d bytes, %+v", c.name, len(got)-size, is)
 		}
 	}
@@ -156,10 +156,10 @@ func FuzzAnswer(f *testing.F) {
 			var was, is frame.Ticket
 			before, _, _, ok := frame.ParseGeneve(asked, &was)
 			after, size, has, ok2 := frame.ParseGeneve(got, &is)
-			if !ok || !ok2 || !has || before.Session() != session || before.Back() || !after.Back() || is.Word == 0 || is.Seq != was.Seq || len(got) > len(asked) {
+			if !ok || !ok2 || !has || before.Session() != session || before.Back() || !after.Back() || is.Verdict == 0 || is.Seq != was.Seq || len(got) > len(asked) {
 				t.Fatalf("%x\nbecame %x", asked, got)
 			}
-			if is.Word <= frame.WordClean && !bytes.Equal(got[size:], asked[size:]) {
+			if is.Verdict <= frame.VerdictClean && !bytes.Equal(got[size:], asked[size:]) {
 				t.Fatalf("%x\npassed as %x", asked, got)
 			}
 		}

@@ -14,8 +14,8 @@ func TestTableIsBounded(t *testing.T) {
 	for n := range maxFlows {
 		r.judge(udp(end{clientAddr, uint16(n)}, server, []byte("x")))
 	}
-	r.expect("one too many", udp(client, end{serverAddr, 81}, []byte("x")), frame.WordDrop)
-	r.expect("one that is known", udp(client, server, []byte("x")), frame.WordPass)
+	r.expect("one too many", udp(client, end{serverAddr, 81}, []byte("x")), frame.VerdictDrop)
+	r.expect("one that is known", udp(client, server, []byte("x")), frame.VerdictPass)
 	if rep := r.Report(); rep.Flows != maxFlows || rep.NoMemory != 1 {
 		t.Errorf("%d flows, %d without memory", rep.Flows, rep.NoMemory)
 	}
@@ -26,7 +26,7 @@ func TestTableIsBounded(t *testing.T) {
 	if n := r.Report().Flows; n > 1 {
 		t.Errorf("%d flows after they have all aged", n)
 	}
-	r.expect("room again", udp(client, end{serverAddr, 81}, []byte("x")), frame.WordPass)
+	r.expect("room again", udp(client, end{serverAddr, 81}, []byte("x")), frame.VerdictPass)
 }
 
 // TestMemoryIsBounded sends on many flows what nobody acknowledges.
@@ -37,7 +37,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	for n := range 100 {
 		a := end{clientAddr, uint16(1000 + n)}
 		for s := range 20 {
-			if r.judge(tcp(a, server, ackFlag, uint32(s*len(big)), 1, big)) != frame.WordPass {
+			if r.judge(tcp(a, server, ackFlag, uint32(s*len(big)), 1, big)) != frame.VerdictPass {
 				refused++
 			}
 			if m := r.Report().Memory; m > maxMemory {
@@ -61,10 +61,10 @@ func TestIslandsAreBounded(t *testing.T) {
 	r := newRig(t, "")
 	r.shake(client, server)
 	for n := range uint32(maxSpans) {
-		r.expect("an island", tcp(client, server, ackFlag, clientISN+10+2*n, serverISN+1, []byte("x")), frame.WordPass)
+		r.expect("an island", tcp(client, server, ackFlag, clientISN+10+2*n, serverISN+1, []byte("x")), frame.VerdictPass)
 	}
-	r.expect("one too many", tcp(client, server, ackFlag, clientISN+10+2*maxSpans, serverISN+1, []byte("x")), frame.WordDrop)
-	r.expect("a bridge", tcp(client, server, ackFlag, clientISN+11, serverISN+1, []byte("x")), frame.WordPass)
+	r.expect("one too many", tcp(client, server, ackFlag, clientISN+10+2*maxSpans, serverISN+1, []byte("x")), frame.VerdictDrop)
+	r.expect("a bridge", tcp(client, server, ackFlag, clientISN+11, serverISN+1, []byte("x")), frame.VerdictPass)
 }
 
 // TestNoGarbage: nothing is allocated for a frame of a flow that runs, and its answers.
@@ -82,8 +82,8 @@ func TestNoGarbage(t *testing.T) {
 			seq += uint32(len(payload))
 			setAck(ack, seq)
 			for _, f := range []*frame.Frame{data, ack, u} {
-				if w := r.judge(f); w != frame.WordPass {
-					t.Fatal(wordName(w))
+				if w := r.judge(f); w != frame.VerdictPass {
+					t.Fatal(verdictName(w))
 				}
 			}
 		}
@@ -134,7 +134,7 @@ func BenchmarkJudge(b *testing.B) {
 					setSeq(data, seq)
 					seq += uint32(size)
 					setAck(ack, seq)
-					if i.Judge(epoch, data) != frame.WordPass || i.Judge(epoch, ack) != frame.WordPass {
+					if i.Judge(epoch, data) != frame.VerdictPass || i.Judge(epoch, ack) != frame.VerdictPass {
 						b.Fatal("not passed")
 					}
 				}

@@ -13,7 +13,7 @@ type Config struct {
 	BypassAfter uint64
 
 	signatures []signature
-	anomalies  [anomalies]frame.Word
+	anomalies  [anomalies]frame.Verdict
 	strings    *automaton
 	regexes    []int  // the signatures that are regular expressions
 	behind     uint32 // bytes that a regular expression may reach back
@@ -21,12 +21,12 @@ type Config struct {
 
 // signature is one thing that must not get through.
 type signature struct {
-	name  string
-	bytes []byte         // or
-	regex *regexp.Regexp // looked for in maxBehind bytes, and the segment
-	word  frame.Word
-	proto uint8       // 0 is any
-	ports []portRange // of either end; none is any
+	name    string
+	bytes   []byte         // or
+	regex   *regexp.Regexp // looked for in maxBehind bytes, and the segment
+	verdict frame.Verdict
+	proto   uint8       // 0 is any
+	ports   []portRange // of either end; none is any
 }
 
 type portRange struct{ lo, hi uint16 }
@@ -81,23 +81,23 @@ const (
 // anomalyKinds are their names, and what is said of them where the file says nothing. Where pass is false, passing
 // would be a way past the signatures.
 var anomalyKinds = [anomalies]struct {
-	name string
-	word frame.Word
-	pass bool
+	name    string
+	verdict frame.Verdict
+	pass    bool
 }{
-	malformed:      {"malformed", frame.WordDrop, false},
-	fragment:       {"fragment", frame.WordDrop, false},
-	badFlags:       {"flags", frame.WordDrop, true},
-	synData:        {"syn-data", frame.WordDrop, false},
-	urgentData:     {"urgent", frame.WordDrop, false},
-	outOfWindow:    {"out-of-window", frame.WordDrop, false},
-	retransmission: {"retransmission", frame.WordReset, false},
-	afterFin:       {"after-fin", frame.WordDrop, true},
-	notHTTP:        {"not-http", frame.WordPass, true},
+	malformed:      {"malformed", frame.VerdictDrop, false},
+	fragment:       {"fragment", frame.VerdictDrop, false},
+	badFlags:       {"flags", frame.VerdictDrop, true},
+	synData:        {"syn-data", frame.VerdictDrop, false},
+	urgentData:     {"urgent", frame.VerdictDrop, false},
+	outOfWindow:    {"out-of-window", frame.VerdictDrop, false},
+	retransmission: {"retransmission", frame.VerdictReset, false},
+	afterFin:       {"after-fin", frame.VerdictDrop, true},
+	notHTTP:        {"not-http", frame.VerdictPass, true},
 }
 
-var wordNames = map[string]frame.Word{
-	"pass": frame.WordPass, "drop": frame.WordDrop, "reset": frame.WordReset, "quarantine": frame.WordQuarantine,
+var verdictNames = map[string]frame.Verdict{
+	"pass": frame.VerdictPass, "drop": frame.VerdictDrop, "reset": frame.VerdictReset, "quarantine": frame.VerdictQuarantine,
 }
 
 // EICAR is the EICAR test file: a string that every scanner takes for a virus, and that does no harm. It stands here in

@@ -73,7 +73,7 @@ type attack struct {
 }
 
 // judge is what the inspector says of a frame.
-func (a *attack) judge(f *frame.Frame) frame.Word {
+func (a *attack) judge(f *frame.Frame) frame.Verdict {
 	a.silent = 0
 	return a.i.Judge(a.now, f)
 }
@@ -81,7 +81,7 @@ func (a *attack) judge(f *frame.Frame) frame.Word {
 // deliver has the server send a segment. lost says that the client does not get it, or finds its checksum wrong.
 func (a *attack) deliver(flags uint8, seq uint32, b []byte, lost bool) {
 	f := tcp(server, client, flags, seq, a.ours, b)
-	if word := a.judge(f); word > frame.WordClean || lost {
+	if verdict := a.judge(f); verdict > frame.VerdictClean || lost {
 		return
 	}
 	var k frame.Key
@@ -109,7 +109,7 @@ func (a *attack) connect(clientISN, serverISN uint32) {
 	a.ours = clientISN + 1
 	a.judge(tcp(client, server, frame.TCPSyn, clientISN, 0, nil))
 	answer := tcp(server, client, frame.TCPSyn|frame.TCPAck, serverISN, a.ours, nil)
-	if a.judge(answer) == frame.WordPass {
+	if a.judge(answer) == frame.VerdictPass {
 		a.client = receiver{lastWins: a.client.lastWins, next: serverISN + 1, waiting: map[uint32]int{}}
 		a.first = serverISN + 1
 		a.acknowledge()
@@ -192,7 +192,7 @@ func FuzzNoWayPast(f *testing.F) { f.Fuzz(rapid.MakeFuzz(noWayPast)) }
 
 func noWayPast(t *rapid.T) {
 	config, _ := Load("s.yaml", []byte("anomalies: {flags: pass, after-fin: pass, retransmission: drop}\nsignatures: [{name: x, text: nothing}]"))
-	config.signatures[0].word = rapid.SampledFrom([]frame.Word{frame.WordDrop, frame.WordReset, frame.WordQuarantine}).Draw(t, "word")
+	config.signatures[0].verdict = rapid.SampledFrom([]frame.Verdict{frame.VerdictDrop, frame.VerdictReset, frame.VerdictQuarantine}).Draw(t, "verdict")
 	if rapid.Bool().Draw(t, "regex") {
 		config.behind = maxBehind // the window keeps a tail
 	}
@@ -227,8 +227,8 @@ func TestCleanPasses(t *testing.T) {
 			at = max(0, min(at, len(text)-1))
 			b := text[at:min(at+rapid.IntRange(1, 90).Draw(t, "n"), len(text))]
 			f := tcp(server, client, ackFlag, first+uint32(at), 1, b)
-			if w := i.Judge(epoch, f); w != frame.WordPass {
-				t.Fatalf("%d bytes at %d: %s", len(b), at, wordName(w))
+			if w := i.Judge(epoch, f); w != frame.VerdictPass {
+				t.Fatalf("%d bytes at %d: %s", len(b), at, verdictName(w))
 			}
 			var k frame.Key
 			frame.Parse(f, &k)
@@ -236,8 +236,8 @@ func TestCleanPasses(t *testing.T) {
 				r.take(&k, b)
 			}
 			if rapid.IntRange(0, 2).Draw(t, "acks") == 0 {
-				if w := i.Judge(epoch, tcp(client, server, ackFlag, 1, r.next, nil)); w != frame.WordPass {
-					t.Fatalf("an ACK: %s", wordName(w))
+				if w := i.Judge(epoch, tcp(client, server, ackFlag, 1, r.next, nil)); w != frame.VerdictPass {
+					t.Fatalf("an ACK: %s", verdictName(w))
 				}
 			}
 		}

@@ -96,15 +96,15 @@ func FuzzJudge(f *testing.F) {
 }
 
 func judgeOne(t *testing.T, i *Inspector, now time.Time, f *frame.Frame, wire []byte) {
-	word := i.Judge(now, f)
+	verdict := i.Judge(now, f)
 	var k frame.Key
 	switch {
-	case word == frame.WordPass || word == frame.WordClean:
+	case verdict == frame.VerdictPass || verdict == frame.VerdictClean:
 		if !bytes.Equal(f.Wire(), wire) {
 			t.Fatal("a frame that passes was changed")
 		}
-	case word != frame.WordDrop && word != frame.WordReset && word != frame.WordQuarantine:
-		t.Fatalf("word %d", word)
+	case verdict != frame.VerdictDrop && verdict != frame.VerdictReset && verdict != frame.VerdictQuarantine:
+		t.Fatalf("verdict %d", verdict)
 	case f.Len > len(wire)-frame.VnetLen:
 		t.Fatal("a cut frame is longer")
 	case f.Len > frame.MinLen && frame.Parse(f, &k) != frame.ReasonNone:
@@ -135,7 +135,7 @@ func FuzzLoad(f *testing.F) {
 		for _, s := range c.signatures {
 			if s.regex == nil {
 				u := udp(end{clientAddr, 9}, end{serverAddr, 9}, s.bytes)
-				if len(s.ports) == 0 && s.proto == 0 && i.Judge(epoch, u) == frame.WordPass {
+				if len(s.ports) == 0 && s.proto == 0 && i.Judge(epoch, u) == frame.VerdictPass {
 					t.Fatalf("signature %s is not found in itself", s.name)
 				}
 			}

@@ -1,8 +1,8 @@
 // Package inspect looks into what the engine has accepted: for signatures in the streams of TCP and in single packets
-// of everything else, and for what no honest sender does. It says a word for each frame (frame.Word), keeps what it
+// of everything else, and for what no honest sender does. It gives each frame a verdict (frame.Verdict), keeps what it
 // must know of each flow, and counts.
 //
-// It is not its business how a frame comes here and goes back, nor what its words bring about: package appliance
+// It is not its business how a frame comes here and goes back, nor what its verdicts bring about: package appliance
 // carries frames, and the switch acts. It has no sockets and no clock, decides nothing about addresses or ports, and
 // decrypts and unpacks nothing.
 package inspect
@@ -46,25 +46,25 @@ func (i *Inspector) Configure(c *Config) {
 // Forget forgets all flows: those that run on are picked up where they are.
 func (i *Inspector) Forget() { i.table.clear() }
 
-// Judge says what becomes of a frame, whose bytes it does not keep. Where the word is that the frame goes nowhere, f is
+// Judge says what becomes of a frame, whose bytes it does not keep. Where the verdict is that the frame goes nowhere, f is
 // cut to its headers, as Cut says. It allocates nothing once a flow has its buffers.
-func (i *Inspector) Judge(now time.Time, f *frame.Frame) frame.Word {
+func (i *Inspector) Judge(now time.Time, f *frame.Frame) frame.Verdict {
 	i.counts.frames++
 	i.counts.bytes += uint64(f.Len)
 	var k frame.Key
-	word := i.judge(now, f, &k)
-	i.counts.words[word]++
-	if word >= frame.WordDrop {
+	verdict := i.judge(now, f, &k)
+	i.counts.verdicts[verdict]++
+	if verdict >= frame.VerdictDrop {
 		Cut(f, &k)
 	}
-	return word
+	return verdict
 }
 
-func (i *Inspector) judge(now time.Time, f *frame.Frame, k *frame.Key) frame.Word {
+func (i *Inspector) judge(now time.Time, f *frame.Frame, k *frame.Key) frame.Verdict {
 	if frame.Parse(f, k) != frame.ReasonNone {
-		word := i.odd(now, malformed, k)
+		verdict := i.odd(now, malformed, k)
 		*k = frame.Key{} // what it says of itself is not to be believed
-		return word
+		return verdict
 	}
 	if k.Flags&(frame.KeyIPv4|frame.KeyIPv6) == 0 {
 		return i.packet(now, f.Eth()[frame.MinLen:], k)
@@ -77,39 +77,39 @@ func (i *Inspector) judge(now time.Time, f *frame.Frame, k *frame.Key) frame.Wor
 	fl, dir := i.table.find(k, at)
 	if fl == nil {
 		i.counts.noMemory++
-		return frame.WordDrop
+		return frame.VerdictDrop
 	}
 	if fl.clean && !begins(k) {
-		return frame.WordClean
+		return frame.VerdictClean
 	}
-	word := i.flow(now, f, k, fl, dir)
+	verdict := i.flow(now, f, k, fl, dir)
 	switch {
-	case word == frame.WordReset || word == frame.WordQuarantine:
-		if fl.word == frame.WordNone {
-			fl.word, fl.guilty = word, dir
+	case verdict == frame.VerdictReset || verdict == frame.VerdictQuarantine:
+		if fl.verdict == frame.VerdictNone {
+			fl.verdict, fl.guilty = verdict, dir
 		}
-	case word == frame.WordPass && i.config.BypassAfter > 0 && fl.judged >= i.config.BypassAfter:
+	case verdict == frame.VerdictPass && i.config.BypassAfter > 0 && fl.judged >= i.config.BypassAfter:
 		i.table.bypass(fl)
-		return frame.WordClean
+		return frame.VerdictClean
 	}
-	return word
+	return verdict
 }
 
 // flow judges a frame as part of its flow.
-func (i *Inspector) flow(now time.Time, f *frame.Frame, k *frame.Key, fl *flow, dir int) frame.Word {
+func (i *Inspector) flow(now time.Time, f *frame.Frame, k *frame.Key, fl *flow, dir int) frame.Verdict {
 	tcp := k.Proto == frame.ProtoTCP && k.Has(frame.KeyL4)
 	switch {
-	case fl.word == frame.WordQuarantine || fl.word == frame.WordReset && !tcp:
-		return fl.word
+	case fl.verdict == frame.VerdictQuarantine || fl.verdict == frame.VerdictReset && !tcp:
+		return fl.verdict
 	case tcp:
 		return i.segment(now, f, k, fl, dir)
 	}
 	b := payload(f, k)
-	word := i.packet(now, b, k)
-	if word == frame.WordPass {
+	verdict := i.packet(now, b, k)
+	if verdict == frame.VerdictPass {
 		fl.judged += uint64(len(b))
 	}
-	return word
+	return verdict
 }
 
 // payload is what the packet carries behind the headers that are known.
@@ -122,7 +122,7 @@ func payload(f *frame.Frame, k *frame.Key) []byte {
 }
 
 // packet looks for signatures within one packet. What UDP's segmentation joined is looked at as one.
-func (i *Inspector) packet(now time.Time, b []byte, k *frame.Key) frame.Word {
+func (i *Inspector) packet(now time.Time, b []byte, k *frame.Key) frame.Verdict {
 	if _, found := i.scan(0, b, k); found >= 0 {
 		return i.found(now, found, k)
 	}
@@ -131,7 +131,7 @@ func (i *Inspector) packet(now time.Time, b []byte, k *frame.Key) frame.Word {
 			return i.found(now, n, k)
 		}
 	}
-	return frame.WordPass
+	return frame.VerdictPass
 }
 
 // scan runs the automaton over b, and gives its state then, or the signature that was found.
@@ -153,20 +153,20 @@ func (i *Inspector) scan(state uint32, b []byte, k *frame.Key) (after uint32, fo
 	}
 }
 
-// found counts and notes a signature, and gives its word.
-func (i *Inspector) found(now time.Time, n int, k *frame.Key) frame.Word {
+// found counts and notes a signature, and gives its verdict.
+func (i *Inspector) found(now time.Time, n int, k *frame.Key) frame.Verdict {
 	s := &i.config.signatures[n]
 	i.counts.matches[n]++
-	i.log.add(now, k, s.name, s.word)
-	return s.word
+	i.log.add(now, k, s.name, s.verdict)
+	return s.verdict
 }
 
-// odd counts an anomaly, notes it where it ends a flow, and gives its word.
-func (i *Inspector) odd(now time.Time, a anomaly, k *frame.Key) frame.Word {
+// odd counts an anomaly, notes it where it ends a flow, and gives its verdict.
+func (i *Inspector) odd(now time.Time, a anomaly, k *frame.Key) frame.Verdict {
 	i.counts.anomalies[a]++
-	word := i.config.anomalies[a]
-	if word > frame.WordDrop {
-		i.log.add(now, k, anomalyKinds[a].name, word)
+	verdict := i.config.anomalies[a]
+	if verdict > frame.VerdictDrop {
+		i.log.add(now, k, anomalyKinds[a].name, verdict)
 	}
-	return word
+	return verdict
 }

@@ -15,17 +15,17 @@ func TestEicarInOneSegment(t *testing.T) {
 		r := newRig(t, "")
 		a, b := ends[0], ends[1]
 		r.shake(a, b)
-		r.expect("request", tcp(a, b, ackFlag, clientISN+1, serverISN+1, []byte("GET / HTTP/1.0\r\n\r\n")), frame.WordPass)
+		r.expect("request", tcp(a, b, ackFlag, clientISN+1, serverISN+1, []byte("GET / HTTP/1.0\r\n\r\n")), frame.VerdictPass)
 		f := tcp(b, a, ackFlag, serverISN+1, clientISN+19, append([]byte("HTTP/1.0 200 OK\r\n\r\n"), virus...))
-		r.expect("virus", f, frame.WordReset)
+		r.expect("virus", f, frame.VerdictReset)
 		var k frame.Key
 		if reason := frame.Parse(f, &k); reason != frame.ReasonNone || k.PayloadLen != 0 || k.SrcPort != 80 || k.Seq != serverISN+1 || f.Len != int(k.Payload) {
 			t.Errorf("what is left of it: %v, %+v", reason, k)
 		}
-		r.expect("more of the flow", tcp(b, a, ackFlag, serverISN+200, clientISN+19, []byte("x")), frame.WordReset)
-		r.expect("another flow", tcp(end{a.addr, 40001}, b, ackFlag, 1, 1, []byte("POST x")), frame.WordPass)
+		r.expect("more of the flow", tcp(b, a, ackFlag, serverISN+200, clientISN+19, []byte("x")), frame.VerdictReset)
+		r.expect("another flow", tcp(end{a.addr, 40001}, b, ackFlag, 1, 1, []byte("POST x")), frame.VerdictPass)
 		rep := r.Report()
-		if rep.Matches[0] != (Count{"eicar", 1}) || len(rep.Sightings) != 1 || rep.Sightings[0].What != "eicar" || rep.Words["reset"] != 2 {
+		if rep.Matches[0] != (Count{"eicar", 1}) || len(rep.Sightings) != 1 || rep.Sightings[0].What != "eicar" || rep.Verdicts["reset"] != 2 {
 			t.Errorf("%+v", rep)
 		}
 	}
@@ -38,13 +38,13 @@ func TestEicarSplit(t *testing.T) {
 			r := newRig(t, "")
 			r.shake(client, server)
 			seq := uint32(serverISN + 1)
-			words := []frame.Word{}
+			verdicts := []frame.Verdict{}
 			for _, part := range [][]byte{append([]byte("before"), virus[:i]...), virus[i:j], append(bytes.Clone(virus[j:]), "after"...)} {
-				words = append(words, r.judge(tcp(server, client, ackFlag, seq, clientISN+1, part)))
+				verdicts = append(verdicts, r.judge(tcp(server, client, ackFlag, seq, clientISN+1, part)))
 				seq += uint32(len(part))
 			}
-			if words[0] != frame.WordPass || words[1] != frame.WordPass || words[2] != frame.WordReset {
-				t.Fatalf("cut at %d and %d: %v", i, j, words)
+			if verdicts[0] != frame.VerdictPass || verdicts[1] != frame.VerdictPass || verdicts[2] != frame.VerdictReset {
+				t.Fatalf("cut at %d and %d: %v", i, j, verdicts)
 			}
 		}
 	}
@@ -65,26 +65,26 @@ signatures:
 	for _, c := range []struct {
 		what string
 		f    *frame.Frame
-		want frame.Word
+		want frame.Verdict
 	}{
-		{"drop", udp(client, other, []byte("a dropme b")), frame.WordDrop},
-		{"the flow goes on", udp(client, other, []byte("fine")), frame.WordPass},
-		{"regex", udp(client, other, []byte("?user=bob&x")), frame.WordDrop},
-		{"regex that does not match", udp(client, other, []byte("?user=bobbobbobbob&x")), frame.WordPass},
-		{"dns to another port", udp(client, other, []byte("dnsonly")), frame.WordPass},
-		{"dns", udp(client, dns, []byte("dnsonly")), frame.WordDrop},
-		{"dns answer", udp(dns, client, []byte("dnsonly")), frame.WordDrop},
-		{"dns over TCP", tcp(client, dns, ackFlag, 1, 1, []byte("dnsonly")), frame.WordPass},
-		{"web by UDP", udp(client, web, []byte("webonly")), frame.WordPass},
-		{"web", tcp(client, web, ackFlag, 1, 1, []byte("webonly")), frame.WordReset},
-		{"quarantine", udp(end{clientAddr, 1}, other, []byte("a quarantine")), frame.WordQuarantine},
-		{"after it", udp(end{clientAddr, 1}, other, []byte("fine")), frame.WordQuarantine},
-		{"the other way", udp(other, end{clientAddr, 1}, []byte("fine")), frame.WordQuarantine},
-		{"reset by UDP", udp(end{clientAddr, 2}, other, []byte("resetme")), frame.WordReset},
-		{"ICMP", ip(clientAddr, serverAddr, frame.ProtoICMP, append(make([]byte, 8), "resetme"...)), frame.WordReset},
-		{"another protocol", ip(clientAddr, serverAddr, 47, []byte("dropme")), frame.WordDrop},
-		{"no IP", frame.From(append([]byte{2, 1, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 0x88, 0xb5}, "dropme"...)), frame.WordDrop},
-		{"no IP, nothing in it", frame.From(append([]byte{2, 1, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 0x88, 0xb5}, "fine"...)), frame.WordPass},
+		{"drop", udp(client, other, []byte("a dropme b")), frame.VerdictDrop},
+		{"the flow goes on", udp(client, other, []byte("fine")), frame.VerdictPass},
+		{"regex", udp(client, other, []byte("?user=bob&x")), frame.VerdictDrop},
+		{"regex that does not match", udp(client, other, []byte("?user=bobbobbobbob&x")), frame.VerdictPass},
+		{"dns to another port", udp(client, other, []byte("dnsonly")), frame.VerdictPass},
+		{"dns", udp(client, dns, []byte("dnsonly")), frame.VerdictDrop},
+		{"dns answer", udp(dns, client, []byte("dnsonly")), frame.VerdictDrop},
+		{"dns over TCP", tcp(client, dns, ackFlag, 1, 1, []byte("dnsonly")), frame.VerdictPass},
+		{"web by UDP", udp(client, web, []byte("webonly")), frame.VerdictPass},
+		{"web", tcp(client, web, ackFlag, 1, 1, []byte("webonly")), frame.VerdictReset},
+		{"quarantine", udp(end{clientAddr, 1}, other, []byte("a quarantine")), frame.VerdictQuarantine},
+		{"after it", udp(end{clientAddr, 1}, other, []byte("fine")), frame.VerdictQuarantine},
+		{"the other way", udp(other, end{clientAddr, 1}, []byte("fine")), frame.VerdictQuarantine},
+		{"reset by UDP", udp(end{clientAddr, 2}, other, []byte("resetme")), frame.VerdictReset},
+		{"ICMP", ip(clientAddr, serverAddr, frame.ProtoICMP, append(make([]byte, 8), "resetme"...)), frame.VerdictReset},
+		{"another protocol", ip(clientAddr, serverAddr, 47, []byte("dropme")), frame.VerdictDrop},
+		{"no IP", frame.From(append([]byte{2, 1, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 0x88, 0xb5}, "dropme"...)), frame.VerdictDrop},
+		{"no IP, nothing in it", frame.From(append([]byte{2, 1, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 0x88, 0xb5}, "fine"...)), frame.VerdictPass},
 	} {
 		r.expect(c.what, c.f, c.want)
 	}
@@ -103,11 +103,11 @@ func TestRegexAcrossSegments(t *testing.T) {
 			if swap {
 				one, two = two, one
 			}
-			r.expect("the first", one, frame.WordPass)
+			r.expect("the first", one, frame.VerdictPass)
 			if !swap {
-				r.expect("ACK", tcp(server, client, ackFlag, serverISN+1, clientISN+1+uint32(cut), nil), frame.WordPass)
+				r.expect("ACK", tcp(server, client, ackFlag, serverISN+1, clientISN+1+uint32(cut), nil), frame.VerdictPass)
 			}
-			r.expect("the second", two, frame.WordDrop)
+			r.expect("the second", two, frame.VerdictDrop)
 		}
 	}
 }
@@ -117,15 +117,15 @@ func TestBypassAfter(t *testing.T) {
 	r.config.BypassAfter = 100
 	r.shake(client, server)
 	b := []byte("GET " + strings.Repeat("x", 46))
-	r.expect("50 bytes", tcp(client, server, ackFlag, clientISN+1, serverISN+1, b), frame.WordPass)
-	r.expect("100 bytes", tcp(client, server, ackFlag, clientISN+51, serverISN+1, b), frame.WordClean)
-	r.expect("a virus after that", tcp(server, client, ackFlag, serverISN+1, clientISN+101, virus), frame.WordClean)
+	r.expect("50 bytes", tcp(client, server, ackFlag, clientISN+1, serverISN+1, b), frame.VerdictPass)
+	r.expect("100 bytes", tcp(client, server, ackFlag, clientISN+51, serverISN+1, b), frame.VerdictClean)
+	r.expect("a virus after that", tcp(server, client, ackFlag, serverISN+1, clientISN+101, virus), frame.VerdictClean)
 	if m := r.Report().Memory; m != 0 {
 		t.Errorf("%d bytes are remembered of a clean flow", m)
 	}
-	r.expect("the same ends anew", tcp(client, server, frame.TCPSyn, 1<<30, 0, nil), frame.WordPass)
-	r.expect("its answer", tcp(server, client, frame.TCPSyn|ackFlag, 1<<30, 1<<30+1, nil), frame.WordPass)
-	r.expect("a virus in that", tcp(server, client, ackFlag, 1<<30+1, 1<<30+1, virus), frame.WordReset)
+	r.expect("the same ends anew", tcp(client, server, frame.TCPSyn, 1<<30, 0, nil), frame.VerdictPass)
+	r.expect("its answer", tcp(server, client, frame.TCPSyn|ackFlag, 1<<30, 1<<30+1, nil), frame.VerdictPass)
+	r.expect("a virus in that", tcp(server, client, ackFlag, 1<<30+1, 1<<30+1, virus), frame.VerdictReset)
 }
 
 // TestAfterReset lets the same two ends have another conversation, and no more of the first.
@@ -134,22 +134,22 @@ func TestAfterReset(t *testing.T) {
 	r.shake(client, server)
 	half := len(virus) / 2
 	first := uint32(serverISN + 1)
-	r.expect("half", tcp(server, client, ackFlag, first, clientISN+1, virus[:half]), frame.WordPass)
-	r.expect("ACK", tcp(client, server, ackFlag, clientISN+1, first+uint32(half), nil), frame.WordPass)
+	r.expect("half", tcp(server, client, ackFlag, first, clientISN+1, virus[:half]), frame.VerdictPass)
+	r.expect("ACK", tcp(client, server, ackFlag, clientISN+1, first+uint32(half), nil), frame.VerdictPass)
 	rest := func() *frame.Frame {
 		return tcp(server, client, ackFlag, first+uint32(half), clientISN+1, virus[half:])
 	}
-	r.expect("rest", rest(), frame.WordReset)
-	r.expect("rest again", rest(), frame.WordReset)
-	r.expect("the client's", tcp(client, server, ackFlag, clientISN+1, first+uint32(half), []byte("x")), frame.WordReset)
-	r.expect("SYN", tcp(client, server, frame.TCPSyn, 1<<28, 0, nil), frame.WordPass)
-	r.expect("rest after SYN", rest(), frame.WordReset)
-	r.expect("SYN-ACK", tcp(server, client, frame.TCPSyn|ackFlag, 1<<29, 1<<28+1, nil), frame.WordPass)
-	r.expect("rest after SYN-ACK", rest(), frame.WordReset)
-	r.expect("ACK of the new one", tcp(client, server, ackFlag, 1<<28+1, 1<<29+1, nil), frame.WordPass)
-	r.expect("rest after that", rest(), frame.WordDrop) // out of the new window
-	r.expect("new bytes", tcp(server, client, ackFlag, 1<<29+1, 1<<28+1, []byte("fine")), frame.WordPass)
-	r.expect("a virus again", tcp(server, client, ackFlag, 1<<29+5, 1<<28+1, virus), frame.WordReset)
+	r.expect("rest", rest(), frame.VerdictReset)
+	r.expect("rest again", rest(), frame.VerdictReset)
+	r.expect("the client's", tcp(client, server, ackFlag, clientISN+1, first+uint32(half), []byte("x")), frame.VerdictReset)
+	r.expect("SYN", tcp(client, server, frame.TCPSyn, 1<<28, 0, nil), frame.VerdictPass)
+	r.expect("rest after SYN", rest(), frame.VerdictReset)
+	r.expect("SYN-ACK", tcp(server, client, frame.TCPSyn|ackFlag, 1<<29, 1<<28+1, nil), frame.VerdictPass)
+	r.expect("rest after SYN-ACK", rest(), frame.VerdictReset)
+	r.expect("ACK of the new one", tcp(client, server, ackFlag, 1<<28+1, 1<<29+1, nil), frame.VerdictPass)
+	r.expect("rest after that", rest(), frame.VerdictDrop) // out of the new window
+	r.expect("new bytes", tcp(server, client, ackFlag, 1<<29+1, 1<<28+1, []byte("fine")), frame.VerdictPass)
+	r.expect("a virus again", tcp(server, client, ackFlag, 1<<29+5, 1<<28+1, virus), frame.VerdictReset)
 }
 
 func TestAnomalies(t *testing.T) {
@@ -165,18 +165,18 @@ func TestAnomalies(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		f    *frame.Frame
-		want frame.Word
+		want frame.Verdict
 	}{
-		{"malformed", cut, frame.WordDrop},
-		{"fragment", later, frame.WordDrop},
-		{"flags", seg(frame.TCPFin, seq, ""), frame.WordDrop},
-		{"flags", seg(0, seq, "GET /"), frame.WordDrop},
-		{"syn-data", tcp(client, server, frame.TCPSyn, 1<<30, 0, []byte("x")), frame.WordDrop},
-		{"urgent", seg(ackFlag|frame.TCPUrg, seq, "GET /"), frame.WordDrop},
-		{"out-of-window", seg(ackFlag, seq+maxWindow, "x"), frame.WordDrop},
-		{"out-of-window", seg(ackFlag, seq-maxWindow-1, "x"), frame.WordDrop},
-		{"not-http", seg(ackFlag, seq, "get /"), frame.WordPass},
-		{"not-http", seg(ackFlag, seq, " GET"), frame.WordPass},
+		{"malformed", cut, frame.VerdictDrop},
+		{"fragment", later, frame.VerdictDrop},
+		{"flags", seg(frame.TCPFin, seq, ""), frame.VerdictDrop},
+		{"flags", seg(0, seq, "GET /"), frame.VerdictDrop},
+		{"syn-data", tcp(client, server, frame.TCPSyn, 1<<30, 0, []byte("x")), frame.VerdictDrop},
+		{"urgent", seg(ackFlag|frame.TCPUrg, seq, "GET /"), frame.VerdictDrop},
+		{"out-of-window", seg(ackFlag, seq+maxWindow, "x"), frame.VerdictDrop},
+		{"out-of-window", seg(ackFlag, seq-maxWindow-1, "x"), frame.VerdictDrop},
+		{"not-http", seg(ackFlag, seq, "get /"), frame.VerdictPass},
+		{"not-http", seg(ackFlag, seq, " GET"), frame.VerdictPass},
 	} {
 		r := newRig(t, "")
 		r.shake(client, server)
@@ -187,21 +187,21 @@ func TestAnomalies(t *testing.T) {
 	}
 	r := newRig(t, "anomalies: {not-http: quarantine, after-fin: pass}")
 	r.shake(client, server)
-	r.expect("HTTP", seg(ackFlag, seq, "GET /"), frame.WordPass)
-	r.expect("the same again", seg(ackFlag, seq, "GET /"), frame.WordPass)
-	r.expect("FIN", seg(ackFlag|frame.TCPFin, seq+5, ""), frame.WordPass)
-	r.expect("after FIN", seg(ackFlag, seq+5, "x"), frame.WordPass)
+	r.expect("HTTP", seg(ackFlag, seq, "GET /"), frame.VerdictPass)
+	r.expect("the same again", seg(ackFlag, seq, "GET /"), frame.VerdictPass)
+	r.expect("FIN", seg(ackFlag|frame.TCPFin, seq+5, ""), frame.VerdictPass)
+	r.expect("after FIN", seg(ackFlag, seq+5, "x"), frame.VerdictPass)
 	if r.anomaly("after-fin") != 1 || r.anomaly("not-http") != 0 {
 		t.Errorf("%+v", r.Report().Anomalies)
 	}
-	r.expect("other bytes", seg(ackFlag, seq, "PUT /"), frame.WordReset)
+	r.expect("other bytes", seg(ackFlag, seq, "PUT /"), frame.VerdictReset)
 	if r.anomaly("retransmission") != 1 {
 		t.Errorf("%+v", r.Report().Anomalies)
 	}
 	r = newRig(t, "anomalies: {not-http: quarantine}")
 	r.shake(client, server)
-	r.expect("not HTTP", seg(ackFlag, seq, "SSH-2"), frame.WordQuarantine)
-	r.expect("after it", seg(ackFlag, seq, "GET /"), frame.WordQuarantine)
+	r.expect("not HTTP", seg(ackFlag, seq, "SSH-2"), frame.VerdictQuarantine)
+	r.expect("after it", seg(ackFlag, seq, "GET /"), frame.VerdictQuarantine)
 }
 
 // TestWindowBelievesTheReceiver: an acknowledgement is what moves the window, and a SYN or RST does not.
@@ -225,9 +225,9 @@ func TestWindowBelievesTheReceiver(t *testing.T) {
 		for _, acked := range []bool{false, true} {
 			r := newRig(t, "anomalies: {after-fin: pass}")
 			r.shake(client, server)
-			r.expect("half", tcp(server, client, ackFlag, first, clientISN+1, virus[:half]), frame.WordPass)
+			r.expect("half", tcp(server, client, ackFlag, first, clientISN+1, virus[:half]), frame.VerdictPass)
 			if acked {
-				r.expect("ACK", tcp(client, server, ackFlag, clientISN+1, rest, nil), frame.WordPass)
+				r.expect("ACK", tcp(client, server, ackFlag, clientISN+1, rest, nil), frame.VerdictPass)
 			}
 			if c.between != nil {
 				f := &frame.Frame{}
@@ -237,8 +237,8 @@ func TestWindowBelievesTheReceiver(t *testing.T) {
 				r.now = r.now.Add(longTime * time.Second)
 				r.table.tick(longTime)
 			}
-			if got := r.judge(tcp(server, client, ackFlag, rest, clientISN+1, virus[half:])); got != frame.WordReset && got != frame.WordDrop {
-				t.Errorf("%s, acknowledged %v: the rest: %s", c.name, acked, wordName(got))
+			if got := r.judge(tcp(server, client, ackFlag, rest, clientISN+1, virus[half:])); got != frame.VerdictReset && got != frame.VerdictDrop {
+				t.Errorf("%s, acknowledged %v: the rest: %s", c.name, acked, verdictName(got))
 			}
 		}
 	}
@@ -266,9 +266,9 @@ func TestSynOnceMore(t *testing.T) {
 	} {
 		r := newRig(t, "")
 		for n, f := range c.before {
-			r.expect(fmt.Sprintf("%s: frame %d", c.name, n), f, frame.WordPass)
+			r.expect(fmt.Sprintf("%s: frame %d", c.name, n), f, frame.VerdictPass)
 		}
-		r.expect(c.name, c.rest, frame.WordReset)
+		r.expect(c.name, c.rest, frame.VerdictReset)
 	}
 }
 
@@ -278,29 +278,29 @@ func TestRstThenMore(t *testing.T) {
 	r := newRig(t, "")
 	r.shake(client, server)
 	seq := uint32(serverISN + 1)
-	r.expect("x", tcp(server, client, ackFlag, seq, clientISN+1, []byte("x")), frame.WordPass)
-	r.expect("RST", tcp(client, server, frame.TCPRst, clientISN+1, 0, nil), frame.WordPass)
-	r.expect("half", tcp(server, client, ackFlag, seq+1, clientISN+1, virus[:30]), frame.WordPass)
+	r.expect("x", tcp(server, client, ackFlag, seq, clientISN+1, []byte("x")), frame.VerdictPass)
+	r.expect("RST", tcp(client, server, frame.TCPRst, clientISN+1, 0, nil), frame.VerdictPass)
+	r.expect("half", tcp(server, client, ackFlag, seq+1, clientISN+1, virus[:30]), frame.VerdictPass)
 	r.now = r.now.Add(longTime * time.Second)
 	r.table.tick(longTime)
-	r.expect("rest", tcp(server, client, ackFlag, seq+31, clientISN+1, virus[30:]), frame.WordReset)
+	r.expect("rest", tcp(server, client, ackFlag, seq+31, clientISN+1, virus[30:]), frame.VerdictReset)
 }
 
 // TestPickUp begins to look at a conversation that runs.
 func TestPickUp(t *testing.T) {
 	r := newRig(t, "")
 	seg := func(seq uint32, b []byte) *frame.Frame { return tcp(server, client, ackFlag, seq, 1, b) }
-	r.expect("the first that is seen", seg(2000, []byte("bbbb")), frame.WordPass)
-	r.expect("what was sent before", seg(1996, []byte("aaaa")), frame.WordPass)
-	r.expect("half", seg(1900, virus[:30]), frame.WordPass)
-	r.expect("ACK of what was not seen", tcp(client, server, ackFlag, 1, 1850, nil), frame.WordPass)
-	r.expect("the other half", seg(1930, virus[30:]), frame.WordReset)
+	r.expect("the first that is seen", seg(2000, []byte("bbbb")), frame.VerdictPass)
+	r.expect("what was sent before", seg(1996, []byte("aaaa")), frame.VerdictPass)
+	r.expect("half", seg(1900, virus[:30]), frame.VerdictPass)
+	r.expect("ACK of what was not seen", tcp(client, server, ackFlag, 1, 1850, nil), frame.VerdictPass)
+	r.expect("the other half", seg(1930, virus[30:]), frame.VerdictReset)
 
 	r = newRig(t, "")
-	r.expect("one", seg(2000, []byte("bbbb")), frame.WordPass)
-	r.expect("ACK beyond it", tcp(client, server, ackFlag, 1, 1<<20, nil), frame.WordPass)
-	r.expect("where the receiver is", seg(1<<20, []byte("cccc")), frame.WordPass)
-	r.expect("acknowledged long ago", seg(1<<20-2000, []byte("dddd")), frame.WordPass)
+	r.expect("one", seg(2000, []byte("bbbb")), frame.VerdictPass)
+	r.expect("ACK beyond it", tcp(client, server, ackFlag, 1, 1<<20, nil), frame.VerdictPass)
+	r.expect("where the receiver is", seg(1<<20, []byte("cccc")), frame.VerdictPass)
+	r.expect("acknowledged long ago", seg(1<<20-2000, []byte("dddd")), frame.VerdictPass)
 }
 
 // TestLongIsland has half a string at the end of bytes that came before their time, more than the longest string.
@@ -309,7 +309,7 @@ func TestLongIsland(t *testing.T) {
 	r.shake(client, server)
 	seq := uint32(serverISN + 1)
 	island := append(bytes.Repeat([]byte("x"), 200), virus[:30]...)
-	r.expect("island", tcp(server, client, ackFlag, seq+10, 1, island), frame.WordPass)
-	r.expect("what lies before it", tcp(server, client, ackFlag, seq, 1, []byte("0123456789")), frame.WordPass)
-	r.expect("the rest", tcp(server, client, ackFlag, seq+10+230, 1, virus[30:]), frame.WordReset)
+	r.expect("island", tcp(server, client, ackFlag, seq+10, 1, island), frame.VerdictPass)
+	r.expect("what lies before it", tcp(server, client, ackFlag, seq, 1, []byte("0123456789")), frame.VerdictPass)
+	r.expect("the rest", tcp(server, client, ackFlag, seq+10+230, 1, virus[30:]), frame.VerdictReset)
 }

@@ -41,9 +41,9 @@ func Default() *Config {
 func begin() *Config {
 	c := &Config{}
 	for a, k := range anomalyKinds {
-		c.anomalies[a] = k.word
+		c.anomalies[a] = k.verdict
 	}
-	c.signatures = []signature{{name: "eicar", bytes: EICAR(), word: frame.WordReset}}
+	c.signatures = []signature{{name: "eicar", bytes: EICAR(), verdict: frame.VerdictReset}}
 	return c
 }
 
@@ -84,17 +84,17 @@ func (l *loader) word(n *document.Node, what string) string {
 	return w
 }
 
-func (l *loader) says(n *document.Node, what string, pass bool) frame.Word {
+func (l *loader) says(n *document.Node, what string, pass bool) frame.Verdict {
 	w := l.word(n, what)
-	word, known := wordNames[w]
+	verdict, known := verdictNames[w]
 	do := "take one of drop, reset, quarantine"
 	if pass {
 		do += ", pass"
 	}
-	if !known || word == frame.WordPass && !pass {
+	if !known || verdict == frame.VerdictPass && !pass {
 		l.fail(n, do, "%s cannot be %q", what, w)
 	}
-	return word
+	return verdict
 }
 
 func (l *loader) anomalies(n *document.Node) {
@@ -117,14 +117,14 @@ func (l *loader) signatures(n *document.Node) {
 
 // signature reads one entry of the list.
 func (l *loader) signature(n *document.Node) {
-	s := signature{word: frame.WordReset}
+	s := signature{verdict: frame.VerdictReset}
 	var how, ports *document.Node
 	l.Fields(n, "a signature", map[string]func(*document.Node){
 		"name":     func(v *document.Node) { s.name = l.name(v) },
 		"text":     func(v *document.Node) { how = l.one(how, v); s.bytes = []byte(l.word(v, "text")); l.length(v, s.bytes) },
 		"hex":      func(v *document.Node) { how = l.one(how, v); s.bytes = l.hex(v); l.length(v, s.bytes) },
 		"regex":    func(v *document.Node) { how = l.one(how, v); s.regex = l.regex(v) },
-		"action":   func(v *document.Node) { s.word = l.says(v, "action", false) },
+		"action":   func(v *document.Node) { s.verdict = l.says(v, "action", false) },
 		"protocol": func(v *document.Node) { s.proto = l.protocol(v) },
 		"port":     func(v *document.Node) { ports = v; s.ports = l.ports(v) },
 	})

@@ -87,9 +87,9 @@ func TestDocumentedFileLoads(t *testing.T) {
 
 // TestAutomaton compares what the automaton finds with looking for each string by itself.
 func TestAutomaton(t *testing.T) {
-	words := []string{"he", "she", "his", "hers", "e", "ushe", "rshers", "aaa", "aaaa", "aab"}
+	verdicts := []string{"he", "she", "his", "hers", "e", "ushe", "rshers", "aaa", "aaaa", "aab"}
 	strs := map[int32][]byte{}
-	for i, w := range words {
+	for i, w := range verdicts {
 		strs[int32(i)] = []byte(w)
 	}
 	a := newAutomaton(strs)
@@ -108,13 +108,13 @@ func TestAutomaton(t *testing.T) {
 					}
 					s := state &^ accepts
 					for o := a.ends[s/a.width]; o >= 0; o = a.outputs[o].next {
-						got = append(got, fmt.Sprint(words[a.outputs[o].signature], at))
+						got = append(got, fmt.Sprint(verdicts[a.outputs[o].signature], at))
 					}
 					b = b[done:]
 				}
 				state &^= accepts
 			}
-			for _, w := range words {
+			for _, w := range verdicts {
 				for end := len(w); end <= len(text); end++ {
 					if text[end-len(w):end] == w {
 						want = append(want, fmt.Sprint(w, end))

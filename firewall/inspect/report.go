@@ -11,7 +11,7 @@ import (
 type Report struct {
 	Frames    uint64            `json:"frames"`
 	Bytes     uint64            `json:"bytes" doc:"Of whole frames"`
-	Words     map[string]uint64 `json:"words" doc:"Frames by what was said of them: pass, clean, drop, reset, quarantine"`
+	Verdicts  map[string]uint64 `json:"verdicts" doc:"Frames by what was said of them: pass, clean, drop, reset, quarantine"`
 	NoMemory  uint64            `json:"no_memory" doc:"Of the dropped frames, those that could not be remembered"`
 	Flows     int               `json:"flows" doc:"That are remembered now"`
 	Memory    int               `json:"memory" doc:"Bytes that are remembered of them now, at most"`
@@ -35,12 +35,12 @@ type Count struct {
 
 // Sighting is a signature that was found, or an anomaly that ended a flow.
 type Sighting struct {
-	Time  time.Time      `json:"time"`
-	What  string         `json:"what" doc:"The name of the signature or anomaly"`
-	Word  string         `json:"word"`
-	Proto uint8          `json:"proto"`
-	Src   netip.AddrPort `json:"src"`
-	Dst   netip.AddrPort `json:"dst"`
+	Time    time.Time      `json:"time"`
+	What    string         `json:"what" doc:"The name of the signature or anomaly"`
+	Verdict string         `json:"verdict"`
+	Proto   uint8          `json:"proto"`
+	Src     netip.AddrPort `json:"src"`
+	Dst     netip.AddrPort `json:"dst"`
 }
 
 // MaxSightings is how many sightings are kept.
@@ -48,7 +48,7 @@ const MaxSightings = 128
 
 type counts struct {
 	frames, bytes, noMemory uint64
-	words                   [frame.WordQuarantine + 1]uint64
+	verdicts                [frame.VerdictQuarantine + 1]uint64
 	anomalies               [anomalies]uint64
 	matches                 []uint64
 }
@@ -59,20 +59,20 @@ type sightings struct {
 	total uint64
 }
 
-func (l *sightings) add(now time.Time, k *frame.Key, what string, word frame.Word) {
+func (l *sightings) add(now time.Time, k *frame.Key, what string, verdict frame.Verdict) {
 	l.ring[l.total%MaxSightings] = Sighting{
-		Time: now, What: what, Word: wordName(word), Proto: k.Proto,
+		Time: now, What: what, Verdict: verdictName(verdict), Proto: k.Proto,
 		Src: netip.AddrPortFrom(k.Src.IP(), k.SrcPort), Dst: netip.AddrPortFrom(k.Dst.IP(), k.DstPort),
 	}
 	l.total++
 }
 
-// wordName is how a word is written in files and reports.
-func wordName(w frame.Word) string {
-	if w == frame.WordClean {
+// verdictName is how a verdict is written in files and reports.
+func verdictName(w frame.Verdict) string {
+	if w == frame.VerdictClean {
 		return "clean"
 	}
-	for name, known := range wordNames {
+	for name, known := range verdictNames {
 		if known == w {
 			return name
 		}
@@ -85,10 +85,10 @@ func (i *Inspector) Report() Report {
 	c := &i.counts
 	r := Report{
 		Frames: c.frames, Bytes: c.bytes, NoMemory: c.noMemory, Flows: len(i.table.byKey), Memory: i.table.memory,
-		Words: map[string]uint64{}, Matches: []Count{}, Anomalies: []Count{}, Sightings: []Sighting{}, Sessions: []uint8{},
+		Verdicts: map[string]uint64{}, Matches: []Count{}, Anomalies: []Count{}, Sightings: []Sighting{}, Sessions: []uint8{},
 	}
-	for w := frame.WordPass; w <= frame.WordQuarantine; w++ {
-		r.Words[wordName(w)] = c.words[w]
+	for w := frame.VerdictPass; w <= frame.VerdictQuarantine; w++ {
+		r.Verdicts[verdictName(w)] = c.verdicts[w]
 	}
 	for n, s := range i.config.signatures {
 		r.Matches = append(r.Matches, Count{s.name, c.matches[n]})

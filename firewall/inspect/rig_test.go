@@ -87,12 +87,12 @@ func newRig(t *testing.T, file string) *rig {
 	return &rig{t, New(c, epoch), epoch}
 }
 
-func (r *rig) judge(f *frame.Frame) frame.Word { return r.Judge(r.now, f) }
+func (r *rig) judge(f *frame.Frame) frame.Verdict { return r.Judge(r.now, f) }
 
-func (r *rig) expect(what string, f *frame.Frame, want frame.Word) {
+func (r *rig) expect(what string, f *frame.Frame, want frame.Verdict) {
 	r.t.Helper()
 	if got := r.judge(f); got != want {
-		r.t.Errorf("%s: %s, want %s", what, wordName(got), wordName(want))
+		r.t.Errorf("%s: %s, want %s", what, verdictName(got), verdictName(want))
 	}
 }
 
@@ -104,9 +104,9 @@ const (
 // shake is how a conversation begins.
 func (r *rig) shake(a, b end) {
 	r.t.Helper()
-	r.expect("SYN", tcp(a, b, frame.TCPSyn, clientISN, 0, nil), frame.WordPass)
-	r.expect("SYN-ACK", tcp(b, a, frame.TCPSyn|ackFlag, serverISN, clientISN+1, nil), frame.WordPass)
-	r.expect("ACK", tcp(a, b, ackFlag, clientISN+1, serverISN+1, nil), frame.WordPass)
+	r.expect("SYN", tcp(a, b, frame.TCPSyn, clientISN, 0, nil), frame.VerdictPass)
+	r.expect("SYN-ACK", tcp(b, a, frame.TCPSyn|ackFlag, serverISN, clientISN+1, nil), frame.VerdictPass)
+	r.expect("ACK", tcp(a, b, ackFlag, clientISN+1, serverISN+1, nil), frame.VerdictPass)
 }
 
 // anomaly is how often one was met.

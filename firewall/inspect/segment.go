@@ -7,31 +7,31 @@ import (
 )
 
 // segment judges a TCP segment: its flags, what it acknowledges, and the bytes that it carries.
-func (i *Inspector) segment(now time.Time, f *frame.Frame, k *frame.Key, fl *flow, dir int) frame.Word {
+func (i *Inspector) segment(now time.Time, f *frame.Frame, k *frame.Key, fl *flow, dir int) frame.Verdict {
 	w, back := &fl.ways[dir], &fl.ways[1-dir]
 	b := payload(f, k)
 	if a, bad := oddSegment(k, w, len(b)); bad {
-		if word := i.odd(now, a, k); word != frame.WordPass {
-			return word
+		if verdict := i.odd(now, a, k); verdict != frame.VerdictPass {
+			return verdict
 		}
 	}
-	if heed(k, w, back, i.config.behind) && fl.word == frame.WordReset && fl.guilty != dir {
+	if heed(k, w, back, i.config.behind) && fl.verdict == frame.VerdictReset && fl.guilty != dir {
 		*fl = flow{key: fl.key, last: fl.last, used: true, ways: fl.ways} // another conversation of the same ends
 	}
-	if fl.word == frame.WordReset && (len(b) > 0 || k.TCPFlags&frame.TCPSyn == 0) {
-		return fl.word
+	if fl.verdict == frame.VerdictReset && (len(b) > 0 || k.TCPFlags&frame.TCPSyn == 0) {
+		return fl.verdict
 	}
 	if begins(k) {
 		fl.clean, fl.judged = false, 0
 	}
 	if len(b) > 0 {
-		if word := i.stream(now, w, b, k); word != frame.WordPass {
-			return word
+		if verdict := i.stream(now, w, b, k); verdict != frame.VerdictPass {
+			return verdict
 		}
 		fl.judged += uint64(len(b))
 	}
 	note(k, w, back, len(b))
-	return frame.WordPass
+	return frame.VerdictPass
 }
 
 // begins says whether a segment asks for a new conversation.
@@ -55,7 +55,7 @@ func oddSegment(k *frame.Key, w *window, n int) (anomaly, bool) {
 	return 0, false
 }
 
-// heed takes a segment's word for what its sender has of the other way's stream, and says whether that is now another
+// heed believes what a segment says that its sender has of the other way's stream, and says whether that is now another
 // stream. A SYN says that it has nothing yet. One that comes once more says nothing: the sender has gone on since.
 func heed(k *frame.Key, w, back *window, keep uint32) (moved bool) {
 	syn, ack := k.TCPFlags&frame.TCPSyn != 0, k.TCPFlags&frame.TCPAck != 0
@@ -78,8 +78,8 @@ func heed(k *frame.Key, w, back *window, keep uint32) (moved bool) {
 	return false
 }
 
-// note remembers what a segment that passes says of the conversation's end. Only a receiver's word that it takes no
-// more is believed.
+// note remembers what a segment that passes says of the conversation's end. That a side takes no more is believed only
+// where it says so itself.
 func note(k *frame.Key, w, back *window, n int) {
 	if k.TCPFlags&frame.TCPFin != 0 && !w.ended {
 		w.fin, w.ended = k.Seq+uint32(n), true
@@ -107,11 +107,11 @@ func request(b []byte) bool {
 
 // stream judges the bytes of a segment together with those before and behind it that were let through, and remembers
 // them if they may pass.
-func (i *Inspector) stream(now time.Time, w *window, b []byte, k *frame.Key) frame.Word {
+func (i *Inspector) stream(now time.Time, w *window, b []byte, k *frame.Key) frame.Verdict {
 	seq, n := k.Seq, uint32(len(b))
 	if w.began && seq == w.open && k.DstPort == httpPort && !request(b) {
-		if word := i.odd(now, notHTTP, k); word != frame.WordPass {
-			return word
+		if verdict := i.odd(now, notHTTP, k); verdict != frame.VerdictPass {
+			return verdict
 		}
 	}
 	if !w.seen {
@@ -124,7 +124,7 @@ func (i *Inspector) stream(now time.Time, w *window, b []byte, k *frame.Key) fra
 	case d < 0 && !w.firm:
 		w.lo, w.tail = seq, 0
 	case d < 0 && after(seq+n, w.lo) <= 0:
-		return frame.WordPass // the receiver has it, and says so again
+		return frame.VerdictPass // the receiver has it, and says so again
 	case d < 0:
 		b, seq = b[-d:], w.lo
 	}
@@ -137,18 +137,18 @@ func (i *Inspector) stream(now time.Time, w *window, b []byte, k *frame.Key) fra
 		return i.odd(now, retransmission, k)
 	}
 	if first < last && after(w.spans[first].from, seq) <= 0 && after(w.spans[first].to, end) >= 0 {
-		return frame.WordPass // all of it once more
+		return frame.VerdictPass // all of it once more
 	}
-	state, word := i.look(now, w, &piece{k, seq, b, first, last})
-	if word != frame.WordPass {
-		return word
+	state, verdict := i.look(now, w, &piece{k, seq, b, first, last})
+	if verdict != frame.VerdictPass {
+		return verdict
 	}
 	if !i.table.reserve(w, end) || first == last && len(w.spans) >= maxSpans {
 		i.counts.noMemory++
-		return frame.WordDrop
+		return frame.VerdictDrop
 	}
 	w.put(first, last, seq, b, state)
-	return frame.WordPass
+	return frame.VerdictPass
 }
 
 // piece is the bytes of a segment that are new to a window, from seq on, and the spans first to last that they touch.
@@ -167,7 +167,7 @@ func (p *piece) skip(to uint32) { p.bytes, p.seq = p.bytes[to-p.seq:], to }
 
 // look searches a piece for signatures that it completes. The state is that after the span that it and those that it
 // touches would become.
-func (i *Inspector) look(now time.Time, w *window, p *piece) (uint32, frame.Word) {
+func (i *Inspector) look(now time.Time, w *window, p *piece) (uint32, frame.Verdict) {
 	state, end := uint32(0), p.seq+uint32(len(p.bytes))
 	if p.touches() && after(w.spans[p.first].from, p.seq) <= 0 {
 		state = w.spans[p.first].state
@@ -185,7 +185,7 @@ func (i *Inspector) look(now time.Time, w *window, p *piece) (uint32, frame.Word
 	if found >= 0 {
 		return 0, i.found(now, found, p.key)
 	}
-	return state, frame.WordPass
+	return state, frame.VerdictPass
 }
 
 // scanInto goes on into a span that is there already, as far as what begins before it can reach. What then follows was

@@ -8,14 +8,14 @@ import (
 
 // flow is a conversation that is looked into.
 type flow struct {
-	key    flowKey
-	last   int64 // when it was seen last, in seconds
-	judged uint64
-	ways   [2]window // TCP: by direction; 0 is from the end that comes first in key
-	word   frame.Word
-	guilty int  // the direction that has earned word
-	clean  bool // the rest need not be looked at
-	used   bool
+	key     flowKey
+	last    int64 // when it was seen last, in seconds
+	judged  uint64
+	ways    [2]window // TCP: by direction; 0 is from the end that comes first in key
+	verdict frame.Verdict
+	guilty  int  // the direction that has earned verdict
+	clean   bool // the rest need not be looked at
+	used    bool
 }
 
 // flowKey is the two ends of a flow, in an order that does not depend on the direction.
@@ -97,7 +97,7 @@ func (t *table) tick(at int64) {
 
 func (t *table) age(fl *flow, n int32, at int64) {
 	limit := int64(shortTime)
-	if fl.ways[0].matters() || fl.ways[1].matters() || fl.word == frame.WordQuarantine {
+	if fl.ways[0].matters() || fl.ways[1].matters() || fl.verdict == frame.VerdictQuarantine {
 		limit = longTime
 	}
 	switch age := at - fl.last; {

@@ -53,28 +53,28 @@ func (v VNI) Back() bool { return v>>15&1 == 1 }
 // Port is whose frame it is.
 func (v VNI) Port() PortID { return PortID(v & MaxSteerPort) }
 
-// Word is what an inspector says of a frame. The zero Word is none: a frame on its way to the inspector.
-type Word uint8
+// Verdict is what an inspector says of a frame. The zero Verdict is none: a frame on its way to the inspector.
+type Verdict uint8
 
-// The words of an inspector.
+// The verdicts of an inspector.
 const (
-	WordNone       Word = iota
-	WordPass            // let it go on
-	WordClean           // and the rest of its flow need not be steered any more
-	WordDrop            // this frame goes nowhere
-	WordReset           // nor any other of its flow, whose ends are told by a TCP reset
-	WordQuarantine      // nor any other of its flow; nobody is told
-	words
+	VerdictNone       Verdict = iota
+	VerdictPass               // let it go on
+	VerdictClean              // and the rest of its flow need not be steered any more
+	VerdictDrop               // this frame goes nowhere
+	VerdictReset              // nor any other of its flow, whose ends are told by a TCP reset
+	VerdictQuarantine         // nor any other of its flow; nobody is told
+	verdicts
 )
 
-// Ticket goes with a steered frame where the far end is our own, and must come back as it was, but for Word.
+// Ticket goes with a steered frame where the far end is our own, and must come back as it was, but for Verdict.
 type Ticket struct {
-	Seq    uint64 // counts the frames of one port in one session, from 1: none comes back twice
-	Cookie uint64 // of the flow: the same in both directions
-	Port   PortID // the insertion point at which it was steered
-	Dir    uint8
-	Word   Word
-	Vnet   Vnet // the frame's own virtio_net_hdr
+	Seq     uint64 // counts the frames of one port in one session, from 1: none comes back twice
+	Cookie  uint64 // of the flow: the same in both directions
+	Port    PortID // the insertion point at which it was steered
+	Dir     uint8
+	Verdict Verdict
+	Vnet    Vnet // the frame's own virtio_net_hdr
 }
 
 func (t *Ticket) put(b []byte) {
@@ -84,14 +84,14 @@ func (t *Ticket) put(b []byte) {
 	binary.BigEndian.PutUint64(b, t.Seq)
 	binary.BigEndian.PutUint64(b[8:], t.Cookie)
 	binary.BigEndian.PutUint16(b[16:], uint16(t.Port))
-	b[18], b[19] = t.Dir, byte(t.Word)
+	b[18], b[19] = t.Dir, byte(t.Verdict)
 	copy(b[20:30], t.Vnet[:])
 	b[30], b[31] = 0, 0
 }
 
 func (t *Ticket) get(b []byte) {
 	t.Seq, t.Cookie = binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
-	t.Port, t.Dir, t.Word = PortID(binary.BigEndian.Uint16(b[16:])), b[18], Word(b[19])
+	t.Port, t.Dir, t.Verdict = PortID(binary.BigEndian.Uint16(b[16:])), b[18], Verdict(b[19])
 	copy(t.Vnet[:], b[20:30])
 }
 
@@ -136,7 +136,7 @@ func ParseGeneve(b []byte, t *Ticket) (vni VNI, n int, has, ok bool) {
 			return 0, 0, false, false
 		case known:
 			t.get(b[at+optionLen:])
-			has = t.Word < words
+			has = t.Verdict < verdicts
 			if !has {
 				return 0, 0, false, false
 			}

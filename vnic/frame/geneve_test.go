@@ -25,7 +25,7 @@ func TestWrap(t *testing.T) {
 	}{
 		{"bare", nil, false},
 		{"bare with an open checksum", nil, true},
-		{"ticket", &Ticket{Seq: 1 << 40, Cookie: 9, Port: 300, Dir: 1, Word: WordClean}, false},
+		{"ticket", &Ticket{Seq: 1 << 40, Cookie: 9, Port: 300, Dir: 1, Verdict: VerdictClean}, false},
 		{"ticket with an open checksum", &Ticket{Seq: 2}, true},
 	} {
 		f := From(inner)

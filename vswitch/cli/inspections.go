@@ -27,7 +27,7 @@ func inspectionsCommand() *cobra.Command {
 
 func writeInspections(w io.Writer, r inspect.Report) {
 	fmt.Fprintf(w, "frames: %d looked into (%d bytes) = %d passed + %d clean + %d dropped + %d reset + %d quarantined\n", r.Frames, r.Bytes,
-		r.Words["pass"], r.Words["clean"], r.Words["drop"], r.Words["reset"], r.Words["quarantine"])
+		r.Verdicts["pass"], r.Verdicts["clean"], r.Verdicts["drop"], r.Verdicts["reset"], r.Verdicts["quarantine"])
 	fmt.Fprintf(w, "%d flows, %d bytes of memory; %d frames dropped for want of it; %d datagrams of no session; %d lost in full queues\n\n", r.Flows,
 		r.Memory, r.NoMemory, r.Refused, r.Overrun+r.Unsent)
 	for _, part := range []struct {
@@ -46,7 +46,7 @@ func writeInspections(w io.Writer, r inspect.Report) {
 	}
 	g := NewGrid("TIME", "FOUND", "WORD", "PROTO", "FROM", "TO")
 	for _, e := range r.Sightings {
-		g.Row(e.Time.Local().Format("15:04:05.000"), e.What, e.Word, protoName(e.Proto), e.Src, e.Dst)
+		g.Row(e.Time.Local().Format("15:04:05.000"), e.What, e.Verdict, protoName(e.Proto), e.Src, e.Dst)
 	}
 	g.Write(w, "")
 }

@@ -240,10 +240,10 @@ func (l *testLab) Appliance(_ context.Context, d control.Drill) error {
 
 // Inspections is of one that has met a signature, whose name steers terminals.
 func (l *testLab) Inspections(context.Context) (inspect.Report, error) {
-	r := inspect.Report{Frames: 3, Bytes: 300, Words: map[string]uint64{"pass": 2, "reset": 1}, Flows: 1, Missed: 1}
+	r := inspect.Report{Frames: 3, Bytes: 300, Verdicts: map[string]uint64{"pass": 2, "reset": 1}, Flows: 1, Missed: 1}
 	r.Matches = []inspect.Count{{Name: "eicar", Count: 1}}
 	r.Anomalies = []inspect.Count{{Name: "frag\x1bment", Count: 4}}
-	r.Sightings = []inspect.Sighting{{What: "eicar", Word: "reset", Proto: 6,
+	r.Sightings = []inspect.Sighting{{What: "eicar", Verdict: "reset", Proto: 6,
 		Src: netip.AddrPortFrom(serverAddr, 80), Dst: netip.AddrPortFrom(clientAddr, 40000)}}
 	return r, nil
 }

@@ -68,8 +68,8 @@ func (a *fakeAppliance) passes(f *frame.Frame, t *frame.Ticket, inspect bool) bo
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		*f.Vnet() = t.Vnet // Wrap puts it into the ticket again
-		if t.Word = frame.WordPass; a.judge != nil {
-			t.Word = a.judge(f.Eth())
+		if t.Verdict = frame.VerdictPass; a.judge != nil {
+			t.Verdict = a.judge(f.Eth())
 		}
 		if t.Port != 0 { // else a probe
 			a.forwards++

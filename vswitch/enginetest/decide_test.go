@@ -162,7 +162,7 @@ func FuzzReturned(f *testing.F) {
 		for n, s := range seeds {
 			for _, port := range []frame.PortID{portClient, 0} {
 				fr := s.build()
-				ticket := &frame.Ticket{Seq: uint64(n + 1), Port: port, Word: frame.WordPass}
+				ticket := &frame.Ticket{Seq: uint64(n + 1), Port: port, Verdict: frame.VerdictPass}
 				if to == firewall.Tunnel {
 					ticket = nil
 				}

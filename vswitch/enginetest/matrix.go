@@ -55,7 +55,7 @@ func newMatrixRig(t *testing.T, bed Bed, to firewall.Placement) *matrixRig {
 	r := bed.rig(t)
 	r.policy(matrix.Policy)
 	inspector := inspect.New(inspect.Default(), time.Now())
-	r.fw.judge = func(eth []byte) frame.Word { return inspector.Judge(time.Now(), frame.From(eth)) }
+	r.fw.judge = func(eth []byte) frame.Verdict { return inspector.Judge(time.Now(), frame.From(eth)) }
 	r.place(to)
 	return &matrixRig{r}
 }

@@ -268,24 +268,24 @@ func testAllPairsUnderLoad(t *testing.T, bed Bed) {
 // testWords lets the inspector say each of its words of a frame in a connection.
 func testWords(t *testing.T, bed Bed) {
 	for _, c := range []struct {
-		word           frame.Word
+		word           frame.Verdict
 		comes, goesOn  bool // the frame arrives; later ones do
 		reset, steered bool // both ends are told; later frames are still steered
 	}{
-		{frame.WordPass, true, true, false, true},
-		{frame.WordClean, true, true, false, false},
-		{frame.WordDrop, false, true, false, true},
-		{frame.WordReset, false, false, true, false},
-		{frame.WordQuarantine, false, false, false, false},
+		{frame.VerdictPass, true, true, false, true},
+		{frame.VerdictClean, true, true, false, false},
+		{frame.VerdictDrop, false, true, false, true},
+		{frame.VerdictReset, false, false, true, false},
+		{frame.VerdictQuarantine, false, false, false, false},
 	} {
 		for _, v6 := range []bool{false, true} {
 			r := bed.rig(t)
 			r.policy(referencePolicy)
-			r.fw.judge = func(eth []byte) frame.Word {
+			r.fw.judge = func(eth []byte) frame.Verdict {
 				if bytes.Contains(eth, []byte("evil")) {
 					return c.word
 				}
-				return frame.WordPass
+				return frame.VerdictPass
 			}
 			r.place(firewall.Inspect)
 			hello := packet{proto: frame.ProtoTCP, sport: 4000, dport: 80, flags: frame.TCPSyn}

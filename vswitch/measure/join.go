@@ -9,8 +9,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// Window is what the join of a ledger needs to know of the change.
-type Window struct {
+// Interval is what the join of a ledger needs to know of the change.
+type Interval struct {
 	Start, End int64 // monotonic ns: records were taken
 	// Grace is how long before the end a frame may have entered and still be on its way, and how long after the start a
 	// frame may come out that entered before.
@@ -48,17 +48,17 @@ func (m *Most) see(k Flow, frames int) {
 }
 
 // Join compares what entered with what was delivered, flow by flow.
-func (l *Ledger) Join(w Window) Findings {
+func (l *Ledger) Join(w Interval) Findings {
 	var total Findings
 	if at := l.full(); at != 0 {
-		total.Overflow, w.End = true, min(w.End, at) // from then on, what one log has another may lack
+		total.Overflow, w.End = true, min(w.End, at) // from then on, what one journal has another may lack
 	}
 	flows := map[Flow][]Record{}
-	for _, log := range l.logs {
-		if log == nil {
+	for _, journal := range l.journals {
+		if journal == nil {
 			continue
 		}
-		for _, r := range log.records {
+		for _, r := range journal.records {
 			if r.At != 0 && r.At <= w.End {
 				flows[r.Flow] = append(flows[r.Flow], r)
 			}
@@ -79,11 +79,11 @@ func (l *Ledger) Join(w Window) Findings {
 	return total
 }
 
-// full is when the first log had no more room; 0 is never.
+// full is when the first journal had no more room; 0 is never.
 func (l *Ledger) full() (first int64) {
-	for _, log := range l.logs {
-		if log != nil && log.full != 0 && (first == 0 || log.full < first) {
-			first = log.full
+	for _, journal := range l.journals {
+		if journal != nil && journal.full != 0 && (first == 0 || journal.full < first) {
+			first = journal.full
 		}
 	}
 	return first
@@ -114,7 +114,7 @@ func (t *Findings) addFlow(f Findings) {
 
 // joinFlow judges one direction of a flow. records are in order of time; asked says that there are some of the other
 // one.
-func joinFlow(key Flow, records []Record, asked bool, w Window) Findings {
+func joinFlow(key Flow, records []Record, asked bool, w Interval) Findings {
 	var f Findings
 	begins, answers := w.allows(key)
 	allowed := begins || answers
@@ -157,13 +157,13 @@ func joinFlow(key Flow, records []Record, asked bool, w Window) Findings {
 
 // enforced says whether a delivery was under a plan that should have prevented it. In slow, frames that stay in a
 // segment never meet the Appliance: that is no leak, but how slow is.
-func (w Window) enforced(r Record) bool {
+func (w Interval) enforced(r Record) bool {
 	p := w.Placements[r.Epoch]
 	return p.Enforces() && (p != firewall.Slow || r.Appliance)
 }
 
 // related says whether a helper of the appliance may have known that a frame's flow would come, whatever the rules say.
-func (w Window) related(key Flow, r Record) bool {
+func (w Interval) related(key Flow, r Record) bool {
 	if w.Policy == nil || !w.Placements[r.Epoch].Tracks() {
 		return false
 	}
@@ -174,7 +174,7 @@ func (w Window) related(key Flow, r Record) bool {
 // allows says whether the policy lets this direction begin a flow, and whether it lets the other one, whose answers
 // these are. Of what only the other end may begin, frames that get no answer and never arrive are an attempt that was
 // denied, and no loss. Errors about flows are not flows.
-func (w Window) allows(k Flow) (begins, answers bool) {
+func (w Interval) allows(k Flow) (begins, answers bool) {
 	if w.Policy == nil || k.IsError() {
 		return true, false
 	}
@@ -237,7 +237,7 @@ func (k Flow) Tuple() firewall.Tuple {
 }
 
 // gap is the longest time that frames of the flow waited without any delivery of the flow, in ns.
-func gap(entered, delivered []Record, arrived []bool, w Window) (longest int64) {
+func gap(entered, delivered []Record, arrived []bool, w Interval) (longest int64) {
 	last := w.Start // of the deliveries so far
 	d := 0
 	for i, e := range entered {

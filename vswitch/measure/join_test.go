@@ -9,10 +9,10 @@ import (
 	"sluice/vnic/frame"
 )
 
-// parseLog reads a hand-made log of one Flow: words of time, > (entered) or < (delivered), and what: a letter for a
+// parseJournal reads a hand-made journal of one Flow: words of time, > (entered) or < (delivered), and what: a letter for a
 // frame told by its hash, or FROM-TO for the bytes of a TCP segment. A * after it means delivered out of the appliance,
 // a + that the frame was copied to two ports.
-func parseLog(t *testing.T, s string) (l []Record) {
+func parseJournal(t *testing.T, s string) (l []Record) {
 	t.Helper()
 	for _, word := range strings.Fields(s) {
 		var r Record
@@ -44,12 +44,12 @@ func number32(s string) (n uint32) {
 	return n
 }
 
-// TestJoin reads receipts from hand-made logs of one flow. The sequence numbers wrap within each.
+// TestJoin reads receipts from hand-made journals of one flow. The sequence numbers wrap within each.
 func TestJoin(t *testing.T) {
-	w := Window{Start: 1, End: 1000, Grace: 100, Placements: map[uint64]firewall.Placement{1: firewall.Fast}}
+	w := Interval{Start: 1, End: 1000, Grace: 100, Placements: map[uint64]firewall.Placement{1: firewall.Fast}}
 	for _, c := range []struct {
-		name, log string
-		want      Findings
+		name, journal string
+		want          Findings
 	}{
 		{"nothing", "", Findings{}},
 		{"all there", "10>a 11<a 20>b 21<b", Findings{Observed: 2, Delivered: 2, Gap: 1}},
@@ -73,7 +73,7 @@ func TestJoin(t *testing.T) {
 		{"segment overtaken", "10>0-100 11>100-200 12<100-200 13<0-100", Findings{Observed: 2, Delivered: 2, Reordered: 1, Gap: 2}},
 		{"segment from before", "10<500-600 20>0-100 21<0-100", Findings{Observed: 1, Delivered: 2, Gap: 1}},
 	} {
-		l := Ledger{logs: []*Log{nil, {records: parseLog(t, c.log)}}}
+		l := Ledger{journals: []*Journal{nil, {records: parseJournal(t, c.journal)}}}
 		if got := figures(l.Join(w)); got != c.want {
 			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)
 		}
@@ -92,11 +92,11 @@ func TestJoinNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := Window{Start: 1, End: 1000, Grace: 100, Policy: policy, Placements: map[uint64]firewall.Placement{1: firewall.Fast}}
+	w := Interval{Start: 1, End: 1000, Grace: 100, Policy: policy, Placements: map[uint64]firewall.Placement{1: firewall.Fast}}
 	var records []Record
-	flow := func(proto uint8, port uint16, log string) Flow {
+	flow := func(proto uint8, port uint16, journal string) Flow {
 		k := Flow{Src: frame.Addr{15: 1}, Dst: frame.Addr{15: 2}, Proto: proto, SrcPort: 1000, DstPort: port}
-		for _, r := range parseLog(t, log) {
+		for _, r := range parseJournal(t, journal) {
 			r.Flow = k
 			records = append(records, r)
 		}
@@ -107,7 +107,7 @@ func TestJoinNames(t *testing.T) {
 	most := flow(frame.ProtoUDP, 1, "10>a 20>b")
 	leaked := flow(frame.ProtoTCP, 23, "10>a 11<a")
 	for range 20 { // maps have an order of their own each time
-		l := Ledger{logs: []*Log{{records: records}}}
+		l := Ledger{journals: []*Journal{{records: records}}}
 		got := l.Join(w)
 		if got.Lost != 5 || got.LostMost != (Most{most, 2}) || got.LeakedMost != (Most{leaked, 1}) {
 			t.Fatalf("%+v", got)
@@ -120,22 +120,22 @@ func TestJoinNames(t *testing.T) {
 func TestJoinOrphans(t *testing.T) {
 	const lost, arrives = "10>a 20>b", "10>a 20>b 21<b"
 	for _, c := range []struct {
-		name  string
-		proto uint8
-		known bool
-		log   string
-		want  Findings
+		name    string
+		proto   uint8
+		known   bool
+		journal string
+		want    Findings
 	}{
 		{"orphan", frame.ProtoTCP, false, lost, Findings{Observed: 2, Denied: 2}},
 		{"known", frame.ProtoTCP, true, lost, Findings{Observed: 2, Lost: 2, Gap: 990}},
 		{"one arrives", frame.ProtoTCP, false, arrives, Findings{Observed: 2, Delivered: 1, Lost: 1, Gap: 11}},
 		{"UDP needs no beginning", frame.ProtoUDP, false, lost, Findings{Observed: 2, Lost: 2, Gap: 990}},
 	} {
-		l := Ledger{logs: []*Log{{records: parseLog(t, c.log)}}}
-		for i := range l.logs[0].records {
-			l.logs[0].records[i].Flow = Flow{Src: frame.Addr{15: 1}, Dst: frame.Addr{15: 2}, SrcPort: 1, DstPort: 2, Proto: c.proto}
+		l := Ledger{journals: []*Journal{{records: parseJournal(t, c.journal)}}}
+		for i := range l.journals[0].records {
+			l.journals[0].records[i].Flow = Flow{Src: frame.Addr{15: 1}, Dst: frame.Addr{15: 2}, SrcPort: 1, DstPort: 2, Proto: c.proto}
 		}
-		w := Window{Start: 1, End: 1000, Grace: 100, Placements: map[uint64]firewall.Placement{1: firewall.Slow}}
+		w := Interval{Start: 1, End: 1000, Grace: 100, Placements: map[uint64]firewall.Placement{1: firewall.Slow}}
 		w.Known = func(firewall.Tuple) bool { return c.known }
 		if got := figures(l.Join(w)); got != c.want {
 			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)
@@ -151,9 +151,9 @@ func TestJoinDenied(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		name, log string
-		in        firewall.Placement
-		want      Findings
+		name, journal string
+		in            firewall.Placement
+		want          Findings
 	}{
 		{"leak", "10>a 11<a", firewall.Fast, Findings{Observed: 1, Delivered: 1, Leaked: 1}},
 		{"nobody enforces", "10>a 11<a", firewall.Off, Findings{Observed: 1, Delivered: 1}},
@@ -162,11 +162,11 @@ func TestJoinDenied(t *testing.T) {
 		{"kept by the appliance", "10>a", firewall.Slow, Findings{Observed: 1, Denied: 1}},
 		{"drained", "10>a 11<a*", firewall.Off, Findings{Observed: 1, Delivered: 1, Drained: 1}},
 	} {
-		l := Ledger{logs: []*Log{{records: parseLog(t, c.log)}}}
-		for i := range l.logs[0].records {
-			l.logs[0].records[i].Flow = Flow{Src: frame.Addr{15: 1}, Dst: frame.Addr{15: 2}, Proto: frame.ProtoUDP}
+		l := Ledger{journals: []*Journal{{records: parseJournal(t, c.journal)}}}
+		for i := range l.journals[0].records {
+			l.journals[0].records[i].Flow = Flow{Src: frame.Addr{15: 1}, Dst: frame.Addr{15: 2}, Proto: frame.ProtoUDP}
 		}
-		w := Window{Start: 1, End: 1000, Grace: 100, Policy: policy, Placements: map[uint64]firewall.Placement{1: c.in}}
+		w := Interval{Start: 1, End: 1000, Grace: 100, Policy: policy, Placements: map[uint64]firewall.Placement{1: c.in}}
 		if got := figures(l.Join(w)); got != c.want {
 			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)
 		}
@@ -187,7 +187,7 @@ func TestJoinAttempts(t *testing.T) {
 	for _, c := range []struct {
 		name        string
 		flow        Flow   // from the server
-		forth, back string // the client's log, and the server's
+		forth, back string // the client's journal, and the server's
 		in          firewall.Placement
 		want        Findings
 	}{
@@ -200,15 +200,15 @@ func TestJoinAttempts(t *testing.T) {
 		{"a ping's answer", key(frame.ProtoICMP, 0), "5>c 6<c*", "10>a", firewall.Slow, Findings{Observed: 2, Delivered: 1, Lost: 1, Gap: 990}},
 		{"a ping's answer, asked for before", key(frame.ProtoICMP, 0), "", "10>a 11<a*", firewall.Slow, Findings{Observed: 1, Delivered: 1, Gap: 1}},
 	} {
-		forth, back := parseLog(t, c.forth), parseLog(t, c.back)
+		forth, back := parseJournal(t, c.forth), parseJournal(t, c.back)
 		for i := range forth {
 			forth[i].Flow = c.flow.reverse()
 		}
 		for i := range back {
 			back[i].Flow = c.flow
 		}
-		l := Ledger{logs: []*Log{{records: forth}, {records: back}}}
-		w := Window{Start: 1, End: 1000, Grace: 100, Policy: policy, Placements: map[uint64]firewall.Placement{1: c.in}}
+		l := Ledger{journals: []*Journal{{records: forth}, {records: back}}}
+		w := Interval{Start: 1, End: 1000, Grace: 100, Policy: policy, Placements: map[uint64]firewall.Placement{1: c.in}}
 		if got := figures(l.Join(w)); got != c.want {
 			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)
 		}

@@ -8,23 +8,23 @@ import (
 	"sluice/vnic/frame"
 )
 
-// ledgerRecords is how many records all logs of a ledger hold together, and logRecords how many one of them holds at
+// ledgerRecords is how many records all journals of a ledger hold together, and journalRecords how many one of them holds at
 // least and at most. A record is a frame that entered, or one that was delivered.
 const (
-	ledgerRecords = 1 << 20
-	logRecordsMin = 1 << 10
-	logRecordsMax = 1 << 16
+	ledgerRecords     = 1 << 20
+	journalRecordsMin = 1 << 10
+	journalRecordsMax = 1 << 16
 )
 
 // Ledger is what a change of placement is measured by: while an engine has one, each walker notes the IP frames that
 // its port's guest sends, and those that it delivers. Nothing is analysed before the walkers have left it.
 type Ledger struct {
-	seed maphash.Seed
-	logs []*Log // by PortID; nil where there is no port
+	seed     maphash.Seed
+	journals []*Journal // by PortID; nil where there is no port
 }
 
-// Log is one walker's part of the ledger. Only that walker writes.
-type Log struct {
+// Journal is one walker's part of the ledger. Only that walker writes.
+type Journal struct {
 	seed    maphash.Seed
 	records []Record // of fixed capacity
 	full    int64    // monotonic ns: when the first record found no room; 0 is never
@@ -60,41 +60,41 @@ type Print struct {
 // NoMark is the mark of a frame that was not noted.
 const NoMark int32 = -1
 
-// NewLedger reserves the logs of ports. It takes over the memory of an older ledger, which nobody uses any more.
+// NewLedger reserves the journals of ports. It takes over the memory of an older ledger, which nobody uses any more.
 func NewLedger(ports []frame.PortID, old *Ledger) *Ledger {
 	l := &Ledger{seed: maphash.MakeSeed()}
 	for _, id := range ports {
-		for int(id) >= len(l.logs) {
-			l.logs = append(l.logs, nil)
+		for int(id) >= len(l.journals) {
+			l.journals = append(l.journals, nil)
 		}
-		n := min(logRecordsMax, max(logRecordsMin, ledgerRecords/len(ports)))
+		n := min(journalRecordsMax, max(journalRecordsMin, ledgerRecords/len(ports)))
 		var records []Record
-		if was := old.Log(id); was != nil && cap(was.records) == n {
+		if was := old.Journal(id); was != nil && cap(was.records) == n {
 			records = was.records[:0]
 		} else {
 			records = make([]Record, 0, n)
 		}
-		l.logs[id] = &Log{seed: l.seed, records: records}
+		l.journals[id] = &Journal{seed: l.seed, records: records}
 	}
 	return l
 }
 
-// Log is a port's log, or nil. It may be asked of nil.
-func (l *Ledger) Log(id frame.PortID) *Log {
-	if l == nil || int(id) >= len(l.logs) {
+// Journal is a port's journal, or nil. It may be asked of nil.
+func (l *Ledger) Journal(id frame.PortID) *Journal {
+	if l == nil || int(id) >= len(l.journals) {
 		return nil
 	}
-	return l.logs[id]
+	return l.journals[id]
 }
 
-// The methods of a log may be called on nil, which notes nothing.
+// The methods of a journal may be called on nil, which notes nothing.
 
 // Entered notes a frame that was let in at from-guest, now and by the plan of an epoch, and returns its mark.
-func (l *Log) Entered(now int64, epoch uint64, f *frame.Frame, k *frame.Key) int32 {
-	if l == nil || !observable(k) {
+func (j *Journal) Entered(now int64, epoch uint64, f *frame.Frame, k *frame.Key) int32 {
+	if j == nil || !observable(k) {
 		return NoMark
 	}
-	return l.Add(now, Record{At: now, Epoch: epoch, Flow: FlowOf(k), Print: l.printOf(f, k)})
+	return j.Add(now, Record{At: now, Epoch: epoch, Flow: FlowOf(k), Print: j.printOf(f, k)})
 }
 
 // Hop is where a frame goes on its way to a port.
@@ -106,49 +106,49 @@ type Hop struct {
 
 // Leaving notes a frame that is on its way to a port, and returns the mark by which Delivered says that it got there.
 // in is its mark when it entered.
-func (l *Log) Leaving(in int32, h Hop, f *frame.Frame, k *frame.Key) int32 {
-	if l == nil || !observable(k) {
+func (j *Journal) Leaving(in int32, h Hop, f *frame.Frame, k *frame.Key) int32 {
+	if j == nil || !observable(k) {
 		return NoMark
 	}
 	if in >= 0 {
-		l.records[in].Copies++
+		j.records[in].Copies++
 	}
 	if h.ToApp {
 		return NoMark
 	}
 	r := Record{Epoch: h.Epoch, Flow: FlowOf(k), Delivered: true, Appliance: h.FromApp}
 	if in >= 0 {
-		r.Print = l.records[in].Print
+		r.Print = j.records[in].Print
 	} else {
-		r.Print = l.printOf(f, k)
+		r.Print = j.printOf(f, k)
 	}
-	return l.Add(h.Now, r)
+	return j.Add(h.Now, r)
 }
 
 // Delivered notes that an output was sent.
-func (l *Log) Delivered(mark int32, now int64) {
-	if l != nil && mark >= 0 {
-		l.records[mark].At = now
+func (j *Journal) Delivered(mark int32, now int64) {
+	if j != nil && mark >= 0 {
+		j.records[mark].At = now
 	}
 }
 
 // Unmark takes back that a frame entered: the switch did not let it go on, which is no loss.
-func (l *Log) Unmark(mark int32) {
-	if l != nil && mark >= 0 {
-		l.records[mark].At = 0
+func (j *Journal) Unmark(mark int32) {
+	if j != nil && mark >= 0 {
+		j.records[mark].At = 0
 	}
 }
 
 // Add notes a record, and returns its mark.
-func (l *Log) Add(now int64, r Record) int32 {
-	if len(l.records) == cap(l.records) {
-		if l.full == 0 {
-			l.full = now
+func (j *Journal) Add(now int64, r Record) int32 {
+	if len(j.records) == cap(j.records) {
+		if j.full == 0 {
+			j.full = now
 		}
 		return NoMark
 	}
-	l.records = append(l.records, r)
-	return int32(len(l.records) - 1)
+	j.records = append(j.records, r)
+	return int32(len(j.records) - 1)
 }
 
 // observable says whether a frame is an IP packet to one receiver, which arrives as it was sent or not at all. A UDP
@@ -164,14 +164,14 @@ func FlowOf(k *frame.Key) Flow {
 }
 
 // printOf reads what no router changes. The L4 checksum is left out: on one side it may not be filled in yet.
-func (l *Log) printOf(f *frame.Frame, k *frame.Key) Print {
+func (j *Journal) printOf(f *frame.Frame, k *frame.Key) Print {
 	if k.Proto == frame.ProtoTCP && k.Has(frame.KeyL4) && k.PayloadLen > 0 && !k.Has(frame.KeyFragment) {
 		return Print{Seq: k.Seq, Len: k.PayloadLen}
 	}
 	b := f.Eth()
 	end := min(int(k.L3)+int(k.L3Len), f.Len)
 	if !k.Has(frame.KeyL4) {
-		return Print{Hash: maphash.Bytes(l.seed, b[min(int(k.L4), end):end])}
+		return Print{Hash: maphash.Bytes(j.seed, b[min(int(k.L4), end):end])}
 	}
 	sum := int(k.L4) + 2 // of ICMP
 	switch k.Proto {
@@ -180,6 +180,6 @@ func (l *Log) printOf(f *frame.Frame, k *frame.Key) Print {
 	case frame.ProtoUDP:
 		sum = int(k.L4) + 6
 	}
-	head := maphash.Bytes(l.seed, b[k.L4:sum])
-	return Print{Hash: head ^ maphash.Bytes(l.seed, b[sum+2:end])*3}
+	head := maphash.Bytes(j.seed, b[k.L4:sum])
+	return Print{Hash: head ^ maphash.Bytes(j.seed, b[sum+2:end])*3}
 }

@@ -62,7 +62,7 @@ func (w *Walker) reject(f *frame.Frame, k *frame.Key) {
 		w.reset(k)
 		return
 	}
-	w.complain(f, k, prohibited, 0)
+	w.sendICMPError(f, k, prohibited, 0)
 }
 
 // reset answers a TCP segment with a reset from its destination.
@@ -133,9 +133,9 @@ func (w *Walker) putReset(r *frame.Key, from, to frame.MAC, port frame.PortID) {
 	w.speak(f, port)
 }
 
-// complain answers a packet with an ICMP error from the gateway, or from the packet's destination where the segment has
-// no gateway. It keeps to RFC 1122 3.2.2 and RFC 4443 2.4: never about an error, a later fragment, or a group.
-func (w *Walker) complain(f *frame.Frame, k *frame.Key, t trouble, info uint32) {
+// sendICMPError answers a packet with an ICMP error from the gateway, or from the packet's destination where the
+// segment has no gateway. It keeps to RFC 1122 3.2.2 and RFC 4443 2.4: never about an error, a later fragment, or a group.
+func (w *Walker) sendICMPError(f *frame.Frame, k *frame.Key, t trouble, info uint32) {
 	if !answerable(k) || !w.icmp.take(w.cx.Now) {
 		return
 	}

@@ -59,7 +59,7 @@ func (w *Walker) decide(f *frame.Frame) {
 	} else {
 		w.tally.drop(reason)
 	}
-	w.log.Unmark(w.mark)
+	w.journal.Unmark(w.mark)
 }
 
 // wouldMeet says whether a frame that was delivered would have met the appliance, had that not failed: in slow, what
@@ -96,7 +96,7 @@ func (w *Walker) walk(f *frame.Frame, k *frame.Key) frame.Reason {
 	if reason != frame.ReasonNone {
 		return reason
 	}
-	w.mark = w.log.Entered(w.cx.Now, w.plan.Epoch, f, k)
+	w.mark = w.journal.Entered(w.cx.Now, w.plan.Epoch, f, k)
 	if v.Action == firewall.Steer {
 		return w.steer(f, k, p)
 	}
@@ -247,7 +247,7 @@ func (w *Walker) refused(f *frame.Frame, k *frame.Key, p *Port) bool {
 	}
 	w.ended = dropReason(v)
 	w.counters[p.ID].dropped[w.ended].Add(w.real())
-	w.log.Unmark(w.mark)
+	w.journal.Unmark(w.mark)
 	return true
 }
 

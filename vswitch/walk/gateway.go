@@ -55,15 +55,15 @@ func (w *Walker) obstacle(f *frame.Frame, k *frame.Key, to frame.SegmentID) fram
 		return frame.ReasonNoRoute // these stay on their segment (RFC 4291 2.5.6, RFC 1812 5.3.7, RFC 2644)
 	}
 	if to == 0 || len(w.plan.Segments[to].Gateways) == 0 { // none, or one that keeps to itself
-		w.complain(f, k, noRoute, 0)
+		w.sendICMPError(f, k, noRoute, 0)
 		return frame.ReasonNoRoute
 	}
 	if k.TTL <= 1 {
-		w.complain(f, k, ttlExceeded, 0)
+		w.sendICMPError(f, k, ttlExceeded, 0)
 		return frame.ReasonTTL
 	}
 	if mtu := w.plan.Segments[to].MTU; mtu > 0 && packetLen(f, k) > mtu {
-		w.complain(f, k, tooBig, uint32(mtu))
+		w.sendICMPError(f, k, tooBig, uint32(mtu))
 		return frame.ReasonTooBig
 	}
 	return frame.ReasonNone
@@ -85,7 +85,7 @@ func (w *Walker) local(f *frame.Frame, k *frame.Key) {
 	case echo && !k.Has(frame.KeyFragment):
 		w.echo(f, k)
 	case k.Proto == frame.ProtoUDP:
-		w.complain(f, k, noService, 0)
+		w.sendICMPError(f, k, noService, 0)
 	}
 }
 

@@ -97,7 +97,7 @@ func (w *Walker) giveUp(waited []waiting) {
 	for _, g := range waited {
 		w.from = g.from
 		if w.plan.Port(g.from) != nil && g.epoch == w.plan.Epoch && frame.Parse(g.frame, &w.key) == frame.ReasonNone {
-			w.complain(g.frame, &w.key, noHost, 0)
+			w.sendICMPError(g.frame, &w.key, noHost, 0)
 		}
 		w.enter(g, frame.ReasonNoNeighbour, 0)
 	}

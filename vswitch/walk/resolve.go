@@ -33,7 +33,7 @@ func (w *Walker) hears(k *frame.Key, seg *Segment) bool {
 func (w *Walker) resolveARP(f *frame.Frame, k *frame.Key, p *Port, seg *Segment) bool {
 	own := w.plan.Net[p.Segment].Gateway4
 	if (k.ARPOp == 1 || k.ARPOp == 2) && w.hears(k, seg) {
-		w.meet(k.Src, frame.ARPSender(f, k), p, true)
+		w.learnNeighbour(k.Src, frame.ARPSender(f, k), p, true)
 	}
 	if k.ARPOp != 1 || k.Dst != own || own == (frame.Addr{}) || !w.hears(k, seg) || k.Src == own {
 		return false // as Linux: neither what was for another machine, nor what says that it is from the gateway
@@ -109,9 +109,9 @@ func (w *Walker) resolveND(m *ndMessage, k *frame.Key, p *Port, seg *Segment) bo
 	switch {
 	case !w.hears(k, seg):
 	case k.ICMPType == frame.ICMP6NeighbourAdvert:
-		w.meet(m.target, mac, p, named && m.flags&ndOverride != 0)
+		w.learnNeighbour(m.target, mac, p, named && m.flags&ndOverride != 0)
 	case k.ICMPType == frame.ICMP6RouterSolicit || ours: // what is asked of others goes to their groups, which a router does not hear
-		w.meet(k.Src, mac, p, named)
+		w.learnNeighbour(k.Src, mac, p, named)
 	}
 	if k.ICMPType != frame.ICMP6NeighbourSolicit || !ours {
 		return false
@@ -174,9 +174,9 @@ func putND(m []byte, typ uint8, flags uint32, src, dst, target frame.Addr, mac f
 	binary.BigEndian.PutUint16(m[2:], frame.L4Checksum(src, dst, frame.ProtoICMPv6, m[:32]))
 }
 
-// meet notes who has an address of the segment: the latest who says so. SpoofGuard has dropped the claims that a guest
-// may not make. The gateway's own addresses, and its MAC, are nobody else's.
-func (w *Walker) meet(a frame.Addr, mac frame.MAC, p *Port, override bool) {
+// learnNeighbour notes who has an address of the segment: the latest who says so. SpoofGuard has dropped the claims
+// that a guest may not make. The gateway's own addresses, and its MAC, are nobody else's.
+func (w *Walker) learnNeighbour(a frame.Addr, mac frame.MAC, p *Port, override bool) {
 	if w.dry || unspecified(a) || mac[0]&1 != 0 || mac == (frame.MAC{}) || mac == w.plan.Segments[p.Segment].GatewayMAC {
 		return
 	}

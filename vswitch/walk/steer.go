@@ -227,7 +227,7 @@ func (w *Walker) returned(f *frame.Frame, k *frame.Key) frame.Reason {
 		return frame.ReasonNotSteered
 	}
 	if has {
-		if w.ticket.Port != p.ID || w.ticket.Word == frame.WordNone || w.ticket.Seq > pass.issued.Load() {
+		if w.ticket.Port != p.ID || w.ticket.Verdict == frame.VerdictNone || w.ticket.Seq > pass.issued.Load() {
 			return frame.ReasonNotSteered
 		}
 		if !pass.seen.first(w.ticket.Seq) {
@@ -269,25 +269,25 @@ func (w *Walker) goOn(f *frame.Frame, k *frame.Key, p *Port, vni frame.VNI, has 
 		return frame.ReasonNone
 	}
 	if has {
-		if reason := w.heed(w.ticket.Word, k, p); reason != frame.ReasonNone {
+		if reason := w.heed(w.ticket.Verdict, k, p); reason != frame.ReasonNone {
 			return w.because("inspector", reason)
 		}
 	}
 	return w.forward(f, k, p)
 }
 
-// heed does what the inspector's word asks for. Where it is not pass or clean, only the frame's headers came back.
-func (w *Walker) heed(word frame.Word, k *frame.Key, p *Port) frame.Reason {
-	switch word {
-	case frame.WordPass:
+// heed does what the inspector's verdict asks for. Where it is not pass or clean, only the frame's headers came back.
+func (w *Walker) heed(verdict frame.Verdict, k *frame.Key, p *Port) frame.Reason {
+	switch verdict {
+	case frame.VerdictPass:
 		return frame.ReasonNone
-	case frame.WordClean:
-		w.core.flows.Judge(k, word)
+	case frame.VerdictClean:
+		w.core.flows.Judge(k, verdict)
 		return frame.ReasonNone
-	case frame.WordQuarantine:
-		w.core.flows.Judge(k, word)
-	case frame.WordReset:
-		if w.core.flows.Judge(k, word) && k.Proto == frame.ProtoTCP && k.Has(frame.KeyL4) {
+	case frame.VerdictQuarantine:
+		w.core.flows.Judge(k, verdict)
+	case frame.VerdictReset:
+		if w.core.flows.Judge(k, verdict) && k.Proto == frame.ProtoTCP && k.Has(frame.KeyL4) {
 			w.reset(k)
 			w.resetOther(k, p)
 		}

@@ -20,7 +20,7 @@ const (
 type Output struct {
 	Port  frame.PortID
 	Frame *frame.Frame
-	mark  int32 // place in the ledger's log; measure.NoMark is none
+	mark  int32 // place in the port's journal; measure.NoMark is none
 }
 
 // Walker is what one goroutine of an engine walks frames with: scratch memory and counts, nothing that others see. For
@@ -53,13 +53,13 @@ type Walker struct {
 	tally tally // of port
 	own   tally // of the switch itself: its answers
 
-	watch  *Watch       // of the batch; nil where nobody watches
-	log    *measure.Log // of the ledger, while a change is watched
-	mark   int32        // of the present frame's record that says it entered
-	dry    bool         // nothing outside the walker may change
-	record func(TraceStep)
-	last   firewall.Verdict // of the last check point, where a trace records
-	ended  frame.Reason     // why the last frame that went nowhere did so
+	watch   *Watch           // of the batch; nil where nobody watches
+	journal *measure.Journal // of the ledger, while a change is watched
+	mark    int32            // of the present frame's record that says it entered
+	dry     bool             // nothing outside the walker may change
+	record  func(TraceStep)
+	last    firewall.Verdict // of the last check point, where a trace records
+	ended   frame.Reason     // why the last frame that went nowhere did so
 }
 
 // NewWalker makes the walker of a port's goroutine.
@@ -78,7 +78,7 @@ func (w *Walker) Begin(p *Plan, l *measure.Ledger) {
 	w.plan, w.counters = p, *w.core.counters.Load()
 	w.cx.Now, w.cx.From = w.core.Clock(), w.port
 	w.said, w.spared = 0, 0
-	w.log = l.Log(w.port)
+	w.journal = l.Journal(w.port)
 	if w.watch = nil; !w.dry {
 		w.watch = w.core.watch.Load()
 	}
@@ -117,20 +117,20 @@ func (w *Walker) Sent(port frame.PortID, outputs []Output, sent int, err error) 
 	if left := len(outputs) - sent; left > 0 {
 		c.dropped[unsent(err)].Add(uint64(left))
 	}
-	if w.log != nil {
+	if w.journal != nil {
 		now := w.core.Clock()
 		for i := range outputs[:sent] {
-			w.log.Delivered(outputs[i].mark, now)
+			w.journal.Delivered(outputs[i].mark, now)
 		}
 	}
 }
 
 // leaving notes a frame that is on its way to a port, where somebody watches.
 func (w *Walker) leaving(to *Port, f *frame.Frame, k *frame.Key) int32 {
-	if w.log == nil {
+	if w.journal == nil {
 		return measure.NoMark
 	}
-	return w.log.Leaving(w.mark, w.hop(to), f, k)
+	return w.journal.Leaving(w.mark, w.hop(to), f, k)
 }
 
 // hop is the way of a frame to a port, for the records.

@@ -325,7 +325,7 @@ func (c *Client) Inspections(ctx context.Context) (inspect.Report, error) {
 	r.Sightings = r.Sightings[:min(len(r.Sightings), inspect.MaxSightings)]
 	for i := range r.Sightings {
 		e := &r.Sightings[i]
-		e.What, e.Word = fault.Line(e.What, 256), fault.Line(e.Word, 256)
+		e.What, e.Verdict = fault.Line(e.What, 256), fault.Line(e.Verdict, 256)
 	}
 	for _, list := range [][]inspect.Count{r.Matches, r.Anomalies} {
 		for i := range list {
