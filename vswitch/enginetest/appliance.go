@@ -30,7 +30,7 @@ type fakeAppliance struct {
 	forwards int
 	calls    int // how often it was asked whether it is ready, or about flows
 	sessions map[uint8]firewall.SteerSpec
-	heard    *guest                      // what it is told of neighbours, where a test listens
+	heard    *guest                         // what it is told of neighbours, where a test listens
 	judge    func(eth []byte) frame.Verdict // what the inspector says; nil passes everything
 	steer    *tally
 	wire     func(frame.SegmentID, []byte) // a real router's, instead of route's own work; may be nil
