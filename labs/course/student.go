@@ -38,16 +38,7 @@ func answerCommand() *cobra.Command {
 			}
 			return namesOf(cmd, nil, (*labfile.Lab).AnswerNames)
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			out, err := cli.OutputOf(cmd)
-			if err != nil {
-				return err
-			}
-			s, err := openSession(cmd, nil)
-			if err != nil {
-				return err
-			}
-			defer s.close()
+		RunE: withSession(func(out *cli.Output, s *session, args []string) error {
 			name, words := args[0], args[1:]
 			if known := s.lab.AnswerNames(); !slices.Contains(known, name) || !answerName.MatchString(name) {
 				return fault.Errorf(fault.BadInput, "no task of lab %s asks for an answer %q: %v", s.lab.Name, name, known)
@@ -68,7 +59,7 @@ func answerCommand() *cobra.Command {
 				return err
 			}
 			return out.Done(answered{s.lab.Name, name, words}, "noted; sluice lab check says whether it is right")
-		},
+		}),
 	}
 }
 
@@ -104,16 +95,7 @@ func hintCommand() *cobra.Command {
 			}
 			return namesOf(cmd, nil, taskNames)
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			out, err := cli.OutputOf(cmd)
-			if err != nil {
-				return err
-			}
-			s, err := openSession(cmd, nil)
-			if err != nil {
-				return err
-			}
-			defer s.close()
+		RunE: withSession(func(out *cli.Output, s *session, args []string) error {
 			if err := hasTask(s.lab, args[0]); err != nil {
 				return err
 			}
@@ -125,7 +107,23 @@ func hintCommand() *cobra.Command {
 				return err
 			}
 			return out.Print(h, func(w io.Writer) { fmt.Fprintf(w, "%s (%s)\n", h.Text, pointsOf(h.Cost)) })
-		},
+		}),
+	}
+}
+
+// withSession is a command about the lab that runs, and its student.
+func withSession(do func(out *cli.Output, s *session, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		out, err := cli.OutputOf(cmd)
+		if err != nil {
+			return err
+		}
+		s, err := openSession(cmd, nil)
+		if err != nil {
+			return err
+		}
+		defer s.close()
+		return do(out, s, args)
 	}
 }
 
