@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/mdlayher/netlink"
 	"github.com/ti-mo/netfilter"
@@ -37,6 +38,9 @@ func (a *Appliance) ApplyNFT(script string) error {
 		if lacks := a.lacks(script); lacks != nil {
 			return lacks
 		}
+		if killed(err) {
+			return errors.New("the kernel has killed nft, as it does where memory is short: give the appliance more by memory: in the lab's file")
+		}
 		return fmt.Errorf("nft: %w: %s", err, strings.TrimSpace(said.String()))
 	}
 	helpers := declared(script)
@@ -49,6 +53,16 @@ func (a *Appliance) ApplyNFT(script string) error {
 	}
 	a.script, a.gen, a.helpers = script, gen, helpers
 	return nil
+}
+
+// killed says whether a program was ended by SIGKILL. Nobody sends nft one but the kernel.
+func killed(err error) bool {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
 // Settings reads what a script defines for the kernel beside its rules: how conntrack takes TCP. Keys are paths under

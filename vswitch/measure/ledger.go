@@ -8,8 +8,8 @@ import (
 	"sluice/vnic/frame"
 )
 
-// ledgerRecords is how many records all journals of a ledger hold together, and journalRecords how many one of them holds at
-// least and at most. A record is a frame that entered, or one that was delivered.
+// ledgerRecords is how many records all journals of a ledger hold together, and journalRecords how many one of them
+// holds at least and at most. A record is a frame that entered, or one that was delivered.
 const (
 	ledgerRecords     = 1 << 20
 	journalRecordsMin = 1 << 10

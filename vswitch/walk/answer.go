@@ -134,7 +134,8 @@ func (w *Walker) putReset(r *frame.Key, from, to frame.MAC, port frame.PortID) {
 }
 
 // sendICMPError answers a packet with an ICMP error from the gateway, or from the packet's destination where the
-// segment has no gateway. It keeps to RFC 1122 3.2.2 and RFC 4443 2.4: never about an error, a later fragment, or a group.
+// segment has no gateway. It keeps to RFC 1122 3.2.2 and RFC 4443 2.4: never about an error, a later fragment, or
+// a group.
 func (w *Walker) sendICMPError(f *frame.Frame, k *frame.Key, t trouble, info uint32) {
 	if !answerable(k) || !w.icmp.take(w.cx.Now) {
 		return
