@@ -31,8 +31,8 @@ func (f *Flows) Judge(k *frame.Key, w frame.Verdict) bool {
 	return true
 }
 
-// verdictOf is what the inspector has said of a flow at the point where its frames are steered. The caller has the shard's
-// lock.
+// verdictOf is what the inspector has said of a flow at the point where its frames are steered. The caller has the
+// shard's lock.
 func (p *Program) verdictOf(f *Flows, pt Point, id *flowID, hash uint64) frame.Verdict {
 	said := f.judged[hash>>58]
 	if len(said) == 0 || pt.Dir != FromGuest || p.placement != Inspect {

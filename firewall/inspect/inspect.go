@@ -46,8 +46,8 @@ func (i *Inspector) Configure(c *Config) {
 // Forget forgets all flows: those that run on are picked up where they are.
 func (i *Inspector) Forget() { i.table.clear() }
 
-// Judge says what becomes of a frame, whose bytes it does not keep. Where the verdict is that the frame goes nowhere, f is
-// cut to its headers, as Cut says. It allocates nothing once a flow has its buffers.
+// Judge says what becomes of a frame, whose bytes it does not keep. Where the verdict is that the frame goes nowhere, f
+// is cut to its headers, as Cut says. It allocates nothing once a flow has its buffers.
 func (i *Inspector) Judge(now time.Time, f *frame.Frame) frame.Verdict {
 	i.counts.frames++
 	i.counts.bytes += uint64(f.Len)

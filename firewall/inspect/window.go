@@ -6,9 +6,9 @@ import "bytes"
 // acknowledged yet. What the receiver may have got is always known, in whatever order it came; so nothing has to wait,
 // a retransmission is compared with what it repeats, and a signature is found by the segment that completes it.
 //
-// Bytes that are acknowledged are past: no TCP takes them a second time. The receiver's verdict is what is believed, not
-// the sender's: only an acknowledgement moves the window, or the receiver's own SYN, which says that it has nothing
-// yet. An acknowledgement from outside of the window says that the conversation is another, or has gone on unseen.
+// Bytes that are acknowledged are past: no TCP takes them a second time. The receiver is believed, not the sender: only
+// an acknowledgement moves the window, or the receiver's own SYN, which says that it has nothing yet. An
+// acknowledgement from outside of the window says that the conversation is another, or has gone on unseen.
 type window struct {
 	spans []span // in order, apart from each other; the first may be empty, and holds the state at lo
 	ring  []byte // a byte's place is its sequence number modulo the length, a power of two
@@ -48,8 +48,8 @@ func (w *window) hi() uint32 {
 	return w.lo
 }
 
-// acked takes the receiver's verdict for what it has, and says whether that puts the window to another place. keep is how
-// many bytes before it are still of use.
+// acked believes the receiver about what it has, and says whether that puts the window to another place. keep is
+// how many bytes before it are still of use.
 func (w *window) acked(ack, keep uint32) (moved bool) {
 	if w.ended && ack == w.fin+1 && w.fin == w.hi() {
 		ack, w.done = w.fin, true

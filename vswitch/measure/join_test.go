@@ -9,9 +9,9 @@ import (
 	"sluice/vnic/frame"
 )
 
-// parseJournal reads a hand-made journal of one Flow: words of time, > (entered) or < (delivered), and what: a letter for a
-// frame told by its hash, or FROM-TO for the bytes of a TCP segment. A * after it means delivered out of the appliance,
-// a + that the frame was copied to two ports.
+// parseJournal reads a hand-made journal of one Flow: words of time, > (entered) or < (delivered), and what: a letter
+// for a frame told by its hash, or FROM-TO for the bytes of a TCP segment. A * after it means delivered out of the
+// appliance, a + that the frame was copied to two ports.
 func parseJournal(t *testing.T, s string) (l []Record) {
 	t.Helper()
 	for _, word := range strings.Fields(s) {
