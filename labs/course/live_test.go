@@ -14,7 +14,7 @@ import (
 func writeScript(t *testing.T, text string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "script"), []byte(ended+text), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "script"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -43,6 +43,41 @@ func TestScriptCleansUp(t *testing.T) {
 			}
 			if b, err := os.ReadFile(filepath.Join(dir, "mark")); string(b) != "undone\n" {
 				t.Errorf("it did not clean up: %q, %v", b, err)
+			}
+		})
+	}
+}
+
+// TestScriptMayEnd: a script that runs out of time while it cleans up does so to its end. That a subshell has cleaned
+// up says nothing of the script.
+func TestScriptMayEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		script string
+		undone bool
+	}{
+		"cleans up":     {"trap 'echo up >up; sleep 0.2; echo undone >mark' EXIT\necho answer\n", true},
+		"all of it":     {"trap -- 'echo up >up; sh -c \"sleep 0.2\"; echo undone >mark' EXIT INT\necho answer\n", true},
+		"thinks better": {"trap 'echo undone >mark' EXIT\ntrap - EXIT\necho answer\necho up >up\nsleep 1000\n", false},
+		"in a subshell": {"(trap 'echo undone >mark' EXIT)\necho answer\necho up >up\nsleep 1000\n", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := writeScript(t, "mkfifo up\n"+c.script)
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				for {
+					if _, err := os.ReadFile(filepath.Join(dir, "up")); err == nil {
+						break
+					}
+					time.Sleep(time.Millisecond) // a poll
+				}
+				cancel()
+			}()
+			out, err := runScript(ctx, dir, "SLUICE_LAB=x")
+			if err != nil && !strings.Contains(err.Error(), "context canceled") || out.Stdout != "answer\n" {
+				t.Errorf("%+v, %v", out, err)
+			}
+			if b, _ := os.ReadFile(filepath.Join(dir, "mark")); (string(b) == "undone\n") != c.undone {
+				t.Errorf("cleaned up: %q", b)
 			}
 		})
 	}

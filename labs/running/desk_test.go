@@ -30,6 +30,7 @@ type handMachine struct {
 
 func (m *handMachine) Agent() *agent.Client { return m.agent }
 func (m *handMachine) State() guest.State   { return guest.StateReady }
+func (m *handMachine) PIDs() []int          { return nil }
 
 // handDesk is one opening of the desk, as the guest sees it.
 type handDesk struct {
