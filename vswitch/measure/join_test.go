@@ -173,6 +173,27 @@ func TestJoinDenied(t *testing.T) {
 	}
 }
 
+// TestJoinRelated says that what a helper of the appliance may have let pass is no leak where its conntrack decides,
+// and is one where the engine does.
+func TestJoinRelated(t *testing.T) {
+	const text = "default: drop\nhelpers: [ftp]\nservices:\n  ftp: {tcp: 21}\nrules:\n  - {name: ftp, service: ftp, action: allow}\n"
+	policy, err := firewall.Load("policy.yaml", []byte(text), &firewall.Inventory{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for in, leaked := range map[firewall.Placement]int{firewall.Slow: 0, firewall.Fast: 1} {
+		records := parseJournal(t, "10>a 11<a*")
+		for i := range records {
+			records[i].Flow = Flow{Src: frame.Addr{15: 2}, Dst: frame.Addr{15: 1}, SrcPort: 20, DstPort: 40000, Proto: frame.ProtoTCP}
+		}
+		l := Ledger{journals: []*Journal{{records: records}}}
+		w := Interval{Start: 1, End: 1000, Grace: 100, Policy: policy, Placements: map[uint64]firewall.Placement{1: in}}
+		if got := l.Join(w); got.Leaked != leaked {
+			t.Errorf("%s: %+v", in, got)
+		}
+	}
+}
+
 // TestJoinAttempts: what the policy lets only the other end begin is an answer, whose loss counts, or an attempt, which
 // is denied.
 func TestJoinAttempts(t *testing.T) {
