@@ -244,7 +244,9 @@ func BenchmarkFlowMemory(b *testing.B) {
 		g, _ := Compile(policyOf([]Rule{{Name: "a", Action: RuleAllow, match: anything}}), Fast)
 		before := resident(b)
 		cx := &Context{Flows: mustFlows(FlowsConfig{PerPort: 1 << 20})}
-		k := frame.Key{Proto: frame.ProtoUDP, Flags: frame.KeyIPv4 | frame.KeyL4, L3Len: 60, Src: classifier.AllIPv4.Lo, Dst: classifier.AllIPv4.Lo}
+		k := frame.Key{
+			Proto: frame.ProtoUDP, Flags: frame.KeyIPv4 | frame.KeyL4, L3Len: 60, Src: classifier.AllIPv4.Lo, Dst: classifier.AllIPv4.Lo,
+		}
 		for i := range flows {
 			k.Src[14], k.Src[15], k.SrcPort = byte(i>>8), byte(i), uint16(i>>4)
 			g.Check(cx, Point{1, FromGuest}, &k)

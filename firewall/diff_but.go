@@ -21,7 +21,9 @@ func DiffBut(a, b, but *Policy) Comparison {
 
 // under is a policy with rules before its own, all of one action.
 func (p *Policy) under(first []Rule, action RuleAction) *Policy {
-	q := &Policy{File: p.File, Source: p.Source, Default: p.Default, Exclude: p.Exclude, Helpers: p.Helpers, inv: p.inv, excluded: p.excluded}
+	q := &Policy{
+		File: p.File, Source: p.Source, Default: p.Default, Exclude: p.Exclude, Helpers: p.Helpers, inv: p.inv, excluded: p.excluded,
+	}
 	q.Rules = slices.Concat(first, p.Rules)
 	for i := range first {
 		q.Rules[i].Action = action

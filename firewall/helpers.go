@@ -63,9 +63,9 @@ func (p *Policy) HelperNames() string {
 	return strings.Join(helperNames(p.Helpers), ", ")
 }
 
-// Reads is the helper that reads a flow in slow; ok is false where none does.
-func (p *Policy) Reads(t Tuple) (h Helper, ok bool) {
-	for _, h := range p.Helpers {
+// ReaderOf is the one of some helpers that reads a flow; ok is false where none does.
+func ReaderOf(t Tuple, among []Helper) (h Helper, ok bool) {
+	for _, h := range among {
 		if t.Proto == h.Proto && t.Dst.Port() == h.Port {
 			return h, true
 		}
@@ -113,17 +113,11 @@ func (p *Policy) unusedHelpers() (found []Finding) {
 		if p.Default == RuleAllow || len(p.Exclude) > 0 || slices.ContainsFunc(p.Rules, allows) {
 			continue
 		}
-		detail := fmt.Sprintf("helper %s has nothing to read: no rule allows %s port %d, with a memory", h.Name, protocolWord(h.Proto), h.Port)
+		const nothing = "helper %s has nothing to read: no rule allows %s port %d, with a memory"
+		detail := fmt.Sprintf(nothing, h.Name, protoName(h.Proto), h.Port)
 		found = append(found, Finding{Kind: LintUnusedHelper, Line: p.helpersLine, Col: p.helpersCol, Detail: detail})
 	}
 	return found
-}
-
-func protocolWord(proto uint8) string {
-	if proto == frame.ProtoTCP {
-		return "tcp"
-	}
-	return "udp"
 }
 
 // helperObjects declares the policy's helpers, and has them read each connection that begins at their port: since
@@ -134,17 +128,17 @@ func (w *nftWriter) helperObjects() {
 		return
 	}
 	for _, h := range w.p.Helpers {
-		w.line("\tct helper %s {\n\t\ttype %q protocol %s\n\t}", h.Name, h.Name, protocolWord(h.Proto))
+		w.line("%s", h.NFT())
 	}
 	w.line("\tchain helpers {")
 	w.line("\t\ttype filter hook prerouting priority mangle; policy accept;")
 	for _, h := range w.p.Helpers {
-		w.line("\t\tct state new %s dport %d ct helper set %q", protocolWord(h.Proto), h.Port, h.Name)
+		w.line("\t\tct state new %s dport %d ct helper set %q", protoName(h.Proto), h.Port, h.Name)
 	}
 	w.line("\t}")
 }
 
-// DeclaresHelper says whether a rendered script has a helper.
-func DeclaresHelper(script string, h Helper) bool {
-	return strings.Contains(script, "\n\tct helper "+h.Name+" {\n")
+// NFT declares the helper in a table of nftables. Who has a rendered script finds its helpers in it by this.
+func (h Helper) NFT() string {
+	return fmt.Sprintf("\tct helper %s {\n\t\ttype %q protocol %s\n\t}", h.Name, h.Name, protoName(h.Proto))
 }

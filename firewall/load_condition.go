@@ -102,7 +102,8 @@ func (l *loader) condition(n *document.Node, c *classifier.Condition) int {
 		}
 	}
 	if len(l.conditions) == classifier.MaxConditions {
-		l.Fail(n, "use the same source ports and flags in more services", "more than %d different combinations of from-port and flags", classifier.MaxConditions)
+		const bound = "more than %d different combinations of from-port and flags"
+		l.Fail(n, "use the same source ports and flags in more services", bound, classifier.MaxConditions)
 		return 0
 	}
 	l.conditions = append(l.conditions, *c)

@@ -13,7 +13,7 @@ type Program struct {
 	policy     *Policy
 	placement  Placement
 	enforce    bool                   // the engine drops what the policy denies
-	passes     [2]Action              // by direction: what becomes of a frame that may pass; what a guest may send may go to the appliance first
+	passes     [2]Action              // by direction: what a frame that may pass does; what a guest sends may visit the appliance first
 	stateless  *classifier.Classifier // the policy's
 	generation uint64
 	stamp      uint32 // the policy's, in the flows that it lets in
@@ -141,7 +141,10 @@ func (p *Program) evaluate(cx *Context, at Point, packet classifier.Packet, leng
 		v.Flags |= VerdictLog
 		if cx.Log != nil && !cx.Dry {
 			r := &p.policy.Rules[rule-1]
-			n := Note{At: cx.Now, Point: at, Rule: r.Name, Prefix: r.LogPrefix, Action: action, Src: *packet.Src, Dst: *packet.Dst, Service: packet.Service}
+			n := Note{
+				At: cx.Now, Point: at, Rule: r.Name, Prefix: r.LogPrefix, Action: action,
+				Src: *packet.Src, Dst: *packet.Dst, Service: packet.Service,
+			}
 			cx.Log.take(n, &p.policy.counters[rule].log)
 		}
 	}

@@ -475,8 +475,9 @@ func (c *change) receipt(took time.Duration) Receipt {
 		DurationMS: milliseconds(took), GapMS: milliseconds(time.Duration(f.Gap)),
 		Observed: f.Observed, Delivered: f.Delivered,
 		Lost: f.Lost, Duplicated: f.Duplicated, Reordered: f.Reordered, Leaked: f.Leaked,
-		LostMost: inWords(f.LostMost), LeakedMost: inWords(f.LeakedMost),
-		Drained: f.Drained, FlowsCarried: c.carried, FlowsAnew: c.anew, FlowsCut: c.cutRelated, FlowsKept: c.kept, Dropped: dropped, Overflow: f.Overflow,
+		LostMost: f.LostMost.String(), LeakedMost: f.LeakedMost.String(),
+		Drained: f.Drained, Dropped: dropped, Overflow: f.Overflow,
+		FlowsCarried: c.carried, FlowsAnew: c.anew, FlowsCut: c.cutRelated, FlowsKept: c.kept,
 	}
 }
 

@@ -2,10 +2,8 @@ package vswitch
 
 import (
 	"fmt"
-	"net/netip"
 
 	"sluice/firewall"
-	"sluice/vswitch/measure"
 )
 
 // Receipt is what one change of placement cost. It is measured: the engine logs each IP frame that enters and leaves
@@ -21,16 +19,16 @@ type Receipt struct {
 	Observed     int                `json:"observed" doc:"Frames that entered while the change was watched"`
 	Delivered    int                `json:"delivered" doc:"Frames handed to guests while the change was watched"`
 	Lost         int                `json:"lost" doc:"Accepted, allowed by the policy, and never delivered"`
-	LostMost     string             `json:"lost_most,omitempty" doc:"The direction of a flow that lost most, in words; absent where nothing was lost"`
+	LostMost     string             `json:"lost_most,omitempty" doc:"The flow that lost most, in words; absent where nothing was lost"`
 	Duplicated   int                `json:"duplicated" doc:"Delivered more often than sent"`
 	Reordered    int                `json:"reordered" doc:"Delivered after a frame of the same flow that was sent later"`
 	Leaked       int                `json:"leaked" doc:"Delivered by an enforcing plan, but denied by the policy"`
-	LeakedMost   string             `json:"leaked_most,omitempty" doc:"The direction of a flow that leaked most, in words; absent where nothing leaked"`
+	LeakedMost   string             `json:"leaked_most,omitempty" doc:"The flow that leaked most, in words; absent where nothing leaked"`
 	Drained      int                `json:"drained" doc:"Frames that still came out of the appliance after the change"`
 	Unasked      uint64             `json:"unasked" doc:"Frames of guests that passed the appliance by, which had failed: all since the receipt before"`
 	FlowsCarried int                `json:"flows_carried"`
 	FlowsAnew    int                `json:"flows_begun_anew" doc:"Not carried, since the side that takes over cannot be told of them: their next frame begins them anew"`
-	FlowsCut     int                `json:"flows_cut" doc:"Related flows, which only a helper of the appliance let pass: where the placement leads the rules deny them"`
+	FlowsCut     int                `json:"flows_cut" doc:"Related flows, which only a helper let pass, and which the rules deny"`
 	FlowsKept    int                `json:"flows_kept" doc:"Flows that stay on the way on which they began"`
 	Dropped      map[string]uint64  `json:"dropped" doc:"Frames by reason, in the whole switch, while the change ran"`
 	Overflow     bool               `json:"overflow" doc:"More frames than the logs hold: only the first ones are counted"`
@@ -49,19 +47,6 @@ func (r *Receipt) summary() string {
 		said += fmt.Sprintf(", %d related flows are cut", r.FlowsCut)
 	}
 	return said
-}
-
-// inWords names the direction of a flow that something happened to most often; empty is none.
-func inWords(m measure.Most) string {
-	if m.Frames == 0 {
-		return ""
-	}
-	k := m.Flow
-	t := firewall.Tuple{Proto: k.Proto, ICMPType: k.ICMPType, Src: netip.AddrPortFrom(k.Src.IP(), 0), Dst: netip.AddrPortFrom(k.Dst.IP(), 0)}
-	if firewall.HasPorts(k.Proto) {
-		t.Src, t.Dst = netip.AddrPortFrom(k.Src.IP(), k.SrcPort), netip.AddrPortFrom(k.Dst.IP(), k.DstPort)
-	}
-	return t.String()
 }
 
 // chosen names a placement, and says where its appliance is passed by.

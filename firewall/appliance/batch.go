@@ -149,10 +149,9 @@ func appendEntry(b []byte, v ctVerb, flags uint16, seq uint32, f *conntrack.Flow
 	b = append(b, family, 0, 0, 0)
 	b = nested(b, ctaTupleOrig, func(b []byte) []byte { return appendTuple(b, &f.TupleOrig) })
 	b = nested(b, ctaTupleReply, func(b []byte) []byte { return appendTuple(b, &f.TupleReply) })
-	switch {
-	case v.unread:
+	if v.unread {
 		b = appendHelper(b, "")
-	default:
+	} else {
 		b = appendState(b, f)
 	}
 	binary.NativeEndian.PutUint32(b[start:], uint32(len(b)-start))

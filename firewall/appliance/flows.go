@@ -123,7 +123,8 @@ func (a *Appliance) write(v ctVerb, flows []firewall.FlowRecord) ([]error, error
 			said[i] = err
 			continue
 		}
-		e.Helper.Name = reader(a.helpers, &flows[i])
+		h, _ := firewall.ReaderOf(flows[i].First(), a.helpers)
+		e.Helper.Name = h.Name
 		entries, places = append(entries, e), append(places, i)
 	}
 	answers, err := a.writeEntries(v, entries)

@@ -3,7 +3,6 @@ package appliance
 import (
 	"errors"
 	"fmt"
-	"os/exec"
 	"slices"
 	"strings"
 
@@ -19,34 +18,19 @@ import (
 // declared are the helpers of a script.
 func declared(script string) []firewall.Helper {
 	return slices.DeleteFunc(slices.Clone(firewall.Helpers), func(h firewall.Helper) bool {
-		return !firewall.DeclaresHelper(script, h)
+		return !strings.Contains(script, h.NFT())
 	})
 }
 
 // lacks says which of a script's helpers this kernel does not have, with its module: nftables says "no such file".
 func (a *Appliance) lacks(script string) error {
 	for _, h := range declared(script) {
-		proto := "udp"
-		if h.Proto == unix.IPPROTO_TCP {
-			proto = "tcp"
-		}
-		cmd := exec.Command("nft", "--check", "-f", "-")
-		cmd.Stdin = strings.NewReader(fmt.Sprintf("table inet test { ct helper h { type %q protocol %s; }; }\n", h.Name, proto))
-		if a.run(cmd) != nil {
-			return fmt.Errorf("the appliance's kernel has no module %s, which helpers: [%s] needs: %w", h.Module, h.Name, errors.ErrUnsupported)
+		if !a.takes("inet", h.NFT()) {
+			const lacking = "the appliance's kernel has no module %s, which helpers: [%s] needs: %w"
+			return fmt.Errorf(lacking, h.Module, h.Name, errors.ErrUnsupported)
 		}
 	}
 	return nil
-}
-
-// reader is the name of the helper that reads a flow by these helpers; empty where none does.
-func reader(helpers []firewall.Helper, f *firewall.FlowRecord) string {
-	for _, h := range helpers {
-		if f.Proto == h.Proto && f.Dst.Port() == h.Port {
-			return h.Name
-		}
-	}
-	return ""
 }
 
 // unread ends that helpers read connections which the ruleset before had them read, and the next one does not.

@@ -47,7 +47,9 @@ func newBetween(t *testing.T) *between {
 		b.must(err)
 		t.Cleanup(func() { _ = host.Close() })
 		b.hosts[name] = host
-		veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: fmt.Sprint("eth", i), PeerNamespace: netlink.NsFd(router)}
+		veth := &netlink.Veth{
+			LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: fmt.Sprint("eth", i), PeerNamespace: netlink.NsFd(router),
+		}
 		b.must(netlink.LinkAdd(veth))
 		gateway := a.As4()
 		gateway[3] = 1
@@ -289,9 +291,10 @@ func TestRootNoSuchHelper(t *testing.T) {
 		}
 		return cmd.Run()
 	}
-	script := "table inet sluice {\n\tct helper ftp {\n\t\ttype \"ftp\" protocol tcp\n\t}\n\tct helper tftp {\n\t\ttype \"tftp\" protocol udp\n\t}\n}\n"
+	script := "table inet sluice {\n" + firewall.Helpers[0].NFT() + "\n" + firewall.Helpers[1].NFT() + "\n}\n"
 	err := a.ApplyNFT(script)
-	if err == nil || !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "no module nf_conntrack_tftp, which helpers: [tftp] needs") {
+	const lacking = "no module nf_conntrack_tftp, which helpers: [tftp] needs"
+	if err == nil || !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), lacking) {
 		t.Errorf("%v", err)
 	}
 	out, err := exec.Command("nft", "list", "ruleset").Output()

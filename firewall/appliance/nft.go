@@ -39,7 +39,8 @@ func (a *Appliance) ApplyNFT(script string) error {
 			return lacks
 		}
 		if killed(err) {
-			return errors.New("the kernel has killed nft, as it does where memory is short: give the appliance more by memory: in the lab's file")
+			return errors.New("the kernel has killed nft, as it does where memory is short: " +
+				"give the appliance more by memory: in the lab's file")
 		}
 		return fmt.Errorf("nft: %w: %s", err, strings.TrimSpace(said.String()))
 	}

@@ -44,15 +44,18 @@ func (a *Appliance) canTunnel() error {
 
 // cannotJudge says what nft lacks. Mostly that is nothing, and one call tells: each is slow in an emulated machine.
 func (a *Appliance) cannotJudge() (lacks []string) {
+	takes := func(rules string) bool {
+		return a.takes("bridge", "chain c { type filter hook prerouting priority 0; "+rules+"; }")
+	}
 	var all []string
 	for _, j := range judging {
 		all = append(all, j.rule)
 	}
-	if a.takes(strings.Join(all, "; ")) {
+	if takes(strings.Join(all, "; ")) {
 		return nil
 	}
 	for _, j := range judging {
-		if !a.takes(j.rule) {
+		if !takes(j.rule) {
 			lacks = append(lacks, "cannot "+j.what+" on a bridge")
 		}
 	}
@@ -62,9 +65,9 @@ func (a *Appliance) cannotJudge() (lacks []string) {
 	return lacks
 }
 
-// takes says whether nft would take rules in a bridge's chain.
-func (a *Appliance) takes(rules string) bool {
+// takes says whether nft would take a table of a family.
+func (a *Appliance) takes(family, table string) bool {
 	cmd := exec.Command("nft", "--check", "-f", "-")
-	cmd.Stdin = strings.NewReader("table bridge test { chain c { type filter hook prerouting priority 0; " + rules + "; }; }\n")
+	cmd.Stdin = strings.NewReader("table " + family + " test {\n" + table + "\n}\n")
 	return a.run(cmd) == nil
 }

@@ -231,7 +231,8 @@ func (b *builder) buildSteps(start, end uint32) uint32 {
 	b.c.steps = append(b.c.steps, end)
 	for _, proto := range []uint8{frame.ProtoTCP, frame.ProtoUDP} {
 		for i := range uint32(stepsEach + 1) {
-			at, found := slices.BinarySearchFunc(b.c.ranges[start:end], ProtoRange(proto).Lo+i<<stepBits, func(r decided, at uint32) int { return cmp.Compare(r.from, at) })
+			begins := func(r decided, at uint32) int { return cmp.Compare(r.from, at) }
+			at, found := slices.BinarySearchFunc(b.c.ranges[start:end], ProtoRange(proto).Lo+i<<stepBits, begins)
 			if !found {
 				at--
 			}

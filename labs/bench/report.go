@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
+
 	"sluice/firewall/fault"
 	"sluice/vswitch/cli"
-	"time"
 )
 
 // Report is one run: where, when, of what, and what came of it.

@@ -24,10 +24,12 @@ func Lint(tasks []Task) []Fault {
 				continue
 			}
 			if !t.allows(c, r) {
-				out = append(out, Fault{Task: t.ID, Line: c.Line, Text: fmt.Sprintf("%s: no check of the task expects an open flow from or to one of them, in the same placement", r)})
+				const alone = "%s: no check of the task expects an open flow from or to one of them, in the same placement"
+				out = append(out, Fault{Task: t.ID, Line: c.Line, Text: fmt.Sprintf(alone, r)})
 			}
 			if !t.proves(c, r) {
-				out = append(out, Fault{Task: t.ID, Line: c.Line, Text: fmt.Sprintf("%s: no seen check of the task proves that it came to %s/from-guest, in the same placement", r, r.From.Name)})
+				const unseen = "%s: no seen check of the task proves that it came to %s/from-guest, in the same placement"
+				out = append(out, Fault{Task: t.ID, Line: c.Line, Text: fmt.Sprintf(unseen, r, r.From.Name)})
 			}
 		}
 		if len(t.Checks) == 0 {

@@ -100,7 +100,8 @@ func promiseOf(l *labfile.Lab, folder string) (p promise, reason *regexp.Regexp,
 	file := folder + "/expect.yaml"
 	text, err := labfile.ReadBounded(l.Files, file)
 	if err != nil {
-		return p, nil, &check.Fault{File: file, Text: fmt.Sprintf("it is missing, and says which task rejects %s, and why: %v", folder, err)}
+		const missing = "it is missing, and says which task rejects %s, and why: %v"
+		return p, nil, &check.Fault{File: file, Text: fmt.Sprintf(missing, folder, err)}
 	}
 	r := document.NewReader(file, text)
 	if n := r.Parse("promise", "give it task and reason", maxPromise); n != nil {

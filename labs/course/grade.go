@@ -249,7 +249,8 @@ func (g *grading) all(whole context.Context, list []handed) ([]mark, error) {
 		}
 	}
 	if whole.Err() != nil {
-		return nil, fault.Errorf(fault.Failed, "interrupted: %d of %d were judged, and no marks are written; what was met of those lies in %s", g.done, g.submitted, g.where)
+		const cut = "interrupted: %d of %d were judged, and no marks are written; what was met of those lies in %s"
+		return nil, fault.Errorf(fault.Failed, cut, g.done, g.submitted, g.where)
 	}
 	return marks, failed
 }

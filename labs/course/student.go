@@ -44,7 +44,8 @@ func answerCommand() *cobra.Command {
 				return fault.Errorf(fault.BadInput, "no task of lab %s asks for an answer %q: %v", s.lab.Name, name, known)
 			}
 			if check.Unnamed(words) && !right(s.lab, name, words) {
-				return fault.Errorf(fault.BadInput, "%q names nothing: give the two words themselves, as sluice lab answer %s ONE OTHER", words[0], name)
+				const nothing = "%q names nothing: give the two words themselves, as sluice lab answer %s ONE OTHER"
+				return fault.Errorf(fault.BadInput, nothing, words[0], name)
 			}
 			for _, w := range words {
 				if len(w) > maxWord {

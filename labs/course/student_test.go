@@ -59,7 +59,10 @@ func TestUnnamed(t *testing.T) {
 	for _, c := range []struct {
 		words []string
 		want  bool
-	}{{[]string{"both"}, true}, {[]string{"Both words"}, true}, {[]string{"both", "words"}, false}, {[]string{"bothy"}, false}, {[]string{"old", "new"}, false}} {
+	}{
+		{[]string{"both"}, true}, {[]string{"Both words"}, true},
+		{[]string{"both", "words"}, false}, {[]string{"bothy"}, false}, {[]string{"old", "new"}, false},
+	} {
 		if got := check.Unnamed(c.words); got != c.want {
 			t.Errorf("%q: %v", c.words, got)
 		}

@@ -44,8 +44,9 @@ func testHelpers(t *testing.T, lab string) {
 type ftp struct{ client, server *background }
 
 func startFTP(t *testing.T, lab string) *ftp {
-	f := &ftp{server: startGuest(t, lab, "server", "sh", "-c", "until nc -l -p 21; do usleep 100000; done")} // one before may not have ended
-	f.client = startGuest(t, lab, "client", "sh", "-c", "until nc 10.10.2.10 21; do usleep 100000; done")    // refused until the server listens
+	// A server from before may not have ended yet, and a client is refused until the server listens: both try again.
+	f := &ftp{server: startGuest(t, lab, "server", "sh", "-c", "until nc -l -p 21; do usleep 100000; done")}
+	f.client = startGuest(t, lab, "client", "sh", "-c", "until nc 10.10.2.10 21; do usleep 100000; done")
 	return f
 }
 

@@ -1,9 +1,10 @@
 package enginetest
 
 import (
+	"time"
+
 	"sluice/vnic"
 	"sluice/vnic/frame"
-	"time"
 )
 
 // switchOuter is the tunnel as the switch sees it, and farOuter as the appliance does.

@@ -2,10 +2,11 @@ package enginetest
 
 import (
 	"runtime"
+	"testing"
+
 	"sluice/firewall"
 	"sluice/vnic/frame"
 	"sluice/vswitch"
-	"testing"
 )
 
 // BenchmarkPipes moves 64-byte frames from one guest's pipe to another's through the engine. No more are on their way

@@ -3,12 +3,13 @@ package enginetest
 import (
 	"encoding/binary"
 	"net/netip"
-	"sluice/vnic"
-	"sluice/vnic/frame"
-	"sluice/vswitch"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"sluice/vnic"
+	"sluice/vnic/frame"
+	"sluice/vswitch"
 )
 
 // guest plays a machine at the far end of a wire.

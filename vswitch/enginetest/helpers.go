@@ -99,7 +99,8 @@ func testRelatedFlowsAndPolicy(t *testing.T, bed Bed) {
 			r.policy(helpedPolicy)
 			r.place(firewall.Slow)
 			r.expects()
-			p, err := firewall.Load("p.yaml", []byte(strings.Replace(strings.Replace(helpedPolicy, c.from, c.to, 1), "{ftp:", "{web: {tcp: 80}, ftp:", 1)), r.inv)
+			text := strings.Replace(strings.Replace(helpedPolicy, c.from, c.to, 1), "{ftp:", "{web: {tcp: 80}, ftp:", 1)
+			p, err := firewall.Load("p.yaml", []byte(text), r.inv)
 			if err != nil {
 				t.Fatal(err)
 			}

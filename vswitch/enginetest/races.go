@@ -2,10 +2,10 @@ package enginetest
 
 import (
 	"context"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"sluice/firewall"
 	"sluice/vswitch"
@@ -79,24 +79,33 @@ func testCloseWaits(t *testing.T, bed Bed) {
 	}
 }
 
-// lateToEnd is an appliance that takes its time to end a session: until the next question comes, or the test is over.
+// lateToEnd is an appliance that takes its time to end a session: until it is overtaken by rules, which must not be.
 type lateToEnd struct {
 	vswitch.Appliance
-	ready chan struct{}
-	once  sync.Once
+	policy chan struct{} // closed when rules come
+	ended  atomic.Bool
+	early  atomic.Bool // rules came before the session had ended
 }
 
-func (a *lateToEnd) Ready(ctx context.Context) error {
-	a.once.Do(func() { close(a.ready) })
-	return a.Appliance.Ready(ctx)
-}
+// overtaking is how long an end waits for rules that come too early. Right rules wait for the end.
+const overtaking = 200 * time.Millisecond
 
 func (a *lateToEnd) EndSteer(ctx context.Context, session uint8) error {
-	<-a.ready
-	for range 100 { // so that what does not wait for it overtakes it
-		runtime.Gosched()
+	select {
+	case <-a.policy:
+	case <-time.After(overtaking):
 	}
-	return a.Appliance.EndSteer(ctx, session)
+	err := a.Appliance.EndSteer(ctx, session)
+	a.ended.Store(true)
+	return err
+}
+
+func (a *lateToEnd) SetPolicy(ctx context.Context, nft string, generation uint64) error {
+	if !a.ended.Load() {
+		a.early.Store(true)
+	}
+	close(a.policy)
+	return a.Appliance.SetPolicy(ctx, nft, generation)
 }
 
 // testPolicyWaitsForEnd says that the appliance gets no rules before it has ended the sessions that are over: it would
@@ -105,7 +114,11 @@ func testPolicyWaitsForEnd(t *testing.T, bed Bed) {
 	r := bed.rig(t)
 	r.policy(referencePolicy)
 	r.place(firewall.Tunnel)
-	r.sw.SetAppliance(&lateToEnd{Appliance: r.fw, ready: make(chan struct{})})
+	a := &lateToEnd{Appliance: r.fw, policy: make(chan struct{})}
+	r.sw.SetAppliance(a)
 	r.place(firewall.Fast)
-	r.place(firewall.Slow)
+	_, err := r.sw.Place(context.Background(), firewall.Slow, vswitch.PlaceOptions{})
+	if err != nil || a.early.Load() {
+		t.Errorf("rules before the end: %v; %v", a.early.Load(), err)
+	}
 }

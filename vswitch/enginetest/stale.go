@@ -1,11 +1,12 @@
 package enginetest
 
 import (
+	"testing"
+	"time"
+
 	"sluice/firewall"
 	"sluice/vnic/frame"
 	"sluice/vswitch"
-	"testing"
-	"time"
 )
 
 // testStale says what becomes of frames that were handed to an appliance while it stood still: for a short while they

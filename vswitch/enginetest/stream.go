@@ -2,9 +2,10 @@ package enginetest
 
 import (
 	"encoding/binary"
-	"sluice/vnic/frame"
 	"sync"
 	"time"
+
+	"sluice/vnic/frame"
 )
 
 // stream sends numbered UDP frames that the policy allows, TCP segments of an established connection, and frames that
@@ -28,7 +29,8 @@ func (r *rig) startStream() *stream {
 	hello := packet{proto: frame.ProtoTCP, sport: 4000, dport: 80, flags: frame.TCPSyn, seq: 0}
 	r.client.send(r.client.to(r.server, false, hello).build())
 	r.server.next("SYN", isProto(frame.ProtoTCP, 80))
-	r.server.send(r.server.to(r.client, false, packet{proto: frame.ProtoTCP, sport: 80, dport: 4000, flags: frame.TCPSyn | frame.TCPAck, ack: 1}).build())
+	answer := packet{proto: frame.ProtoTCP, sport: 80, dport: 4000, flags: frame.TCPSyn | frame.TCPAck, ack: 1}
+	r.server.send(r.server.to(r.client, false, answer).build())
 	r.client.next("SYN ACK", isProto(frame.ProtoTCP, 4000))
 	s.segment = 1
 	s.stopped.Go(s.run)
@@ -55,7 +57,8 @@ func (s *stream) burst() {
 	c.send(c.to(v, false, packet{
 		proto: frame.ProtoTCP, sport: 4000, dport: 80, flags: frame.TCPAck, seq: s.segment, ack: 1, payload: make([]byte, segmentSize),
 	}).build())
-	c.send(c.to(v, false, packet{proto: frame.ProtoTCP, sport: uint16(s.numbers)%1000 + 5000, dport: deniedPort, flags: frame.TCPSyn}).build())
+	denied := packet{proto: frame.ProtoTCP, sport: uint16(s.numbers)%1000 + 5000, dport: deniedPort, flags: frame.TCPSyn}
+	c.send(c.to(v, false, denied).build())
 	c.send(c.to(v, true, packet{proto: frame.ProtoUDP, sport: 9, dport: deniedPort}).build())
 	s.numbers++
 	s.segment += segmentSize

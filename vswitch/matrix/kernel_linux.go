@@ -48,7 +48,8 @@ func NewKernel(t testing.TB, p *firewall.Policy) *Kernel {
 	k.run("ip", "netns", "add", wires)
 	for i := range k.sock {
 		in, out, n := fmt.Sprint("r", i), fmt.Sprint("w", i), fmt.Sprint(i+1)
-		k.run("ip", "-n", k.name, "link", "add", in, "mtu", "9000", "address", hardware(GatewayMAC), "type", "veth", "peer", "name", out, "netns", wires, "mtu", "9000")
+		k.run("ip", "-n", k.name, "link", "add", in, "mtu", "9000", "address", hardware(GatewayMAC),
+			"type", "veth", "peer", "name", out, "netns", wires, "mtu", "9000")
 		k.run("ip", "netns", "exec", wires, "sysctl", "-q", "-w", "net.ipv6.conf."+out+".disable_ipv6=1")
 		k.run("ip", "-n", k.name, "addr", "add", "10.10."+n+".1/24", "broadcast", "+", "dev", in)
 		k.run("ip", "-n", k.name, "addr", "add", "fd00:10:"+n+"::1/64", "dev", in, "nodad")
@@ -66,12 +67,17 @@ func NewKernel(t testing.TB, p *firewall.Policy) *Kernel {
 func (k *Kernel) meet() {
 	for i, host := range []string{"10.10.1.10", "10.10.2.10", "fd00:10:1::10", "fd00:10:2::10", "10.10.1.11", "", "fd00:10:1::11", ""} {
 		if host != "" {
-			k.run("ip", "-n", k.name, "neigh", "replace", host, "lladdr", hardware(k.mac[i%2]), "dev", fmt.Sprint("r", i%2), "nud", "permanent")
+			k.knows(host, i%2)
 		}
 	}
 	for i := range Strangers {
-		k.run("ip", "-n", k.name, "neigh", "replace", fmt.Sprint("10.10.1.", 100+i), "lladdr", hardware(k.mac[0]), "dev", "r0", "nud", "permanent")
+		k.knows(fmt.Sprint("10.10.1.", 100+i), 0)
 	}
+}
+
+// knows makes the router have a neighbour on a wire for good.
+func (k *Kernel) knows(host string, wire int) {
+	k.run("ip", "-n", k.name, "neigh", "replace", host, "lladdr", hardware(k.mac[wire]), "dev", fmt.Sprint("r", wire), "nud", "permanent")
 }
 
 func hardware(m frame.MAC) string { return net.HardwareAddr(m[:]).String() }
@@ -108,11 +114,7 @@ func (k *Kernel) in(ns string, do func() error) {
 // open opens a packet socket on each wire.
 func (k *Kernel) open(wires string) {
 	k.in(wires, func() error {
-		var one unix.CPUSet
-		one.Set(0)
-		if err := unix.SchedSetaffinity(0, &one); err != nil {
-			return err
-		}
+		Pin()
 		for i := range k.sock {
 			fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 			if err != nil {
@@ -141,7 +143,8 @@ func (k *Kernel) open(wires string) {
 // police prepares the router as an appliance is prepared, and gives it a policy unless that is nil.
 func (k *Kernel) police(p *firewall.Policy) {
 	k.in(k.name, appliance.Prepare)
-	k.run("ip", "netns", "exec", k.name, "sysctl", "-q", "-w", "net.ipv4.icmp_msgs_burst=1000000") // the cases come faster than any guest's errors
+	// The cases come faster than any guest's errors.
+	k.run("ip", "netns", "exec", k.name, "sysctl", "-q", "-w", "net.ipv4.icmp_msgs_burst=1000000")
 	if p == nil {
 		return
 	}

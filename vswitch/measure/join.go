@@ -47,6 +47,16 @@ func (m *Most) see(k Flow, frames int) {
 	}
 }
 
+// String names it in words; nothing is empty.
+func (m Most) String() string {
+	if m.Frames == 0 {
+		return ""
+	}
+	t := m.Flow.Tuple()
+	t.ICMPType = m.Flow.ICMPType // of the frames themselves: a reply is one
+	return t.String()
+}
+
 // Join compares what entered with what was delivered, flow by flow.
 func (l *Ledger) Join(w Interval) Findings {
 	var total Findings

@@ -88,7 +88,8 @@ func figures(f Findings) Findings {
 
 // TestJoinNames says which flow lost most, and which leaked most; of two alike always the same.
 func TestJoinNames(t *testing.T) {
-	policy, err := firewall.Load("policy.yaml", []byte("default: drop\nservices:\n  low: {udp: 1-3}\nrules:\n  - {name: low, service: low, action: allow}\n"), &firewall.Inventory{})
+	const text = "default: drop\nservices:\n  low: {udp: 1-3}\nrules:\n  - {name: low, service: low, action: allow}\n"
+	policy, err := firewall.Load("policy.yaml", []byte(text), &firewall.Inventory{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,6 +112,19 @@ func TestJoinNames(t *testing.T) {
 		got := l.Join(w)
 		if got.Lost != 5 || got.LostMost != (Most{most, 2}) || got.LeakedMost != (Most{leaked, 1}) {
 			t.Fatalf("%+v", got)
+		}
+		if s := got.LostMost.String(); s != "udp/1 from ::1 port 1000 to ::2" {
+			t.Fatalf("in words: %s", s)
+		}
+	}
+}
+
+// TestMostInWords: a reply is called a reply, though its flow began with a request; and nothing is not called at all.
+func TestMostInWords(t *testing.T) {
+	k := Flow{Src: frame.Addr{15: 1}, Dst: frame.Addr{15: 2}, Proto: frame.ProtoICMPv6, ICMPType: frame.ICMP6EchoReply}
+	for want, m := range map[string]Most{"icmpv6 type 129 from ::1 to ::2": {k, 1}, "": {k, 0}} {
+		if got := m.String(); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }

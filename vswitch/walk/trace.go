@@ -390,7 +390,7 @@ func (t *tracer) sayHelper(policy *firewall.Policy, tuple firewall.Tuple, action
 		t.sayRelated(tuple)
 		return
 	}
-	if h, reads := policy.Reads(tuple); reads && t.plan.Placement == firewall.Slow {
+	if h, reads := firewall.ReaderOf(tuple, policy.Helpers); reads && t.plan.Placement == firewall.Slow {
 		t.note("helper", h.Name+" reads this connection: the flows that are announced in it pass, too")
 	}
 }
