@@ -12,29 +12,40 @@ import (
 // floors says which of our packages each package may import. What is not listed here is not part of the house: a new
 // package needs a line, and the line is where its place is argued.
 var floors = map[string][]string{
-	"vnic/frame":               {},
-	"vnic":                     {"vnic/frame"},
-	"firewall/fault":           {},                                    // what is wrong, told so that a person can mend it: all floors tell their errors by it
-	"firewall/document":        {"firewall/fault"},                    // YAML with places: all files that people write are read by it, but for labs/billing's
-	"firewall/classifier":      {"vnic/frame"},                        // the rule of a packet: what a rule says, names and files are above it
+	"vnic/frame": {},
+	"vnic":       {"vnic/frame"},
+	// what is wrong, told so that a person can mend it: all floors tell their errors by it
+	"firewall/fault": {},
+	// YAML with places: all files that people write are read by it, but for labs/billing's
+	"firewall/document": {"firewall/fault"},
+	// the rule of a packet: what a rule says, names and files are above it
+	"firewall/classifier":      {"vnic/frame"},
 	"firewall/classifier/draw": {"firewall/classifier", "vnic/frame"}, // only for tests: drawn matches
 	"firewall":                 {"firewall/classifier", "firewall/fault", "firewall/document", "vnic/frame"},
-	"firewall/difftest":        {"firewall", "vnic/frame"},                            // only tests: verdicts against real nftables
-	"firewall/inspect":         {"firewall/fault", "firewall/document", "vnic/frame"}, // below the appliance that runs it; labs read its files, control shows its report
-	"firewall/appliance":       {"firewall/inspect", "firewall", "vnic/frame"},
-	"firewall/appliance/admin": {"firewall/fault", "firewall", "vnic/frame"},                    // the policy's place inside the appliance, and its command
-	"vswitch/measure":          {"firewall", "vnic/frame"},                                      // what a change cost: below the walk, which notes it
-	"vswitch/walk":             {"vswitch/measure", "firewall/fault", "firewall", "vnic/frame"}, // pure: no NICs, and nothing of what changes a switch
-	"vswitch":                  {"vswitch/walk", "vswitch/measure", "firewall", "vnic", "vnic/frame"},
-	"vswitch/matrix":           {"firewall/appliance", "firewall", "vnic/frame"},                                                    // only for tests: odd packets, and what a real router makes of them
-	"vswitch/enginetest":       {"vswitch/matrix", "vswitch", "vswitch/walk", "firewall/inspect", "firewall", "vnic", "vnic/frame"}, // only for tests: what any engine must pass
-	"vswitch/user":             {"vswitch", "vswitch/walk", "vswitch/measure", "firewall", "vnic", "vnic/frame"},
-	"vswitch/control":          {"firewall/fault", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},
-	"vswitch/cli":              {"firewall/fault", "vswitch/control", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},
-	"labs/boundlog":            {}, // log files of bounded size: the lab's own, and its guests' consoles
-	"labs/guest/confine":       {}, // what a process of a lab starts with and may do: the program, the lab process and guests share it
-	"labs/guest/agent":         {"firewall/fault", "labs/guest/confine", "firewall/appliance/admin", "firewall/appliance", "firewall/inspect", "firewall", "vnic/frame"},
-	"labs/guest":               {"firewall/fault", "labs/boundlog", "labs/guest/agent", "labs/guest/confine", "firewall/appliance/admin", "firewall/appliance", "firewall", "vnic", "vnic/frame"},
+	// only tests: verdicts against real nftables
+	"firewall/difftest": {"firewall", "vnic/frame"},
+	// below the appliance that runs it; labs read its files, control shows its report
+	"firewall/inspect":   {"firewall/fault", "firewall/document", "vnic/frame"},
+	"firewall/appliance": {"firewall/inspect", "firewall", "vnic/frame"},
+	// the policy's place inside the appliance, and its command
+	"firewall/appliance/admin": {"firewall/fault", "firewall", "vnic/frame"},
+	// what a change cost: below the walk, which notes it
+	"vswitch/measure": {"firewall", "vnic/frame"},
+	// pure: no NICs, and nothing of what changes a switch
+	"vswitch/walk": {"vswitch/measure", "firewall/fault", "firewall", "vnic/frame"},
+	"vswitch":      {"vswitch/walk", "vswitch/measure", "firewall", "vnic", "vnic/frame"},
+	// only for tests: odd packets, and what a real router makes of them
+	"vswitch/matrix": {"firewall/appliance", "firewall", "vnic/frame"},
+	// only for tests: what any engine must pass
+	"vswitch/enginetest": {"vswitch/matrix", "vswitch", "vswitch/walk", "firewall/inspect", "firewall", "vnic", "vnic/frame"},
+	"vswitch/user":       {"vswitch", "vswitch/walk", "vswitch/measure", "firewall", "vnic", "vnic/frame"},
+	"vswitch/control":    {"firewall/fault", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},
+	"vswitch/cli":        {"firewall/fault", "vswitch/control", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},
+	"labs/boundlog":      {}, // log files of bounded size: the lab's own, and its guests' consoles
+	// what a process of a lab starts with and may do: the program, the lab process and guests share it
+	"labs/guest/confine": {},
+	"labs/guest/agent":   {"firewall/fault", "labs/guest/confine", "firewall/appliance/admin", "firewall/appliance", "firewall/inspect", "firewall", "vnic/frame"},
+	"labs/guest":         {"firewall/fault", "labs/boundlog", "labs/guest/agent", "labs/guest/confine", "firewall/appliance/admin", "firewall/appliance", "firewall", "vnic", "vnic/frame"},
 	"labs/bench": {
 		"firewall/fault", "vswitch/user", "vswitch/cli", "vswitch/control", "vswitch", "firewall", "vnic", "vnic/frame",
 	},

@@ -114,7 +114,8 @@ func never(p *Policy, rule uint32, addrs []frame.Addr, services []uint32) bool {
 
 // packets are a flow's first packets as rules can be asked about them, with several source ports and flags.
 func packets(p *Policy, t Tuple) (out []firstPacket) {
-	if t.Proto != frame.ProtoTCP && t.Proto != frame.ProtoUDP || !slices.ContainsFunc(p.Rules, func(r Rule) bool { return r.match.Parts != nil }) {
+	conditional := func(r Rule) bool { return r.match.Parts != nil }
+	if t.Proto != frame.ProtoTCP && t.Proto != frame.ProtoUDP || !slices.ContainsFunc(p.Rules, conditional) {
 		return []firstPacket{t.first()}
 	}
 	for _, port := range []uint16{0, 1, 2, 1023, 1024, 1025, 0xffff} {

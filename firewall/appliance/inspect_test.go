@@ -156,7 +156,8 @@ func FuzzAnswer(f *testing.F) {
 			var was, is frame.Ticket
 			before, _, _, ok := frame.ParseGeneve(asked, &was)
 			after, size, has, ok2 := frame.ParseGeneve(got, &is)
-			if !ok || !ok2 || !has || before.Session() != session || before.Back() || !after.Back() || is.Verdict == 0 || is.Seq != was.Seq || len(got) > len(asked) {
+			if !ok || !ok2 || !has || before.Session() != session || before.Back() || !after.Back() ||
+				is.Verdict == 0 || is.Seq != was.Seq || len(got) > len(asked) {
 				t.Fatalf("%x\nbecame %x", asked, got)
 			}
 			if is.Verdict <= frame.VerdictClean && !bytes.Equal(got[size:], asked[size:]) {

@@ -14,19 +14,22 @@ import (
 
 // TestFindEqualsLooking: the classifier finds the first rule that matches, as looking at each does.
 func TestFindEqualsLooking(t *testing.T) {
+	flags := []uint32{0, 2, 0x10, 0x12, 0x18, 0x29, 0xc2}
 	rapid.Check(t, func(t *rapid.T) {
 		rules := rapid.SliceOfN(rapid.Ptr(draw.Match(), false), 0, 30).Draw(t, "rules")
-		c := classifier.Build(rules, rapid.SampledFrom([]uint32{0, 1, 2, classifier.FewCells}).Draw(t, "few"), rapid.SampledFrom([]uint32{2, 4, classifier.ManyRanges}).Draw(t, "many"))
+		few := rapid.SampledFrom([]uint32{0, 1, 2, classifier.FewCells}).Draw(t, "few")
+		c := classifier.Build(rules, few, rapid.SampledFrom([]uint32{2, 4, classifier.ManyRanges}).Draw(t, "many"))
 		for range 50 {
 			port, dir := frame.PortID(rapid.IntRange(0, 5).Draw(t, "port")), uint8(rapid.IntRange(0, 1).Draw(t, "dir"))
 			src, dst := frame.AddrFrom(draw.Addr().Draw(t, "src")), frame.AddrFrom(draw.Addr().Draw(t, "dst"))
 			p := classifier.Packet{
 				Src: &src, Dst: &dst, Service: draw.Service().Draw(t, "service"),
-				More: rapid.SampledFrom(draw.Ports).Draw(t, "from")<<8 | uint32(rapid.SampledFrom([]uint8{0, 2, 0x10, 0x12, 0x18, 0x29, 0xc2}).Draw(t, "flags")),
+				More: rapid.SampledFrom(draw.Ports).Draw(t, "from")<<8 | rapid.SampledFrom(flags).Draw(t, "flags"),
 			}
 			want := slices.IndexFunc(rules, func(m *classifier.Match) bool { return m.Matches(port, dir, p) })
 			if got := int32(c.Find(port, dir, p)); int(got) != want {
-				t.Fatalf("at port %d, direction %d, %v > %v service %#x %#x: rule %d; looking finds %d", port, dir, p.Src.IP(), p.Dst.IP(), p.Service, p.More, got, want)
+				const differ = "at port %d, direction %d, %v > %v service %#x %#x: rule %d; looking finds %d"
+				t.Fatalf(differ, port, dir, p.Src.IP(), p.Dst.IP(), p.Service, p.More, got, want)
 			}
 		}
 	})

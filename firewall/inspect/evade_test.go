@@ -192,7 +192,8 @@ func FuzzNoWayPast(f *testing.F) { f.Fuzz(rapid.MakeFuzz(noWayPast)) }
 
 func noWayPast(t *rapid.T) {
 	config, _ := Load("s.yaml", []byte("anomalies: {flags: pass, after-fin: pass, retransmission: drop}\nsignatures: [{name: x, text: nothing}]"))
-	config.signatures[0].verdict = rapid.SampledFrom([]frame.Verdict{frame.VerdictDrop, frame.VerdictReset, frame.VerdictQuarantine}).Draw(t, "verdict")
+	bad := []frame.Verdict{frame.VerdictDrop, frame.VerdictReset, frame.VerdictQuarantine}
+	config.signatures[0].verdict = rapid.SampledFrom(bad).Draw(t, "verdict")
 	if rapid.Bool().Draw(t, "regex") {
 		config.behind = maxBehind // the window keeps a tail
 	}

@@ -25,7 +25,8 @@ func TestEicarInOneSegment(t *testing.T) {
 		r.expect("more of the flow", tcp(b, a, ackFlag, serverISN+200, clientISN+19, []byte("x")), frame.VerdictReset)
 		r.expect("another flow", tcp(end{a.addr, 40001}, b, ackFlag, 1, 1, []byte("POST x")), frame.VerdictPass)
 		rep := r.Report()
-		if rep.Matches[0] != (Count{"eicar", 1}) || len(rep.Sightings) != 1 || rep.Sightings[0].What != "eicar" || rep.Verdicts["reset"] != 2 {
+		if rep.Matches[0] != (Count{"eicar", 1}) || len(rep.Sightings) != 1 ||
+			rep.Sightings[0].What != "eicar" || rep.Verdicts["reset"] != 2 {
 			t.Errorf("%+v", rep)
 		}
 	}
@@ -237,7 +238,8 @@ func TestWindowBelievesTheReceiver(t *testing.T) {
 				r.now = r.now.Add(longTime * time.Second)
 				r.table.tick(longTime)
 			}
-			if got := r.judge(tcp(server, client, ackFlag, rest, clientISN+1, virus[half:])); got != frame.VerdictReset && got != frame.VerdictDrop {
+			got := r.judge(tcp(server, client, ackFlag, rest, clientISN+1, virus[half:]))
+			if got != frame.VerdictReset && got != frame.VerdictDrop {
 				t.Errorf("%s, acknowledged %v: the rest: %s", c.name, acked, verdictName(got))
 			}
 		}

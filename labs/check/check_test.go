@@ -255,7 +255,8 @@ func TestLookAtWhatFailed(t *testing.T) {
 		if c.dst.Is6() {
 			src = both.Addrs[1]
 		}
-		s := &scene{ctx: t.Context(), lab: &fakeLab{}, options: &Options{}, sights: map[Kind]int{}, tried: map[*Reach]tried{r: {results: []probe.Result{{Outcome: c.got}}}}, watched: vswitch.Watched{
+		came := map[*Reach]tried{r: {results: []probe.Result{{Outcome: c.got}}}}
+		s := &scene{ctx: t.Context(), lab: &fakeLab{}, options: &Options{}, sights: map[Kind]int{}, tried: came, watched: vswitch.Watched{
 			Seen:   []vswitch.Seen{{Frames: 1, Passed: 1}, {Frames: c.arrive, Passed: c.arrive}},
 			Frames: []vswitch.SeenFrame{{Proto: 6, Point: "client/from-guest", Verdict: "pass", Src: netip.AddrPortFrom(src, 40000), Dst: netip.AddrPortFrom(c.dst, 23)}},
 		}}

@@ -92,7 +92,9 @@ func TestAnswerIsWalked(t *testing.T) {
 	web := &Reach{Flow: tcp(80), Family: "ipv4", Expect: Open}
 	to := probe.Target{Proto: "tcp", Addr: web.To.Addrs[0], Port: 80}
 	question := netip.AddrPortFrom(web.From.Addrs[0], 40000)
-	s.watched.Frames = []vswitch.SeenFrame{{Point: "client/from-guest", Proto: 6, Src: question, Dst: netip.AddrPortFrom(to.Addr, 80), Verdict: "pass"}}
+	s.watched.Frames = []vswitch.SeenFrame{
+		{Point: "client/from-guest", Proto: 6, Src: question, Dst: netip.AddrPortFrom(to.Addr, 80), Verdict: "pass"},
+	}
 	if web.denied(s, to, vswitch.Seen{Frames: 1, Passed: 1}) {
 		t.Error("what passes is taken for denied")
 	}

@@ -171,7 +171,8 @@ func TestPlacements(t *testing.T) {
 	}
 	stays := usual()
 	here := Task{ID: "b", Checks: []Check{{Kind: open(), Placement: in(stays.placement)}}}
-	if _, err := Judge(t.Context(), stays, []Task{here}, Options{Say: func(s string) { t.Errorf("where nothing moves it says %q", s) }}); err != nil {
+	silent := Options{Say: func(s string) { t.Errorf("where nothing moves it says %q", s) }}
+	if _, err := Judge(t.Context(), stays, []Task{here}, silent); err != nil {
 		t.Error(err)
 	}
 	if err != nil || !r.Passed {

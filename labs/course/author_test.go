@@ -51,8 +51,10 @@ func TestInit(t *testing.T) {
 func TestLintLab(t *testing.T) {
 	for _, c := range []struct{ file, from, to, want string }{
 		{"lab.yaml", "name: mine", "name: push", "mine/lab.yaml: a built-in lab is called push"},
-		{"lab.yaml", "services: [http, echo]", "services: [echo]", ": tcp from client to server port 80 is open: no service of server answers there"},
-		{"wrong-all-allowed/expect.yaml", "web-only", "web-olny", `mine/wrong-all-allowed/expect.yaml:1: the lab has no task "web-olny"; did you mean web-only?`},
+		{"lab.yaml", "services: [http, echo]", "services: [echo]",
+			": tcp from client to server port 80 is open: no service of server answers there"},
+		{"wrong-all-allowed/expect.yaml", "web-only", "web-olny",
+			`mine/wrong-all-allowed/expect.yaml:1: the lab has no task "web-olny"; did you mean web-only?`},
 		{"wrong-all-allowed/expect.yaml", "reason:", "raeson:", `mine/wrong-all-allowed/expect.yaml:2: a promise has no key "raeson"`},
 		{"wrong-all-allowed/expect.yaml", ".*", "(", "mine/wrong-all-allowed/expect.yaml:2: reason: "},
 		{"wrong-all-allowed/expect.yaml", "", "", "mine/wrong-all-allowed/expect.yaml: it is missing"},

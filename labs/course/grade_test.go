@@ -204,14 +204,18 @@ func TestInterrupted(t *testing.T) {
 		return check.Report{Points: 3, Of: 4}, nil
 	}
 	var said []string
-	g := &grading{judges: Judges{"billing": half}, of: "billing", where: filepath.Join(t.TempDir(), "e"), drawnBy: drawnByNobody, jobs: 1, labs: map[string]*labfile.Lab{}}
+	g := &grading{
+		judges: Judges{"billing": half}, of: "billing", where: filepath.Join(t.TempDir(), "e"), drawnBy: drawnByNobody,
+		jobs: 1, labs: map[string]*labfile.Lab{},
+	}
 	g.note = func(f string, a ...any) { said = append(said, fmt.Sprintf(f, a...)) }
 	list, err := g.list(class)
 	if err != nil {
 		t.Fatal(err)
 	}
 	marks, err := g.all(ctx, list)
-	if marks != nil || fault.ClassOf(err) != fault.Failed || !strings.HasPrefix(err.Error(), "interrupted: 1 of 3 were judged, and no marks are written") {
+	const begins = "interrupted: 1 of 3 were judged, and no marks are written"
+	if marks != nil || fault.ClassOf(err) != fault.Failed || !strings.HasPrefix(err.Error(), begins) {
 		t.Errorf("%+v, %v", marks, err)
 	}
 	if want := []string{"1 of 3: ann, billing: 3 of 4 points"}; !slices.Equal(said, want) {

@@ -264,7 +264,9 @@ func (a *fakeAppliance) Flows(ctx context.Context) (recs []firewall.FlowRecord, 
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for f := range a.flows {
-		recs = append(recs, firewall.FlowRecord{Proto: f.proto, Src: f.src, Dst: f.dst, State: "established", Replied: true, Related: a.related[f], Timeout: 60})
+		recs = append(recs, firewall.FlowRecord{
+			Proto: f.proto, Src: f.src, Dst: f.dst, State: "established", Replied: true, Related: a.related[f], Timeout: 60,
+		})
 	}
 	return recs, a.sick
 }

@@ -10,7 +10,8 @@ import (
 // switchOuter is the tunnel as the switch sees it, and farOuter as the appliance does.
 var (
 	switchOuter = frame.Outer{
-		Local: frame.AddrFrom(frame.TunnelSwitch), Peer: frame.AddrFrom(frame.TunnelAppliance), LocalMAC: frame.MAC{2, 2}, PeerMAC: frame.MAC{2, 1},
+		Local: frame.AddrFrom(frame.TunnelSwitch), Peer: frame.AddrFrom(frame.TunnelAppliance),
+		LocalMAC: frame.MAC{2, 2}, PeerMAC: frame.MAC{2, 1},
 	}
 	farOuter = frame.Outer{Local: switchOuter.Peer, Peer: switchOuter.Local, LocalMAC: switchOuter.PeerMAC, PeerMAC: switchOuter.LocalMAC}
 )

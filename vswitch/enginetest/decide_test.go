@@ -157,7 +157,8 @@ func FuzzReturned(f *testing.F) {
 		seeds := []packet{
 			d.client.to(d.server, false, packet{proto: frame.ProtoUDP, sport: 9, dport: 80, payload: []byte("x")}),
 			d.client.to(d.server, true, packet{proto: frame.ProtoTCP, sport: 9, dport: 80, flags: frame.TCPSyn}),
-			{src: frame.AddrFrom(frame.TunnelProbe), dst: switchOuter.Local, smac: d.client.port.MAC, proto: frame.ProtoUDP, sport: 1, dport: frame.GenevePort, payload: make([]byte, 16)},
+			{src: frame.AddrFrom(frame.TunnelProbe), dst: switchOuter.Local, smac: d.client.port.MAC, proto: frame.ProtoUDP,
+				sport: 1, dport: frame.GenevePort, payload: make([]byte, 16)},
 		}
 		for n, s := range seeds {
 			for _, port := range []frame.PortID{portClient, 0} {

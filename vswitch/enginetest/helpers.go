@@ -131,17 +131,19 @@ func testRelatedFlowsAreForgotten(t *testing.T, bed Bed) {
 
 // testTraceHelpers: a trace says who reads, and what a packet that the rules deny may be in slow.
 func testTraceHelpers(t *testing.T, bed Bed) {
+	const announced = "tcp from server from-port 20 to client port 4000"
 	for _, c := range []struct {
 		to         firewall.Placement
 		what, says string
 		verdict    string
 	}{
 		{to: firewall.Slow, what: "tcp from client to server port 21", verdict: "pass", says: "ftp reads this connection"},
-		{to: firewall.Slow, what: "tcp from server from-port 20 to client port 4000", verdict: "drop", says: "if it was announced in a connection that ftp reads, it passes all the same"},
+		{to: firewall.Slow, what: announced, verdict: "drop",
+			says: "if it was announced in a connection that ftp reads, it passes all the same"},
 		{to: firewall.Fast, what: "tcp from client to server port 21", verdict: "pass"},
-		{to: firewall.Fast, what: "tcp from server from-port 20 to client port 4000", verdict: "drop", says: "in fast nobody reads what ftp announces"},
+		{to: firewall.Fast, what: announced, verdict: "drop", says: "in fast nobody reads what ftp announces"},
 		{to: firewall.Tunnel, what: "tcp from client to server port 21", verdict: "pass"},
-		{to: firewall.Tunnel, what: "tcp from server from-port 20 to client port 4000", verdict: "drop", says: "in tunnel nobody reads what ftp announces"},
+		{to: firewall.Tunnel, what: announced, verdict: "drop", says: "in tunnel nobody reads what ftp announces"},
 		{to: firewall.Fast, what: "udp from server to client port 4000", verdict: "drop"},
 		{to: firewall.Off, what: "tcp from server from-port 20 to client port 4000", verdict: "pass"},
 	} {

@@ -66,7 +66,8 @@ func (r *matrixRig) through(frames []matrix.Frame) (came [2][][]byte) {
 			p := g.to(r.server, false, packet{proto: frame.ProtoICMP, icmp: 8, sport: id})
 			p.dst, p.dmac = frame.AddrFrom([]netip.Addr{lan4, dmz4}[i]), matrix.GatewayMAC
 			g.send(p.build())
-			came[i] = append(came[i], g.until(func(k *frame.Key) bool { return k.Proto == frame.ProtoICMP && k.ICMPType == 0 && k.SrcPort == id })...)
+			mine := func(k *frame.Key) bool { return k.Proto == frame.ProtoICMP && k.ICMPType == 0 && k.SrcPort == id }
+			came[i] = append(came[i], g.until(mine)...)
 		}
 	}
 	r.exchange(nil) // and what the switch itself has said to others

@@ -124,7 +124,8 @@ func testUnprovedRefused(t *testing.T, bed Bed) {
 	eachVisiting(t, bed, func(t *testing.T, r *rig, to firewall.Placement) {
 		r.place(firewall.Fast)
 		r.fw.hung.Store(true)
-		if _, err := r.sw.Place(context.Background(), to, vswitch.PlaceOptions{}); err == nil || !strings.Contains(err.Error(), "gives back no probe") {
+		_, err := r.sw.Place(context.Background(), to, vswitch.PlaceOptions{})
+		if err == nil || !strings.Contains(err.Error(), "gives back no probe") {
 			t.Errorf("placed: %v", err)
 		}
 		if st := r.sw.Status(); st.Placement != firewall.Fast || st.Changing {
@@ -182,9 +183,12 @@ func testPushRefused(t *testing.T, bed Bed) {
 			_, err := r.sw.SetPolicy(context.Background(), p)
 			return err
 		}, "administered inside the appliance"},
-		{"another placement", firewall.Fast, func(r *rig) error { _, err := r.pushText(noWebPolicy, 1); return err }, "the placement is not push"},
-		{"forced in another placement", firewall.Off, func(r *rig) error { _, err := r.pushText(noWebPolicy, 0); return err }, "the placement is not push"},
-		{"does not compile", firewall.Push, func(r *rig) error { _, err := r.pushText("default: allow\nrules: [{nam: x}]\n", 1); return err }, "fw:policy.yaml:2:10: "},
+		{"another placement", firewall.Fast,
+			func(r *rig) error { _, err := r.pushText(noWebPolicy, 1); return err }, "the placement is not push"},
+		{"forced in another placement", firewall.Off,
+			func(r *rig) error { _, err := r.pushText(noWebPolicy, 0); return err }, "the placement is not push"},
+		{"does not compile", firewall.Push,
+			func(r *rig) error { _, err := r.pushText("default: allow\nrules: [{nam: x}]\n", 1); return err }, "fw:policy.yaml:2:10: "},
 		{"from an older generation", firewall.Push, func(r *rig) error { _, err := r.pushText(noWebPolicy, 7); return err },
 			"conflict: generation 1 was pushed meanwhile, yours began from 7; look at `policy diff`, then push again"},
 	} {
@@ -220,7 +224,8 @@ func testWatchRefuses(t *testing.T, bed Bed) {
 		t.Fatal(err)
 	}
 	for at, want := range map[string]string{
-		"": "an insertion point is", "client": "an insertion point is", "client/from-guest/x": "an insertion point is", "nobody/to-guest": `no port "nobody"`,
+		"": "an insertion point is", "client": "an insertion point is", "client/from-guest/x": "an insertion point is",
+		"nobody/to-guest": `no port "nobody"`,
 	} {
 		if err := r.sw.Watch([]vswitch.Sight{{At: at}}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", at, err, want)

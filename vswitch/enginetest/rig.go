@@ -78,7 +78,8 @@ func (bed Bed) rig(t testing.TB) *rig {
 		return r.engine, err
 	}
 	sw, err := vswitch.New(vswitch.Config{
-		Name: "test", Engine: makeEngine, Clock: r.clock.now, Log: slog.New(slog.DiscardHandler), Segments: r.segments(), Outer: switchOuter,
+		Name: "test", Engine: makeEngine, Clock: r.clock.now, Log: slog.New(slog.DiscardHandler),
+		Segments: r.segments(), Outer: switchOuter,
 	})
 	if err != nil {
 		t.Fatal(err)

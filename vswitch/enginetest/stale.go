@@ -55,7 +55,8 @@ func testStale(t *testing.T, bed Bed) {
 					t.Errorf("%d frames from before arrive, want %d", got, want)
 				}
 				s := r.settled()
-				if refused := s.Dropped["not-steered"] + s.Dropped["not-service"]; c.long && refused < frames { // probes that are as old are, too
+				// Probes that are as old are refused, too.
+				if refused := s.Dropped["not-steered"] + s.Dropped["not-service"]; c.long && refused < frames {
 					t.Errorf("%d frames refused, want %d", refused, frames)
 				}
 				select {

@@ -418,7 +418,10 @@ func (m *maker) chains() {
 		m.one("behind ah, ttl 1", b, true, func(o *odd) { o.chain = []exthdr{exthdrs[4].exthdr}; o.ttl = 1 })
 		m.one("behind destination, wrong checksum", b, true, func(o *odd) { o.chain = []exthdr{exthdrs[1].exthdr}; o.l4Sum = wrong })
 		m.one("first fragment alone", b, true, func(o *odd) { eights(o); o.chain = []exthdr{{44, pad44(1)}} })
-		m.one("first fragment of an odd length", b, true, func(o *odd) { eights(o); o.l4, o.chain = append(o.l4, 0), []exthdr{{44, pad44(1)}} })
+		m.one("first fragment of an odd length", b, true, func(o *odd) {
+			eights(o)
+			o.l4, o.chain = append(o.l4, 0), []exthdr{{44, pad44(1)}}
+		})
 		m.one("later fragment alone", b, true, func(o *odd) { o.chain = []exthdr{{44, pad44(0x80)}} })
 		m.one("ah in ipv4", b, false, func(o *odd) {
 			o.l4, o.proto = slices.Concat([]byte{o.proto, 4}, make([]byte, 22), o.l4), 51
