@@ -53,6 +53,9 @@ func NewKernel(t testing.TB, p *firewall.Policy) *Kernel {
 		k.run("ip", "netns", "exec", wires, "sysctl", "-q", "-w", "net.ipv6.conf."+out+".disable_ipv6=1")
 		k.run("ip", "-n", k.name, "addr", "add", "10.10."+n+".1/24", "broadcast", "+", "dev", in)
 		k.run("ip", "-n", k.name, "addr", "add", "fd00:10:"+n+"::1/64", "dev", in, "nodad")
+		for _, family := range []string{"ipv4", "ipv6"} { // who does not answer is asked once, and not again in the midst of other cases
+			k.run("ip", "netns", "exec", k.name, "sysctl", "-q", "-w", fmt.Sprintf("net.%s.neigh.%s.retrans_time_ms=3600000", family, in))
+		}
 		k.run("ip", "-n", k.name, "link", "set", in, "up")
 		k.run("ip", "-n", wires, "link", "set", out, "up")
 	}
