@@ -54,7 +54,7 @@ func deployCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.Placement, "placement", "", "where the policy is enforced at first, instead of what the lab says")
 	CompleteGuestsFlag(cmd)
 	cli.CompleteFlags(cmd, cobra.NoFileCompletions, "name", "student")
-	cli.CompleteFlag(cmd, "placement", labfile.PlacementWords...)
+	cli.CompleteFlag(cmd, "placement", labfile.PlacementWords()...)
 	return cmd
 }
 

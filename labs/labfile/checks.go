@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"sluice/firewall"
 	"sluice/firewall/document"
 	"sluice/labs/check"
 	"sluice/vnic/frame"
@@ -125,20 +124,9 @@ func (l *labReader) flows(n *document.Node) *check.Flows {
 
 func (l *labReader) receipt(n *document.Node) *check.Receipt {
 	r := &check.Receipt{Changes: 1}
-	one := func(to **firewall.Placement) func(*document.Node) {
-		return func(v *document.Node) {
-			p := l.placements(v)
-			if !l.Failed() && len(p) != 1 {
-				l.fail(v, "write one placement")
-			}
-			if !l.Failed() {
-				*to = &p[0]
-			}
-		}
-	}
 	keys := map[string]func(*document.Node){
-		"from":     one(&r.From),
-		"to":       one(&r.To),
+		"from":     func(v *document.Node) { r.From = l.onePlacement(v) },
+		"to":       func(v *document.Node) { r.To = l.onePlacement(v) },
 		"handover": func(v *document.Node) { r.Handover = l.oneOf(v, "handover", "carry", "keep", "cut") },
 		"changes":  func(v *document.Node) { r.Changes = l.number(v, "changes", 1, 20) },
 		"load":     func(v *document.Node) { f := l.flow(v); r.Load = &f },
@@ -160,21 +148,18 @@ func (l *labReader) receipt(n *document.Node) *check.Receipt {
 
 func (l *labReader) counter(n *document.Node) *check.Counter {
 	c := &check.Counter{}
-	said := 0
-	which := func(read func(*document.Node)) func(*document.Node) {
-		return func(v *document.Node) { said++; read(v) }
-	}
+	var of choice
 	var count *document.Node
 	l.Fields(n, "counter", map[string]func(*document.Node){
-		"port":   which(func(v *document.Node) { c.Port = l.oneOf(v, "port", append(l.portNames(), "switch")...) }),
-		"rule":   which(func(v *document.Node) { c.Rule = l.bounded(v, "rule", maxWord) }),
-		"reason": which(func(v *document.Node) { c.Reason = l.reason(v, "reason") }),
-		"share":  which(func(v *document.Node) { c.Share = l.oneOf(v, "share", "fast", "slow") }),
+		"port":   of.key(func(v *document.Node) { c.Port = l.oneOf(v, "port", append(l.portNames(), "switch")...) }),
+		"rule":   of.key(func(v *document.Node) { c.Rule = l.bounded(v, "rule", maxWord) }),
+		"reason": of.key(func(v *document.Node) { c.Reason = l.reason(v, "reason") }),
+		"share":  of.key(func(v *document.Node) { c.Share = l.oneOf(v, "share", "fast", "slow") }),
 		"count":  func(v *document.Node) { count = v },
 		"change": func(v *document.Node) { c.Change = l.oneOf(v, "change", "true", "false") == "true" },
 		"is":     func(v *document.Node) { c.Is = l.condition(v, "is") },
 	})
-	if !l.Failed() && said != 1 {
+	if !l.Failed() && of != 1 {
 		l.fail(n, "counter needs one of port, rule, reason and share; as in {port: fw, count: out-frames, is: \"= 0\"}")
 	}
 	l.count(n, count, c)

@@ -11,28 +11,25 @@ import (
 
 func (l *labReader) answer(n *document.Node) *check.Answer {
 	a := &check.Answer{}
-	said := 0
-	which := func(read func(*document.Node)) func(*document.Node) {
-		return func(v *document.Node) { said++; read(v) }
-	}
+	var right choice
 	var tolerance *document.Node
 	l.Fields(n, "answer", map[string]func(*document.Node){
 		"name":    func(v *document.Node) { a.Name = l.name(v, "the answer's name") },
-		"value":   which(func(v *document.Node) { a.Value = l.bounded(v, "value", maxAnswer) }),
-		"one-of":  which(func(v *document.Node) { a.OneOf = l.words(v, "one-of", maxPicks) }),
-		"set":     which(func(v *document.Node) { a.Set = l.words(v, "set", maxPicks) }),
-		"matches": which(func(v *document.Node) { a.Matches = l.regex(v, "matches") }),
-		"number": which(func(v *document.Node) {
+		"value":   right.key(func(v *document.Node) { a.Value = l.bounded(v, "value", maxAnswer) }),
+		"one-of":  right.key(func(v *document.Node) { a.OneOf = l.words(v, "one-of", maxPicks) }),
+		"set":     right.key(func(v *document.Node) { a.Set = l.words(v, "set", maxPicks) }),
+		"matches": right.key(func(v *document.Node) { a.Matches = l.regex(v, "matches") }),
+		"number": right.key(func(v *document.Node) {
 			a.Number = l.figure(v, "number")
 			_, err := strconv.ParseFloat(l.word(v, "number"), 64)
 			a.InUnits = err != nil
 		}),
-		"recorded":  which(func(v *document.Node) { a.Recorded = l.recorded(v) }),
+		"recorded":  right.key(func(v *document.Node) { a.Recorded = l.recorded(v) }),
 		"tolerance": func(v *document.Node) { tolerance = v; a.Tolerance = l.tolerance(v) },
 	})
 	switch {
 	case l.Failed():
-	case a.Name == "" || said != 1:
+	case a.Name == "" || right != 1:
 		l.fail(n, "answer needs name and one of value, one-of, set, matches, number, recorded; as in {name: hops, value: 1}")
 	case a.Value == "" && a.Matches == nil && a.Number == nil && a.Recorded == nil && len(a.OneOf)+len(a.Set) == 0:
 		l.fail(n, "nothing is a right answer %s; name one, as in {name: hops, value: 1}", a.Name)
@@ -63,21 +60,18 @@ func (l *labReader) tolerance(n *document.Node) check.Tolerance {
 // recorded reads what is measured when an answer is judged.
 func (l *labReader) recorded(n *document.Node) *check.Recorded {
 	r := &check.Recorded{}
-	said := 0
-	which := func(read func(*document.Node)) func(*document.Node) {
-		return func(v *document.Node) { said++; read(v) }
-	}
+	var of choice
 	var what *document.Node
 	l.Fields(n, "recorded", map[string]func(*document.Node){
-		"counter": which(func(v *document.Node) { r.Counter = l.counter(v) }),
-		"walk":    which(func(v *document.Node) { r.Walk = l.walk(v) }),
-		"receipt": which(func(v *document.Node) { r.Receipt = l.receipt(v) }),
-		"run":     which(func(v *document.Node) { r.Run = l.run(v) }),
+		"counter": of.key(func(v *document.Node) { r.Counter = l.counter(v) }),
+		"walk":    of.key(func(v *document.Node) { r.Walk = l.walk(v) }),
+		"receipt": of.key(func(v *document.Node) { r.Receipt = l.receipt(v) }),
+		"run":     of.key(func(v *document.Node) { r.Run = l.run(v) }),
 		"what":    func(v *document.Node) { what = v },
 	})
 	switch {
 	case l.Failed():
-	case said != 1:
+	case of != 1:
 		l.fail(n, "recorded needs one of counter, walk, receipt and run")
 	case (r.Walk != nil || r.Receipt != nil) != (what != nil):
 		l.fail(n, "recorded needs what with walk or receipt, and only there; as in {walk: {flow: ...}, what: verdict}")

@@ -173,14 +173,10 @@ func (l *labReader) speed(n *document.Node) *check.Speed {
 	s := &check.Speed{Of: firewall.Fast, Rounds: 3, Duration: 500 * time.Millisecond}
 	s.Proto = "tcp"
 	var to, in, is *document.Node
-	one := func(p *firewall.Placement) func(*document.Node) {
+	one := func(to *firewall.Placement) func(*document.Node) {
 		return func(v *document.Node) {
-			list := l.placements(v)
-			if !l.Failed() && len(list) != 1 {
-				l.fail(v, "write one placement")
-			}
-			if !l.Failed() {
-				*p = list[0]
+			if p := l.onePlacement(v); p != nil {
+				*to = *p
 			}
 		}
 	}

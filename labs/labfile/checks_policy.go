@@ -18,9 +18,9 @@ import (
 // tasks are read before work is laid over the lab.
 func (l *labReader) policyAs(n *document.Node) *check.Policy {
 	c := &check.Policy{Guests: map[netip.Addr]string{}}
-	said := 0
+	var goal choice
 	wanted := func(how string) func(*document.Node) {
-		return func(v *document.Node) { said++; c.How, c.Wanted = how, l.wantedPolicy(v) }
+		return goal.key(func(v *document.Node) { c.How, c.Wanted = how, l.wantedPolicy(v) })
 	}
 	l.Fields(n, "policy", map[string]func(*document.Node){
 		check.As:      wanted(check.As),
@@ -32,7 +32,7 @@ func (l *labReader) policyAs(n *document.Node) *check.Policy {
 		"rules":       func(v *document.Node) { is := l.condition(v, "rules"); c.Rules = &is },
 	})
 	alone := c.Ends && !c.Fail && c.But == nil && c.Rules == nil
-	if !l.Failed() && said != 1 && (said > 0 || !alone) {
+	if !l.Failed() && goal != 1 && (goal > 0 || !alone) {
 		l.fail(n, "policy needs one of as, at-least and at-most, as in {as: solution/policy.yaml}; or ends: source alone")
 	}
 	for _, g := range l.lab.Guests {

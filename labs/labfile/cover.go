@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -40,9 +39,9 @@ const CoverFile = "submission.yaml"
 
 // ReadCover reads the cover sheet of a folder; nil where there is none.
 func ReadCover(folder string) (*Cover, error) {
-	root, err := os.OpenRoot(folder) // no link leads out of it
+	root, err := openSubmission(folder)
 	if err != nil {
-		return nil, fault.Errorf(fault.BadInput, "open submission: %w", err)
+		return nil, err
 	}
 	defer root.Close()
 	if _, err := root.Lstat(CoverFile); errors.Is(err, fs.ErrNotExist) {

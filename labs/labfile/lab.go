@@ -6,6 +6,7 @@ package labfile
 import (
 	"io/fs"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sluice/firewall"
@@ -55,14 +56,11 @@ type Segment struct {
 }
 
 // Prefixes are the segment's subnets.
-func (s Segment) Prefixes() []netip.Prefix {
-	var p []netip.Prefix
-	for _, x := range []netip.Prefix{s.Subnet, s.Subnet6} {
-		if x.IsValid() {
-			p = append(p, x)
-		}
-	}
-	return p
+func (s Segment) Prefixes() []netip.Prefix { return valid(s.Subnet, s.Subnet6) }
+
+// valid are those of both families that there are.
+func valid[T interface{ IsValid() bool }](both ...T) []T {
+	return slices.DeleteFunc(both, func(x T) bool { return !x.IsValid() })
 }
 
 // SubnetOf is the segment's subnet of an address's family.
@@ -74,15 +72,7 @@ func (s Segment) SubnetOf(a netip.Addr) netip.Prefix {
 }
 
 // Gateways are the gateway's addresses, in the order of Prefixes.
-func (s Segment) Gateways() []netip.Addr {
-	var a []netip.Addr
-	for _, x := range []netip.Addr{s.Gateway, s.Gateway6} {
-		if x.IsValid() {
-			a = append(a, x)
-		}
-	}
-	return a
-}
+func (s Segment) Gateways() []netip.Addr { return valid(s.Gateway, s.Gateway6) }
 
 // The kinds of guest. KindAuto is QEMU where it works, else a network namespace.
 const (
@@ -113,12 +103,4 @@ type VNIC struct {
 }
 
 // Addrs are the vNIC's addresses.
-func (v VNIC) Addrs() []netip.Addr {
-	var a []netip.Addr
-	for _, x := range []netip.Addr{v.Address, v.Address6} {
-		if x.IsValid() {
-			a = append(a, x)
-		}
-	}
-	return a
-}
+func (v VNIC) Addrs() []netip.Addr { return valid(v.Address, v.Address6) }

@@ -26,8 +26,6 @@ const (
 	maxServices = 8 // of one guest
 )
 
-var PlacementWords = firewall.PlacementNames()
-
 // labFile is the name of the file that makes a folder a lab.
 const labFile = "lab.yaml"
 
@@ -216,9 +214,12 @@ func (l *labReader) placement(n *document.Node) {
 	l.lab.Placement = p
 }
 
+// PlacementWords are what a lab file takes as its placement.
+func PlacementWords() []string { return firewall.PlacementNames() }
+
 // didYouMean is the remedy for a placement that there is not.
 func didYouMean(written string) string {
-	if s := fault.Suggest(written, PlacementWords); s != "" {
+	if s := fault.Suggest(written, PlacementWords()); s != "" {
 		return "did you mean " + s + "?"
 	}
 	return ""

@@ -85,9 +85,9 @@ func (l *Lab) Holds(folder string) bool {
 // ReadHandedIn reads one file of a submission: an ordinary one, of bounded size, to which no link leads out of the
 // folder.
 func ReadHandedIn(folder, name string) ([]byte, error) {
-	root, err := os.OpenRoot(folder)
+	root, err := openSubmission(folder)
 	if err != nil {
-		return nil, fault.Errorf(fault.BadInput, "open submission: %w", err)
+		return nil, err
 	}
 	defer root.Close()
 	text, err := ReadBounded(root.FS(), name)
@@ -97,8 +97,7 @@ func ReadHandedIn(folder, name string) ([]byte, error) {
 	return text, nil
 }
 
-// openWork opens the folder of a student's work, which was resolved: within the lab, or on disk, where no link leads
-// out of it.
+// openWork opens the folder of a student's work, as Work.resolve has left it: within the lab, or on disk.
 func openWork(lab fs.FS, folder string) (fs.FS, error) {
 	switch {
 	case inLab(lab, folder):
@@ -106,11 +105,20 @@ func openWork(lab fs.FS, folder string) (fs.FS, error) {
 	case !filepath.IsAbs(folder):
 		return nil, fault.Errorf(fault.BadInput, "no folder %q, neither here nor in the lab", folder)
 	}
+	root, err := openSubmission(folder)
+	if err != nil {
+		return nil, err
+	}
+	return root.FS(), nil
+}
+
+// openSubmission opens a folder on disk. No link leads out of it.
+func openSubmission(folder string) (*os.Root, error) {
 	root, err := os.OpenRoot(folder)
 	if err != nil {
 		return nil, fault.Errorf(fault.BadInput, "open submission: %w", err)
 	}
-	return root.FS(), nil
+	return root, nil
 }
 
 // takeWork lays a student's files over the lab's. Of a lab file of theirs only the placement and the handover count: a
@@ -199,9 +207,9 @@ var labKeys = []string{"name", "title", "params", "kind", "student", "handout", 
 
 // LabNamedBy is the lab that a submission says it is of, by the name in its lab file; empty where it says none.
 func LabNamedBy(folder string) (string, error) {
-	root, err := os.OpenRoot(folder) // no link leads out of it
+	root, err := openSubmission(folder)
 	if err != nil {
-		return "", fault.Errorf(fault.BadInput, "open submission: %w", err)
+		return "", err
 	}
 	defer root.Close()
 	text, err := ReadBounded(root.FS(), labFile)

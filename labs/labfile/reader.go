@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sluice/firewall/document"
+	"sluice/firewall/fault"
 )
 
 // reader takes one file of a lab apart. Of what hangs together it tells the first error only, of which others may be
@@ -29,7 +30,7 @@ func (r *reader) parse() *document.Node {
 // failure is what is wrong so far, as bad input.
 func (r *reader) failure() error {
 	if err := r.Err(); err != nil {
-		return badFile(err)
+		return &fault.Error{Class: fault.BadInput, Message: err.Error(), Err: err}
 	}
 	return nil
 }
@@ -83,8 +84,8 @@ func (r *reader) topologyName(n *document.Node, what string) string {
 func (r *reader) named(n *document.Node, what, letters, are string) string {
 	w := r.word(n, what)
 	if !r.Failed() {
-		if fault := nameFault(w, letters); fault != "" {
-			r.fail(n, "%s %q %s; use %s, at most %d of them, beginning with a letter", what, w, fault, are, maxName)
+		if wrong := nameFault(w, letters); wrong != "" {
+			r.fail(n, "%s %q %s; use %s, at most %d of them, beginning with a letter", what, w, wrong, are, maxName)
 		}
 	}
 	return w
@@ -192,6 +193,14 @@ func (r *reader) words(n *document.Node, what string, most int) []string {
 		r.fail(n, "%s has %d words; at most %d are taken", what, len(out), most)
 	}
 	return out
+}
+
+// choice counts how many of some keys a mapping has, of which it may have only one.
+type choice int
+
+// key makes the reader of such a key count it.
+func (c *choice) key(read func(*document.Node)) func(*document.Node) {
+	return func(v *document.Node) { *c++; read(v) }
 }
 
 // once fails where something was said before.

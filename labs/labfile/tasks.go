@@ -170,6 +170,18 @@ func (l *labReader) placements(n *document.Node) (out []firewall.Placement) {
 	return out
 }
 
+// onePlacement reads a single placement; nil after an error.
+func (l *labReader) onePlacement(n *document.Node) *firewall.Placement {
+	list := l.placements(n)
+	if !l.Failed() && len(list) != 1 {
+		l.fail(n, "write one placement")
+	}
+	if l.Failed() {
+		return nil
+	}
+	return &list[0]
+}
+
 // theirs reads which files of the lab are the student's.
 func (l *labReader) theirs(n *document.Node) {
 	l.lab.Theirs = l.words(n, "student", maxTheirs)

@@ -8,6 +8,7 @@ import (
 
 	"sluice/firewall/document"
 	"sluice/labs/guest"
+	"sluice/labs/guest/agent"
 )
 
 // maxMACAge is the longest that IEEE 802.1D takes (table 7-5).
@@ -143,7 +144,7 @@ func (l *labReader) machine(g *Guest) map[string]func(*document.Node) {
 func (l *labReader) services(n *document.Node, what string) []string {
 	var out []string
 	for _, v := range l.List(n, "services") {
-		s := l.oneOf(v, "service", knownServices()...)
+		s := l.oneOf(v, "service", agent.ServiceNames...)
 		if !l.Failed() && slices.Contains(out, s) {
 			l.fail(v, "%s has service %s twice; keep one", what, s)
 		}

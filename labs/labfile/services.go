@@ -1,5 +1,0 @@
-package labfile
-
-import "sluice/labs/guest/agent"
-
-func knownServices() []string { return agent.ServiceNames }
