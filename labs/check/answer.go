@@ -90,9 +90,17 @@ func (c *Answer) Fixed(list []string) (right, known bool) {
 	return right, true
 }
 
-// Unnamed are words that name nothing: of two things whose names are asked for, both.
-func Unnamed(words []string) bool {
-	return len(words) == 1 && slices.Contains([]string{"both", "both words", "both of them"}, plain(words[0]))
+// standIns are words that stand for two names and give neither.
+var standIns = []string{"both", "both words", "both of them"}
+
+// NamesNothing says whether an answer stands for two names and gives neither. Where such a word is the right answer, it
+// names something.
+func (c *Answer) NamesNothing(list []string) bool {
+	if len(list) != 1 || !slices.Contains(standIns, plain(list[0])) {
+		return false
+	}
+	right, _ := c.Fixed(list)
+	return !right
 }
 
 var firstNumber = regexp.MustCompile(`[0-9]+(\.[0-9]+)?`)
@@ -100,7 +108,7 @@ var firstNumber = regexp.MustCompile(`[0-9]+(\.[0-9]+)?`)
 // wrong says of an answer what is wrong with it, as far as that does not say what would be right.
 func (c *Answer) wrong(got string) string {
 	_, err := strconv.ParseFloat(strings.TrimSuffix(got, "%"), 64)
-	if Unnamed([]string{got}) {
+	if c.NamesNothing([]string{got}) {
 		return "which names nothing: give the two words themselves"
 	}
 	switch number := firstNumber.FindString(got); {
@@ -150,7 +158,7 @@ func (c *Answer) meets(got, want string) bool {
 	return err == nil && c.Tolerance.takes(g, w)
 }
 
-// asShare takes a share that is written as a plain number of percent for what it is: 50 is 50%, and 0.5 as well.
+// asShare reads a number above 1 as percent: 50 is 50%. One up to 1 is a share as it stands: 0.5 is 50%, too.
 func asShare(got string) string {
 	if v, err := strconv.ParseFloat(strings.TrimSpace(got), 64); err == nil && v > 1 {
 		return got + "%"
@@ -161,8 +169,8 @@ func asShare(got string) string {
 // same compares words as people write them.
 func same(a, b string) bool { return plain(a) == plain(b) }
 
-// plain is a word without what people write now so and now so: capitals, spaces or hyphens, an article in front. An a
-// before a single letter may be the other half of an answer.
+// plain is a word in one spelling: without capitals, with spaces for hyphens, without an article in front. An a before
+// a single letter stays, as it may be a word of the answer.
 func plain(s string) string {
 	words := strings.Fields(strings.NewReplacer("-", " ", "_", " ").Replace(strings.ToLower(s)))
 	if len(words) > 1 && (words[0] == "the" || words[0] == "an" || words[0] == "a" && len(words[1]) > 1) {
@@ -171,8 +179,8 @@ func plain(s string) string {
 	return strings.Join(words, " ")
 }
 
-// sameSet compares lists in any order. What stands in one string is several by its commas and its "and", or by its
-// spaces; single letters may also stand without anything between them.
+// sameSet compares two lists in any order. One string may hold several words: commas and "and" divide them, or spaces
+// do. Where only single letters are wanted, nothing need stand between them.
 func sameSet(want, got []string) bool {
 	parts := func(list []string, divides func(rune) bool) (out []string) {
 		for _, w := range list {
@@ -198,7 +206,7 @@ func sameSet(want, got []string) bool {
 // and stands between the last two words of a list.
 var and = regexp.MustCompile(`(?i)[\s,]\s*and\s`)
 
-// measured says whether it is a figure of what was sent, which a busy machine may change.
+// measured says whether the right answer is a figure of what was sent, which a busy machine may change.
 func (r *Recorded) measured() bool { return r != nil && r.Walk == nil }
 
 func (r *Recorded) value(s *scene) (string, error) {

@@ -32,8 +32,8 @@ type Check struct {
 	Kind      Kind
 }
 
-// InPlace says whether a check depends on the placement in which its lab stands: it names none, and what it looks at
-// is another in each.
+// InPlace says whether what a check finds depends on the placement that its lab is in: the check names none itself, and
+// looks at something that differs from placement to placement.
 func (c Check) InPlace() bool {
 	switch c.Kind.(type) {
 	case *Answer, *Policy, *Receipt, *Speed:
@@ -42,8 +42,8 @@ func (c Check) InPlace() bool {
 	return c.Placement == nil
 }
 
-// Hint is help for who has failed a task. It is for everybody unless When or After say otherwise; one that costs points
-// is given only to who asks for it.
+// Hint is help for a student who has failed a task. Every student gets it, unless When or After say otherwise. One that
+// costs points is given only to a student who asks for it.
 type Hint struct {
 	When  string // a fact that was observed; see Task.Facts
 	After int    // failed tries

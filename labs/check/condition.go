@@ -80,7 +80,7 @@ func (c Condition) words() string {
 	return before[c.Op] + c.bound
 }
 
-// many is words, for what is counted in pieces.
+// many is words for a count of things: "none" where only 0 meets the condition.
 func (c Condition) many() string {
 	if c.Holds(0) && !c.Holds(1) {
 		return "none"

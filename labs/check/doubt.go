@@ -9,8 +9,8 @@ import (
 // maxTries is how often a task is tried that a busy machine may have spoilt.
 const maxTries = 3
 
-// try looks at a task, and again where what was found may come from a machine that is short of processor. short says
-// how it was, where that stayed so: then the task is undecided.
+// try looks at a task, and looks again where a machine that is short of processor may explain what was found. If it is
+// short each time the task is undecided: short then says how the machine was, else it is empty.
 func try(ctx context.Context, lab Lab, t Task, o *Options) (findings []Finding, moves []uint64, short string, err error) {
 	same, before := true, ""
 	for n := 1; ; n++ {

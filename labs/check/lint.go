@@ -5,18 +5,18 @@ import (
 	"slices"
 )
 
-// Fault is something in a lab's tasks that is allowed, but teaches or proves nothing.
-type Fault struct {
+// LintFinding is something in a lab's tasks that is allowed, but teaches or proves nothing.
+type LintFinding struct {
 	Task string `json:"task"`
 	File string `json:"file,omitempty"` // in the lab's folder; empty is the lab file
 	Line int    `json:"line"`           // in the file; 0 is none
 	Text string `json:"text"`
 }
 
-// Lint looks for checks that prove nothing: one that expects a flow to be blocked needs a flow that is allowed beside
-// it, for else a guest that is switched off would pass; and a proof that its frames came to the insertion point.
-func Lint(tasks []Task) []Fault {
-	out := []Fault{}
+// Lint looks for checks that prove nothing. One that expects a flow to be blocked needs two others beside it: that a
+// flow is allowed, for else a guest that is switched off would pass; and that its frames came to the insertion point.
+func Lint(tasks []Task) []LintFinding {
+	out := []LintFinding{}
 	for _, t := range tasks {
 		for _, c := range t.Checks {
 			r, ok := c.Kind.(*Reach)
@@ -25,15 +25,15 @@ func Lint(tasks []Task) []Fault {
 			}
 			if !t.allows(c, r) {
 				const alone = "%s: no check of the task expects an open flow from or to one of them, in the same placement"
-				out = append(out, Fault{Task: t.ID, Line: c.Line, Text: fmt.Sprintf(alone, r)})
+				out = append(out, LintFinding{Task: t.ID, Line: c.Line, Text: fmt.Sprintf(alone, r)})
 			}
 			if !t.proves(c, r) {
 				const unseen = "%s: no seen check of the task proves that it came to %s/from-guest, in the same placement"
-				out = append(out, Fault{Task: t.ID, Line: c.Line, Text: fmt.Sprintf(unseen, r, r.From.Name)})
+				out = append(out, LintFinding{Task: t.ID, Line: c.Line, Text: fmt.Sprintf(unseen, r, r.From.Name)})
 			}
 		}
 		if len(t.Checks) == 0 {
-			out = append(out, Fault{Task: t.ID, Text: "the task checks nothing"})
+			out = append(out, LintFinding{Task: t.ID, Text: "the task checks nothing"})
 		}
 	}
 	return out

@@ -50,8 +50,8 @@ func (r *Reach) Targets() []probe.Target {
 	return out
 }
 
-// sights are two for each target: where it leaves, and where it arrives. The second is that of the first again where
-// the other end is no guest.
+// sights are two for each target: the insertion point where it leaves its sender, and the one where it arrives. Where
+// the other end is no guest, both are the first.
 func (r *Reach) sights() []vswitch.Sight {
 	var out []vswitch.Sight
 	for _, t := range r.Targets() {
@@ -91,8 +91,7 @@ func (r *Reach) judge(s *scene) Finding {
 	return f
 }
 
-// outcome is what the guest's kernel was told, with what the switch saw: who sent a reset cannot be known from the
-// reset.
+// outcome joins what the guest's kernel was told with what the switch saw. A reset alone does not say who sent it.
 func (r *Reach) outcome(o probe.Outcome, delivered bool) string {
 	switch o {
 	case probe.Answered:

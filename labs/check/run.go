@@ -26,7 +26,7 @@ func (c *Run) String() string {
 	return fmt.Sprintf("%s in %s", inOneLine(c.Command), c.In)
 }
 
-// inOneLine is a command as it is told: what it runs, where all of it would fill a screen.
+// inOneLine is a command as messages show it: whole, or only its program where the whole would fill a screen.
 func inOneLine(command []string) string {
 	const longest = 80 // letters
 	line := strings.Join(command, " ")
@@ -54,7 +54,7 @@ func (c *Run) run(ctx context.Context, lab Lab) (Output, error) {
 
 func (c *Run) judge(s *scene) Finding {
 	ran := s.ran[c]
-	const patient = time.Second // who takes so long has waited for something
+	const patient = time.Second // a command that takes so long has waited for something
 	waited := ran.took >= patient
 	switch {
 	case ran.err != nil:

@@ -22,8 +22,8 @@ type Options struct {
 	Say        func(text string)   // is told what takes time; may be nil
 	Submission bool                // the lab was deployed to judge a submission: nobody has worked in it
 	Attempt    func(task string)   // is told before each attempt at a task; may be nil
-	// Strain begins to measure how short of processor the machine is, and ends it: empty is that it was not. nil is not
-	// measured.
+	// Strain begins to measure how short of processor the machine is; end says how short it was, or nothing where it
+	// was not. nil: nobody measures.
 	Strain func() (end func() string)
 }
 
@@ -35,15 +35,15 @@ const retryEvery = 250 * time.Millisecond
 func Judge(ctx context.Context, lab Lab, tasks []Task, o Options) (Report, error) {
 	wanted := wanted(tasks, o.Only)
 	r := Report{Results: []Result{}, OwnMoves: slices.Clone(o.OwnMoves)}
-	done, open := map[string]bool{}, map[string]bool{}
+	done, undecided := map[string]bool{}, map[string]bool{}
 	for _, t := range tasks {
 		if !wanted[t.ID] {
 			continue
 		}
 		if i := slices.IndexFunc(t.Needs, func(id string) bool { return !done[id] }); i >= 0 {
-			open[t.ID] = open[t.Needs[i]]
-			why := map[bool]string{true: "is undecided", false: "has not passed"}[open[t.ID]]
-			r.add(t, Result{Reason: fmt.Sprintf("it needs %s, which %s", t.Needs[i], why), Skipped: true, Undecided: open[t.ID]}, o)
+			undecided[t.ID] = undecided[t.Needs[i]]
+			why := map[bool]string{true: "is undecided", false: "has not passed"}[undecided[t.ID]]
+			r.add(t, Result{Reason: fmt.Sprintf("it needs %s, which %s", t.Needs[i], why), Skipped: true, Undecided: undecided[t.ID]}, o)
 			continue
 		}
 		o.OwnMoves = r.OwnMoves
@@ -57,7 +57,7 @@ func Judge(ctx context.Context, lab Lab, tasks []Task, o Options) (Report, error
 			res.Passed, res.Undecided = false, true
 			res.Reason = fmt.Sprintf("undecided, as the machine was short of processor (%s): %s", short, res.Reason)
 		}
-		done[t.ID], open[t.ID] = res.Passed, res.Undecided
+		done[t.ID], undecided[t.ID] = res.Passed, res.Undecided
 		r.add(t, res, o)
 	}
 	return r, lab.Watch(ctx, nil)

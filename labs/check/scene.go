@@ -83,7 +83,7 @@ func (s *scene) look() ([]Finding, error) {
 	return out, s.ctx.Err()
 }
 
-// gone is a machine that a check looks at, and that has no vNIC now: it has ended. Empty is none.
+// gone is the first machine that a check looks at and that has ended: it has no vNIC now. Empty is none.
 func (s *scene) gone() (string, error) {
 	var wanted []string
 	for _, c := range s.checks {
@@ -275,7 +275,7 @@ func (s *scene) change(c *Receipt, now firewall.Placement) (r vswitch.Receipt, e
 	return r, err
 }
 
-// loadTime is how long the load runs before the change, so that its flow is known, and how long it would run.
+// loadBefore is how long the load runs before the change, so that its flow is known. loadFor is how long it would run.
 const (
 	loadBefore = 700 * time.Millisecond
 	loadFor    = "10s"

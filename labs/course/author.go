@@ -48,8 +48,6 @@ func initCommand() *cobra.Command {
 	}
 }
 
-var labName = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$`)
-
 // makeLab writes the skeleton into a folder that is new or empty. The lab is called as the folder, where that can be a
 // lab's name.
 func makeLab(dir string) error {
@@ -65,7 +63,7 @@ func makeLab(dir string) error {
 		return fault.Errorf(fault.BadInput, "open %s: %w", dir, err)
 	}
 	name := filepath.Base(abs)
-	if !labName.MatchString(name) || name == "any" || labs.BuiltinName(name) != "" {
+	if !labfile.IsName(name) || labs.BuiltinName(name) != "" {
 		name = "my-lab"
 	}
 	return fs.WalkDir(skeleton, "skeleton", func(path string, e fs.DirEntry, err error) error {
@@ -96,12 +94,12 @@ type promise struct {
 }
 
 // promiseOf reads what a wrong-* promises, and says what keeps it from being one.
-func promiseOf(l *labfile.Lab, folder string) (p promise, reason *regexp.Regexp, wrong *check.Fault) {
+func promiseOf(l *labfile.Lab, folder string) (p promise, reason *regexp.Regexp, wrong *check.LintFinding) {
 	file := folder + "/expect.yaml"
 	text, err := labfile.ReadBounded(l.Files, file)
 	if err != nil {
 		const missing = "it is missing, and says which task rejects %s, and why: %v"
-		return p, nil, &check.Fault{File: file, Text: fmt.Sprintf(missing, folder, err)}
+		return p, nil, &check.LintFinding{File: file, Text: fmt.Sprintf(missing, folder, err)}
 	}
 	r := document.NewReader(file, text)
 	if n := r.Parse("promise", "give it task and reason", maxPromise); n != nil {
@@ -113,12 +111,12 @@ func promiseOf(l *labfile.Lab, folder string) (p promise, reason *regexp.Regexp,
 	var bad fault.List
 	switch err := r.Err(); {
 	case errors.As(err, &bad):
-		return p, nil, &check.Fault{File: file, Line: bad[0].Line, Text: bad[0].Msg}
+		return p, nil, &check.LintFinding{File: file, Line: bad[0].Line, Text: bad[0].Msg}
 	case p.Task == "" || p.Reason == "":
-		return p, nil, &check.Fault{File: file, Line: 1, Text: "a promise needs task and reason"}
+		return p, nil, &check.LintFinding{File: file, Line: 1, Text: "a promise needs task and reason"}
 	}
 	if reason, err = regexp.Compile(p.Reason); err != nil {
-		return p, nil, &check.Fault{File: file, Line: p.reasonAt, Text: "reason: " + err.Error()}
+		return p, nil, &check.LintFinding{File: file, Line: p.reasonAt, Text: "reason: " + err.Error()}
 	}
 	return p, reason, nil
 }
@@ -225,7 +223,7 @@ func testOne(ctx context.Context, l *labfile.Lab, s *submission, folder string) 
 	fails, reason := folder == "", (*regexp.Regexp)(nil)
 	p := promise{}
 	if strings.HasPrefix(folder, "wrong-") {
-		var wrong *check.Fault
+		var wrong *check.LintFinding
 		if p, reason, wrong = promiseOf(l, folder); wrong != nil {
 			row.Promised, row.Came = "nothing", placeOf(l, *wrong)+": "+wrong.Text
 			return row, nil

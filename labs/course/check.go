@@ -72,13 +72,13 @@ input, 3 this machine lacks something.`,
 
 // checkRunning judges a lab as it is now, and remembers the try.
 func checkRunning(cmd *cobra.Command, args []string, judges Judges, student, task string) (string, check.Report, error) {
-	s, err := openSession(cmd, args)
+	s, err := openRunning(cmd, args)
 	if err != nil {
 		return "", check.Report{}, err
 	}
 	defer s.close()
 	if student != "" && student != s.lab.Work.Student {
-		return "", check.Report{}, fault.Errorf(fault.BadInput, "lab %s was deployed for %s, not for %s: deploy it with --student", s.lab.Name, orNobody(s.lab.Work.Student), student)
+		return "", check.Report{}, fault.Errorf(fault.BadInput, "lab %s was deployed for %s, not for %s: deploy it with --student", s.lab.Name, labfile.OrNobody(s.lab.Work.Student), student)
 	}
 	if judges[labs.BuiltinName(s.lab.Ref)] != nil {
 		return "", check.Report{}, fault.Errorf(fault.BadInput, "the tasks of lab %s are about what you write, not about what runs: sluice lab check %s --with FOLDER",
@@ -102,13 +102,6 @@ func checkRunning(cmd *cobra.Command, args []string, judges Judges, student, tas
 		}
 	}
 	return s.lab.Name, report, errors.Join(err, s.progress.save())
-}
-
-func orNobody(student string) string {
-	if student == "" {
-		return "nobody"
-	}
-	return student
 }
 
 // judge is check.Judge, for a lab that has tasks and knows the one that is asked for.
@@ -161,14 +154,14 @@ func taskNames(l *labfile.Lab) (names []string) {
 	return names
 }
 
-// session is a running lab with what is remembered of its student.
-type session struct {
+// runningLab is a lab that runs, with what is remembered of its student.
+type runningLab struct {
 	client   *control.Client
 	lab      *labfile.Lab
 	progress *progress
 }
 
-func openSession(cmd *cobra.Command, args []string) (*session, error) {
+func openRunning(cmd *cobra.Command, args []string) (*runningLab, error) {
 	c, err := control.Dial(cmd.Context(), commands.Argument(cmd, args))
 	if err != nil {
 		return nil, err
@@ -183,16 +176,16 @@ func openSession(cmd *cobra.Command, args []string) (*session, error) {
 		c.Close()
 		return nil, err
 	}
-	return &session{c, l, p}, nil
+	return &runningLab{c, l, p}, nil
 }
 
-func (s *session) close() {
+func (s *runningLab) close() {
 	s.progress.close()
 	s.client.Close()
 }
 
 // answers are those in the lab's folder, and those that were given on the command line, which are newer.
-func (s *session) answers() (map[string][]string, error) {
+func (s *runningLab) answers() (map[string][]string, error) {
 	out, err := s.lab.Answers()
 	if err != nil {
 		return nil, err

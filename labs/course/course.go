@@ -1,6 +1,6 @@
 // Package course is what a class does with labs: check, grade and reset them, and what a student answers and asks for.
-// It deploys through labs, asks a running lab through its API like any user, and leaves the judging to labs/check. How
-// a lab file is read and what a guest is are not its business.
+// It deploys through labs/running, asks a running lab through its API like any user, and leaves the judging to
+// labs/check. How a lab file is read and what a guest is are not its business.
 package course
 
 import (
@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Commands are those of a class; they stand beside the other commands of `sluice lab`.
-// Some labs are judged by others: the commands know them by judges.
+// Commands are those of a class; they stand beside the other commands of `sluice lab`. judges judge the labs whose
+// tasks are not in their lab files.
 func Commands(judges Judges) []*cobra.Command {
 	return []*cobra.Command{
 		checkCommand(judges), gradeCommand(judges), resetCommand(), answerCommand(), startCommand(), submitCommand(judges), hintCommand(),

@@ -20,7 +20,8 @@ import (
 	"sluice/vswitch/control"
 )
 
-// evidence stands before a lab and keeps what checks asked it and were told, so that a mark can be explained later.
+// evidence is a check.Lab that passes every question on to another. It keeps what checks asked and were told, so that a
+// mark can be explained later.
 type evidence struct {
 	lab check.Lab
 

@@ -35,7 +35,7 @@ Then look for checks that are allowed, but prove nothing; a finding ends with 1.
 			if err != nil {
 				return err
 			}
-			var faults []check.Fault
+			var faults []check.LintFinding
 			ownTasks := judges[labs.BuiltinName(l.Ref)] == nil
 			for _, folder := range l.Overlays() {
 				work, err := labfile.LoadWork(args[0], labfile.Work{Folder: folder})
@@ -69,14 +69,14 @@ var served = map[string][]uint16{"echo": {23, 7777}, "http": {80}, "iperf3": {52
 
 // lintLab looks for what is wrong with a lab beside what its checks prove: its name, ports that nobody serves, promises
 // of wrong-*.
-func lintLab(l *labfile.Lab, ownTasks bool) (out []check.Fault) {
+func lintLab(l *labfile.Lab, ownTasks bool) (out []check.LintFinding) {
 	if labs.BuiltinName(l.Name) != "" && labs.BuiltinName(l.Ref) == "" {
-		out = append(out, check.Fault{Text: fmt.Sprintf("a built-in lab is called %s, and commands would mean that one: choose another name", l.Name)})
+		out = append(out, check.LintFinding{Text: fmt.Sprintf("a built-in lab is called %s, and commands would mean that one: choose another name", l.Name)})
 	}
 	for _, t := range l.Tasks {
 		for _, c := range t.Checks {
 			if r, ok := c.Kind.(*check.Reach); ok && r.Proto == "tcp" && r.To.Guest && r.Expect == check.Open && !serves(l, r.To.Name, r.Port) {
-				out = append(out, check.Fault{Task: t.ID, Line: c.Line, Text: fmt.Sprintf("%s: no service of %s answers there; see services", r, r.To.Name)})
+				out = append(out, check.LintFinding{Task: t.ID, Line: c.Line, Text: fmt.Sprintf("%s: no service of %s answers there; see services", r, r.To.Name)})
 			}
 		}
 	}
@@ -87,7 +87,7 @@ func lintLab(l *labfile.Lab, ownTasks bool) (out []check.Fault) {
 		p, _, wrong := promiseOf(l, folder)
 		if known := taskIDs(l); wrong == nil && ownTasks && !slices.Contains(known, p.Task) {
 			text := fmt.Sprintf("the lab has no task %q%s", p.Task, fault.Instead(p.Task, known))
-			wrong = &check.Fault{File: folder + "/expect.yaml", Line: p.taskAt, Text: text}
+			wrong = &check.LintFinding{File: folder + "/expect.yaml", Line: p.taskAt, Text: text}
 		}
 		if wrong != nil {
 			out = append(out, *wrong)
@@ -97,7 +97,7 @@ func lintLab(l *labfile.Lab, ownTasks bool) (out []check.Fault) {
 }
 
 // placeOf is where a fault is: file, line and task, as far as they are known.
-func placeOf(l *labfile.Lab, f check.Fault) string {
+func placeOf(l *labfile.Lab, f check.LintFinding) string {
 	place := l.File
 	if f.File != "" {
 		place = path.Join(path.Dir(l.File), f.File)
@@ -120,7 +120,7 @@ func taskIDs(l *labfile.Lab) (names []string) {
 
 // lintSolution looks for what keeps solution/ from full marks, as far as that shows without guests: fixed answers and
 // policies.
-func lintSolution(l, solution *labfile.Lab) (out []check.Fault) {
+func lintSolution(l, solution *labfile.Lab) (out []check.LintFinding) {
 	answers, err := solution.Answers()
 	if err != nil {
 		return nil // it was told before
@@ -142,7 +142,7 @@ func lintSolution(l, solution *labfile.Lab) (out []check.Fault) {
 				}
 			}
 			if text != "" {
-				out = append(out, check.Fault{Task: t.ID, Line: c.Line, Text: text})
+				out = append(out, check.LintFinding{Task: t.ID, Line: c.Line, Text: text})
 			}
 		}
 	}
@@ -150,20 +150,20 @@ func lintSolution(l, solution *labfile.Lab) (out []check.Fault) {
 }
 
 // lintHandedIn looks for hints that cost more than their task gives, and for files of students that nobody has.
-func lintHandedIn(l *labfile.Lab) (out []check.Fault) {
+func lintHandedIn(l *labfile.Lab) (out []check.LintFinding) {
 	for _, t := range l.Tasks {
 		cost := 0
 		for _, h := range t.Hints {
 			cost += h.Cost
 		}
 		if cost > t.Points {
-			out = append(out, check.Fault{Text: fmt.Sprintf("the hints of task %s cost %d points together, and it gives %d", t.ID, cost, t.Points)})
+			out = append(out, check.LintFinding{Text: fmt.Sprintf("the hints of task %s cost %d points together, and it gives %d", t.ID, cost, t.Points)})
 		}
 	}
 	for _, name := range l.Theirs {
 		_, here := fs.Stat(l.Files, name)
 		if _, solved := fs.Stat(l.Files, "solution/"+name); here != nil && solved != nil {
-			out = append(out, check.Fault{Text: fmt.Sprintf("student names %s, which is neither in the lab's folder nor in solution/", name)})
+			out = append(out, check.LintFinding{Text: fmt.Sprintf("student names %s, which is neither in the lab's folder nor in solution/", name)})
 		}
 	}
 	return out

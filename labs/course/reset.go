@@ -38,7 +38,7 @@ is the lab's own start. The history of changes stays then, for it belongs to tas
 			if err != nil {
 				return err
 			}
-			s, err := openSession(cmd, args)
+			s, err := openRunning(cmd, args)
 			if err != nil {
 				return err
 			}
@@ -73,8 +73,8 @@ type atStart struct {
 	Rebooted  bool               `json:"rebooted"`
 }
 
-// startOf makes the session's lab what it is at the start of a task.
-func (s *session) startOf(task string) error {
+// startOf makes the lab what it is at the start of a task.
+func (s *runningLab) startOf(task string) error {
 	if task == "" {
 		return nil
 	}
@@ -93,7 +93,7 @@ func (s *session) startOf(task string) error {
 }
 
 // again deploys the lab anew, as it was deployed, and keeps what is remembered of the student.
-func (s *session) again(cmd *cobra.Command) error {
+func (s *runningLab) again(cmd *cobra.Command) error {
 	name := s.client.Lab()
 	ref, o, err := running.DeployedAs(name)
 	if err != nil {
@@ -116,7 +116,7 @@ func (s *session) again(cmd *cobra.Command) error {
 }
 
 // reset puts the start in force, with an appliance that is well, and lets the switch begin anew.
-func (s *session) reset(cmd *cobra.Command, history bool) error {
+func (s *runningLab) reset(cmd *cobra.Command, history bool) error {
 	ctx := cmd.Context()
 	booted, err := s.heal(cmd)
 	if err != nil {
@@ -136,7 +136,7 @@ func (s *session) reset(cmd *cobra.Command, history bool) error {
 }
 
 // heal brings the appliance back after a drill, and says whether it has booted.
-func (s *session) heal(cmd *cobra.Command) (booted bool, err error) {
+func (s *runningLab) heal(cmd *cobra.Command) (booted bool, err error) {
 	info, err := s.client.Inspect(cmd.Context())
 	if err != nil {
 		return false, err
@@ -159,7 +159,7 @@ func (s *session) heal(cmd *cobra.Command) (booted bool, err error) {
 }
 
 // answering says whether a guest runs a command: one may hang though nobody has stalled it.
-func (s *session) answering(ctx context.Context, guest string) bool {
+func (s *runningLab) answering(ctx context.Context, guest string) bool {
 	const within = 5 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -169,7 +169,7 @@ func (s *session) answering(ctx context.Context, guest string) bool {
 
 // putInForce brings in the policy and the placement of the start. Placing with the handover cut forgets all flows,
 // where the placement stays the same, too. In push the policy belongs to the appliance, so that is left first.
-func (s *session) putInForce(ctx context.Context) error {
+func (s *runningLab) putInForce(ctx context.Context) error {
 	now, err := s.client.Placement(ctx)
 	if err != nil {
 		return err
@@ -187,7 +187,7 @@ func (s *session) putInForce(ctx context.Context) error {
 }
 
 // cutTo changes the placement; the change is not the student's.
-func (s *session) cutTo(ctx context.Context, to firewall.Placement) error {
+func (s *runningLab) cutTo(ctx context.Context, to firewall.Placement) error {
 	r, err := s.client.Place(ctx, to, vswitch.PlaceOptions{Handover: vswitch.Cut})
 	if err == nil {
 		s.progress.OwnMoves = append(slices.Clone(s.progress.OwnMoves), r.Epoch)

@@ -3,7 +3,6 @@ package course
 import (
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -17,14 +16,8 @@ import (
 	"sluice/vswitch/control"
 )
 
-// The bounds of what is answered on the command line.
-const (
-	maxAnswers = 128
-	maxWords   = 64
-	maxWord    = 1000 // bytes
-)
-
-var answerName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
+// maxWords is how many words an answer on the command line may have.
+const maxWords = 64
 
 func answerCommand() *cobra.Command {
 	return &cobra.Command{
@@ -38,23 +31,23 @@ func answerCommand() *cobra.Command {
 			}
 			return namesOf(cmd, nil, (*labfile.Lab).AnswerNames)
 		},
-		RunE: withSession(func(out *cli.Output, s *session, args []string) error {
+		RunE: withRunning(func(out *cli.Output, s *runningLab, args []string) error {
 			name, words := args[0], args[1:]
-			if known := s.lab.AnswerNames(); !slices.Contains(known, name) || !answerName.MatchString(name) {
+			if known := s.lab.AnswerNames(); !slices.Contains(known, name) {
 				return fault.Errorf(fault.BadInput, "no task of lab %s asks for an answer %q: %v", s.lab.Name, name, known)
 			}
-			if check.Unnamed(words) && !right(s.lab, name, words) {
+			if namesNothing(s.lab, name, words) {
 				const nothing = "%q names nothing: give the two words themselves, as sluice lab answer %s ONE OTHER"
 				return fault.Errorf(fault.BadInput, nothing, words[0], name)
 			}
 			for _, w := range words {
-				if len(w) > maxWord {
-					return fault.Errorf(fault.BadInput, "an answer of %d bytes; at most %d are taken", len(w), maxWord)
+				if len(w) > labfile.MaxAnswer {
+					return fault.Errorf(fault.BadInput, "an answer of %d bytes; at most %d are taken", len(w), labfile.MaxAnswer)
 				}
 			}
 			s.progress.Answers[name] = words
-			if len(s.progress.Answers) > maxAnswers {
-				return fault.Errorf(fault.BadInput, "more than %d answers", maxAnswers)
+			if len(s.progress.Answers) > labfile.MaxAnswers {
+				return fault.Errorf(fault.BadInput, "more than %d answers", labfile.MaxAnswers)
 			}
 			if err := s.progress.save(); err != nil {
 				return err
@@ -64,16 +57,12 @@ func answerCommand() *cobra.Command {
 	}
 }
 
-// right says whether an answer is what a lab file has as the right one.
-func right(l *labfile.Lab, name string, words []string) bool {
-	return slices.ContainsFunc(l.Tasks, func(t check.Task) bool {
+// namesNothing says whether an answer is a word that gives no name, for each check that asks for it.
+func namesNothing(l *labfile.Lab, name string, words []string) bool {
+	return !slices.ContainsFunc(l.Tasks, func(t check.Task) bool {
 		return slices.ContainsFunc(t.Checks, func(c check.Check) bool {
 			a, ok := c.Kind.(*check.Answer)
-			if !ok || a.Name != name {
-				return false
-			}
-			right, known := a.Fixed(words)
-			return known && right
+			return ok && a.Name == name && !a.NamesNothing(words)
 		})
 	})
 }
@@ -96,7 +85,7 @@ func hintCommand() *cobra.Command {
 			}
 			return namesOf(cmd, nil, taskNames)
 		},
-		RunE: withSession(func(out *cli.Output, s *session, args []string) error {
+		RunE: withRunning(func(out *cli.Output, s *runningLab, args []string) error {
 			if err := hasTask(s.lab, args[0]); err != nil {
 				return err
 			}
@@ -112,14 +101,14 @@ func hintCommand() *cobra.Command {
 	}
 }
 
-// withSession is a command about the lab that runs, and its student.
-func withSession(do func(out *cli.Output, s *session, args []string) error) func(*cobra.Command, []string) error {
+// withRunning is a command about the lab that runs, and its student.
+func withRunning(do func(out *cli.Output, s *runningLab, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		out, err := cli.OutputOf(cmd)
 		if err != nil {
 			return err
 		}
-		s, err := openSession(cmd, nil)
+		s, err := openRunning(cmd, nil)
 		if err != nil {
 			return err
 		}

@@ -65,9 +65,9 @@ It is not judged: sluice lab check LAB --with FOLDER does that. Hand in the fold
 
 // submitting is one `lab submit`.
 type submitting struct {
-	folder  string   // as it was given
-	dir     string   // absolute
-	session *session // of the lab that runs; nil is none
+	folder  string      // as it was given
+	dir     string      // absolute
+	running *runningLab // of the lab that runs; nil is none
 	ref     string
 	student string
 	lab     *labfile.Lab // the student's version, without their files
@@ -82,11 +82,11 @@ func openSubmitting(cmd *cobra.Command, folder, of, student string, judges Judge
 		if student != "" {
 			return nil, fault.Errorf(fault.BadInput, "--student goes with --of: the lab that runs knows for whom it was deployed")
 		}
-		if u.session, err = openSession(cmd, nil); err != nil {
+		if u.running, err = openRunning(cmd, nil); err != nil {
 			return nil, err
 		}
-		u.student = u.session.lab.Work.Student
-		u.ref, _, err = running.DeployedAs(u.session.client.Lab())
+		u.student = u.running.lab.Work.Student
+		u.ref, _, err = running.DeployedAs(u.running.client.Lab())
 	}
 	if err == nil {
 		u.lab, err = labfile.LoadWork(u.ref, labfile.Work{Student: u.student})
@@ -109,8 +109,8 @@ func openSubmitting(cmd *cobra.Command, folder, of, student string, judges Judge
 }
 
 func (u *submitting) close() {
-	if u.session != nil {
-		u.session.close()
+	if u.running != nil {
+		u.running.close()
 	}
 }
 
@@ -122,8 +122,8 @@ func (u *submitting) write() (err error) {
 	if u.judge != nil {
 		return u.writeCover()
 	}
-	if u.session != nil {
-		if err := u.session.addAnswers(u.ref, u.dir); err != nil {
+	if u.running != nil {
+		if err := u.running.addAnswers(u.ref, u.dir); err != nil {
 			return err
 		}
 	}
@@ -143,8 +143,8 @@ func (u *submitting) writeCover() error {
 		return err
 	}
 	bought := before.Bought()
-	if u.session != nil {
-		for task, hints := range u.session.progress.Bought {
+	if u.running != nil {
+		for task, hints := range u.running.progress.Bought {
 			bought[task] = append(bought[task], hints...)
 		}
 	}
@@ -185,7 +185,7 @@ func (u *submitting) cost() (points int) {
 func (u *submitting) tells(done submitted) []string {
 	whose := ""
 	if len(u.lab.Params) > 0 {
-		whose = ", as drawn for " + orNobody(u.student)
+		whose = ", as drawn for " + labfile.OrNobody(u.student)
 	}
 	out := []string{fmt.Sprintf("%s is a submission to %s%s", u.folder, u.lab.Name, whose)}
 	out = append(out, "in it: "+strings.Join(done.In, ", "))
@@ -229,7 +229,7 @@ func (u *submitting) contents() (in, not []string) {
 	if len(missing) > 0 {
 		not = append(not, "the answers "+strings.Join(missing, ", "))
 	}
-	return in, append(not, u.live()...)
+	return in, append(not, u.left()...)
 }
 
 // placed says whether it matters in which placement the work begins.
@@ -237,17 +237,18 @@ func (u *submitting) placed() bool {
 	return slices.ContainsFunc(u.lab.Tasks, func(t check.Task) bool { return slices.ContainsFunc(t.Checks, check.Check.InPlace) })
 }
 
-// live is what only the running lab has: where the firewall stands now, and a policy that was applied and not saved.
-func (u *submitting) live() (not []string) {
-	if u.session == nil {
+// left is what the running lab has and the submission has not: where the firewall stands now, and a policy that was
+// applied and not saved.
+func (u *submitting) left() (not []string) {
+	if u.running == nil {
 		return nil
 	}
 	ctx := context.Background()
-	if at, err := u.session.client.Placement(ctx); err == nil && u.placed() && at.Placement != u.work.Placement {
+	if at, err := u.running.client.Placement(ctx); err == nil && u.placed() && at.Placement != u.work.Placement {
 		not = append(not, fmt.Sprintf("the placement in which the lab runs now, %s: the work begins in %s; a line placement: %s in %s makes it that one",
 			at.Placement, u.work.Placement, at.Placement, filepath.Join(u.folder, "lab.yaml")))
 	}
-	if p, err := u.session.client.Policy(ctx); err == nil && strings.TrimSpace(p.Source) != strings.TrimSpace(string(u.work.Policy.Source)) && len(u.lab.Theirs) > 0 {
+	if p, err := u.running.client.Policy(ctx); err == nil && strings.TrimSpace(p.Source) != strings.TrimSpace(string(u.work.Policy.Source)) && len(u.lab.Theirs) > 0 {
 		not = append(not, "the policy that is in force: it is another than the one that is handed in; sluice policy show writes it")
 	}
 	return not
@@ -275,7 +276,7 @@ func nameLab(dir, lab string) error {
 
 // addAnswers writes down the answers of the command line that a submission lacks. One that says something else is the
 // student's to decide.
-func (s *session) addAnswers(ref, dir string) error {
+func (s *runningLab) addAnswers(ref, dir string) error {
 	text := ""
 	mine := s.progress.Answers
 	read := func() (map[string][]string, error) {

@@ -36,7 +36,7 @@ func (s *submission) settle() error {
 		s.note("%s does not say whose version of the lab it is: nobody's is taken. sluice lab submit %s makes it say so; it cannot be graded without", s.work.Folder, s.work.Folder)
 	case c == nil:
 	case s.graded == "" && s.work.Student != "" && s.work.Student != c.Student:
-		return fault.Errorf(fault.BadInput, "%s says that it is of %s, and --student says %s", labfile.CoverFile, orNobody(c.Student), s.work.Student)
+		return fault.Errorf(fault.BadInput, "%s says that it is of %s, and --student says %s", labfile.CoverFile, labfile.OrNobody(c.Student), s.work.Student)
 	default:
 		s.work.Student = c.Student
 		theirs, err := labfile.LoadWork(s.ref, labfile.Work{Student: c.Student})
@@ -77,7 +77,7 @@ func (s *submission) remarks(drawn bool) (out []string) {
 			out = append(out, labfile.CoverFile+" was edited by hand")
 		}
 		if drawn && !strings.EqualFold(strings.TrimSpace(c.Student), strings.TrimSpace(s.graded)) {
-			out = append(out, "drawn for "+orNobody(c.Student))
+			out = append(out, "drawn for "+labfile.OrNobody(c.Student))
 		}
 	}
 	return out

@@ -1,7 +1,7 @@
 // Package demo is the walk through the placements of the lab fast-vs-slow: what each allows and costs, and what a live
 // change between them costs. It is a client of a running lab like any user: it tries and measures from inside the
-// guests, and asks the switch for receipts only. It deploys through labs, and knows nothing of how a lab or a switch
-// works.
+// guests, and asks the switch for receipts only. It deploys through labs/running, and knows nothing of how a lab or a
+// switch works.
 package demo
 
 import (

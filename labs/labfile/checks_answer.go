@@ -15,7 +15,7 @@ func (l *labReader) answer(n *document.Node) *check.Answer {
 	var tolerance *document.Node
 	l.Fields(n, "answer", map[string]func(*document.Node){
 		"name":    func(v *document.Node) { a.Name = l.name(v, "the answer's name") },
-		"value":   right.key(func(v *document.Node) { a.Value = l.bounded(v, "value", maxAnswer) }),
+		"value":   right.key(func(v *document.Node) { a.Value = l.bounded(v, "value", MaxAnswer) }),
 		"one-of":  right.key(func(v *document.Node) { a.OneOf = l.words(v, "one-of", maxPicks) }),
 		"set":     right.key(func(v *document.Node) { a.Set = l.words(v, "set", maxPicks) }),
 		"matches": right.key(func(v *document.Node) { a.Matches = l.regex(v, "matches") }),

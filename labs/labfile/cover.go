@@ -139,13 +139,14 @@ func (c *Cover) Fits(l *Lab, name string) error {
 	for _, p := range slices.Sorted(maps.Keys(l.Params)) {
 		if c.Params[p] != l.Params[p] {
 			return fault.Errorf(fault.BadInput, "%s says that %s was %q for %s, and in this lab it is %q: the lab was another, or the line was changed; let it be submitted anew",
-				CoverFile, p, c.Params[p], orNobody(c.Student), l.Params[p])
+				CoverFile, p, c.Params[p], OrNobody(c.Student), l.Params[p])
 		}
 	}
 	return nil
 }
 
-func orNobody(student string) string {
+// OrNobody is a student in a message; nobody where a lab is nobody's.
+func OrNobody(student string) string {
 	if student == "" {
 		return "nobody"
 	}

@@ -248,10 +248,10 @@ func (l *labReader) handover(n *document.Node) {
 	l.lab.Handover = vswitch.Handover(l.oneOf(n, "handover", "carry", "keep", "cut"))
 }
 
-// The bounds of answers.
+// The bounds of a student's answers.
 const (
-	maxAnswers = 128
-	maxAnswer  = 1000 // bytes
+	MaxAnswers = 128
+	MaxAnswer  = 1000 // bytes of each
 )
 
 // Answers are those in the student's folder, by name; a list has several words.
@@ -292,13 +292,13 @@ func readAnswers(file string, text []byte, known []string) (map[string][]string,
 				r.Fail(e.Key, r.Meant(e.Name, "there are "+strings.Join(known, ", "), known), "no task asks for an answer %q", e.Name)
 			}
 			if e.Value.Is(document.List) {
-				out[e.Name] = r.words(e.Value, "answer "+e.Name, maxAnswers)
+				out[e.Name] = r.words(e.Value, "answer "+e.Name, MaxAnswers)
 			} else {
-				out[e.Name] = []string{r.bounded(e.Value, "answer "+e.Name, maxAnswer)}
+				out[e.Name] = []string{r.bounded(e.Value, "answer "+e.Name, MaxAnswer)}
 			}
 		}
-		if len(out) > maxAnswers {
-			r.fail(root, "%d answers; at most %d are taken", len(out), maxAnswers)
+		if len(out) > MaxAnswers {
+			r.fail(root, "%d answers; at most %d are taken", len(out), MaxAnswers)
 		}
 	}
 	return out, r.failure()

@@ -123,7 +123,7 @@ func TestAnswers(t *testing.T) {
 	for text, want := range map[string]string{
 		"frames-wbe: 3": `1:1: no task asks for an answer "frames-wbe"`, "aa: 3": "did you mean a?",
 		"a: {b: c}": "1:4: answer a must be one plain value", "a: b\na: c": "2:1: the answers has a twice", "[x]": "must be a mapping",
-		"a: " + strings.Repeat("x", maxAnswer+1): "at most 1000 are taken", "a:": "answer a is empty",
+		"a: " + strings.Repeat("x", MaxAnswer+1): "at most 1000 are taken", "a:": "answer a is empty",
 		strings.Repeat("a: b\n", 3): "the answers has a twice",
 	} {
 		if _, err := readAnswers("answers.yaml", []byte(text), []string{"a"}); err == nil || !strings.Contains(err.Error(), want) {
@@ -143,7 +143,7 @@ func FuzzAnswers(f *testing.F) {
 			t.Errorf("class %d: %v", fault.ClassOf(err), err)
 		}
 		for name, words := range answers {
-			if err == nil && len(words) > maxAnswers {
+			if err == nil && len(words) > MaxAnswers {
 				t.Errorf("answer %s has %d words", name, len(words))
 			}
 		}

@@ -145,6 +145,9 @@ const maxName = 32
 // (onMachine) goes on with _.
 const nameLetters = "abcdefghijklmnopqrstuvwxyz0123456789-"
 
+// IsName says whether a word can be a lab's name.
+func IsName(w string) bool { return nameFault(w, nameLetters) == "" }
+
 // nameFault says what keeps a word from being a name of some letters; empty where nothing does.
 func nameFault(w, letters string) string {
 	switch {
