@@ -14,6 +14,8 @@ import (
 var floors = map[string][]string{
 	"vnic/frame": {},
 	"vnic":       {"vnic/frame"},
+	// only for tests: what needs root
+	"vnic/roottest": {},
 	// what is wrong, told so that a person can mend it: all floors tell their errors by it
 	"firewall/fault": {},
 	// YAML with places: all files that people write are read by it, but for labs/billing's
@@ -35,9 +37,9 @@ var floors = map[string][]string{
 	"vswitch/walk": {"vswitch/measure", "firewall/fault", "firewall", "vnic/frame"},
 	"vswitch":      {"vswitch/walk", "vswitch/measure", "firewall", "vnic", "vnic/frame"},
 	// only for tests: odd packets, and what a real router makes of them
-	"vswitch/matrix": {"firewall/appliance", "firewall", "vnic/frame"},
+	"vswitch/matrix": {"firewall/appliance", "firewall", "vnic/frame", "vnic/roottest"},
 	// only for tests: what any engine must pass
-	"vswitch/enginetest": {"vswitch/matrix", "vswitch", "vswitch/walk", "firewall/inspect", "firewall", "vnic", "vnic/frame"},
+	"vswitch/enginetest": {"vswitch/matrix", "vswitch", "vswitch/walk", "firewall/inspect", "firewall", "vnic", "vnic/frame", "vnic/roottest"},
 	"vswitch/user":       {"vswitch", "vswitch/walk", "vswitch/measure", "firewall", "vnic", "vnic/frame"},
 	"vswitch/control":    {"firewall/fault", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},
 	"vswitch/cli":        {"firewall/fault", "vswitch/control", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/vnic/frame"
+	"sluice/vnic/roottest"
 )
 
 // The far ends of a benchmark's TAPs are processes of their own, as QEMU would be: this test binary, started again with
@@ -82,7 +83,7 @@ func BenchmarkForward(b *testing.B) {
 }
 
 func benchForward(b *testing.B, kind string) {
-	inNamespace(b)
+	roottest.Namespace(b)
 	guestA, nicA := tapPort(b, "sl-vnic-a")
 	guestB, nicB := tapPort(b, "sl-vnic-b")
 	read, calls := 0, 0

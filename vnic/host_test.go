@@ -10,10 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/vnic/frame"
+	"sluice/vnic/roottest"
 )
 
 func TestRootHostPort(t *testing.T) {
-	inNamespace(t)
+	roottest.Namespace(t)
 	nic, err := OpenHost("sl-vnic-h", HostOptions{})
 	must(t, err)
 	if _, err := OpenHost("sl-vnic-h", HostOptions{}); !errors.Is(err, unix.EEXIST) {

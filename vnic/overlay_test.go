@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/vnic/frame"
+	"sluice/vnic/roottest"
 )
 
 // judge counts the frames of its NIC that would be dropped before anybody looks at them.
@@ -46,7 +47,7 @@ func TestRootOverlays(t *testing.T) {
 		{"vxlan over IPv6 without checksums", netlink.Vxlan{UDP6ZeroCSumTx: true, UDP6ZeroCSumRx: true}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			inNamespace(t)
+			roottest.Namespace(t)
 			guests := [2]*os.File{newNamespace(t), newNamespace(t)}
 			a := &judge{NIC: vethPort(t, "sl-over-a", guests[0], "10.0.0.1/24")}
 			b := &judge{NIC: vethPort(t, "sl-over-b", guests[1], "10.0.0.2/24")}
@@ -91,7 +92,7 @@ func tunnel(t *testing.T, ns *os.File, link netlink.Vxlan, local, remote, inner 
 
 // TestRootGuestSendsAsVirtio: the guest's end of a veth leaves nothing unfinished that a virtio NIC would not.
 func TestRootGuestSendsAsVirtio(t *testing.T) {
-	inNamespace(t)
+	roottest.Namespace(t)
 	ns := newNamespace(t)
 	vethPort(t, "sl-feat-a", ns, "10.0.0.1/24")
 	within(t, ns, func() error {

@@ -15,10 +15,11 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"sluice/vnic/frame"
+	"sluice/vnic/roottest"
 )
 
 func TestRootGSOFrameStaysWhole(t *testing.T) {
-	inNamespace(t)
+	roottest.Namespace(t)
 	guestA, a := tapPort(t, "sl-vnic-a")
 	guestB, b := tapPort(t, "sl-vnic-b")
 	go forward(a, b)
@@ -42,7 +43,7 @@ func TestRootGSOFrameStaysWhole(t *testing.T) {
 
 // A guest that takes no GSO frames gets the packets that they stand for.
 func TestRootGSOFrameIsSplitWhereItMustBe(t *testing.T) {
-	inNamespace(t)
+	roottest.Namespace(t)
 	guest, err := NewTAP("sl-vnic-a", frame.OffloadNone)
 	must(t, err)
 	defer guest.Close()
@@ -63,7 +64,7 @@ func TestRootGSOFrameIsSplitWhereItMustBe(t *testing.T) {
 
 // A full queue must not be mistaken for a far end that takes no GSO frames: frames would come in pieces.
 func TestRootFeaturesOfTheFarEnd(t *testing.T) {
-	inNamespace(t)
+	roottest.Namespace(t)
 	for _, c := range []struct {
 		offloads frame.Offload
 		kind     uint8
@@ -89,7 +90,7 @@ func TestRootFeaturesOfTheFarEnd(t *testing.T) {
 }
 
 func TestRootCloseEndsRead(t *testing.T) {
-	inNamespace(t)
+	roottest.Namespace(t)
 	_, nic := tapPort(t, "sl-vnic-a")
 	ended := make(chan error)
 	go func() {
@@ -118,7 +119,7 @@ func TestRootCloseEndsRead(t *testing.T) {
 }
 
 func TestRootDeviceGoneIsFinal(t *testing.T) {
-	inNamespace(t)
+	roottest.Namespace(t)
 	guest, nic := tapPort(t, "sl-vnic-a")
 	must(t, guest.Close())
 	var b frame.Batch
@@ -131,7 +132,7 @@ func TestRootDeviceGoneIsFinal(t *testing.T) {
 }
 
 func TestRootNothingReachesTheStack(t *testing.T) {
-	inNamespace(t)
+	roottest.Namespace(t)
 	guest, nic := tapPort(t, "sl-vnic-a")
 	link, err := netlink.LinkByName("sl-vnic-a")
 	must(t, err)
@@ -161,7 +162,7 @@ func TestRootNothingReachesTheStack(t *testing.T) {
 }
 
 func TestRootFullQueueIsCountedAndDoesNotBlock(t *testing.T) {
-	inNamespace(t)
+	roottest.Namespace(t)
 	guest, nic := tapPort(t, "sl-vnic-a")
 	frames := make([]*frame.Frame, 3000)
 	for i := range frames {
@@ -182,7 +183,7 @@ func TestRootFullQueueIsCountedAndDoesNotBlock(t *testing.T) {
 }
 
 func TestRootDropsAreCounted(t *testing.T) {
-	inNamespace(t)
+	roottest.Namespace(t)
 	guest, nic := tapPort(t, "sl-vnic-a")
 	wire := tcpFrame(1, 0).Wire()
 	drops := nic.(Dropper)
@@ -205,7 +206,7 @@ func TestRootDropsAreCounted(t *testing.T) {
 
 // A long frame that the socket's queue cannot hold leaves a slot with its beginning, which must not pass for a frame.
 func TestRootNoFrameIsCutShort(t *testing.T) {
-	inNamespace(t)
+	roottest.Namespace(t)
 	guest, nic := tapPort(t, "sl-vnic-a")
 	const long = 300
 	for range long {
@@ -235,7 +236,7 @@ func TestRootNoFrameIsCutShort(t *testing.T) {
 }
 
 func TestRootBadFrameHurtsNobodyElse(t *testing.T) {
-	inNamespace(t)
+	roottest.Namespace(t)
 	guest, nic := tapPort(t, "sl-vnic-a")
 	bad := tcpFrame(1, 0)
 	bad.Vnet().SetChecksum(60000, 2)
@@ -255,7 +256,7 @@ func TestRootBadFrameHurtsNobodyElse(t *testing.T) {
 
 // TestRootHostileVnet sends every kind of header that a guest could make up, and only what Parse accepts is sent on.
 func TestRootHostileVnet(t *testing.T) {
-	inNamespace(t)
+	roottest.Namespace(t)
 	guestA, a := tapPort(t, "sl-vnic-a")
 	guestB, b := tapPort(t, "sl-vnic-b")
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -304,7 +305,7 @@ func TestRootHostileVnet(t *testing.T) {
 }
 
 func TestRootWritersShare(t *testing.T) {
-	inNamespace(t)
+	roottest.Namespace(t)
 	guest, nic := tapPort(t, "sl-vnic-a")
 	const writers, each = 4, 2000
 	sent := make(chan int)
@@ -354,7 +355,7 @@ func TestRootWritersShare(t *testing.T) {
 }
 
 func TestRootBatchDoesNotAllocate(t *testing.T) {
-	inNamespace(t)
+	roottest.Namespace(t)
 	guestA, a := tapPort(t, "sl-vnic-a")
 	guestB, b := tapPort(t, "sl-vnic-b")
 	wire := tcpFrame(100, 0).Wire()
@@ -374,7 +375,7 @@ func TestRootBatchDoesNotAllocate(t *testing.T) {
 }
 
 func TestRootRingTurns(t *testing.T) {
-	inNamespace(t)
+	roottest.Namespace(t)
 	guest, nic := tapPort(t, "sl-vnic-a")
 	for n := 0; n < 3*ringSlots; n += 32 {
 		for range 32 {
@@ -390,7 +391,7 @@ func TestRootRingTurns(t *testing.T) {
 
 // Short and long frames take different ways through the kernel; their order must not change.
 func TestRootLongAndShortStayInOrder(t *testing.T) {
-	inNamespace(t)
+	roottest.Namespace(t)
 	guest, nic := tapPort(t, "sl-vnic-a")
 	lengths := []int{1, 60000, 2, 3, 60000, 1460, 60000, 60000, 60000, 60000, 60000, 60000, 60000, 60000, 60000, 60000, 4}
 	for _, n := range lengths {
@@ -418,7 +419,7 @@ func TestRootLongAndShortStayInOrder(t *testing.T) {
 // TestRootTaggedFrameIsSeen says that a frame comes with the VLAN tags that its guest gave it: the kernel takes the
 // outer one off.
 func TestRootTaggedFrameIsSeen(t *testing.T) {
-	inNamespace(t)
+	roottest.Namespace(t)
 	guest, nic := tapPort(t, "sl-vnic-a")
 	want := [][]byte{}
 	for _, tag := range [][]byte{{0x81, 0, 0, 5}, {0x81, 0, 0xe0, 0}, {0x88, 0xa8, 0x60, 7}, {0x88, 0xa8, 0, 7, 0x81, 0, 0, 5}} {

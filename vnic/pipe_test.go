@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sluice/vnic/frame"
+	"sluice/vnic/roottest"
 )
 
 func TestPipeCarriesInOrder(t *testing.T) {
@@ -126,7 +127,7 @@ func TestPipeWaits(t *testing.T) {
 }
 
 func TestRootPacketWaits(t *testing.T) {
-	inNamespace(t)
+	roottest.Namespace(t)
 	tap, nic := tapPort(t, "p0")
 	waits(t, nic, func() { tap.Write(tcpFrame(1, 0).Wire()) })
 }

@@ -4,28 +4,11 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"os"
-	"runtime"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"sluice/vnic/frame"
 )
-
-// inNamespace gives the test's goroutine a thread in a network namespace of its own. The thread is never unlocked, so
-// it ends with the test, and the namespace with the last descriptor in it.
-func inNamespace(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("SLUICE_TEST_NO_SKIP") == "1" {
-			t.Fatal("needs root: makes TAPs and namespaces")
-		}
-		t.Skip("needs root: makes TAPs and namespaces")
-	}
-	runtime.LockOSThread()
-	must(t, unix.Unshare(unix.CLONE_NEWNET))
-}
 
 func must(t testing.TB, err error) {
 	t.Helper()

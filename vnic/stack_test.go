@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/vnic/frame"
+	"sluice/vnic/roottest"
 )
 
 // newNamespace is a network namespace with nothing in it, for a guest.
@@ -109,7 +110,7 @@ func TestRootStacksTalk(t *testing.T) {
 		{"host and host", hostPort, hostPort, false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			inNamespace(t)
+			roottest.Namespace(t)
 			guestA, guestB := newNamespace(t), newNamespace(t)
 			a := &watcher{NIC: c.a(t, "sl-vnic-a", guestA, "10.0.0.1/24")}
 			b := &watcher{NIC: c.b(t, "sl-vnic-b", guestB, "10.0.0.2/24")}

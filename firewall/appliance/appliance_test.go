@@ -6,30 +6,18 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"sluice/firewall"
+	"sluice/vnic/roottest"
 )
 
-// inside puts the test into a network namespace of its own. Its thread is not given back: it ends with the test.
+// inside is an appliance in a network namespace of its own.
 func inside(t *testing.T) *Appliance {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		const why = "needs root: makes namespaces"
-		if os.Getenv("SLUICE_TEST_NO_SKIP") != "" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
-	}
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatal(err)
-	}
+	roottest.Namespace(t)
 	// In a namespace conntrack begins with the first rule that asks for it, and its settings are there from the start.
 	if err := Prepare(); err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/firewall/appliance"
+	"sluice/vnic/roottest"
 )
 
 // The rig's namespaces: the router's, and that of the wires' other ends, which nobody's stack looks at. Each run has
@@ -50,18 +51,8 @@ type rig struct {
 	fragmented uint32 // packets
 }
 
-func needRoot(t *testing.T) {
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("SLUICE_TEST_NO_SKIP") != "" {
-		t.Fatal("needs root: makes namespaces")
-	}
-	t.Skip("needs root: makes namespaces")
-}
-
 func newRig(t *testing.T) *rig {
-	needRoot(t)
+	roottest.Need(t, "makes TAPs and namespaces")
 	r := &rig{t: t}
 	cleanup := func() {
 		for _, ns := range []string{router, wires} {

@@ -8,24 +8,14 @@ import (
 	"strings"
 	"testing"
 	"time"
-)
 
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	const why = "needs root: makes TAPs and namespaces"
-	if os.Getenv("SLUICE_TEST_NO_SKIP") == "1" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
+	"sluice/vnic/roottest"
+)
 
 // TestRootMeasures measures every subject that is installed, very briefly, and looks only at whether frames arrived,
 // once and whole.
 func TestRootMeasures(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t, "makes TAPs and namespaces")
 	for _, s := range subjects() {
 		if lacks := s.missing(); lacks != "" {
 			t.Logf("without %s: %s is not installed, and a peer is no part of Sluice", s.name, lacks)
@@ -61,7 +51,7 @@ func TestRootMeasures(t *testing.T) {
 
 // TestRootLeavesNothing ends a measurement in the middle, and looks for what it leaves.
 func TestRootLeavesNothing(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t, "makes TAPs and namespaces")
 	t.Setenv("TMPDIR", t.TempDir())
 	ctx, cancel := context.WithCancel(t.Context())
 	started := make(chan struct{})

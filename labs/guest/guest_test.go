@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sluice/labs/guest/agent"
+	"sluice/vnic/roottest"
 )
 
 // The test program is what its own images hold as the agent.
@@ -22,21 +23,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	const why = "needs root: makes TAPs and namespaces"
-	if os.Getenv("SLUICE_TEST_NO_SKIP") != "" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
-
 func testImage(t *testing.T) *Image {
 	t.Helper()
-	needRoot(t)
+	roottest.Need(t, "makes TAPs and namespaces")
 	img, err := EnsureImage(t.Context(), ImageOptions{Progress: func(s string) { t.Log(s) }})
 	if err != nil {
 		t.Fatal(err)

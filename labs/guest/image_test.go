@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sluice/vnic/roottest"
 )
 
 // cacheWithKernel is a cache of the test's own that has the kernel already.
@@ -61,7 +63,7 @@ func TestRootImageOnce(t *testing.T) {
 // TestRootImageErrors says what each lack looks like.
 func TestRootImageErrors(t *testing.T) {
 	small := t.TempDir()
-	needRoot(t)
+	roottest.Need(t, "makes TAPs and namespaces")
 	if err := unix.Mount("none", small, "tmpfs", 0, "size=20m"); err != nil {
 		t.Fatal(err)
 	}

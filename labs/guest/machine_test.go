@@ -15,6 +15,7 @@ import (
 
 	"sluice/labs/boundlog"
 	"sluice/labs/guest/agent"
+	"sluice/vnic/roottest"
 )
 
 // boot boots and configures a guest, and stops it after the test.
@@ -305,7 +306,7 @@ func TestNewRefuses(t *testing.T) {
 
 // TestLabBootFails boots what cannot boot: the error says why, and nothing is left.
 func TestLabBootFails(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t, "makes TAPs and namespaces")
 	img := testImage(t)
 	noInit := *img
 	noInit.Root = t.TempDir()

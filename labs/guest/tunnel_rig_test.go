@@ -18,6 +18,7 @@ import (
 	"sluice/firewall/appliance"
 	"sluice/vnic"
 	"sluice/vnic/frame"
+	"sluice/vnic/roottest"
 )
 
 // steered is an appliance alone, and the test in the place of its switch.
@@ -98,7 +99,7 @@ func bootSteered(t *testing.T, kind Kind) *steered {
 // test's namespace.
 func bootAppliance(t *testing.T, kind Kind) Machine {
 	img := testImage(t)
-	ownNamespace(t)
+	roottest.Namespace(t)
 	spec := Spec{
 		Lab: "sl-guest-steered", Name: "fw", Kind: kind, Dir: t.TempDir(), Image: img, Accel: TCG, Appliance: true,
 		NICs: []NIC{

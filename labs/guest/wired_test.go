@@ -6,18 +6,16 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"sluice/firewall"
 	"sluice/firewall/appliance"
 	"sluice/labs/guest/agent"
 	"sluice/vnic"
 	"sluice/vnic/frame"
+	"sluice/vnic/roottest"
 )
 
 // wire is the far end of a guest's vNIC: a device with addresses in the test's own namespace.
@@ -33,15 +31,6 @@ var wires = []wire{
 		[]netip.Prefix{netip.MustParsePrefix("10.77.1.2/24"), netip.MustParsePrefix("fd77:1::2/64")}, "sl-guest-0"},
 	{frame.MAC{2, 0, 0, 0, 0, 2}, netip.MustParsePrefix("10.77.2.1/24"),
 		[]netip.Prefix{netip.MustParsePrefix("10.77.2.2/24"), netip.MustParsePrefix("fd77:2::2/64")}, "sl-guest-1"},
-}
-
-// ownNamespace puts the test's thread into a network namespace of its own; the thread ends with the test.
-func ownNamespace(t *testing.T) {
-	t.Helper()
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // plugTAPs gives a machine its vNICs before it boots.
@@ -84,7 +73,7 @@ func TestLabWired(t *testing.T) {
 	img := testImage(t)
 	for _, kind := range []Kind{NetNS, QEMU} {
 		t.Run(string(kind), func(t *testing.T) {
-			ownNamespace(t)
+			roottest.Namespace(t)
 			spec := Spec{
 				Lab: "sl-guest-wired", Name: "fw", Kind: kind, Dir: t.TempDir(), Image: img, Accel: TCG, Appliance: true,
 				Neighbours: []appliance.Neighbour{{NIC: "eth1", Addr: netip.MustParseAddr("10.77.2.9"), MAC: "02:00:00:00:00:99"}},

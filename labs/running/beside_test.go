@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"sluice/vnic/roottest"
 )
 
 // sideBySide is how a test of namespace guests begins, once, whether it is a whole test or the innermost of its
@@ -13,11 +15,11 @@ import (
 // (-parallel). It has a state folder of its own, in which it sees nobody's labs but its own. It must not use t.Setenv,
 // t.Chdir, the shared lab or os.Getenv, but setenv and stateDir, and must give commands it starts by itself environ(t).
 //
-// Tests that measure a machine's load, or break this whole process's settings, begin with needRoot instead and run
+// Tests that measure a machine's load, or break this whole process's settings, begin with roottest.Need instead and run
 // alone.
 func sideBySide(t *testing.T) {
 	t.Helper()
-	needRoot(t)
+	roottest.Need(t, "makes TAPs and namespaces")
 	dir, err := os.MkdirTemp("", "sl-") // short: sockets lie in it
 	if err != nil {
 		t.Fatal(err)

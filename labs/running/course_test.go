@@ -12,6 +12,7 @@ import (
 	"sluice/labs"
 	"sluice/labs/check"
 	"sluice/labs/labfile"
+	"sluice/vnic/roottest"
 )
 
 // The course: each built-in lab fails unsolved, passes with its solution, and rejects each wrong-* for the reason that
@@ -23,7 +24,7 @@ func TestLabCourse(t *testing.T)  { testCourse(t, "qemu") }
 // courseLabs calls f for each built-in lab with tasks whose tests take guests of a kind. Where SLUICE_TEST_ALL_QEMU is
 // set, those that take QEMU guests are all of them.
 func courseLabs(t *testing.T, kind string, f func(*testing.T, *labfile.Lab)) {
-	needRoot(t)
+	roottest.Need(t, "makes TAPs and namespaces")
 	t.Parallel()
 	for _, name := range labs.BuiltinNames() {
 		l, err := labfile.Load(name)

@@ -19,6 +19,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"sluice/vnic/frame"
+	"sluice/vnic/roottest"
 	"sluice/vswitch"
 	"sluice/vswitch/control"
 )
@@ -74,17 +75,6 @@ var binary = sync.OnceValues(func() (string, error) {
 	}
 	return path, nil
 })
-
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("SLUICE_TEST_NO_SKIP") != "" {
-		t.Fatal("needs root: makes TAPs and namespaces")
-	}
-	t.Skip("needs root: makes TAPs and namespaces")
-}
 
 // result is what a command did.
 type result struct {
@@ -145,7 +135,7 @@ var (
 // sharedLab deploys the lab of a kind, the first time, and returns its name.
 func sharedLab(t *testing.T, kind string) string {
 	t.Helper()
-	needRoot(t)
+	roottest.Need(t, "makes TAPs and namespaces")
 	deployMu.Lock()
 	defer deployMu.Unlock()
 	name := labName(kind)

@@ -7,11 +7,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"sluice/vnic/roottest"
 )
 
 // TestRootDoctor: a machine that can run labs is told so; one without programs is told what to install.
 func TestRootDoctor(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t, "makes TAPs and namespaces")
 	var found []struct {
 		What   string
 		OK     bool
@@ -53,7 +55,7 @@ func TestRootDoctor(t *testing.T) {
 
 // TestRootIsNeeded: an ordinary user is told so, and nothing is made.
 func TestRootIsNeeded(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t, "makes TAPs and namespaces")
 	if _, err := binary(); err != nil {
 		t.Fatal(err)
 	}

@@ -9,13 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"sluice/vnic/roottest"
 	"sluice/vswitch"
 	"sluice/vswitch/control"
 )
 
 // drillLab is a lab whose appliance may be harmed.
 func drillLab(t *testing.T) string {
-	needRoot(t)
+	roottest.Need(t, "makes TAPs and namespaces")
 	name := uniqueLab(t, "drill")
 	must(t, "lab", "deploy", "fast-vs-slow", "--guests", "netns", "--name", name)
 	return name

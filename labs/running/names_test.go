@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sluice/vnic/roottest"
 )
 
 // The names of network namespaces are shared with other programs: whatever these do, a lab can be destroyed, and nobody
@@ -122,7 +124,7 @@ func TestRootKilledLab(t *testing.T) {
 func TestLabKilledLab(t *testing.T) { testKilledLab(t, "qemu") }
 
 func testKilledLab(t *testing.T, kind string) {
-	needRoot(t)
+	roottest.Need(t, "makes TAPs and namespaces")
 	name := uniqueLab(t, "killed")
 	for range 2 {
 		must(t, "lab", "deploy", "fast-vs-slow", "--guests", kind, "--name", name)

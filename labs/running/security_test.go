@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"sluice/vnic/roottest"
 	"sluice/vswitch/control"
 )
 
@@ -86,13 +87,13 @@ func TestSecurityPage(t *testing.T) {
 }
 
 func TestRootSecurityTable(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t, "makes TAPs and namespaces")
 	lab := testSecurityTable(t, "netns", map[string]int{"lab process": 1, "namespace guest": 3, "namespace appliance": 1}) // iperf3 is one of a guest's
 	testAttacks(t, lab)
 }
 
 func TestLabSecurityTable(t *testing.T) {
-	needRoot(t)
+	roottest.Need(t, "makes TAPs and namespaces")
 	testSecurityTable(t, "qemu", map[string]int{"lab process": 1, "QEMU": 3})
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"sluice/firewall"
 	"sluice/firewall/fault"
+	"sluice/vnic/roottest"
 )
 
 // raw sends a request as it is and reads the problem that answers it.
@@ -239,12 +240,7 @@ func TestRootOnlyTheOwner(t *testing.T) {
 		stranger(path)
 		return
 	}
-	if os.Geteuid() != 0 {
-		if os.Getenv("SLUICE_TEST_NO_SKIP") != "" {
-			t.Fatal("needs root: runs a client as another user")
-		}
-		t.Skip("needs root: runs a client as another user")
-	}
+	roottest.Need(t, "runs a client as another user")
 	root, err := os.MkdirTemp("", "sluice-stranger-") // not t.TempDir: others may enter this one
 	if err != nil {
 		t.Fatal(err)

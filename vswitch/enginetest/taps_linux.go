@@ -12,6 +12,7 @@ import (
 
 	"sluice/vnic"
 	"sluice/vnic/frame"
+	"sluice/vnic/roottest"
 	"sluice/vswitch"
 )
 
@@ -25,12 +26,7 @@ type TAPs struct {
 // NewTAPs makes the namespace, which ends with the test. It needs root.
 func NewTAPs(t *testing.T) *TAPs {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("SLUICE_TEST_NO_SKIP") != "" {
-			t.Fatal("needs root: makes TAPs and a namespace")
-		}
-		t.Skip("needs root: makes TAPs and a namespace")
-	}
+	roottest.Need(t, "makes TAPs and a namespace")
 	w := &TAPs{work: make(chan func())}
 	began := make(chan error)
 	go func() {

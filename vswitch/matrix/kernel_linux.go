@@ -17,6 +17,7 @@ import (
 	"sluice/firewall"
 	"sluice/firewall/appliance"
 	"sluice/vnic/frame"
+	"sluice/vnic/roottest"
 )
 
 // Kernel is a real Linux router between the two segments, in a namespace, with a wire to each.
@@ -31,12 +32,7 @@ type Kernel struct {
 // of its own: the caller's keeps its thread.
 func NewKernel(t testing.TB, p *firewall.Policy) *Kernel {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("SLUICE_TEST_NO_SKIP") != "" {
-			t.Fatal("needs root: makes namespaces")
-		}
-		t.Skip("needs root: makes namespaces")
-	}
+	roottest.Need(t, "makes namespaces")
 	k := &Kernel{t: t, name: fmt.Sprint("sl-matrix-", os.Getpid()), mac: [2]frame.MAC{ClientMAC, ServerMAC}}
 	wires := k.name + "-wires"
 	t.Cleanup(func() {

@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"sluice/vnic/roottest"
 )
 
 // The test program starts itself anew: what it gives up it cannot have again.
@@ -261,13 +263,7 @@ func TestFilterOtherDoor(t *testing.T) {
 }
 
 func TestRootCapabilities(t *testing.T) {
-	if os.Geteuid() != 0 {
-		const why = "needs root: gives up capabilities"
-		if os.Getenv("SLUICE_TEST_NO_SKIP") != "" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
-	}
+	roottest.Need(t, "gives up capabilities")
 	out := start(t, "keep", "status", nil)
 	for _, set := range []string{"CapBnd", "CapEff", "CapPrm"} {
 		if got, want := field(out, set), fmt.Sprintf("%016x", 1<<unix.CAP_KILL); got != want {
