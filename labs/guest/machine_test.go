@@ -18,8 +18,8 @@ import (
 	"sluice/vnic/roottest"
 )
 
-// boot boots and configures a guest, and stops it after the test.
-func boot(t *testing.T, spec Spec) Machine {
+// boot boots and configures a guest, and stops it after the test. plug is what is done in between.
+func boot(t *testing.T, spec Spec, plug ...func(Machine)) Machine {
 	t.Helper()
 	m, err := New(spec)
 	if err != nil {
@@ -32,6 +32,9 @@ func boot(t *testing.T, spec Spec) Machine {
 	})
 	if err := m.Boot(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	for _, do := range plug {
+		do(m)
 	}
 	if err := m.Configure(t.Context()); err != nil {
 		t.Fatal(err)

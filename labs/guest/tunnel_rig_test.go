@@ -1,12 +1,10 @@
 package guest
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"testing"
 	"time"
@@ -122,47 +120,17 @@ func bootAppliance(t *testing.T, kind Kind) Machine {
 		}
 		spec.NICs[i].TAP = tap
 	}
-	m, err := New(spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Stop(context.Background()); err != nil {
-			t.Error(err)
+	return boot(t, spec, func(m Machine) {
+		plugVeths(t, m, spec, wireName)
+		for i, n := range spec.NICs {
+			if err := vnic.SetMTU(wireName(i), n.MTU); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
-	if err := m.Boot(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if kind == NetNS {
-		plugSteered(t, m, spec.NICs)
-	}
-	for i, n := range spec.NICs {
-		if err := vnic.SetMTU(wireName(i), n.MTU); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := m.Configure(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return m
 }
 
 func wireName(i int) string { return fmt.Sprintf("sl-steer-%d", i) }
-
-func plugSteered(t *testing.T, m Machine, nics []NIC) {
-	t.Helper()
-	ns, err := os.Open(m.NetNS())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ns.Close()
-	for i, n := range nics {
-		if err := vnic.NewVeth(wireName(i), vnic.VethPeer{Name: n.Name, MAC: n.MAC, NetNS: ns}); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
 
 // open hears one wire until the test ends.
 func (s *steered) open(i int) {

@@ -52,16 +52,19 @@ func plugTAPs(t *testing.T, spec *Spec) {
 	}
 }
 
-// plugVeths gives a machine that runs its vNICs.
-func plugVeths(t *testing.T, m Machine) {
+// plugVeths gives a namespace guest that runs its vNICs. device names their other ends.
+func plugVeths(t *testing.T, m Machine, spec Spec, device func(i int) string) {
 	t.Helper()
+	if spec.Kind != NetNS {
+		return
+	}
 	ns, err := os.Open(m.NetNS())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ns.Close()
-	for i, w := range wires {
-		if err := vnic.NewVeth(w.device, vnic.VethPeer{Name: fmt.Sprintf("eth%d", i), MAC: w.mac, NetNS: ns}); err != nil {
+	for i, n := range spec.NICs {
+		if err := vnic.NewVeth(device(i), vnic.VethPeer{Name: n.Name, MAC: n.MAC, NetNS: ns}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -79,24 +82,9 @@ func TestLabWired(t *testing.T) {
 				Neighbours: []appliance.Neighbour{{NIC: "eth1", Addr: netip.MustParseAddr("10.77.2.9"), MAC: "02:00:00:00:00:99"}},
 			}
 			plugTAPs(t, &spec)
-			m, err := New(spec)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := m.Stop(context.Background()); err != nil {
-					t.Error(err)
-				}
+			m := boot(t, spec, func(m Machine) {
+				plugVeths(t, m, spec, func(i int) string { return wires[i].device })
 			})
-			if err := m.Boot(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			if kind == NetNS {
-				plugVeths(t, m)
-			}
-			if err := m.Configure(t.Context()); err != nil {
-				t.Fatal(err)
-			}
 			testShell(t, m)
 			testFlows(t, m)
 		})

@@ -115,13 +115,9 @@ func testChanges(t *testing.T, lab, kind string) {
 	checkWitness(t, witness.read())
 }
 
-func place(t *testing.T, lab, to string) (r vswitch.Receipt) {
+func place(t *testing.T, lab, to string) vswitch.Receipt {
 	t.Helper()
-	out := must(t, "--lab", lab, "place", to, "-o", "json")
-	if err := json.Unmarshal([]byte(out), &r); err != nil {
-		t.Fatalf("receipt: %v\n%s", err, out)
-	}
-	return r
+	return answerOf[vswitch.Receipt](t, "--lab", lab, "place", to)
 }
 
 // What the conversation says when a time begins in which the policy is surely enforced, and when it ends. The witness

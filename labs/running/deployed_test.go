@@ -160,12 +160,24 @@ func inGuest(t *testing.T, lab, guest, stdin string, argv ...string) result {
 	return sluice(t, stdin, append([]string{"--lab", lab, "exec", guest, "--"}, argv...)...)
 }
 
-func inspectLab(t *testing.T, lab string) (info control.LabInfo) {
+// answerOf is the answer of a command that ends well, as scripts read it.
+func answerOf[T any](t *testing.T, args ...string) (answer T) {
 	t.Helper()
-	if err := json.Unmarshal([]byte(must(t, "lab", "inspect", lab, "-o", "json")), &info); err != nil {
-		t.Fatal(err)
+	out := must(t, append(args, "-o", "json")...)
+	if err := json.Unmarshal([]byte(out), &answer); err != nil {
+		t.Fatalf("the answer of %q: %v\n%s", args, err, out)
 	}
-	return info
+	return answer
+}
+
+func inspectLab(t *testing.T, lab string) control.LabInfo {
+	t.Helper()
+	return answerOf[control.LabInfo](t, "lab", "inspect", lab)
+}
+
+func statsOf(t *testing.T, lab string) vswitch.Stats {
+	t.Helper()
+	return answerOf[vswitch.Stats](t, "--lab", lab, "stats")
 }
 
 // The two tiers run the same table.
@@ -266,11 +278,7 @@ func testSpoofguard(t *testing.T, lab string) {
 
 func spoofed(t *testing.T, lab string) uint64 {
 	t.Helper()
-	var s vswitch.Stats
-	if err := json.Unmarshal([]byte(must(t, "--lab", lab, "stats", "-o", "json")), &s); err != nil {
-		t.Fatal(err)
-	}
-	return s.Dropped[frame.ReasonSpoof.String()]
+	return statsOf(t, lab).Dropped[frame.ReasonSpoof.String()]
 }
 
 func testExec(t *testing.T, lab string) {

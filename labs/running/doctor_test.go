@@ -1,7 +1,6 @@
 package running_test
 
 import (
-	"encoding/json"
 	"os"
 	"os/exec"
 	"strings"
@@ -14,18 +13,15 @@ import (
 // TestRootDoctor: a machine that can run labs is told so; one without programs is told what to install.
 func TestRootDoctor(t *testing.T) {
 	roottest.Need(t, "makes TAPs and namespaces")
-	var found []struct {
+	type finding struct {
 		What   string
 		OK     bool
 		Needed bool
 		Detail string
 		Do     string
 	}
-	if err := json.Unmarshal([]byte(must(t, "doctor", "-o", "json")), &found); err != nil {
-		t.Fatal(err)
-	}
 	said := map[string]bool{}
-	for _, f := range found {
+	for _, f := range answerOf[[]finding](t, "doctor") {
 		said[f.What] = true
 		if f.What == "KVM" && f.OK == strings.Contains(f.Do, "guests are emulated instead") {
 			t.Errorf("KVM is %v, and %q", f.OK, f.Do)

@@ -171,13 +171,10 @@ func (e *eventLog) when(t *testing.T, kind, detail string) time.Time {
 
 func applianceNow(t *testing.T, lab string) string {
 	t.Helper()
-	var st struct {
+	type status struct {
 		State string `json:"appliance_state"`
 	}
-	if err := json.Unmarshal([]byte(must(t, "--lab", lab, "appliance", "status", "-o", "json")), &st); err != nil {
-		t.Fatal(err)
-	}
-	return st.State
+	return answerOf[status](t, "--lab", lab, "appliance", "status").State
 }
 
 // qemuOf finds a guest's QEMU by the name that it was given.

@@ -1,7 +1,6 @@
 package running_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"os/exec"
 	"slices"
@@ -176,10 +175,8 @@ func testWrongDrills(t *testing.T, lab string) {
 func drill(t *testing.T, lab string, d control.Drill, state string) {
 	t.Helper()
 	begun := time.Now()
-	var got struct{ State string }
-	out := must(t, "--lab", lab, "appliance", string(d), "-o", "json")
-	if err := json.Unmarshal([]byte(out), &got); err != nil || got.State != state {
-		t.Fatalf("%s: %v %s, want %s", d, err, out, state)
+	if got := answerOf[struct{ State string }](t, "--lab", lab, "appliance", string(d)); got.State != state {
+		t.Fatalf("%s: %s, want %s", d, got.State, state)
 	}
 	t.Logf("%s took %v", d, time.Since(begun))
 }
@@ -197,14 +194,6 @@ func reaches(t *testing.T, lab string, want bool) {
 	if r := inGuest(t, lab, "client", "x\n", "nc", "-w1", "10.10.2.10", "23"); r.code == 0 {
 		t.Error("denied, and answered")
 	}
-}
-
-func statsOf(t *testing.T, lab string) (s vswitch.Stats) {
-	t.Helper()
-	if err := json.Unmarshal([]byte(must(t, "--lab", lab, "stats", "-o", "json")), &s); err != nil {
-		t.Fatal(err)
-	}
-	return s
 }
 
 // devicesOf names the devices in a lab's namespace.

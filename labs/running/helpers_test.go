@@ -1,13 +1,10 @@
 package running_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
-
-	"sluice/vswitch"
 )
 
 // testHelpers speaks active FTP through the lab: over one connection the client says where it waits for another, which
@@ -76,10 +73,7 @@ func (f *ftp) data(t *testing.T, lab string, port int, passes bool) {
 		t.Fatal(err)
 	}
 	client.waitLines(t, 1)
-	var r vswitch.Receipt
-	if err := json.Unmarshal([]byte(must(t, "--lab", lab, "place", "fast", "-o", "json")), &r); err != nil {
-		t.Fatal(err)
-	}
+	r := place(t, lab, "fast")
 	if r.FlowsCut != 1 || r.Leaked != 0 {
 		t.Errorf("%d flows cut, %d leaked; want one, and none", r.FlowsCut, r.Leaked)
 	}

@@ -1,7 +1,6 @@
 package running_test
 
 import (
-	"encoding/json"
 	"testing"
 	"time"
 
@@ -20,10 +19,7 @@ func testKeep(t *testing.T, lab, kind string) {
 			must(t, "--lab", lab, "place", from)
 			talk := startTalk(t, lab)
 			talk.says(t, 10)
-			var r vswitch.Receipt
-			if err := json.Unmarshal([]byte(must(t, "--lab", lab, "place", to, "--handover", "keep", "-o", "json")), &r); err != nil {
-				t.Fatal(err)
-			}
+			r := answerOf[vswitch.Receipt](t, "--lab", lab, "place", to, "--handover", "keep")
 			if r.FlowsKept == 0 || r.Lost+r.Leaked+r.Duplicated != 0 {
 				t.Errorf("%+v", r)
 			}
@@ -52,19 +48,11 @@ func testKeep(t *testing.T, lab, kind string) {
 // slowFrames is how many of the guests' frames have gone to the appliance since the placement was changed.
 func slowFrames(t *testing.T, lab string) uint64 {
 	t.Helper()
-	var s vswitch.Stats
-	if err := json.Unmarshal([]byte(must(t, "--lab", lab, "stats", "-o", "json")), &s); err != nil {
-		t.Fatal(err)
-	}
-	return s.Share.Slow
+	return statsOf(t, lab).Share.Slow
 }
 
 // kept is what `sluice place` says of flows that are kept.
 func kept(t *testing.T, lab string) *vswitch.KeptStatus {
 	t.Helper()
-	var info control.PlacementInfo
-	if err := json.Unmarshal([]byte(must(t, "--lab", lab, "place", "-o", "json")), &info); err != nil {
-		t.Fatal(err)
-	}
-	return info.Kept
+	return answerOf[control.PlacementInfo](t, "--lab", lab, "place").Kept
 }

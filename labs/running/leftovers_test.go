@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -240,6 +242,21 @@ func killGuest(t *testing.T, lab, guest string) {
 	}
 }
 
+// deploying is a deploy that is not done yet, and what it tells of its progress.
+func deploying(t *testing.T, lab string) (*exec.Cmd, io.Reader) {
+	t.Helper()
+	cmd, stop := command(t, "lab", "deploy", lab)
+	t.Cleanup(stop)
+	progress, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cmd, progress
+}
+
 // TestRootHalfDeploy ends the deploying command at different moments: interrupted, it cleans up by itself; killed,
 // destroy does.
 func TestRootHalfDeploy(t *testing.T) {
@@ -255,15 +272,7 @@ func TestRootHalfDeploy(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%v at %s", c.sig, c.at), func(t *testing.T) {
 			name := uniqueLab(t, "half")
-			cmd, stop := command(t, "lab", "deploy", writeLab(t, name))
-			defer stop()
-			progress, err := cmd.StderrPipe()
-			if err == nil {
-				err = cmd.Start()
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			cmd, progress := deploying(t, writeLab(t, name))
 			said := waitFor(t, progress, c.at)
 			spaces := spacesOf(t, name)
 			if err := cmd.Process.Signal(c.sig); err != nil {

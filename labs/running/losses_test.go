@@ -1,7 +1,6 @@
 package running_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -56,10 +55,7 @@ func lossesOf(t *testing.T, lab string) losses {
 		r := inGuest(t, lab, guest, "", "sh", "-c", "cat /proc/net/dev; cat /proc/net/softnet_stat; tc -s qdisc")
 		l.read(t, guest+"'s", r.stdout)
 	}
-	var seen inspect.Report
-	if err := json.Unmarshal([]byte(must(t, "--lab", lab, "inspections", "-o", "json")), &seen); err != nil {
-		t.Fatal(err)
-	}
+	seen := answerOf[inspect.Report](t, "--lab", lab, "inspections")
 	l["inspector"] = int(seen.Overrun + seen.Unsent)
 	return l
 }

@@ -148,15 +148,10 @@ func testKilledLab(t *testing.T, kind string) {
 // processesOf are those of a lab's guests: QEMU's in the lab's namespace, and PID 1 of namespace guests.
 func processesOf(t *testing.T, lab string) (out []string) {
 	t.Helper()
-	spaces := spacesOf(t, lab)
-	own := fmt.Sprintf("/proc/%d", inspectLab(t, lab).PID)
-	procs, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range procs {
-		if ns, _ := os.Readlink(p + "/ns/net"); spaces[ns] && p != own {
-			out = append(out, p)
+	own := inspectLab(t, lab).PID
+	for _, pid := range labProcesses(t, lab) {
+		if pid != own {
+			out = append(out, fmt.Sprintf("/proc/%d", pid))
 		}
 	}
 	return out
@@ -167,15 +162,7 @@ func processesOf(t *testing.T, lab string) (out []string) {
 func TestRootDestroyMeetsDeploy(t *testing.T) {
 	sideBySide(t)
 	name := uniqueLab(t, "meets")
-	cmd, stop := command(t, "lab", "deploy", writeLab(t, name))
-	defer stop()
-	progress, err := cmd.StderrPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	cmd, progress := deploying(t, writeLab(t, name))
 	said := bufio.NewReader(progress)
 	waitFor(t, said, "boots")
 	must(t, "lab", "destroy", name)

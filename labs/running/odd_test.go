@@ -327,10 +327,7 @@ func (o *odd) drills(t *testing.T, placement string) {
 		o.phase(t, placement)
 		o.move(t)
 		o.phase(t, placement)
-		var last []vswitch.Receipt
-		if err := json.Unmarshal([]byte(must(t, "--lab", o.lab, "place", "--history", "-o", "json")), &last); err != nil {
-			t.Fatal(err)
-		}
+		last := answerOf[[]vswitch.Receipt](t, "--lab", o.lab, "place", "--history")
 		r := last[len(last)-1]
 		if asks := placement != "inspect" && d.mend == control.Restart; r.Leaked != 0 || asks && r.FlowsAnew == 0 {
 			t.Errorf("%s after %s: the last receipt: %+v", placement, d.mend, r)

@@ -17,8 +17,7 @@ import (
 // hostile joins a client to an agent that greets, and then does what the test says with its end of the line.
 func hostile(t *testing.T, do func(line io.ReadWriteCloser)) *Client {
 	t.Helper()
-	host, line := pair(t)
-	go func() {
+	return join(t, func(line net.Conn) {
 		r, err := greetHost(line)
 		if err != nil {
 			return
@@ -27,15 +26,7 @@ func hostile(t *testing.T, do func(line io.ReadWriteCloser)) *Client {
 			io.Reader
 			io.WriteCloser
 		}{r, line})
-	}()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	c, err := Dial(ctx, host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
+	})
 }
 
 // TestHostileLine has an agent break the session's rules: the session ends, and says why, so that the line can be taken

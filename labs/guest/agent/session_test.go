@@ -31,9 +31,15 @@ func pair(t *testing.T) (host, guest net.Conn) {
 // connect joins a client to an agent that runs in this process, as it would in a guest.
 func connect(t *testing.T) *Client {
 	t.Helper()
-	host, line := pair(t)
 	g := newGuest(false)
-	go g.serveLine(line)
+	return join(t, func(line net.Conn) { g.serveLine(line) })
+}
+
+// join joins a client to whatever answers at the other end of its line.
+func join(t *testing.T, answer func(line net.Conn)) *Client {
+	t.Helper()
+	host, line := pair(t)
+	go answer(line)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	c, err := Dial(ctx, host)
