@@ -85,19 +85,18 @@ type router struct {
 type handler[I, O any] func(context.Context, *I) (O, error)
 
 func get[I, O any](r router, path, summary string, h handler[I, O]) {
-	register(r, http.MethodGet, path, summary, 0, r.limits.answer, h)
+	register(r, operation(http.MethodGet, path, summary), 0, r.limits.answer, h)
 }
 
 func post[I, O any](r router, path, summary string, body int64, h handler[I, O]) {
-	register(r, http.MethodPost, path, summary, body, r.limits.change, h)
+	register(r, operation(http.MethodPost, path, summary), body, r.limits.change, h)
 }
 
 func put[I, O any](r router, path, summary string, body int64, h handler[I, O]) {
-	register(r, http.MethodPut, path, summary, body, r.limits.change, h)
+	register(r, operation(http.MethodPut, path, summary), body, r.limits.change, h)
 }
 
-func register[I, O any](r router, method, path, summary string, body int64, limit time.Duration, h handler[I, O]) {
-	op := operation(method, path, summary)
+func register[I, O any](r router, op huma.Operation, body int64, limit time.Duration, h handler[I, O]) {
 	op.MaxBodyBytes = body
 	op.BodyReadTimeout = r.limits.body
 	op.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {

@@ -150,30 +150,33 @@ func testRecoveryFails(t *testing.T, bed Bed) {
 	}
 }
 
+// ailments are the states of an appliance that testLeave leaves, and how it comes to be in them.
+var ailments = []struct {
+	name    string
+	befalls func(r *rig, in firewall.Placement)
+}{
+	{"healthy", func(*rig, firewall.Placement) {}},
+	{"dead", func(r *rig, _ firewall.Placement) {
+		r.fw.die()
+		r.fw.mute.Store(true)
+		r.becomes(firewall.Absent, false)
+	}},
+	{"stalled", func(r *rig, in firewall.Placement) {
+		r.fw.stalled.Store(true)
+		r.fw.mute.Store(true)
+		if in.Visits() {
+			r.becomes(firewall.Hung, false)
+		}
+	}},
+	{"just stalled", func(r *rig, _ firewall.Placement) { r.fw.stalled.Store(true); r.fw.mute.Store(true) }},
+	{"mute", func(r *rig, _ firewall.Placement) { r.fw.mute.Store(true) }},
+}
+
 // testLeave leaves an appliance in every state that it can be in, by each handover that does without it. Nothing is
 // asked of one that does not answer, and what the switch knows goes on.
 func testLeave(t *testing.T, bed Bed) {
 	for _, from := range append(visiting, firewall.Push) {
-		for _, c := range []struct {
-			name string
-			do   func(*rig)
-		}{
-			{"healthy", func(*rig) {}},
-			{"dead", func(r *rig) {
-				r.fw.die()
-				r.fw.mute.Store(true)
-				r.becomes(firewall.Absent, false)
-			}},
-			{"stalled", func(r *rig) {
-				r.fw.stalled.Store(true)
-				r.fw.mute.Store(true)
-				if from.Visits() {
-					r.becomes(firewall.Hung, false)
-				}
-			}},
-			{"just stalled", func(r *rig) { r.fw.stalled.Store(true); r.fw.mute.Store(true) }},
-			{"mute", func(r *rig) { r.fw.mute.Store(true) }},
-		} {
+		for _, c := range ailments {
 			for _, how := range []vswitch.Handover{vswitch.Carry, vswitch.Cut} {
 				if from == firewall.Push && c.name != "dead" || how == vswitch.Carry && c.name == "healthy" { // others do that
 					continue
@@ -185,7 +188,7 @@ func testLeave(t *testing.T, bed Bed) {
 					r.place(from)
 					r.becomes(firewall.Healthy, false)
 					r.connect(1000)
-					c.do(r)
+					c.befalls(r, from)
 					r.fw.mu.Lock()
 					before := r.fw.calls
 					r.fw.mu.Unlock()

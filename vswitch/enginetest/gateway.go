@@ -2,7 +2,6 @@ package enginetest
 
 import (
 	"bytes"
-	"encoding/binary"
 	"testing"
 	"time"
 
@@ -254,19 +253,11 @@ func testErrorsAreLimited(t *testing.T, bed Bed) {
 }
 
 func solicit(smac frame.MAC, from, target frame.Addr) *frame.Frame {
-	f := frame.New(frame.MinLen + 40 + 32)
-	b := f.Eth()
-	to := addr("ff02::1:ff00:0")
-	copy(to[13:], target[13:])
-	frame.PutEth(b, frame.MAC{0x33, 0x33, 0xff, target[13], target[14], target[15]}, smac, frame.EtherIPv6)
-	frame.PutIPv6(b[frame.MinLen:], from, to, frame.ProtoICMPv6, 255, 32)
-	m := b[frame.MinLen+40:]
-	m[0] = 135
-	copy(m[8:], target[:])
-	m[24], m[25] = 1, 1
-	copy(m[26:], smac[:])
-	binary.BigEndian.PutUint16(m[2:], frame.L4Checksum(from, to, frame.ProtoICMPv6, m))
-	return f
+	group := addr("ff02::1:ff00:0")
+	copy(group[13:], target[13:])
+	p := packet{smac: smac, dmac: frame.MAC{0x33, 0x33, 0xff, target[13], target[14], target[15]}, src: from, dst: group}
+	p.icmp = frame.ICMP6NeighbourSolicit
+	return neighbourMessage(p, target, 0)
 }
 
 // checksumOK verifies the checksums of a frame from its bytes.

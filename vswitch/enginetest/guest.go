@@ -76,14 +76,21 @@ func (g *guest) send(f *frame.Frame) {
 // next waits for a frame that want takes; others are put aside.
 func (g *guest) next(what string, want func(*frame.Key) bool) (*frame.Frame, frame.Key) {
 	g.t.Helper()
+	_, f, k := g.until(what, want)
+	return f, k
+}
+
+// until waits for a frame that want takes, and gives what has come before it, too.
+func (g *guest) until(what string, want func(*frame.Key) bool) (before [][]byte, f *frame.Frame, k frame.Key) {
+	g.t.Helper()
 	deadline := time.After(patience)
 	for {
 		select {
-		case f := <-g.got:
-			var k frame.Key
+		case f = <-g.got:
 			if frame.Parse(f, &k); want(&k) {
-				return f, k
+				return before, f, k
 			}
+			before = append(before, f.Eth())
 		case <-deadline:
 			g.t.Fatalf("%s: no %s came", g.port.Name, what)
 		}

@@ -150,11 +150,7 @@ func testTraceHelpers(t *testing.T, bed Bed) {
 		r := bed.rig(t)
 		r.policy(helpedPolicy)
 		r.place(c.to)
-		req, err := vswitch.ParseTrace(c.what)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res, err := r.sw.Trace(req)
+		res, err := r.trace(c.what)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,7 +3,6 @@ package enginetest
 import (
 	"context"
 	"testing"
-	"time"
 
 	"sluice/firewall"
 	"sluice/vnic/frame"
@@ -28,21 +27,23 @@ func pairs(t *testing.T, froms, tos []firewall.Placement, test func(t *testing.T
 
 func (r *rig) keep(to firewall.Placement) vswitch.Receipt {
 	r.t.Helper()
-	rec, err := r.sw.Place(context.Background(), to, vswitch.PlaceOptions{Handover: vswitch.Keep})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return rec
+	return r.placeBy(to, vswitch.Keep)
 }
 
-// connect opens a connection from the client's port to the server's web.
+// connect opens a connection from the client's port to the server's web, and sends a byte.
 func (r *rig) connect(port uint16) {
 	r.t.Helper()
-	r.client.send(r.client.to(r.server, false, packet{proto: frame.ProtoTCP, sport: port, dport: 80, flags: frame.TCPSyn}).build())
-	r.server.next("SYN", func(k *frame.Key) bool { return k.SrcPort == port && k.TCPFlags == frame.TCPSyn })
-	r.server.send(r.server.to(r.client, false, packet{proto: frame.ProtoTCP, sport: 80, dport: port, flags: frame.TCPSyn | frame.TCPAck, ack: 1}).build())
-	r.client.next("SYN ACK", isProto(frame.ProtoTCP, port))
+	r.shakeHands(port, false)
 	r.says(port, 1)
+}
+
+// shakeHands opens a connection from the client's port to the server's web.
+func (r *rig) shakeHands(port uint16, v6 bool) {
+	r.t.Helper()
+	r.client.send(r.client.to(r.server, v6, packet{proto: frame.ProtoTCP, sport: port, dport: 80, flags: frame.TCPSyn}).build())
+	r.server.next("SYN", func(k *frame.Key) bool { return k.SrcPort == port && k.TCPFlags == frame.TCPSyn })
+	r.server.send(r.server.to(r.client, v6, packet{proto: frame.ProtoTCP, sport: 80, dport: port, flags: frame.TCPSyn | frame.TCPAck, ack: 1}).build())
+	r.client.next("SYN ACK", isProto(frame.ProtoTCP, port))
 }
 
 // says sends a byte on a connection, and waits until it has arrived.
@@ -74,11 +75,7 @@ func (r *rig) visits(do func()) bool {
 // notKept waits until no flow is kept any more.
 func (r *rig) notKept() {
 	r.t.Helper()
-	for deadline := time.Now().Add(patience); r.sw.Status().Kept != nil; time.Sleep(time.Millisecond) { // a poll with a deadline
-		if time.Now().After(deadline) {
-			r.t.Fatalf("still kept: %+v", r.sw.Status().Kept)
-		}
-	}
+	r.waits("no flow is kept", func(st vswitch.Status) bool { return st.Kept == nil })
 }
 
 // testKeep changes from each placement to each. The connection that was there stays on its way, another takes the new

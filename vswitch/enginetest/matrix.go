@@ -105,7 +105,7 @@ func (r *matrixRig) exchange(frames []matrix.Frame) (came [2][][]byte) {
 			side := i % 2
 			gateway := frame.AddrFrom([]netip.Addr{lan4, dmz4}[side])
 			g.send(arp(1, g.port.MAC, broadcast, g.addr(false), gateway))
-			got := g.until(func(k *frame.Key) bool {
+			got, _, _ := g.until("answer of the gateway", func(k *frame.Key) bool {
 				return k.Has(frame.KeyARP) && k.ARPOp == 2 && k.Src == gateway && k.Dst == g.addr(false)
 			})
 			if g != r.other || len(frames) > 0 && frames[0].Server { // whom the server's frames reach is at the same end of the router
@@ -114,22 +114,4 @@ func (r *matrixRig) exchange(frames []matrix.Frame) (came [2][][]byte) {
 		}
 	}
 	return came
-}
-
-// until gives what has come to a guest before a frame that last takes.
-func (g *guest) until(last func(*frame.Key) bool) (frames [][]byte) {
-	g.t.Helper()
-	deadline := time.After(patience)
-	for {
-		select {
-		case f := <-g.got:
-			var k frame.Key
-			if frame.Parse(f, &k); last(&k) {
-				return frames
-			}
-			frames = append(frames, f.Eth())
-		case <-deadline:
-			g.t.Fatalf("%s: the gateway does not answer", g.port.Name)
-		}
-	}
 }

@@ -67,7 +67,8 @@ func (r *matrixRig) through(frames []matrix.Frame) (came [2][][]byte) {
 			p.dst, p.dmac = frame.AddrFrom([]netip.Addr{lan4, dmz4}[i]), matrix.GatewayMAC
 			g.send(p.build())
 			mine := func(k *frame.Key) bool { return k.Proto == frame.ProtoICMP && k.ICMPType == 0 && k.SrcPort == id }
-			came[i] = append(came[i], g.until(mine)...)
+			got, _, _ := g.until("answer of the gateway", mine)
+			came[i] = append(came[i], got...)
 		}
 	}
 	r.exchange(nil) // and what the switch itself has said to others

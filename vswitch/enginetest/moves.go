@@ -11,15 +11,24 @@ import (
 // advertise is a neighbour advertisement of an address, with the MAC as its option; flags are R 0x80, S 0x40, O 0x20
 // (RFC 4861 4.4).
 func advertise(smac, dmac frame.MAC, target, to frame.Addr, flags byte) *frame.Frame {
+	return neighbourMessage(packet{smac: smac, dmac: dmac, src: target, dst: to, icmp: frame.ICMP6NeighbourAdvert}, target, flags)
+}
+
+// neighbourMessage is a neighbour solicitation or advertisement of a target, with the sender's MAC as its option. Of p
+// it takes MACs, addresses and ICMP's type.
+func neighbourMessage(p packet, target frame.Addr, flags byte) *frame.Frame {
 	f := frame.New(frame.MinLen + 40 + 32)
 	b := f.Eth()
-	frame.PutEth(b, dmac, smac, frame.EtherIPv6)
-	frame.PutIPv6(b[frame.MinLen:], target, to, frame.ProtoICMPv6, 255, 32)
+	frame.PutEth(b, p.dmac, p.smac, frame.EtherIPv6)
+	frame.PutIPv6(b[frame.MinLen:], p.src, p.dst, frame.ProtoICMPv6, 255, 32)
 	m := b[frame.MinLen+40:]
-	m[0], m[4], m[24], m[25] = 136, flags, 2, 1
+	m[0], m[4], m[24], m[25] = p.icmp, flags, frame.NDSource, 1
+	if p.icmp == frame.ICMP6NeighbourAdvert {
+		m[24] = frame.NDTarget
+	}
 	copy(m[8:], target[:])
-	copy(m[26:], smac[:])
-	binary.BigEndian.PutUint16(m[2:], frame.L4Checksum(target, to, frame.ProtoICMPv6, m))
+	copy(m[26:], p.smac[:])
+	binary.BigEndian.PutUint16(m[2:], frame.L4Checksum(p.src, p.dst, frame.ProtoICMPv6, m))
 	return f
 }
 

@@ -154,7 +154,13 @@ func (r *rig) policy(src string) *firewall.Policy {
 
 func (r *rig) place(to firewall.Placement) vswitch.Receipt {
 	r.t.Helper()
-	rec, err := r.sw.Place(context.Background(), to, vswitch.PlaceOptions{})
+	return r.placeBy(to, "")
+}
+
+// placeBy changes the placement by a handover; empty is the switch's own.
+func (r *rig) placeBy(to firewall.Placement, by vswitch.Handover) vswitch.Receipt {
+	r.t.Helper()
+	rec, err := r.sw.Place(context.Background(), to, vswitch.PlaceOptions{Handover: by})
 	if err != nil {
 		r.t.Fatal(err)
 	}

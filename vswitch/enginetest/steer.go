@@ -288,11 +288,7 @@ func testWords(t *testing.T, bed Bed) {
 				return frame.VerdictPass
 			}
 			r.place(firewall.Inspect)
-			hello := packet{proto: frame.ProtoTCP, sport: 4000, dport: 80, flags: frame.TCPSyn}
-			r.client.send(r.client.to(r.server, v6, hello).build())
-			r.server.next("SYN", isProto(frame.ProtoTCP, 80))
-			r.server.send(r.server.to(r.client, v6, packet{proto: frame.ProtoTCP, sport: 80, dport: 4000, flags: frame.TCPSyn | frame.TCPAck, ack: 1}).build())
-			r.client.next("SYN ACK", isProto(frame.ProtoTCP, 4000))
+			r.shakeHands(4000, v6)
 			say := func(seq uint32, text string) {
 				r.client.send(r.client.to(r.server, v6, packet{
 					proto: frame.ProtoTCP, sport: 4000, dport: 80, flags: frame.TCPAck, seq: seq, ack: 1, payload: []byte(text),

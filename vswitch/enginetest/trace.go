@@ -8,15 +8,28 @@ import (
 	"sluice/vswitch"
 )
 
+// trace asks for the walk of a packet, in the words of a user.
+func (r *rig) trace(words string) (vswitch.TraceResult, error) {
+	r.t.Helper()
+	req, err := vswitch.ParseTrace(words)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return r.sw.Trace(req)
+}
+
+// traced is what a trace says in a placement, under the reference policy.
+type traced struct {
+	to                    firewall.Placement
+	what                  string
+	verdict, rule, reason string
+	step                  string // part of the detail of some step
+}
+
 // testTrace says what traces say, and that they change nothing.
 func testTrace(t *testing.T, bed Bed) {
 	rigs := map[firewall.Placement]*rig{} // a trace changes nothing: one is enough for each placement
-	for _, c := range []struct {
-		to                    firewall.Placement
-		what                  string
-		verdict, rule, reason string
-		step                  string // part of the detail of some step
-	}{
+	for _, c := range []traced{
 		{firewall.Off, "tcp from client to server port 23", "pass", "", "", "delivered to server"},
 		{firewall.Fast, "tcp from client to server port 80", "pass", "web", "", "10.10.2.10 is on dmz"},
 		{firewall.Fast, "tcp from client to fd00:10:2::10 port 80", "pass", "web", "", "fd00:10:2::10 is on dmz"},
@@ -54,31 +67,32 @@ func testTrace(t *testing.T, bed Bed) {
 			rigs[c.to] = r
 		}
 		before := r.sw.Stats()
-		req, err := vswitch.ParseTrace(c.what)
+		res, err := r.trace(c.what)
 		if err != nil {
 			t.Fatal(err)
 		}
-		res, err := r.sw.Trace(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if res.Verdict != c.verdict || res.Rule != c.rule || res.Reason != c.reason {
-			t.Errorf("%s, %s: verdict %q, rule %q, reason %q", c.to, c.what, res.Verdict, res.Rule, res.Reason)
-		}
-		crosses := c.to == firewall.Tunnel || c.to == firewall.Slow && !strings.Contains(c.what, "other") || c.to == firewall.Inspect && c.verdict == "pass"
-		if res.Crosses != crosses {
-			t.Errorf("%s, %s: crosses the appliance is %v", c.to, c.what, res.Crosses)
-		}
-		text := ""
-		for _, s := range res.Steps {
-			text += s.Point + " " + s.What + ": " + s.Detail + "\n"
-		}
-		if !strings.Contains(text, c.step) {
-			t.Errorf("%s, %s: no step says %q:\n%s", c.to, c.what, c.step, text)
-		}
+		c.compare(t, res)
 		if after := r.sw.Stats(); after.Ports[portClient].InFrames != before.Ports[portClient].InFrames || after.Flows != before.Flows {
 			t.Errorf("%s, %s: a trace has changed the switch", c.to, c.what)
 		}
+	}
+}
+
+func (c traced) compare(t *testing.T, res vswitch.TraceResult) {
+	t.Helper()
+	if res.Verdict != c.verdict || res.Rule != c.rule || res.Reason != c.reason {
+		t.Errorf("%s, %s: verdict %q, rule %q, reason %q", c.to, c.what, res.Verdict, res.Rule, res.Reason)
+	}
+	crosses := c.to == firewall.Tunnel || c.to == firewall.Slow && !strings.Contains(c.what, "other") || c.to == firewall.Inspect && c.verdict == "pass"
+	if res.Crosses != crosses {
+		t.Errorf("%s, %s: crosses the appliance is %v", c.to, c.what, res.Crosses)
+	}
+	text := ""
+	for _, s := range res.Steps {
+		text += s.Point + " " + s.What + ": " + s.Detail + "\n"
+	}
+	if !strings.Contains(text, c.step) {
+		t.Errorf("%s, %s: no step says %q:\n%s", c.to, c.what, c.step, text)
 	}
 }
 
@@ -113,11 +127,7 @@ func testParseTraceErrors(t *testing.T, bed Bed) {
 	}
 	r := bed.rig(t)
 	for _, s := range []string{"icmp from nobody to server", "icmp from 192.0.2.1 to server", "icmp from client to nobody"} {
-		req, err := vswitch.ParseTrace(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if res, err := r.sw.Trace(req); err == nil {
+		if res, err := r.trace(s); err == nil {
 			t.Errorf("%q is %+v", s, res)
 		}
 	}

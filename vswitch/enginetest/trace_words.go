@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"sluice/firewall"
-	"sluice/vswitch"
 )
 
 const wordsPolicy = `
@@ -61,11 +60,7 @@ func testTraceWords(t *testing.T, bed Bed) {
 		r.policy(wordsPolicy)
 		r.place(p)
 		for _, c := range cases {
-			req, err := vswitch.ParseTrace(c.what)
-			if err != nil {
-				t.Fatal(err)
-			}
-			res, err := r.sw.Trace(req)
+			res, err := r.trace(c.what)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -91,11 +86,7 @@ func testTraceLegs(t *testing.T, bed Bed) {
 		{"icmp from client/eth0 to router/eth1", "10.10.1.10"},
 		{"icmp from router/1 to fd00:10:1::10", "fd00:10:2::20"},
 	} {
-		req, err := vswitch.ParseTrace(c.what)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res, err := r.sw.Trace(req)
+		res, err := r.trace(c.what)
 		if err != nil || len(res.Steps) == 0 || !strings.Contains(res.Steps[0].Detail, "from "+c.from) {
 			t.Errorf("%s: %v, %+v; want it from %s", c.what, err, res.Steps, c.from)
 		}
@@ -104,11 +95,7 @@ func testTraceLegs(t *testing.T, bed Bed) {
 		"icmp from router/2 to client": "router has router/0, router/1", "icmp from client/eth1 to server": "client has client", "icmp from nobody/0 to server": `no guest "nobody/0" with an address: client`,
 		"icmp from clint to server": `no guest "clint" with an address; did you mean client?`,
 	} {
-		req, err := vswitch.ParseTrace(what)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := r.sw.Trace(req); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := r.trace(what); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v, want that %s", what, err, says)
 		}
 	}
@@ -121,11 +108,7 @@ func testTraceNowhere(t *testing.T, bed Bed) {
 		r.policy("default: allow\n")
 		r.place(to)
 		for _, dst := range []string{"10.10.2.77", "fd00:10:2::77", "10.10.2.255", "192.0.2.1"} {
-			req, err := vswitch.ParseTrace("udp from client to " + dst + " port 9")
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := r.sw.Trace(req)
+			got, err := r.trace("udp from client to " + dst + " port 9")
 			if err != nil || got.Verdict != "drop" || got.Rule != "" {
 				t.Errorf("%s: %s: %v, %s by rule %q, %s; want a drop by no rule", to, dst, err, got.Verdict, got.Rule, got.Reason)
 			}

@@ -134,7 +134,7 @@ func (w *Walker) answerND(target frame.Addr, k *frame.Key, p *Port, at frame.MAC
 	b := a.Eth()
 	frame.PutEth(b, k.SrcMAC, at, frame.EtherIPv6)
 	frame.PutIPv6(b[frame.MinLen:], target, to, frame.ProtoICMPv6, ndTTL, 32)
-	putND(b[frame.MinLen+40:], frame.ICMP6NeighbourAdvert, flags<<24, target, to, target, at)
+	nd{kind: frame.ICMP6NeighbourAdvert, flags: flags << 24, src: target, dst: to, target: target, mac: at}.put(b[frame.MinLen+40:])
 	w.speak(a, p.ID)
 }
 
@@ -161,17 +161,25 @@ func (w *Walker) vouch(a frame.Addr, k *frame.Key, p *Port) bool {
 	return true
 }
 
-// putND writes a neighbour solicitation or advertisement of 32 bytes, with the sender's link-layer address option.
-func putND(m []byte, typ uint8, flags uint32, src, dst, target frame.Addr, mac frame.MAC) {
-	m[0] = typ
-	binary.BigEndian.PutUint32(m[4:], flags)
-	copy(m[8:], target[:])
+// nd is a neighbour solicitation or advertisement.
+type nd struct {
+	kind             uint8 // ICMPv6's type
+	flags            uint32
+	src, dst, target frame.Addr
+	mac              frame.MAC // the sender's, in its link-layer address option
+}
+
+// put writes the message's 32 bytes, with its checksum.
+func (n nd) put(m []byte) {
+	m[0] = n.kind
+	binary.BigEndian.PutUint32(m[4:], n.flags)
+	copy(m[8:], n.target[:])
 	m[24], m[25] = frame.NDSource, 1 // in units of 8 bytes (RFC 4861 4.6.1)
-	if typ == frame.ICMP6NeighbourAdvert {
+	if n.kind == frame.ICMP6NeighbourAdvert {
 		m[24] = frame.NDTarget
 	}
-	copy(m[26:], mac[:])
-	binary.BigEndian.PutUint16(m[2:], frame.L4Checksum(src, dst, frame.ProtoICMPv6, m[:32]))
+	copy(m[26:], n.mac[:])
+	binary.BigEndian.PutUint16(m[2:], frame.L4Checksum(n.src, n.dst, frame.ProtoICMPv6, m[:32]))
 }
 
 // learnNeighbour notes who has an address of the segment: the latest who says so. SpoofGuard has dropped the claims
@@ -262,7 +270,7 @@ func (w *Walker) ask(seg frame.SegmentID, a frame.Addr) {
 		to := frame.Addr{0xff, 0x02, 11: 1, 12: 0xff, 13: a[13], 14: a[14], 15: a[15]}
 		frame.PutEth(b, frame.MAC{0x33, 0x33, 0xff, a[13], a[14], a[15]}, s.GatewayMAC, frame.EtherIPv6)
 		frame.PutIPv6(b[frame.MinLen:], n.Gateway6, to, frame.ProtoICMPv6, ndTTL, 32)
-		putND(b[frame.MinLen+40:], frame.ICMP6NeighbourSolicit, 0, n.Gateway6, to, a, s.GatewayMAC)
+		nd{kind: frame.ICMP6NeighbourSolicit, src: n.Gateway6, dst: to, target: a, mac: s.GatewayMAC}.put(b[frame.MinLen+40:])
 	}
 	for _, out := range n.Flood {
 		w.speak(q, out)
