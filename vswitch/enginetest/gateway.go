@@ -46,8 +46,8 @@ func testGatewayAnswersND(t *testing.T, bed Bed) {
 		r.client.send(solicit(r.client.port.MAC, addr(asker), frame.AddrFrom(lan6)))
 		f, k := r.client.next("advertisement", func(k *frame.Key) bool { return k.Proto == frame.ProtoICMPv6 })
 		body := f.Eth()[k.L4:]
-		target := frame.Addr(body[8:24])
-		if k.ICMPType != 136 || k.TTL != 255 || target != frame.AddrFrom(lan6) || frame.MAC(body[26:32]) != gatewayMAC {
+		target, option := frame.Addr(body[8:24]), body[24:26] // the target's link-layer address, 8 bytes long
+		if k.ICMPType != 136 || k.TTL != 255 || target != frame.AddrFrom(lan6) || !bytes.Equal(option, []byte{2, 1}) || frame.MAC(body[26:32]) != gatewayMAC {
 			t.Errorf("%s: %x", asker, f.Eth())
 		}
 		wantDst := addr(asker)
