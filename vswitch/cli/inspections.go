@@ -44,7 +44,7 @@ func writeInspections(w io.Writer, r inspect.Report) {
 	if r.Missed > 0 {
 		fmt.Fprintf(w, "%d earlier sightings are not listed\n", r.Missed)
 	}
-	g := NewGrid("TIME", "FOUND", "WORD", "PROTO", "FROM", "TO")
+	g := NewGrid("TIME", "FOUND", "VERDICT", "PROTO", "FROM", "TO")
 	for _, e := range r.Sightings {
 		g.Row(e.Time.Local().Format("15:04:05.000"), e.What, e.Verdict, protoName(e.Proto), e.Src, e.Dst)
 	}

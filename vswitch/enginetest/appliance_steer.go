@@ -64,7 +64,7 @@ func (a *fakeAppliance) serveFrame(f *frame.Frame) {
 	back.WriteBatch([]*frame.Frame{f})
 }
 
-// passes says whether a frame goes back. The inspector gives every frame back, with its word.
+// passes says whether a frame goes back. The inspector gives every frame back, with its verdict.
 func (a *fakeAppliance) passes(f *frame.Frame, t *frame.Ticket, inspect bool) bool {
 	if inspect {
 		a.mu.Lock()

@@ -79,7 +79,7 @@ var Frames = []Case{
 	{"NobodyThere", testNobodyThere, ""},
 	{"Returns", testReturns, ""},
 	{"VerdictsByPlacement", testVerdictsByPlacement, ""},
-	{"Words", testWords, ""},
+	{"InspectorVerdicts", testInspectorVerdicts, ""},
 	{"Books", testBooks, noise},
 	{"SteeredWhole", testSteeredWhole, ""},
 	{"Steered", testSteered, ""},

@@ -81,7 +81,7 @@ func (r *matrixRig) foretell(c matrix.Case) (compare func(*testing.T)) {
 			if reason == "own-gateway" && told.Reason != reason {
 				n = 0 // the exchange asks gateways for their MACs, and a slow one asks again
 			}
-			if n > 0 && reason != "inspected" { // the inspector's word depends on what it has seen
+			if n > 0 && reason != "inspected" { // the inspector's verdict depends on what it has seen
 				why = append(why, reason)
 			}
 		}

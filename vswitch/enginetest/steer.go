@@ -137,7 +137,7 @@ func testReturns(t *testing.T, bed Bed) {
 		{"of a service port", firewall.Tunnel, func(_ *rig, f *frame.Frame) { f.Eth()[vniAt+2] = byte(portLAN) }, false, "not-steered", false},
 		{"as the probe's", firewall.Tunnel, func(_ *rig, f *frame.Frame) { f.Eth()[vniAt+2] = 0 }, false, "not-steered", false},
 		{"of another guest", firewall.Inspect, func(_ *rig, f *frame.Frame) { f.Eth()[vniAt+2] = byte(portOther) }, false, "not-steered", false},
-		{"without a word", firewall.Inspect, func(_ *rig, f *frame.Frame) { f.Eth()[ticketAt+19] = 0 }, false, "not-steered", false},
+		{"without a verdict", firewall.Inspect, func(_ *rig, f *frame.Frame) { f.Eth()[ticketAt+19] = 0 }, false, "not-steered", false},
 		{"with a number to come", firewall.Inspect, func(_ *rig, f *frame.Frame) { f.Eth()[ticketAt] = 1 }, false, "not-steered", false},
 		{"without its ticket", firewall.Inspect, func(_ *rig, f *frame.Frame) {
 			f.Unwrap(&switchOuter, &frame.Ticket{})
@@ -265,10 +265,10 @@ func testAllPairsUnderLoad(t *testing.T, bed Bed) {
 	r.settled()
 }
 
-// testWords lets the inspector say each of its words of a frame in a connection.
-func testWords(t *testing.T, bed Bed) {
+// testInspectorVerdicts lets the inspector give each of its verdicts about a frame in a connection.
+func testInspectorVerdicts(t *testing.T, bed Bed) {
 	for _, c := range []struct {
-		word           frame.Verdict
+		verdict        frame.Verdict
 		comes, goesOn  bool // the frame arrives; later ones do
 		reset, steered bool // both ends are told; later frames are still steered
 	}{
@@ -283,7 +283,7 @@ func testWords(t *testing.T, bed Bed) {
 			r.policy(referencePolicy)
 			r.fw.judge = func(eth []byte) frame.Verdict {
 				if bytes.Contains(eth, []byte("evil")) {
-					return c.word
+					return c.verdict
 				}
 				return frame.VerdictPass
 			}
@@ -303,21 +303,21 @@ func testWords(t *testing.T, bed Bed) {
 			if c.reset {
 				rst := func(k *frame.Key) bool { return k.Proto == frame.ProtoTCP && k.TCPFlags&frame.TCPRst != 0 }
 				if _, k := r.server.next("reset", rst); k.Seq != 1 || k.SrcPort != 4000 {
-					t.Errorf("word %d: the server is reset with %d, from port %d", c.word, k.Seq, k.SrcPort)
+					t.Errorf("verdict %d: the server is reset with %d, from port %d", c.verdict, k.Seq, k.SrcPort)
 				}
 				if _, k := r.client.next("reset", rst); k.Seq != 1 || k.SrcPort != 80 {
-					t.Errorf("word %d: the client is reset with %d, from port %d", c.word, k.Seq, k.SrcPort)
+					t.Errorf("verdict %d: the client is reset with %d, from port %d", c.verdict, k.Seq, k.SrcPort)
 				}
 			} else if got := arrived(1); got != c.comes {
-				t.Errorf("word %d: the frame arrives: %v", c.word, got)
+				t.Errorf("verdict %d: the frame arrives: %v", c.verdict, got)
 			}
 			before := r.fw.seen()
 			say(5, "good")
 			if got := arrived(5); got != c.goesOn {
-				t.Errorf("word %d: a later frame arrives: %v", c.word, got)
+				t.Errorf("verdict %d: a later frame arrives: %v", c.verdict, got)
 			}
 			if got := r.fw.seen() > before; got != c.steered {
-				t.Errorf("word %d: a later frame is steered: %v", c.word, got)
+				t.Errorf("verdict %d: a later frame is steered: %v", c.verdict, got)
 			}
 		}
 	}
