@@ -32,7 +32,9 @@ func testMatrix(t *testing.T, kind Kind, to firewall.Placement) {
 	said, cases, met := matrix.Said(), matrix.Cases(), matrix.NewMeant()
 	for _, c := range cases {
 		r.ahead.Add(int64(2 * time.Millisecond)) // the gateway says 1,000 errors a second
-		r.exchange(c.Before)
+		for i := range c.Before {
+			r.exchange(c.Before[i : i+1])
+		}
 		router, engine := said.In(to, c.Name), c.Result(r.exchange(c.Judged))
 		if engine != router && !met.Note(matrix.Difference{Name: c.Name, Placement: to, Router: router, Engine: engine}) {
 			t.Errorf("%s: router %s, %s %s: no row of the table", c.Name, router, to, engine)
@@ -126,7 +128,9 @@ func (g *matrixGuest) read() {
 	var b frame.Batch
 	for g.nic.ReadBatch(&b) == nil {
 		for i := range b.Frames[:b.N] {
-			g.came <- append([]byte(nil), b.Frames[i].Eth()...)
+			for _, eth := range matrix.Finished(&b.Frames[i]) {
+				g.came <- eth
+			}
 		}
 	}
 }
@@ -144,19 +148,19 @@ func (r *matrixRig) exchange(frames []matrix.Frame) (came [2][][]byte) {
 		if f.Server {
 			from = &r.guests[1]
 		}
-		r.send(from, f.Eth)
+		r.send(from, f.Made())
 	}
 	for range 2 { // what is said first may overtake the rest of its batch
 		r.rounds++
 		markers := [2][]byte{markerOf(&r.guests[1], &r.guests[0], r.rounds), markerOf(&r.guests[0], &r.guests[1], r.rounds)}
 		for side, marker := range markers { // by whom it reaches
-			r.send(&r.guests[1-side], marker)
+			r.send(&r.guests[1-side], frame.From(marker))
 		}
 		for side, marker := range markers {
 			came[side] = append(came[side], r.until(&r.guests[side], func(eth []byte) bool { return string(eth[34:]) == string(marker[34:]) })...)
 		}
 		for i := range r.guests {
-			r.send(&r.guests[i], questionOf(&r.guests[i]))
+			r.send(&r.guests[i], frame.From(questionOf(&r.guests[i])))
 		}
 		for i := range r.guests {
 			got := r.until(&r.guests[i], func(eth []byte) bool {
@@ -170,9 +174,9 @@ func (r *matrixRig) exchange(frames []matrix.Frame) (came [2][][]byte) {
 	return came
 }
 
-func (r *matrixRig) send(g *matrixGuest, eth []byte) {
+func (r *matrixRig) send(g *matrixGuest, f *frame.Frame) {
 	r.t.Helper()
-	if n, err := g.nic.WriteBatch([]*frame.Frame{frame.From(eth)}); n != 1 || err != nil {
+	if n, err := g.nic.WriteBatch([]*frame.Frame{f}); n != 1 || err != nil {
 		r.t.Fatalf("sent %d, %v", n, err)
 	}
 }

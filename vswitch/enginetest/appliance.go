@@ -33,9 +33,9 @@ type fakeAppliance struct {
 	heard    *guest                         // what it is told of neighbours, where a test listens
 	judge    func(eth []byte) frame.Verdict // what the inspector says; nil passes everything
 	steer    *tally
-	wire     func(frame.SegmentID, []byte) // a real router's, instead of route's own work; may be nil
-	returned func(*frame.Frame)            // sees what is about to go back to the switch, outer headers and all, but for probes; may be nil
-	edition  *firewall.Edition             // on its desk
+	wire     func(frame.SegmentID, *frame.Frame) // a real router's, instead of route's own work; may be nil
+	returned func(*frame.Frame)                  // sees what is about to go back to the switch, outer headers and all, but for probes; may be nil
+	edition  *firewall.Edition                   // on its desk
 
 	failPut atomic.Bool                    // PutFlows says errFull
 	takes   func(firewall.FlowRecord) bool // which flows it can be told of; nil is all
@@ -109,7 +109,7 @@ func (a *fakeAppliance) routeFrame(seg frame.SegmentID, f *frame.Frame) {
 	r := frame.Parse(f, &k)
 	switch {
 	case a.wire != nil && k.Dst != switchOuter.Local:
-		a.wire(seg, f.Eth())
+		a.wire(seg, f)
 	case a.hung.Load() || r != frame.ReasonNone:
 	case k.Dst == switchOuter.Local: // a probe
 		if k.SrcPort == 1 || !a.tableFull.Load() {

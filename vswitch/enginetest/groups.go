@@ -75,7 +75,6 @@ var Changes = []Case{
 // Frames are the cases of what becomes of single frames.
 var Frames = []Case{
 	{"Matrix", testMatrix, others},
-	{"MatrixOpenSums", testMatrixOpenSums, others},
 	{"NobodyThere", testNobodyThere, ""},
 	{"Returns", testReturns, ""},
 	{"VerdictsByPlacement", testVerdictsByPlacement, ""},

@@ -81,7 +81,7 @@ func (g *guest) next(what string, want func(*frame.Key) bool) (*frame.Frame, fra
 }
 
 // until waits for a frame that want takes, and gives what has come before it, too.
-func (g *guest) until(what string, want func(*frame.Key) bool) (before [][]byte, f *frame.Frame, k frame.Key) {
+func (g *guest) until(what string, want func(*frame.Key) bool) (before []*frame.Frame, f *frame.Frame, k frame.Key) {
 	g.t.Helper()
 	deadline := time.After(patience)
 	for {
@@ -90,7 +90,7 @@ func (g *guest) until(what string, want func(*frame.Key) bool) (before [][]byte,
 			if frame.Parse(f, &k); want(&k) {
 				return before, f, k
 			}
-			before = append(before, f.Eth())
+			before = append(before, f)
 		case <-deadline:
 			g.t.Fatalf("%s: no %s came", g.port.Name, what)
 		}

@@ -24,8 +24,8 @@ func testMatrix(t *testing.T, bed Bed) {
 			r := newMatrixRig(t, bed, to)
 			for _, c := range cases {
 				r.clock.skip(2 * time.Millisecond) // the gateway says 1,000 errors a second
-				if len(c.Before) > 0 {
-					r.exchange(c.Before)
+				for i := range c.Before {
+					r.exchange(c.Before[i : i+1])
 				}
 				foretold := r.foretell(c)
 				noteDifference(t, met, to, c.Name, said.In(to, c.Name), c.Result(r.exchange(c.Judged)))
@@ -63,8 +63,8 @@ func newMatrixRig(t *testing.T, bed Bed, to firewall.Placement) *matrixRig {
 // foretell traces the frame of a case, and gives what says whether the switch then did the same: it dropped the frame
 // for that reason, or not.
 func (r *matrixRig) foretell(c matrix.Case) (compare func(*testing.T)) {
-	if len(c.Judged) > 1 {
-		return func(*testing.T) {} // what becomes of a fragment depends on others
+	if len(c.Judged) > 1 || c.Judged[0].Vnet != (frame.Vnet{}) {
+		return func(*testing.T) {} // what becomes of a fragment depends on others, and a trace has no virtio_net_hdr
 	}
 	from := map[bool]string{false: "client", true: "server"}[c.Judged[0].Server]
 	told, err := r.sw.Trace(vswitch.TraceRequest{Frame: c.Judged[0].Eth, At: from})
@@ -98,7 +98,7 @@ func (r *matrixRig) exchange(frames []matrix.Frame) (came [2][][]byte) {
 		if f.Server {
 			from = r.server
 		}
-		from.send(frame.From(f.Eth))
+		from.send(f.Made())
 	}
 	for range 2 { // the answer to the first may come before what else its batch gives is written
 		for i, g := range []*guest{r.client, r.server, r.other} {
@@ -109,7 +109,7 @@ func (r *matrixRig) exchange(frames []matrix.Frame) (came [2][][]byte) {
 				return k.Has(frame.KeyARP) && k.ARPOp == 2 && k.Src == gateway && k.Dst == g.addr(false)
 			})
 			if g != r.other || len(frames) > 0 && frames[0].Server { // whom the server's frames reach is at the same end of the router
-				came[side] = append(came[side], got...)
+				came[side] = append(came[side], matrix.Finished(got...)...)
 			}
 		}
 	}

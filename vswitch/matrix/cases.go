@@ -67,7 +67,7 @@ func family(v6 bool) string { return map[bool]string{false: "v4 ", true: "v6 "}[
 func (m *maker) one(name string, b base, v6 bool, change func(o *odd)) {
 	o := m.packet(b, v6)
 	change(o)
-	m.cases = append(m.cases, Case{Name: family(v6) + b.name + " " + name, Judged: []Frame{{false, o.eth()}}})
+	m.cases = append(m.cases, Case{Name: family(v6) + b.name + " " + name, Judged: []Frame{{Eth: o.eth()}}})
 }
 
 // change is what makes a right packet odd. Where only is set, it is for the bases with that protocol; four and six say
@@ -279,6 +279,8 @@ func Cases() []Case {
 	m.fragments()
 	m.frames()
 	m.arps()
+	m.unfinished(false)
+	m.unfinished(true)
 	return m.cases
 }
 
@@ -363,7 +365,7 @@ func (m *maker) errors(v6 bool) {
 			e.l4 = append(e.l4, c.do(e, before.ip())...)
 			m.cases = append(m.cases, Case{
 				Name:   fmt.Sprintf("%serror %d, %s", family(v6), kind, c.name),
-				Before: []Frame{{false, before.eth()}}, Judged: []Frame{{true, e.eth()}},
+				Before: []Frame{{Eth: before.eth()}}, Judged: []Frame{{Server: true, Eth: e.eth()}},
 			})
 		}
 	}
@@ -453,7 +455,7 @@ func (m *maker) fragments() {
 				first.l4, last.l4 = l4[:c.split], l4[c.from:]
 				first.fragment, last.fragment = 0x2000, uint16(c.from/8)
 				first.chain, last.chain = []exthdr{{44, pad44(1)}}, []exthdr{{44, pad44(uint16(c.from))}}
-				sent := []Frame{{false, first.raw()}, {false, last.raw()}}
+				sent := []Frame{{Eth: first.raw()}, {Eth: last.raw()}}
 				if c.lastFirst {
 					slices.Reverse(sent)
 				}

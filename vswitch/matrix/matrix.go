@@ -4,6 +4,7 @@
 package matrix
 
 import (
+	"bytes"
 	_ "embed"
 	"fmt"
 	"net/netip"
@@ -27,14 +28,39 @@ rules:
 // Case is one odd packet: what is sent before, and what is judged.
 type Case struct {
 	Name   string
-	Before []Frame
+	Before []Frame // each is dealt with before the next is sent
 	Judged []Frame
+	Stands [][]byte // the packets that what is judged stands for, where its sender has left work to the NIC
 }
 
 // Frame is what one of the two guests sends.
 type Frame struct {
 	Server bool // it is the server that sends
 	Eth    []byte
+	Vnet   frame.Vnet
+}
+
+// Made is the frame with its virtio_net_hdr.
+func (f *Frame) Made() *frame.Frame {
+	made := frame.From(f.Eth)
+	*made.Vnet() = f.Vnet
+	return made
+}
+
+// Finished are the packets that frames which came stand for, with all checksums filled in.
+func Finished(came ...*frame.Frame) (packets [][]byte) {
+	var s frame.Segmenter
+	for _, f := range came {
+		var k frame.Key
+		if f.Vnet().Plain() || frame.Parse(f, &k) != frame.ReasonNone {
+			packets = append(packets, bytes.Clone(f.Eth()))
+			continue
+		}
+		for p := range s.Split(f, &k) {
+			packets = append(packets, bytes.Clone(p.Eth()))
+		}
+	}
+	return packets
 }
 
 // The client is on lan, the server on dmz, and the gateway between them.
@@ -115,6 +141,9 @@ func (c *Case) Result(came [2][][]byte) string {
 	}
 	var o cameOf
 	fromServer := c.Judged[0].Server
+	if c.Stands != nil {
+		came[1] = o.addAll(came[1], c.Stands)
+	}
 	for side, frames := range came {
 		for _, f := range frames {
 			o.add(f, (side == 1) != fromServer, sent)

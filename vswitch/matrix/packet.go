@@ -166,6 +166,38 @@ func (o *cameOf) add(eth []byte, far bool, sent [][]byte) {
 	}
 }
 
+// addAll takes what came out at the far side of a frame that stands for packets, which are to be all and in order. It
+// gives what else came.
+func (o *cameOf) addAll(came, stands [][]byte) (rest [][]byte) {
+	n := 0
+	for _, eth := range came {
+		if n < len(stands) && samePacket(eth, stands[n]) {
+			n++
+		} else {
+			rest = append(rest, eth)
+		}
+	}
+	switch n {
+	case 0:
+	case len(stands):
+		o.far = append(o.far, "same")
+	default:
+		o.far = append(o.far, fmt.Sprintf("%d of %d packets", n, len(stands)))
+	}
+	return rest
+}
+
+// samePacket says that an Ethernet frame carries the packet that was sent in another.
+func samePacket(eth, sent []byte) bool {
+	switch {
+	case len(eth) != len(sent) || !bytes.Equal(eth[12:14], sent[12:14]):
+		return false
+	case eth[12] == 8:
+		return sameAs(eth[14:], sent, []int{8, 10, 11}, 12, 20) == "same"
+	}
+	return sameAs(eth[14:], sent, []int{7}, 8, 40) == "same"
+}
+
 // describeOut says in a word what a frame is; empty is what has nothing to do with the case.
 func describeOut(eth []byte, sent [][]byte) string {
 	if len(eth) < 34 {

@@ -99,7 +99,7 @@ func (m *maker) links(v6 bool) {
 // frames are those that carry no IP, or not what their type says.
 func (m *maker) frames() {
 	add := func(name string, dmac frame.MAC, behind ...byte) {
-		m.cases = append(m.cases, Case{Name: "frame " + name, Judged: []Frame{{false, slices.Concat(dmac[:], ClientMAC[:], behind)}}})
+		m.cases = append(m.cases, Case{Name: "frame " + name, Judged: []Frame{{Eth: slices.Concat(dmac[:], ClientMAC[:], behind)}}})
 	}
 	pad := make([]byte, 46)
 	for _, to := range []struct {
@@ -143,7 +143,7 @@ func (m *maker) arps() {
 		if change != nil {
 			b = change(b)
 		}
-		m.cases = append(m.cases, Case{Name: "arp " + name, Judged: []Frame{{false, b}}})
+		m.cases = append(m.cases, Case{Name: "arp " + name, Judged: []Frame{{Eth: b}}})
 	}
 	set := func(at int, v ...byte) func([]byte) []byte {
 		return func(b []byte) []byte { copy(b[at:], v); return b }
@@ -253,7 +253,7 @@ func (m *maker) pieces(v6 bool) {
 			}
 			p.fragment = more<<13 | uint16(from/8)
 			p.chain = []exthdr{{44, pad44(uint16(from) | more)}}
-			return Frame{false, p.raw()}
+			return Frame{Eth: p.raw()}
 		}
 		add := func(name string, sent ...Frame) {
 			m.cases = append(m.cases, Case{Name: family(v6) + b.name + " in pieces, " + name, Judged: sent})
@@ -301,7 +301,7 @@ func (m *maker) about(v6 bool) {
 			e.l4 = append([]byte{kind, 0, 0, 0, 0, 0, 0, 0}, in.ip()...)
 			m.cases = append(m.cases, Case{
 				Name:   fmt.Sprintf("%serror %d, about %s", family(v6), kind, c.name),
-				Before: []Frame{{false, before.eth()}}, Judged: []Frame{{true, e.eth()}},
+				Before: []Frame{{Eth: before.eth()}}, Judged: []Frame{{Server: true, Eth: e.eth()}},
 			})
 		}
 	}
@@ -315,7 +315,7 @@ func (m *maker) about(v6 bool) {
 		e.l4 = append(bytes.Clone(t), before.ip()...)
 		m.cases = append(m.cases, Case{
 			Name:   fmt.Sprintf("%serror %d/%d of %d", family(v6), t[0], t[1], binary.BigEndian.Uint32(t[4:])),
-			Before: []Frame{{false, before.eth()}}, Judged: []Frame{{true, e.eth()}},
+			Before: []Frame{{Eth: before.eth()}}, Judged: []Frame{{Server: true, Eth: e.eth()}},
 		})
 	}
 }

@@ -21,7 +21,9 @@ func TestRootMatrixRouter(t *testing.T) {
 		t.Run(map[bool]string{true: "policy", false: "plain"}[p != nil], func(t *testing.T) {
 			k := NewKernel(t, p)
 			for _, c := range cases {
-				k.exchange(c.Before)
+				for i := range c.Before {
+					k.exchange(c.Before[i : i+1])
+				}
 				s, result := said[c.Name], c.Result(k.exchange(c.Judged))
 				if s.Plain = result; p != nil {
 					s.Policy = result
