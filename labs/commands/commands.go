@@ -1,6 +1,6 @@
 // Package commands has the commands that deploy, list and destroy labs, look after images, and examine the machine.
-// Those of a course are in labs/course, those of a running switch in vswitch/cli. It only asks labs/running, and
-// prints.
+// Those of a course are in labs/course, those of a running switch in vswitch/cli. It asks labs/running and labs/guest,
+// and prints: how a lab is made is not its business.
 package commands
 
 import (

@@ -16,7 +16,6 @@ import (
 
 	"sluice/firewall/fault"
 	"sluice/labs/guest"
-	"sluice/labs/running"
 	"sluice/vnic"
 	"sluice/vnic/frame"
 	"sluice/vswitch/cli"
@@ -155,7 +154,7 @@ func devices() []finding {
 		}
 		found = append(found, r)
 	}
-	_ = running.OnOwnThread(func() error {
+	_ = guest.OnOwnThread(func() error {
 		try("network namespace", "it needs root, and CONFIG_NET_NS", func() error { return unix.Unshare(unix.CLONE_NEWNET) })
 		if !found[0].OK {
 			return nil // what follows would make devices in the host's own namespace

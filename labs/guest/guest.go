@@ -1,6 +1,6 @@
 // Package guest makes the machines on a lab's switch: the image they boot, QEMU virtual machines and namespace machines
 // that run it, and the removal of whatever is left of them. It knows no topology: what a guest is connected to, its
-// segment and the firewall's placement are the business of labs.
+// segment and the firewall's placement are the business of labs/running.
 package guest
 
 import (

@@ -263,7 +263,7 @@ func TestLabReap(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What a crash between the two steps of naming leaves.
-	half := filepath.Join(nsDir, NSName(lab, "half"))
+	half := filepath.Join(NamesDir, NSName(lab, "half"))
 	if err := os.WriteFile(half, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +272,7 @@ func TestLabReap(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-m.Done()
-		for _, p := range []string{path, half, filepath.Join(nsDir, own)} {
+		for _, p := range []string{path, half, filepath.Join(NamesDir, own)} {
 			if _, err := os.Lstat(p); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("%s is left: %v", p, err)
 			}
@@ -336,7 +336,7 @@ func TestLabBootFails(t *testing.T) {
 			if m.State() != StateStopped || m.Agent() != nil {
 				t.Errorf("state %s", m.State())
 			}
-			if _, err := os.Lstat(filepath.Join(nsDir, NSName("sl-guest-fails", "g"))); !errors.Is(err, os.ErrNotExist) {
+			if _, err := os.Lstat(filepath.Join(NamesDir, NSName("sl-guest-fails", "g"))); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("a namespace is left: %v", err)
 			}
 		})

@@ -5,14 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 )
 
-// nsDir is where named network namespaces lie, for ip(8) and for us.
-const nsDir = "/run/netns"
+// NamesDir is where named network namespaces lie, for ip(8) and for us.
+const NamesDir = "/run/netns"
 
 // ShareNames makes the folder of names a shared mount of its own, as ip-netns(8) does before its first name, and with
 // the same lock. If ip did so after us, each of our names would be a mount on two folders, one over the other, and no
@@ -20,32 +19,32 @@ const nsDir = "/run/netns"
 func ShareNames() error {
 	err := shareNames()
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EROFS) || errors.Is(err, unix.ENOTDIR) {
-		return fmt.Errorf("%w: a folder %s to name network namespaces in, as ip-netns(8) does: %w", ErrMissing, nsDir, err)
+		return fmt.Errorf("%w: a folder %s to name network namespaces in, as ip-netns(8) does: %w", ErrMissing, NamesDir, err)
 	}
 	return err
 }
 
 func shareNames() error {
-	if err := os.MkdirAll(nsDir, 0o755); err != nil {
+	if err := os.MkdirAll(NamesDir, 0o755); err != nil {
 		return noSpace(err)
 	}
-	dir, err := os.Open(nsDir)
+	dir, err := os.Open(NamesDir)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
 	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
-		return fmt.Errorf("lock %s: %w", nsDir, err)
+		return fmt.Errorf("lock %s: %w", NamesDir, err)
 	}
-	share := func() error { return unix.Mount("", nsDir, "none", unix.MS_SHARED|unix.MS_REC, "") }
+	share := func() error { return unix.Mount("", NamesDir, "none", unix.MS_SHARED|unix.MS_REC, "") }
 	err = share()
 	if errors.Is(err, unix.EINVAL) { // it is no mount yet
-		if err = unix.Mount(nsDir, nsDir, "none", unix.MS_BIND|unix.MS_REC, ""); err == nil {
+		if err = unix.Mount(NamesDir, NamesDir, "none", unix.MS_BIND|unix.MS_REC, ""); err == nil {
 			err = share()
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("make %s a shared mount: %w", nsDir, err)
+		return fmt.Errorf("make %s a shared mount: %w", NamesDir, err)
 	}
 	return nil
 }
@@ -100,29 +99,24 @@ func unmountAll(path string) error {
 // it can be taken away without harm to others; and to remove a name there takes its mounts away everywhere (since Linux
 // 3.18).
 func removeCovered(path string) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: thread and copy end with the goroutine
-		done <- func() error {
-			if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-				return fmt.Errorf("copy the mounts: %w", err)
+	return OnOwnThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("copy the mounts: %w", err)
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return fmt.Errorf("keep the copied mounts to ourselves: %w", err)
+		}
+		for {
+			if err := unmountAll(path); err != nil {
+				return err
 			}
-			if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-				return fmt.Errorf("keep the copied mounts to ourselves: %w", err)
+			err := os.Remove(path)
+			if !errors.Is(err, unix.EBUSY) {
+				return err
 			}
-			for {
-				if err := unmountAll(path); err != nil {
-					return err
-				}
-				err := os.Remove(path)
-				if !errors.Is(err, unix.EBUSY) {
-					return err
-				}
-				if unix.Unmount(filepath.Dir(path), unix.MNT_DETACH) != nil {
-					return err // nothing covers it
-				}
+			if unix.Unmount(filepath.Dir(path), unix.MNT_DETACH) != nil {
+				return err // nothing covers it
 			}
-		}()
-	}()
-	return <-done
+		}
+	})
 }

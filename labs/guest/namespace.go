@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -46,7 +45,7 @@ func (n *namespace) NetNS() string {
 	return n.nsPath()
 }
 
-func (n *namespace) nsPath() string { return filepath.Join(nsDir, NSName(n.spec.Lab, n.spec.Name)) }
+func (n *namespace) nsPath() string { return filepath.Join(NamesDir, NSName(n.spec.Lab, n.spec.Name)) }
 
 // Boot makes the namespaces and returns when the agent in them has answered.
 func (n *namespace) Boot(ctx context.Context) error {
@@ -312,9 +311,7 @@ func (n *namespace) deafen(on bool) error {
 	if on {
 		do = vnic.Deafen
 	}
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+	err := OnOwnThread(func() error {
 		ns, err := netns.GetFromPath(n.nsPath())
 		if err == nil {
 			err = netns.Set(ns)
@@ -325,9 +322,9 @@ func (n *namespace) deafen(on bool) error {
 				err = do(nic.Name)
 			}
 		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("guest %s: %w", n.spec.Name, err)
 	}
 	return nil

@@ -53,7 +53,7 @@ func Reap(lab string) error {
 
 // namespacesOf are the paths of a lab's named namespaces.
 func namespacesOf(lab string) ([]string, error) {
-	entries, err := os.ReadDir(nsDir)
+	entries, err := os.ReadDir(NamesDir)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return nil, nil
 	}
@@ -63,7 +63,7 @@ func namespacesOf(lab string) ([]string, error) {
 	var paths []string
 	for _, e := range entries {
 		if e.Name() == NSName(lab, "") || strings.HasPrefix(e.Name(), NSName(lab, "")+".") {
-			paths = append(paths, filepath.Join(nsDir, e.Name()))
+			paths = append(paths, filepath.Join(NamesDir, e.Name()))
 		}
 	}
 	return paths, nil

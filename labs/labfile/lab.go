@@ -11,6 +11,7 @@ import (
 
 	"sluice/firewall"
 	"sluice/labs/check"
+	"sluice/labs/guest"
 	"sluice/vswitch"
 )
 
@@ -77,8 +78,8 @@ func (s Segment) Gateways() []netip.Addr { return valid(s.Gateway, s.Gateway6) }
 // The kinds of guest. KindAuto is QEMU where it works, else a network namespace.
 const (
 	KindAuto  = "auto"
-	KindQEMU  = "qemu"
-	KindNetns = "netns"
+	KindQEMU  = string(guest.QEMU)
+	KindNetns = string(guest.NetNS)
 	KindHost  = "host" // a device in the host's own namespace: no machine at all
 )
 

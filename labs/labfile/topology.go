@@ -107,25 +107,25 @@ func (l *labReader) guest(e document.Entry) Guest {
 	g := Guest{Name: l.topologyName(e.Key, "guest name"), Kind: KindAuto, Memory: guest.DefaultMemoryMiB, CPUs: 1}
 	l.takenName(e.Key, g.Name)
 	what := "guest " + e.Name
-	var card vnicNodes // of a guest with a single vNIC, written without a list
+	var single vnicNodes // of a guest with one vNIC, written without a list
 	keys := l.machine(&g)
 	keys["kind"] = func(v *document.Node) { g.Kind = l.oneOf(v, "kind", KindAuto, KindQEMU, KindNetns, KindHost) }
 	keys["spoofguard"] = func(v *document.Node) { g.Unguarded = l.oneOf(v, "spoofguard", "true", "false") == "false" }
 	keys["services"] = func(v *document.Node) { g.Services = l.services(v, what) }
-	keys["segment"] = func(v *document.Node) { card.segment = v }
-	keys["address"] = func(v *document.Node) { card.address = v }
-	keys["address6"] = func(v *document.Node) { card.address6 = v }
-	var cards *document.Node
-	keys["vnics"] = func(v *document.Node) { cards = v }
+	keys["segment"] = func(v *document.Node) { single.segment = v }
+	keys["address"] = func(v *document.Node) { single.address = v }
+	keys["address6"] = func(v *document.Node) { single.address6 = v }
+	var several *document.Node
+	keys["vnics"] = func(v *document.Node) { several = v }
 	l.Fields(e.Value, what, keys)
 	switch {
 	case l.Failed():
-	case cards != nil && card != vnicNodes{}:
-		l.fail(cards, "%s has vnics and also a segment or address of its own; put them into the list", what)
-	case cards != nil:
-		l.vnics(&g, cards)
+	case several != nil && single != vnicNodes{}:
+		l.fail(several, "%s has vnics and also a segment or address of its own; put them into the list", what)
+	case several != nil:
+		l.vnics(&g, several)
 	default:
-		g.VNICs = []VNIC{l.vnic(e.Key, what, card)}
+		g.VNICs = []VNIC{l.vnic(e.Key, what, single)}
 	}
 	if g.Kind == KindHost && (len(g.Services) > 0 || len(g.VNICs) > 1) {
 		l.fail(e.Key, "%s is of kind host: a device on this machine, with one vNIC and no services", what)
@@ -165,41 +165,41 @@ func (l *labReader) vnics(g *Guest, n *document.Node) {
 		l.fail(n, "guest %s has %d vNICs; it takes 1 to %d", g.Name, len(list), maxVNICs)
 	}
 	for i, v := range list {
-		var card vnicNodes
+		var at vnicNodes
 		what := fmt.Sprintf("vNIC %d of guest %s", i, g.Name)
 		l.Fields(v, what, map[string]func(*document.Node){
-			"segment":  func(v *document.Node) { card.segment = v },
-			"address":  func(v *document.Node) { card.address = v },
-			"address6": func(v *document.Node) { card.address6 = v },
+			"segment":  func(v *document.Node) { at.segment = v },
+			"address":  func(v *document.Node) { at.address = v },
+			"address6": func(v *document.Node) { at.address6 = v },
 		})
-		g.VNICs = append(g.VNICs, l.vnic(v, what, card))
+		g.VNICs = append(g.VNICs, l.vnic(v, what, at))
 	}
 }
 
 // vnic joins a vNIC to its segment. n is the place to show when a part is missing.
-func (l *labReader) vnic(n *document.Node, what string, card vnicNodes) VNIC {
-	if card.segment == nil {
+func (l *labReader) vnic(n *document.Node, what string, at vnicNodes) VNIC {
+	if at.segment == nil {
 		l.fail(n, "%s is on no segment; add segment: %s", what, append(l.segmentNames(), "lan")[0])
 	}
 	if l.Failed() {
 		return VNIC{}
 	}
-	v := VNIC{Segment: l.segmentIndex(card.segment)}
-	if card.segment.Is(document.Word) && l.unsure[card.segment.Text] {
+	v := VNIC{Segment: l.segmentIndex(at.segment)}
+	if at.segment.Is(document.Word) && l.unsure[at.segment.Text] {
 		l.Spoil()
 	}
 	if l.Failed() {
 		return VNIC{}
 	}
 	s := l.lab.Segments[v.Segment]
-	v.Address = l.address(n, what, card.address, s.Subnet, false)
+	v.Address = l.address(n, what, at.address, s.Subnet, false)
 	if l.Failed() { // it may be of the other family
 		return VNIC{}
 	}
-	place6 := card.address6
+	place6 := at.address6
 	if place6 == nil && s.Subnet6.IsValid() && v.Address.IsValid() {
 		v.Address6 = deriveAddress6(v.Address, s.Subnet, s.Subnet6)
-		l.place(card.address, v.Address6, s.Subnet6)
+		l.place(at.address, v.Address6, s.Subnet6)
 		return v
 	}
 	v.Address6 = l.address(n, what, place6, s.Subnet6, true)

@@ -34,15 +34,7 @@ func TestRootDrills(t *testing.T) {
 	for ns := range spacesOf(t, lab) { // the new appliance has another
 		spaces[ns] = true
 	}
-	cmd, stop := command(t, "--lab", lab, "appliance", "restart") // in the middle of another
-	defer stop()
-	progress, err := cmd.StderrPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	cmd, progress := telling(t, "--lab", lab, "appliance", "restart") // in the middle of another
 	waitFor(t, progress, "boots")
 	must(t, "lab", "destroy", lab)
 	drain(progress)

@@ -242,10 +242,10 @@ func killGuest(t *testing.T, lab, guest string) {
 	}
 }
 
-// deploying is a deploy that is not done yet, and what it tells of its progress.
-func deploying(t *testing.T, lab string) (*exec.Cmd, io.Reader) {
+// telling is a command that is not done yet, and what it tells of its progress.
+func telling(t *testing.T, args ...string) (*exec.Cmd, io.Reader) {
 	t.Helper()
-	cmd, stop := command(t, "lab", "deploy", lab)
+	cmd, stop := command(t, args...)
 	t.Cleanup(stop)
 	progress, err := cmd.StderrPipe()
 	if err == nil {
@@ -272,7 +272,7 @@ func TestRootHalfDeploy(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%v at %s", c.sig, c.at), func(t *testing.T) {
 			name := uniqueLab(t, "half")
-			cmd, progress := deploying(t, writeLab(t, name))
+			cmd, progress := telling(t, "lab", "deploy", writeLab(t, name))
 			said := waitFor(t, progress, c.at)
 			spaces := spacesOf(t, name)
 			if err := cmd.Process.Signal(c.sig); err != nil {

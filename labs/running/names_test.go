@@ -137,6 +137,7 @@ func testKilledLab(t *testing.T, kind string) {
 		late := time.Now().Add(20 * time.Second)
 		for _, g := range guests {
 			for exists(g) && time.Now().Before(late) {
+				time.Sleep(10 * time.Millisecond) // a poll with a deadline
 			}
 			if exists(g) {
 				t.Errorf("%s lives on", g)
@@ -162,7 +163,7 @@ func processesOf(t *testing.T, lab string) (out []string) {
 func TestRootDestroyMeetsDeploy(t *testing.T) {
 	sideBySide(t)
 	name := uniqueLab(t, "meets")
-	cmd, progress := deploying(t, writeLab(t, name))
+	cmd, progress := telling(t, "lab", "deploy", writeLab(t, name))
 	said := bufio.NewReader(progress)
 	waitFor(t, said, "boots")
 	must(t, "lab", "destroy", name)

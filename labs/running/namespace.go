@@ -5,7 +5,6 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"github.com/vishvananda/netns"
 
@@ -13,8 +12,8 @@ import (
 	"sluice/vswitch/control"
 )
 
-// namespaces is where named network namespaces are, by the habit of ip-netns(8).
-const namespaces = "/run/netns"
+// namespaces is where named network namespaces are.
+const namespaces = guest.NamesDir
 
 // onMachine names the lab of a state folder for what all state roots share: namespaces, devices, users. It is the lab's
 // name, but under another root than the usual one with that root's mark. So labs of equal names under two roots are two
@@ -49,7 +48,7 @@ func inNewNamespace(name string, f func() error) error {
 	if err := guest.ShareNames(); err != nil {
 		return err
 	}
-	return OnOwnThread(func() error {
+	return guest.OnOwnThread(func() error {
 		ns, err := netns.NewNamed(name)
 		if err != nil {
 			return fmt.Errorf("make namespace %s: %w", name, err)
@@ -71,15 +70,4 @@ func noIPv6() error {
 		}
 	}
 	return nil
-}
-
-// OnOwnThread calls f on a thread that ends with it, so that whatever namespace f enters, no other goroutine gets
-// there.
-func OnOwnThread(f func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		done <- f()
-	}()
-	return <-done
 }

@@ -155,7 +155,7 @@ func setNIC(n NIC, place int) error {
 		return fmt.Errorf("set up: %w", err)
 	}
 	for _, p := range n.Addrs {
-		a := &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
+		a := &netlink.Addr{IPNet: ipNet(p)}
 		if p.Addr().Is6() {
 			a.Flags = unix.IFA_F_NODAD // the lab file has no duplicates, and detection takes a second
 		}

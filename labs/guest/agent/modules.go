@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BootModules and the others are kernel modules by name, without what they depend on. An image holds them all, and
-// those that modprobe may be asked for later.
+// Kernel modules by name, without what they depend on: those that every guest loads at its start, those that the
+// appliance loads, and those that modprobe may be asked for later. An image holds them all.
 var (
 	bootModules      = []string{"virtio_pci", "virtio_console", "virtio_net"}
 	applianceModules = []string{
