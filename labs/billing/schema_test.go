@@ -224,6 +224,12 @@ func checkKey(t *testing.T, file, place, key string, prop *schemaNode) {
 		try(strings.Repeat("x", *n.MaxLength), false)
 		try(strings.Repeat("x", *n.MaxLength+1), true)
 	}
+	checkEntries(t, file, place, key, n)
+}
+
+// checkEntries is checkKey for how many entries a list may have.
+func checkEntries(t *testing.T, file, place, key string, n *schemaNode) {
+	t.Helper()
 	count := regexp.MustCompile(`has (\d+) entries`)
 	entries := func(k int, refused bool) {
 		text := "[" + strings.TrimSuffix(strings.Repeat("x, ", k), ", ") + "]"

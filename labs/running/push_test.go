@@ -36,62 +36,28 @@ rules:
 // testPush administers the policy inside the appliance. Afterwards the lab is as it was.
 func testPush(t *testing.T, lab string) {
 	own := must(t, "--lab", lab, "policy", "show")
-	inFW := func(stdin string, code int, want string, argv ...string) {
-		t.Helper()
-		if r := inGuest(t, lab, "fw", stdin, argv...); r.code != code || !strings.Contains(r.stdout+r.stderr, want) {
-			t.Fatalf("%v in fw: exit code %d, want %d and %q in\n%s%s", argv, r.code, code, want, r.stdout, r.stderr)
-		}
-	}
-	inFW("", 1, "the placement is not push", "policy", "show")
+	inFW(t, lab, "", 1, "the placement is not push", "policy", "show")
 	events := start(t, "--lab", lab, "events")
 	for len(events.read()) == 0 { // until it listens
 		place(t, lab, "push")
 	}
-	inFW("", 0, own, "policy", "show")
-	inFW("", 0, "good, 4 rules", "policy", "lint")
+	inFW(t, lab, "", 0, own, "policy", "show")
+	inFW(t, lab, "", 0, "good, 4 rules", "policy", "lint")
 	began := generation(t, lab)
 	before := toAppliance(t, lab)
-
-	// A push is in force at once, at every vNIC.
 	talk := startTalk(t, lab)
 	talk.says(t, 10)
-	inFW(httpPolicy, 0, "", "sh", "-c", "cat > /etc/sluice/policy.yaml")
-	inFW("", 0, fmt.Sprintf("generation %d is in force: 2 rules", began+1), "policy", "push")
-	inFW("", 0, fmt.Sprintf("client  %d\nserver  %d\n", began+1, began+1), "policy", "status")
-	answersOn(t, lab, true)
-	talk.says(t, 10) // what it still allows lives on
-	inFW(noHTTPPolicy, 0, fmt.Sprintf("generation %d is in force: 1 rules", began+2), "policy", "push", "-", "--force")
-	answersOn(t, lab, false)
-	talk.says(t, 10)
-
-	// What does not compile changes nothing and says why.
-	inFW(strings.Replace(httpPolicy, "to: server", "to: servre", 1), 0, "", "sh", "-c", "cat > /etc/sluice/policy.yaml")
-	inFW("", 2, `policy: /etc/sluice/policy.yaml:6:36: "servre" is no guest`, "policy", "push")
-	inFW("", 2, `policy.yaml:6:36: `, "policy", "lint")
-	if g := generation(t, lab); g != began+2 {
-		t.Errorf("generation %d, want %d", g, began+2)
-	}
-	answersOn(t, lab, false)
-
-	// Only the appliance administers.
-	if r := inGuest(t, lab, "client", "", "policy", "show"); r.code != 1 || !strings.Contains(r.stderr, "no policy is administered here") {
-		t.Errorf("in the client: exit code %d %s", r.code, r.stderr)
-	}
+	testPushed(t, lab, began, talk)
+	testPushRefused(t, lab)
 	file := t.TempDir() + "/own.yaml"
 	if err := os.WriteFile(file, []byte(own), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if r := sluice(t, "", "--lab", lab, "policy", "apply", file); r.code != 1 || !strings.Contains(r.stderr, "administered inside the appliance") {
-		t.Errorf("from the host: exit code %d %s", r.code, r.stderr)
-	}
-	if r := sluice(t, "", "--lab", lab, "policy", "show"); !strings.Contains(r.stderr, "# fw:stdin, generation") || !strings.Contains(r.stderr, "# administered inside the appliance") {
-		t.Errorf("policy show says %s", r.stderr)
-	}
-
+	testOnlyInside(t, lab, file)
 	testPushesAtOnce(t, lab)
 
 	// A flow that a push denies is cut.
-	inFW(noEchoPolicy, 0, "1 flows cut", "policy", "push", "-", "--force")
+	inFW(t, lab, noEchoPolicy, 0, "1 flows cut", "policy", "push", "-", "--force")
 	if _, err := fmt.Fprintln(talk.stdin, "anybody?"); err != nil {
 		t.Fatal(err)
 	}
@@ -114,6 +80,54 @@ func testPush(t *testing.T, lab string) {
 	place(t, lab, "slow") // with what was pushed last
 	answersOn(t, lab, true)
 	must(t, "--lab", lab, "policy", "apply", file)
+}
+
+// inFW runs a command in the appliance, and expects an exit code and a part of what it says.
+func inFW(t *testing.T, lab, stdin string, code int, want string, argv ...string) {
+	t.Helper()
+	if r := inGuest(t, lab, "fw", stdin, argv...); r.code != code || !strings.Contains(r.stdout+r.stderr, want) {
+		t.Fatalf("%v in fw: exit code %d, want %d and %q in\n%s%s", argv, r.code, code, want, r.stdout, r.stderr)
+	}
+}
+
+// testPushed: a push is in force at once, at every vNIC. What it still allows lives on.
+func testPushed(t *testing.T, lab string, began uint64, talk *conversation) {
+	t.Helper()
+	inFW(t, lab, httpPolicy, 0, "", "sh", "-c", "cat > /etc/sluice/policy.yaml")
+	inFW(t, lab, "", 0, fmt.Sprintf("generation %d is in force: 2 rules", began+1), "policy", "push")
+	inFW(t, lab, "", 0, fmt.Sprintf("client  %d\nserver  %d\n", began+1, began+1), "policy", "status")
+	answersOn(t, lab, true)
+	talk.says(t, 10)
+	inFW(t, lab, noHTTPPolicy, 0, fmt.Sprintf("generation %d is in force: 1 rules", began+2), "policy", "push", "-", "--force")
+	answersOn(t, lab, false)
+	talk.says(t, 10)
+}
+
+// testPushRefused: what does not compile changes nothing, and says why.
+func testPushRefused(t *testing.T, lab string) {
+	t.Helper()
+	before := generation(t, lab)
+	inFW(t, lab, strings.Replace(httpPolicy, "to: server", "to: servre", 1), 0, "", "sh", "-c", "cat > /etc/sluice/policy.yaml")
+	inFW(t, lab, "", 2, `policy: /etc/sluice/policy.yaml:6:36: "servre" is no guest`, "policy", "push")
+	inFW(t, lab, "", 2, `policy.yaml:6:36: `, "policy", "lint")
+	if g := generation(t, lab); g != before {
+		t.Errorf("generation %d, want %d", g, before)
+	}
+	answersOn(t, lab, false)
+}
+
+// testOnlyInside: nobody but the appliance administers the policy. file is one that the host may not apply.
+func testOnlyInside(t *testing.T, lab, file string) {
+	t.Helper()
+	if r := inGuest(t, lab, "client", "", "policy", "show"); r.code != 1 || !strings.Contains(r.stderr, "no policy is administered here") {
+		t.Errorf("in the client: exit code %d %s", r.code, r.stderr)
+	}
+	if r := sluice(t, "", "--lab", lab, "policy", "apply", file); r.code != 1 || !strings.Contains(r.stderr, "administered inside the appliance") {
+		t.Errorf("from the host: exit code %d %s", r.code, r.stderr)
+	}
+	if r := sluice(t, "", "--lab", lab, "policy", "show"); !strings.Contains(r.stderr, "# fw:stdin, generation") || !strings.Contains(r.stderr, "# administered inside the appliance") {
+		t.Errorf("policy show says %s", r.stderr)
+	}
 }
 
 // testPushesAtOnce has two push at once: one wins, the other is told, looks, and pushes again.
