@@ -11,8 +11,8 @@ import (
 	"sync"
 )
 
-// Gone is the first line of a log that has lost older ones.
-const Gone = "[older lines are gone]\n"
+// gone is the first line of a log that has lost older ones.
+const gone = "[older lines are gone]\n"
 
 // Log is a file of bounded size. Any number of goroutines may write to it at once.
 type Log struct {
@@ -68,7 +68,7 @@ func (l *Log) shrink(size int64) error {
 	if err := l.file.Truncate(0); err != nil {
 		return err
 	}
-	_, err = l.file.Write(append([]byte(Gone), kept...))
+	_, err = l.file.Write(append([]byte(gone), kept...))
 	return err
 }
 

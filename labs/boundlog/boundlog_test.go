@@ -94,7 +94,7 @@ func TestOthersAppend(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(b) > 4096 || !strings.HasPrefix(string(b), Gone) || !strings.HasSuffix(string(b), "panic 299\nline 299\n") {
+	if len(b) > 4096 || !strings.HasPrefix(string(b), gone) || !strings.HasSuffix(string(b), "panic 299\nline 299\n") {
 		t.Errorf("%d bytes: %.40q", len(b), b)
 	}
 }

@@ -26,7 +26,7 @@ func DownloadArgv(from Target, during time.Duration) []string {
 func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "probe TARGET...", Short: "Try targets from inside a guest", Hidden: true,
-		Args: cobra.RangeArgs(1, MaxTargets),
+		Args: cobra.RangeArgs(1, maxTargets),
 	}
 	fetch := cmd.Flags().Duration("download", 0, "download from the one target, the service http, for so long instead")
 	within := cmd.Flags().Duration("within", 2*time.Second, "how long an answer is waited for")
@@ -57,7 +57,7 @@ func download(c *cobra.Command, args []string, during time.Duration) error {
 	if err != nil {
 		return err
 	}
-	d, err := Fetch(c.Context(), from, during)
+	d, err := fetch(c.Context(), from, during)
 	if err != nil {
 		return err
 	}

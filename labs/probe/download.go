@@ -27,9 +27,9 @@ func (d Download) Speed() float64 {
 // endless is more than any download gets.
 const endless = 1 << 40
 
-// Fetch downloads from a guest's service http for so long, and then turns away. That it was given nothing is no error,
+// fetch downloads from a guest's service http for so long, and then turns away. That it was given nothing is no error,
 // but a speed of 0.
-func Fetch(ctx context.Context, from Target, during time.Duration) (d Download, err error) {
+func fetch(ctx context.Context, from Target, during time.Duration) (d Download, err error) {
 	if from.Proto != "tcp" {
 		return d, fmt.Errorf("a download is by tcp, not %s", from.Proto)
 	}

@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// MaxTargets is how many targets one call tries at once.
-const MaxTargets = 256
+// maxTargets is how many targets one call tries at once.
+const maxTargets = 256
 
 // Target is what is tried. It is written as tcp/10.10.2.10/80, or icmp/10.10.2.10.
 type Target struct {

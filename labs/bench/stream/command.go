@@ -27,7 +27,7 @@ func sendCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "send ADDRESS:PORT", Short: "Send numbered datagrams", Args: cobra.ExactArgs(1)}
 	rate := cmd.Flags().Int("rate", 2000, "datagrams a second")
 	count := cmd.Flags().Int("count", 10000, "how many")
-	cmd.RunE = func(_ *cobra.Command, args []string) error { return Send(args[0], *rate, *count) }
+	cmd.RunE = func(_ *cobra.Command, args []string) error { return send(args[0], *rate, *count) }
 	return cmd
 }
 
@@ -40,13 +40,13 @@ func receiveCommand() *cobra.Command {
 		if _, err := fmt.Sscanf(args[0], "%d", &port); err != nil {
 			return fmt.Errorf("port %q: %w", args[0], err)
 		}
-		conn, err := Listen(port)
+		conn, err := listen(port)
 		if err != nil {
 			return err
 		}
 		defer conn.Close()
 		fmt.Fprintln(c.OutOrStdout(), Ready)
-		return print(c.OutOrStdout())(Receive(conn, *wait, *idle))
+		return print(c.OutOrStdout())(receive(conn, *wait, *idle))
 	}
 	return cmd
 }
@@ -70,11 +70,11 @@ func timed[T any](cmd *cobra.Command, run func(ctx context.Context, address stri
 }
 
 func chatCommand() *cobra.Command {
-	return timed(&cobra.Command{Use: "chat ADDRESS:PORT", Short: "Send lines to an echo and wait for each"}, Chat)
+	return timed(&cobra.Command{Use: "chat ADDRESS:PORT", Short: "Send lines to an echo and wait for each"}, chat)
 }
 
 func knockCommand() *cobra.Command {
-	return timed(&cobra.Command{Use: "knock ADDRESS:PORT", Short: "Begin new TCP connections"}, Knock)
+	return timed(&cobra.Command{Use: "knock ADDRESS:PORT", Short: "Begin new TCP connections"}, knock)
 }
 
 // print writes a result as a line of JSON, if there is one.

@@ -11,6 +11,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Result is what a receiver says of a stream of numbered datagrams.
@@ -32,8 +34,8 @@ const (
 	maxCount = 1 << 24
 )
 
-// Send sends count datagrams to address at a steady rate a second. It does not notice what becomes of them.
-func Send(address string, rate, count int) error {
+// send sends count datagrams to address at a steady rate a second. It does not notice what becomes of them.
+func send(address string, rate, count int) error {
 	if rate < 1 || count < 1 || count > maxCount {
 		return fmt.Errorf("send %d datagrams at %d a second: give 1 to %d, at 1 or more", count, rate, maxCount)
 	}
@@ -62,9 +64,37 @@ func refused(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.EACCES)
 }
 
-// Receive counts one stream, from its first datagram until its farewell or until nothing has come for idle. It waits
+// listen opens the socket of a receiver.
+func listen(port int) (*net.UDPConn, error) {
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
+	if err != nil {
+		return nil, err
+	}
+	if err := growBuffer(conn); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// growBuffer makes room for what arrives in a burst after a pause: what is lost here would be charged to the switch.
+// Only root may go beyond the system's limit (SO_RCVBUFFORCE, socket(7)); guests' commands run as root.
+func growBuffer(conn *net.UDPConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	const bytes = 8 << 20
+	return raw.Control(func(fd uintptr) {
+		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bytes) != nil {
+			_ = conn.SetReadBuffer(bytes)
+		}
+	})
+}
+
+// receive counts one stream, from its first datagram until its farewell or until nothing has come for idle. It waits
 // for the first one for as long as wait.
-func Receive(conn *net.UDPConn, wait, idle time.Duration) (Result, error) {
+func receive(conn *net.UDPConn, wait, idle time.Duration) (Result, error) {
 	var c count
 	b := make([]byte, 2048)
 	conn.SetReadDeadline(time.Now().Add(wait))

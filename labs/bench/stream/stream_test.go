@@ -51,8 +51,8 @@ func TestSendAndReceive(t *testing.T) {
 	}
 	defer conn.Close()
 	sent := make(chan error, 1)
-	go func() { sent <- Send(conn.LocalAddr().String(), 5000, 200) }()
-	r, err := Receive(conn, 10*time.Second, 10*time.Second)
+	go func() { sent <- send(conn.LocalAddr().String(), 5000, 200) }()
+	r, err := receive(conn, 10*time.Second, 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,25 +81,25 @@ func TestChatAndKnock(t *testing.T) {
 	}()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	talk, err := Chat(ctx, l.Addr().String(), time.Millisecond, 5*time.Second)
+	talk, err := chat(ctx, l.Addr().String(), time.Millisecond, 5*time.Second)
 	if err != nil || talk.Broken != "" || talk.Lines == 0 {
 		t.Errorf("chat: %+v, %v", talk, err)
 	}
-	k := knocks(t, l.Addr().String())
+	k := knockAt(t, l.Addr().String())
 	if k.Opened != k.Tried {
 		t.Errorf("a listener opened %d of %d", k.Opened, k.Tried)
 	}
 	l.Close()
-	if k := knocks(t, l.Addr().String()); k.Opened != 0 {
+	if k := knockAt(t, l.Addr().String()); k.Opened != 0 {
 		t.Errorf("nobody listens, and %d of %d opened", k.Opened, k.Tried)
 	}
 }
 
-func knocks(t *testing.T, address string) Knocks {
+func knockAt(t *testing.T, address string) knocks {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	k, err := Knock(ctx, address, 5*time.Millisecond, time.Second)
+	k, err := knock(ctx, address, 5*time.Millisecond, time.Second)
 	if err != nil {
 		b, _ := json.Marshal(k)
 		t.Fatalf("knock: %s, %v", b, err)

@@ -78,8 +78,8 @@ func (c *Client) Done() <-chan struct{} { return c.session.CloseChan() }
 // Err is why the session has ended, where it was the guest's doing; nil where it was not, or has not ended.
 func (c *Client) Err() error { return c.guard.why() }
 
-// Stream opens a raw stream to the agent, for a relay: whoever holds its far end may run ExecOver on it.
-func (c *Client) Stream(ctx context.Context) (net.Conn, error) {
+// open opens a stream to the agent, for one call.
+func (c *Client) open(ctx context.Context) (net.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (c *Client) call(ctx context.Context, name string, body any, each func(json
 
 // on does a call on a stream of its own.
 func (c *Client) on(ctx context.Context, name string, do func(io.ReadWriter) error) error {
-	s, err := c.Stream(ctx)
+	s, err := c.open(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}

@@ -30,7 +30,7 @@ func (c *Client) OpenDesk(ctx context.Context, o admin.Opening) (*Desk, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	s, err := c.Stream(ctx)
+	s, err := c.open(ctx)
 	if err != nil {
 		return nil, err
 	}

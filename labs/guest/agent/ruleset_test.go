@@ -24,7 +24,7 @@ func TestRulesetBounds(t *testing.T) {
 		}
 	}
 	c := connect(t)
-	if err := c.ApplyNFT(t.Context(), strings.Repeat("#", MaxRuleset+1)); err == nil || !strings.Contains(err.Error(), "at most 67108864") {
+	if err := c.ApplyNFT(t.Context(), strings.Repeat("#", maxRuleset+1)); err == nil || !strings.Contains(err.Error(), "at most 67108864") {
 		t.Errorf("a ruleset of more than the bound: %v", err)
 	}
 	// Longer than a line may be, it comes through; what nft, or the lack of rights, makes of it is told.

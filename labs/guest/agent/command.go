@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"sync"
 	"time"
 
@@ -37,18 +36,13 @@ type Command struct {
 
 // Exec runs a command and waits for it. code is what a shell would say of it: the exit code, or 128 and the signal's
 // number; 127 if there is no such program, 126 if it cannot be run. err is only for what is not the command's doing.
-// When ctx ends, the command's whole process group is killed.
+// When ctx ends, the command's whole process group is killed. A read from cmd.Stdin that blocks may outlive the call,
+// and what it reads is lost.
 func (c *Client) Exec(ctx context.Context, cmd Command) (code int, err error) {
-	s, err := c.Stream(ctx)
+	stream, err := c.open(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("exec: %w", err)
 	}
-	return ExecOver(ctx, s, cmd)
-}
-
-// ExecOver is Exec over a stream that Client.Stream opened, here or in another process. It closes the stream. A read
-// from cmd.Stdin that blocks may outlive the call, and what it reads is lost.
-func ExecOver(ctx context.Context, stream net.Conn, cmd Command) (code int, err error) {
 	defer stream.Close()
 	stop := context.AfterFunc(ctx, func() { stream.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
