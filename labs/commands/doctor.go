@@ -163,7 +163,7 @@ func devices() []finding {
 		try("veth", "modprobe veth", func() error { return vnic.NewVeth("doctor-v", vnic.VethPeer{Name: "doctor-w"}) })
 		try("BPF", "it needs CONFIG_BPF_SYSCALL, and sch_ingress or clsact", func() error { return vnic.Seal("doctor-w") })
 		try("packet socket", "modprobe af_packet", tryPacket)
-		try("conntrack", "modprobe nf_conntrack_netlink", func() error {
+		try("kernel conntrack", "modprobe nf_conntrack_netlink", func() error {
 			_, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
 			return err
 		})

@@ -22,6 +22,9 @@ func TestRootDoctor(t *testing.T) {
 	}
 	said := map[string]bool{}
 	for _, f := range answerOf[[]finding](t, "doctor") {
+		if said[f.What] {
+			t.Errorf("%s is said twice", f.What)
+		}
 		said[f.What] = true
 		if f.What == "KVM" && f.OK == strings.Contains(f.Do, "guests are emulated instead") {
 			t.Errorf("KVM is %v, and %q", f.OK, f.Do)
@@ -33,7 +36,7 @@ func TestRootDoctor(t *testing.T) {
 			t.Errorf("%s: %s", f.What, f.Detail)
 		}
 	}
-	for _, what := range []string{"machine", "root", "disk", "network namespace", "TAP", "veth", "packet socket", "BPF", "conntrack", "nft", "qemu-system-x86_64", "guest image", "KVM"} {
+	for _, what := range []string{"machine", "root", "disk", "network namespace", "TAP", "veth", "packet socket", "BPF", "kernel conntrack", "conntrack", "nft", "qemu-system-x86_64", "guest image", "KVM"} {
 		if !said[what] {
 			t.Errorf("nothing is said of %s", what)
 		}
