@@ -233,8 +233,8 @@ func (m *meter) ndr(ctx context.Context, s Shape, peak float64) (throughput, err
 	return low, nil
 }
 
-// narrow moves one bound of a range to what was tried. A rate that passed below one that failed before is not believed
-// more than it: chance alone makes some trials pass.
+// narrow moves one bound of a range to the rate that was tried. Chance alone makes some trials pass, and others fail:
+// where a trial contradicts the other bound, that bound moves along.
 func narrow(low, high, tried float64, passed bool) (float64, float64) {
 	switch {
 	case passed && tried > low:

@@ -7,11 +7,11 @@ import (
 	"syscall"
 )
 
-// startBound starts a process that the kernel ends, for sure, when this one dies, however it dies and even while the
-// other is stopped. The kernel does so when the thread ends that started it (PR_SET_PDEATHSIG, prctl(2)), so a thread
-// of its own does, which lasts as long as this process. os/exec asks for it after it has changed the user, which would
-// undo it, and looks again whether this process is still there. In a new PID namespace that last look would be wrong,
-// so agents there ask by themselves.
+// startBound starts a process that the kernel ends when this one dies, however it dies, and even while the other is
+// stopped. The kernel watches the thread that has started the process, not this whole program (PR_SET_PDEATHSIG,
+// prctl(2)): so a thread does it that lasts as long as this program. os/exec asks the kernel for it after it has
+// changed the user, which would undo it, and then looks whether this process is still there. In a new PID namespace
+// that look would go wrong, so agents there ask by themselves.
 func startBound(cmd *exec.Cmd) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}

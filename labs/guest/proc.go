@@ -14,10 +14,10 @@ import (
 // userHz is the unit of times in /proc, the same on every Linux that Sluice runs on.
 const userHz = 100
 
-// cpuTime is what processes and the children that they have waited for have used, user and system, to a tick of 1/100
-// s. Of a whole PID namespace that is everything that ever ran in it, because its init waits for orphans; but not a
-// child whose parent ignores SIGCHLD, nor, for this one look, a child that ends between the reading of its parent and
-// its own.
+// cpuTime is what processes have used, and the children that they have waited for: user and system, to a tick of 1/100
+// s. Of a whole PID namespace that is everything that ever ran in it, because its init waits for orphans. It lacks
+// children whose parent ignores SIGCHLD, and for this one look a child that ends after its parent was read and before
+// it was read itself.
 func cpuTime(pids []int) (time.Duration, error) {
 	var ticks uint64
 	for _, pid := range pids {

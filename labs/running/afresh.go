@@ -12,9 +12,9 @@ import (
 	"sluice/labs/guest/confine"
 )
 
-// labRights are what the lab process keeps of root's capabilities beside those that a guest without a user namespace
-// keeps of them, as nobody gives what he lacks. docs/security.md says what each is for. They were found by taking each
-// away in turn.
+// labRights are the capabilities of root that the lab process keeps for itself. Beside them it keeps agent.Rights: it
+// cannot hand on to a namespace guest what it lacks. docs/security.md says what each is for. They were found by taking
+// each away in turn.
 var labRights = confine.Capabilities{
 	unix.CAP_SYS_ADMIN,  // namespaces of guests: make them, name them, enter them to deafen a stalled one
 	unix.CAP_SYS_PTRACE, // to see which processes are in a guest's namespaces, where they are no children of a user namespace of ours

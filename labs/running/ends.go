@@ -11,11 +11,11 @@ import (
 	"sluice/vnic"
 )
 
-// The switch's ends of a namespace guest's vNICs lie in a network namespace of their own, where nothing else is. For
-// the kernel gives the guest a number for the namespace in which its cables end, and who has CAP_NET_ADMIN of the
-// host's user namespace, as an appliance has, may make, delete and borrow devices there by that number
-// (IFLA_TARGET_NETNSID, IFLA_LINK_NETNSID of rtnetlink(7)). In the lab's own namespace these would be the other guests'
-// cables, behind the firewall. The packet sockets on the ends keep the namespace; it has no name.
+// The switch's ends of a namespace guest's vNICs lie in a network namespace of their own, where nothing else is. The
+// kernel tells the guest a number of the namespace in which its cables end (IFLA_LINK_NETNSID, IFLA_TARGET_NETNSID of
+// rtnetlink(7)). By that number a guest with CAP_NET_ADMIN of the host's user namespace, as the appliance has, may
+// make, delete and borrow devices there. If that were the lab's own namespace, these would be the other guests' cables,
+// behind the firewall. The packet sockets on the ends keep the namespace; it has no name.
 
 // makeEnds makes such a namespace and calls f on a thread that is in it.
 func makeEnds(f func() error) (ends *os.File, err error) {
