@@ -28,15 +28,9 @@ func deskPair(t *testing.T) (c *Client, root string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(root) })
-	host, line := pair(t)
 	g := newGuest(false)
 	g.desk = admin.NewDesk(root)
-	go g.serveLine(line)
-	if c, err = Dial(t.Context(), host); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c, root
+	return join(t, func(line net.Conn) { g.serveLine(line) }), root
 }
 
 var anOpening = admin.Opening{
@@ -129,15 +123,9 @@ func TestDeskFails(t *testing.T) {
 	if _, err := c.OpenDesk(t.Context(), long); err == nil || !strings.Contains(err.Error(), "at most") {
 		t.Errorf("a policy that is too long: %v", err)
 	}
-	host, line := pair(t)
 	g := newGuest(false)
 	g.desk = admin.NewDesk("/dev/null") // nowhere to write
-	go g.serveLine(line)
-	c, err := Dial(t.Context(), host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c = join(t, func(line net.Conn) { g.serveLine(line) })
 	var said *Error
 	if _, err := c.OpenDesk(t.Context(), anOpening); !errors.As(err, &said) || !strings.Contains(said.Text, "write the policy") {
 		t.Errorf("a desk that cannot be opened: %v", err)
