@@ -47,7 +47,8 @@ var floors = map[string][]string{
 	// what a process of a lab starts with and may do: the program, the lab process and guests share it
 	"labs/guest/confine": {},
 	"labs/guest/agent":   {"firewall/fault", "labs/guest/confine", "firewall/appliance/admin", "firewall/appliance", "firewall/inspect", "firewall", "vnic/frame"},
-	"labs/guest":         {"firewall/fault", "labs/boundlog", "labs/guest/agent", "labs/guest/confine", "firewall/appliance/admin", "firewall/appliance", "firewall", "vnic", "vnic/frame"},
+	"labs/guest/memory":  {},
+	"labs/guest":         {"firewall/fault", "labs/boundlog", "labs/guest/memory", "labs/guest/agent", "labs/guest/confine", "firewall/appliance/admin", "firewall/appliance", "firewall", "vnic", "vnic/frame"},
 	"labs/bench": {
 		"firewall/fault", "vswitch/user", "vswitch/cli", "vswitch/control", "vswitch", "firewall", "vnic", "vnic/frame",
 	},

@@ -15,6 +15,7 @@ import (
 
 	"sluice/firewall/fault"
 	"sluice/labs"
+	"sluice/labs/guest"
 	"sluice/labs/labfile"
 	"sluice/labs/running"
 	"sluice/vswitch/cli"
@@ -49,12 +50,15 @@ func deployCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&o.Guests, "guests", labfile.KindAuto, "what guests are where the lab leaves it open: qemu, netns or auto")
+	cmd.Flags().StringVar((*string)(&o.Boot), "boot", string(guest.BootAuto),
+		"how QEMU guests come up: clone (from the memory of one that has booted), cold, or auto (cloned where that works)")
 	cmd.Flags().StringVar(&o.Name, "name", "", "another name than the lab's own, to run it twice")
 	cmd.Flags().StringVar(&o.Work.Student, "student", "", "whose version of the lab: its parameters are drawn by this name")
 	cmd.Flags().StringVar(&o.Placement, "placement", "", "where the policy is enforced at first, instead of what the lab says")
 	CompleteGuestsFlag(cmd)
 	cli.CompleteFlags(cmd, cobra.NoFileCompletions, "name", "student")
 	cli.CompleteFlag(cmd, "placement", labfile.PlacementWords()...)
+	cli.CompleteFlag(cmd, "boot", string(guest.BootAuto), string(guest.BootClone), string(guest.BootCold))
 	return cmd
 }
 

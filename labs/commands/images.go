@@ -3,6 +3,7 @@ package commands
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,11 +14,12 @@ import (
 	"sluice/vswitch/cli"
 )
 
-// imageCommand is about the images in the cache: each build of this program has one, of about 100 MB.
+// imageCommand is about the images in the cache: each build of this program has one, of about 500 MB with the templates
+// that guests are cloned from.
 func imageCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "image",
-		Short: "The images that guests boot: list them, remove those that no lab uses",
+		Short: "What guests boot and are cloned from: list it, remove what no lab uses",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -49,9 +51,9 @@ func imagePruneCommand() *cobra.Command {
 	var keep int
 	cmd := &cobra.Command{
 		Use:   "prune",
-		Short: "Remove the images that no lab uses; the next deploy makes its own anew",
-		Long: "Remove the images that no lab uses; the next deploy makes its own anew, in some seconds.\n" +
-			"A deploy does so by itself, and keeps the few that were used last.",
+		Short: "Remove the images and templates that no lab uses; the next deploy makes its own anew",
+		Long: "Remove the images and templates that no lab uses; the next deploy makes its own anew, in some seconds.\n" +
+			"A deploy does so by itself where they take more than 2 GiB: those used last stay.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out, err := cli.OutputOf(cmd)
@@ -90,13 +92,13 @@ func listOf(images []guest.ImageInfo) []guest.ImageInfo {
 }
 
 func writeImages(w io.Writer, images []guest.ImageInfo) {
-	grid := cli.NewGrid("IMAGE", "SIZE", "LAST USED", "IN USE")
+	grid := cli.NewGrid("IMAGE", "SIZE", "TEMPLATES", "LAST USED", "IN USE")
 	for _, i := range images {
 		inUse := "no"
 		if i.InUse {
 			inUse = "yes"
 		}
-		grid.Row(i.Key, megabytes(i.Bytes), i.Used.Format(time.DateTime), inUse)
+		grid.Row(i.Key, megabytes(i.Bytes), strconv.Itoa(i.Templates), i.Used.Format(time.DateTime), inUse)
 	}
 	grid.Write(w, "")
 }

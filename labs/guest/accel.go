@@ -78,7 +78,7 @@ func probe(ctx context.Context, img *Image) (probed, error) {
 	defer os.RemoveAll(dir)
 	v := newVirtual(Spec{Lab: "probe", Name: "kvm", Kind: QEMU, Dir: dir, Image: img, Accel: KVM})
 	begun := time.Now()
-	err = v.bootOnce(ctx, probeTimeout)
+	err = v.bootOnce(ctx, probeTimeout, origin{})
 	defer v.Stop(ctx)
 	switch {
 	case err == nil:

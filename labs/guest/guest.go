@@ -5,6 +5,8 @@ package guest
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -47,9 +49,12 @@ type Spec struct {
 	MemoryMiB  int                   // QEMU; 0 means DefaultMemoryMiB
 	CPUs       int                   // QEMU; 0 means 1
 	Accel      Accel                 // QEMU; from ProbeAccel
+	Template   *Template             // QEMU: of the spec's Shape, to be cloned from; nil: boot
+	Boot       Boot                  // QEMU
 
-	// Tell is told of the line to the agent: it broke (EventSilent), it is there again (EventAnswers); and that a
-	// command in the guest has shut it down (EventDown). nil: nobody is.
+	// Tell is told of the line to the agent: it broke (EventSilent), it is there again (EventAnswers); that a command
+	// in the guest has shut it down (EventDown); and that it boots, as it could not be cloned (EventBoots). nil: nobody
+	// is.
 	Tell func(event, detail string)
 }
 
@@ -58,6 +63,7 @@ const (
 	EventSilent  = "guest-silent"
 	EventAnswers = "guest-answers"
 	EventDown    = "guest-down"
+	EventBoots   = "guest-boots"
 )
 
 // NIC is one vNIC of a guest.
@@ -131,6 +137,15 @@ func New(spec Spec) (Machine, error) {
 	return nil, fmt.Errorf("guest %s: no kind %q: qemu or netns", spec.Name, spec.Kind)
 }
 
+// A guest is told a new machine-id(5) of so many bytes, and as many random ones as its kernel's generator holds.
+const machineIDBytes, seedBytes = 16, 32
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // it never fails (crypto/rand)
+	return b
+}
+
 // agentConfig is what the agent is told of the spec.
 func (s *Spec) agentConfig() agent.Config {
 	c := agent.Config{
@@ -141,6 +156,8 @@ func (s *Spec) agentConfig() agent.Config {
 		Appliance:  s.Appliance,
 		Neighbours: s.Neighbours,
 		Now:        time.Now(),
+		MachineID:  hex.EncodeToString(random(machineIDBytes)),
+		Seed:       random(seedBytes),
 	}
 	for _, n := range s.NICs {
 		c.NICs = append(c.NICs, agent.NIC{

@@ -83,7 +83,7 @@ func EnsureImage(ctx context.Context, opts ImageOptions) (*Image, error) {
 	if img.held, err = img.Hold(); err != nil {
 		return nil, err
 	}
-	if _, err := prune(filepath.Dir(dir), imagesKept); err != nil {
+	if _, err := prune(filepath.Dir(dir), fits); err != nil {
 		img.LetGo()
 		return nil, err
 	}

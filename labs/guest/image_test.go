@@ -110,6 +110,12 @@ func TestPrune(t *testing.T) {
 		p := filepath.Join(dir, name)
 		when := time.Now().Add(-time.Duration(i) * time.Minute)
 		err := errors.Join(os.MkdirAll(filepath.Join(p, "root"), 0o755), os.WriteFile(filepath.Join(p, "initrd"), make([]byte, 10_000), 0o644))
+		if name == "old" {
+			for _, key := range []string{"a", "b"} {
+				at := filepath.Join(p, templatesDir, key)
+				err = errors.Join(err, os.MkdirAll(at, 0o700), os.WriteFile(filepath.Join(at, templateFile), nil, 0o600))
+			}
+		}
 		if err = errors.Join(err, os.Chtimes(p, when, when)); err != nil {
 			t.Fatal(err)
 		}
@@ -126,6 +132,9 @@ func TestPrune(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, i := range list {
+			if templates := map[string]int{"old": 2}[i.Key]; i.Templates != templates {
+				t.Errorf("%+v has %d templates", i, templates)
+			}
 			if out += i.Key + " "; i.InUse != (i.Key == "held") || i.Bytes < 10_000 {
 				t.Errorf("%+v", i)
 			}
@@ -149,6 +158,24 @@ func TestPrune(t *testing.T) {
 	}
 	if _, err := PruneImages(t.Context(), ImageOptions{Cache: t.TempDir()}, 0); err != nil {
 		t.Errorf("an empty cache: %v", err)
+	}
+}
+
+// TestFits says how much stays in the cache by itself: the image used last always does where a lab holds it.
+func TestFits(t *testing.T) {
+	dir := t.TempDir()
+	for i, name := range []string{"now", "large", "small"} {
+		f := filepath.Join(dir, name, "initrd")
+		when := time.Now().Add(-time.Duration(i) * time.Minute)
+		err := errors.Join(os.Mkdir(filepath.Dir(f), 0o755), os.WriteFile(f, make([]byte, []int{8, 64, 8}[i]<<10), 0o644))
+		if err = errors.Join(err, os.Chtimes(filepath.Dir(f), when, when)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	most := int64(40 << 10) // the folders count, too
+	gone, err := prune(dir, func(place int, bytes int64) bool { return fits(place, bytes*(cacheMost/most)) })
+	if err != nil || len(gone) != 2 || gone[0].Key != "large" || gone[1].Key != "small" {
+		t.Errorf("gone: %+v, %v; want all beyond %d bytes", gone, err, most)
 	}
 }
 

@@ -14,9 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// imagesKept is how many images stay in the cache, those used last, beside each that somebody holds: an image goes with
-// the program that is in it, so each build of sluice has one.
-const imagesKept = 3
+// cacheMost is how many bytes of images and templates stay in the cache, those used last, beside each that somebody
+// holds. An image goes with the program that is in it, so each build of sluice has one; with its templates it takes
+// some 500 MB.
+const cacheMost = 2 << 30
 
 // Hold keeps an image from being removed until the file is closed, or this process has died.
 func (img *Image) Hold() (*os.File, error) {
@@ -40,10 +41,11 @@ func (img *Image) LetGo() {
 
 // ImageInfo is an image in the cache.
 type ImageInfo struct {
-	Key   string    `json:"key"` // its folder's name
-	Bytes int64     `json:"bytes"`
-	Used  time.Time `json:"used"`   // when a lab was last deployed with it
-	InUse bool      `json:"in_use"` // by a lab that runs, or is being deployed
+	Key       string    `json:"key"`       // its folder's name
+	Bytes     int64     `json:"bytes"`     // with its templates
+	Templates int       `json:"templates"` // that guests are cloned from
+	Used      time.Time `json:"used"`      // when a lab was last deployed with it
+	InUse     bool      `json:"in_use"`    // by a lab that runs, or is being deployed
 }
 
 // Images lists the images of a cache, those used last first.
@@ -59,7 +61,7 @@ func Images(ctx context.Context, opts ImageOptions) ([]ImageInfo, error) {
 // PruneImages removes images that nobody uses, but for so many of those used last, and says which.
 func PruneImages(ctx context.Context, opts ImageOptions, keep int) (gone []ImageInfo, err error) {
 	err = withImages(ctx, opts, func(dir string) (err error) {
-		gone, err = prune(dir, keep)
+		gone, err = prune(dir, func(place int, _ int64) bool { return place < keep })
 		return err
 	})
 	return gone, err
@@ -105,6 +107,11 @@ func readImages(dir string) ([]ImageInfo, error) {
 		if i.Bytes, err = sizeOf(filepath.Join(dir, i.Key)); err != nil {
 			return nil, err
 		}
+		made, err := filepath.Glob(filepath.Join(dir, i.Key, templatesDir, "*", templateFile))
+		if err != nil {
+			return nil, err
+		}
+		i.Templates = len(made)
 		out = append(out, i)
 	}
 	slices.SortFunc(out, func(a, b ImageInfo) int { return cmp.Or(b.Used.Compare(a.Used), cmp.Compare(a.Key, b.Key)) })
@@ -137,9 +144,13 @@ func unheld(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// prune removes images that nobody holds, but those used last, and what crashed builds and prunes have left. The cache
-// is locked, so what is being made now is not among them.
-func prune(dir string, keep int) (gone []ImageInfo, err error) {
+// fits says whether an image stays for its size alone, given that of all that were used later, and its own.
+func fits(_ int, bytes int64) bool { return bytes <= cacheMost }
+
+// prune removes images that nobody holds, but those that stay by their place among all, of which the one used last is
+// 0, and by the bytes of all down to it. What crashed builds and prunes have left goes too: the cache is locked, so
+// what is being made now is not among it.
+func prune(dir string, stays func(place int, bytes int64) bool) (gone []ImageInfo, err error) {
 	left, err := filepath.Glob(filepath.Join(dir, ".*"))
 	for _, l := range left {
 		err = errors.Join(err, os.RemoveAll(l))
@@ -151,8 +162,9 @@ func prune(dir string, keep int) (gone []ImageInfo, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("prune the cache: %w", err)
 	}
-	for _, i := range all[min(keep, len(all)):] {
-		if i.InUse {
+	var bytes int64
+	for place, i := range all {
+		if bytes += i.Bytes; i.InUse || stays(place, bytes) {
 			continue
 		}
 		if err := removeImage(dir, i.Key); err != nil {

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"net"
@@ -30,7 +31,7 @@ const kernelArgs = "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off no_t
 
 // startQEMU starts a guest's QEMU. It opens no file by a path of ours: what it needs it inherits, because it runs as a
 // user that may read nothing. What QEMU and the guest's serial line say comes by said, which ends with QEMU.
-func startQEMU(s *Spec) (cmd *exec.Cmd, said *os.File, err error) {
+func startQEMU(s *Spec, from origin) (cmd *exec.Cmd, said *os.File, err error) {
 	path, err := exec.LookPath(qemuProgram)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: apt-get install %s", ErrMissing, qemuPackage)
@@ -45,7 +46,7 @@ func startQEMU(s *Spec) (cmd *exec.Cmd, said *os.File, err error) {
 			said.Close()
 		}
 	}()
-	if err := q.arguments(s); err != nil {
+	if err := q.arguments(s, from); err != nil {
 		return nil, nil, err
 	}
 	cmd = exec.Command(path, q.args...)
@@ -103,37 +104,79 @@ func closeFiles(files []*os.File) {
 	}
 }
 
-func (q *qemu) arguments(s *Spec) error {
-	memory, cpus := s.MemoryMiB, s.CPUs
-	if memory == 0 {
-		memory = DefaultMemoryMiB
-	}
+// arguments have the guest give back the pages that it does not use, where its memory is QEMU's own: in a sealed file
+// nobody makes holes. They are in the order in which QEMU numbers devices: a clone's must be those of its template.
+func (q *qemu) arguments(s *Spec, from origin) error {
 	q.add("-name", s.Lab+"/"+s.Name, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-sandbox", qemuSandbox,
-		"-m", strconv.Itoa(memory), "-smp", strconv.Itoa(max(cpus, 1)))
+		"-smp", strconv.Itoa(s.cpus()))
 	if s.Accel == KVM {
-		q.add("-machine", machineType, "-accel", "kvm", "-cpu", "host")
+		q.add("-accel", "kvm", "-cpu", "host")
 	} else {
-		q.add("-machine", machineType, "-accel", "tcg", "-cpu", "max")
+		q.add("-accel", "tcg,tb-size="+translatedMiB, "-cpu", "max")
 	}
+	q.addMemory(s.memory(), from)
 	if err := q.addKernel(s.Image); err != nil {
 		return err
 	}
 	if err := q.addLines(s.Dir); err != nil {
 		return err
 	}
-	for i, n := range s.NICs {
-		if n.TAP == nil {
-			return fmt.Errorf("vNIC %s has no TAP", n.Name)
-		}
-		id := "n" + strconv.Itoa(i)
-		q.add("-netdev", fmt.Sprintf("tap,id=%s,fd=%s,vhost=off", id, q.inherit(n.TAP)),
-			"-device", fmt.Sprintf("virtio-net-pci,netdev=%s,mac=%s,romfile=", id, net.HardwareAddr(n.MAC[:])))
+	if err := q.addNICs(s, from); err != nil {
+		return err
+	}
+	if from.memory == nil {
+		q.add("-device", "virtio-balloon-pci,free-page-reporting=on")
 	}
 	return nil
 }
 
 // machineType is a PC without what a guest does not use.
 const machineType = "q35,usb=off,vmport=off,smbus=off,sata=off,hpet=off,graphics=off,i8042=off"
+
+// translatedMiB bounds what QEMU keeps of the code that it has translated: a guest of ours runs little code. Without a
+// bound it keeps up to 1 GiB.
+const translatedMiB = "64"
+
+// addMemory says where the guest's memory lies. What is in a file of its own stays out of its state.
+func (q *qemu) addMemory(mib int, from origin) {
+	q.add("-m", strconv.Itoa(mib))
+	if from.memory == nil {
+		q.add("-machine", machineType)
+		return
+	}
+	share := "on"
+	if from.clone() {
+		share = "off"
+		q.add("-incoming", "defer")
+	}
+	q.add("-machine", machineType+",memory-backend=ram", "-object",
+		fmt.Sprintf("memory-backend-file,id=ram,size=%dM,mem-path=/proc/self/fd/%s,share=%s", mib, q.inherit(from.memory), share))
+}
+
+// addNICs gives each vNIC a port of its own, as those of a clone need, which are plugged in while it runs.
+func (q *qemu) addNICs(s *Spec, from origin) error {
+	for i := range s.ports() {
+		q.add("-device", fmt.Sprintf("pcie-root-port,id=port%d,chassis=%d,slot=%d", i, i+1, i+1))
+	}
+	if from.template() {
+		return nil
+	}
+	for i, n := range s.NICs {
+		if n.TAP == nil {
+			return fmt.Errorf("vNIC %s has no TAP", n.Name)
+		}
+		q.add("-netdev", fmt.Sprintf("tap,id=nic%d,fd=%s,vhost=off", i, q.inherit(n.TAP)))
+		if from.clone() {
+			continue
+		}
+		device, err := json.Marshal(s.nicDevice(i, false))
+		if err != nil {
+			return err
+		}
+		q.add("-device", string(device))
+	}
+	return nil
+}
 
 func (q *qemu) addKernel(img *Image) error {
 	for _, f := range []struct{ flag, path string }{{"-kernel", img.Kernel}, {"-initrd", img.Initrd}} {

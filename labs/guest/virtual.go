@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -52,8 +53,17 @@ func (v *virtual) Boot(ctx context.Context) error {
 	if err == nil {
 		err = v.takeTurn(ctx)
 	}
+	if err == nil && v.spec.Template != nil {
+		if err = v.clone(ctx); err == nil {
+			return nil
+		}
+		if v.spec.Boot != BootClone && ctx.Err() == nil && !v.wasStopped() {
+			v.notCloned(err)
+			err = nil
+		}
+	}
 	for attempt := 1; err == nil; attempt++ {
-		if err = v.bootOnce(ctx, bootTimeout); err == nil {
+		if err = v.bootOnce(ctx, bootTimeout, origin{}); err == nil {
 			return nil
 		}
 		if errors.Is(err, errSilent) && attempt < bootAttempts && ctx.Err() == nil {
@@ -74,10 +84,22 @@ func closeTAPs(nics []NIC) {
 	}
 }
 
-func (v *virtual) bootOnce(ctx context.Context, most time.Duration) error {
-	cmd, said, err := startQEMU(&v.spec)
+// bootOnce starts QEMU once, and lives with what comes of it.
+func (v *virtual) bootOnce(ctx context.Context, most time.Duration, from origin) error {
+	a, err := v.launch(ctx, most, from)
 	if err != nil {
 		return err
+	}
+	v.booted(a)
+	go v.keepAgent()
+	return nil
+}
+
+// launch starts QEMU and returns when the agent in the guest has answered.
+func (v *virtual) launch(ctx context.Context, most time.Duration, from origin) (*agent.Client, error) {
+	cmd, said, err := startQEMU(&v.spec, from)
+	if err != nil {
+		return nil, err
 	}
 	ctx, cancel := patience(ctx, most, func() []int { return []int{cmd.Process.Pid} })
 	defer cancel()
@@ -85,38 +107,53 @@ func (v *virtual) bootOnce(ctx context.Context, most time.Duration) error {
 	if err != nil {
 		cmd.Process.Kill()
 		cmd.Wait()
-		return err
+		return nil, err
 	}
-	gone := make(chan struct{})
+	gone, greeted := make(chan struct{}), make(chan bool, 1)
 	var exit error
 	go func() {
 		exit = cmd.Wait()
 		<-logged
 		close(gone)
 		cancel() // nobody will answer
+		if <-greeted {
+			v.quit(exit)
+		}
 	}()
-	if err := v.running(cmd); err != nil {
-		kill(cmd, gone)
-		return err
-	}
-	a, err := v.dialAgent(ctx)
+	a, err := v.greeted(ctx, cmd, from)
+	greeted <- err == nil
 	if err != nil {
 		kill(cmd, gone)
-		return fmt.Errorf("%w: %w; QEMU: %v; its last words:\n%s", errSilent, err, exit, v.lastWords())
+		if errors.Is(err, errStopped) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("%w: %w; QEMU: %v; its last words:\n%s", errSilent, err, exit, v.lastWords())
 	}
 	v.gone = gone
-	v.booted(a)
-	go func() {
-		<-gone
-		words := v.lastWords()
-		if exit == nil && !v.wasStopped() && agent.SaysOff(words) {
-			v.shutDown()
-			return
+	return a, nil
+}
+
+// greeted waits for the agent of a QEMU that has been started. A clone is woken before.
+func (v *virtual) greeted(ctx context.Context, cmd *exec.Cmd, from origin) (*agent.Client, error) {
+	if err := v.running(cmd); err != nil {
+		return nil, err
+	}
+	if from.clone() {
+		if err := v.wake(ctx, from.state); err != nil {
+			return nil, err
 		}
-		v.ended(fmt.Errorf("guest %s ended by itself: QEMU: %v; its last words:\n%s", v.spec.Name, exit, words))
-	}()
-	go v.keepAgent()
-	return nil
+	}
+	return v.dialAgent(ctx)
+}
+
+// quit notes that QEMU has ended whose agent had answered.
+func (v *virtual) quit(exit error) {
+	words := v.lastWords()
+	if exit == nil && !v.wasStopped() && agent.SaysOff(words) {
+		v.shutDown()
+		return
+	}
+	v.ended(fmt.Errorf("guest %s ended by itself: QEMU: %v; its last words:\n%s", v.spec.Name, exit, words))
 }
 
 // logBytes is what is kept of what a guest says on its console, and QEMU of itself.
@@ -234,7 +271,12 @@ func (v *virtual) Pause(ctx context.Context) error { return v.monitor(ctx, "stop
 func (v *virtual) Resume(ctx context.Context) error { return v.monitor(ctx, "cont") }
 
 func (v *virtual) monitor(ctx context.Context, command string) error {
-	if err := qmp(ctx, filepath.Join(v.spec.Dir, monitorSocket), command); err != nil {
+	q, err := dialQMP(ctx, v.spec.Dir)
+	if err != nil {
+		return fmt.Errorf("guest %s: %s: %w", v.spec.Name, command, err)
+	}
+	defer q.close()
+	if err := q.call(command, nil, nil); err != nil {
 		return fmt.Errorf("guest %s: %w", v.spec.Name, err)
 	}
 	return nil

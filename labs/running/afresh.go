@@ -36,11 +36,24 @@ func startAfresh(dir string) error {
 		err = confine.Filter{}.Load()
 	}
 	if err == nil {
-		err = confine.Pass(fdLock, fdHostNS, fdReports)
+		err = confine.Pass(inherited(dir)...)
 	}
 	if err == nil {
 		args := slices.Concat([]string{"sluice"}, runWords, []string{dir, "--" + ConfinedFlag})
 		err = os.NewSyscallError("exec", unix.Exec("/proc/self/exe", args, os.Environ()))
 	}
 	return fmt.Errorf("start the lab process afresh: %w", err)
+}
+
+// inherited are the descriptors that the lab process is to have.
+func inherited(dir string) []int {
+	fds := []int{fdLock, fdHostNS, fdReports}
+	d, err := readDeployment(dir)
+	if err != nil {
+		return fds // which the lab process proper will say
+	}
+	for i := range d.Shapes {
+		fds = append(fds, fdTemplates+i)
+	}
+	return fds
 }

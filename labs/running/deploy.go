@@ -39,7 +39,7 @@ func Deploy(ctx context.Context, ref string, o Options, progress func(string)) (
 		return nil, err
 	}
 	defer lock.Close()
-	defer func() { d.Image.LetGo() }() // by now the lab process holds it
+	defer func() { d.Image.LetGo(); d.templates.close() }() // by now the lab process holds them
 	if err := bringUp(ctx, d, l, dir, lock, progress); err != nil {
 		why := &fault.Error{Class: ClassOf(err), Message: withLog(dir, err).Error(), Err: err}
 		return nil, errors.Join(why, cleanUp(l.Name, dir))
@@ -54,6 +54,9 @@ func prepare(ref string, o Options) (*deployment, *labfile.Lab, error) {
 		return nil, nil, err
 	}
 	d := &deployment{Ref: l.Ref, Work: l.Work, Name: l.Name, Placement: l.Placement.String(), Guests: labfile.KindAuto}
+	if d.Boot, err = guest.ParseBoot(string(o.Boot)); err != nil {
+		return nil, nil, fault.Errorf(fault.BadInput, "--boot: %w", err)
+	}
 	if o.Name != "" {
 		d.Name = o.Name
 	}
@@ -138,7 +141,7 @@ func bringUp(ctx context.Context, d *deployment, l *labfile.Lab, dir string, loc
 	if err := d.write(dir); err != nil {
 		return fmt.Errorf("write the state folder: %w", err)
 	}
-	p, err := startLab(dir, lock)
+	p, err := startLab(dir, lock, d.files())
 	if err != nil {
 		return err
 	}
@@ -176,7 +179,7 @@ func (d *deployment) choose(ctx context.Context, l *labfile.Lab, progress func(s
 		d.Guests = defaultKind(d.Guests, labfile.KindNetns)
 	}
 	l.SettleKinds(d.Guests)
-	return nil
+	return d.ensureTemplates(ctx, l, progress)
 }
 
 // accelLine opens each deploy with QEMU guests: the reason is doctor's, for it is long and does not change.
@@ -212,6 +215,7 @@ const (
 	fdLock = 3 + iota
 	fdHostNS
 	fdReports
+	fdTemplates // and those that follow, as many as the deployment has shapes
 )
 
 // runWords are what a lab process is started with, and known by.
@@ -224,7 +228,7 @@ type labProcess struct {
 }
 
 // startLab starts the lab process in a new namespace, a session of its own, with its log in the state folder.
-func startLab(dir string, lock *os.File) (*labProcess, error) {
+func startLab(dir string, lock *os.File, templates []*os.File) (*labProcess, error) {
 	dir, err := filepath.Abs(dir) // the lab process has another working folder
 	if err != nil {
 		return nil, fmt.Errorf("find the state folder: %w", err)
@@ -248,6 +252,7 @@ func startLab(dir string, lock *os.File) (*labProcess, error) {
 	cmd.Env = confine.Environment()
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{fdLock - 3: lock, fdHostNS - 3: host, fdReports - 3: theirs}
+	cmd.ExtraFiles = append(cmd.ExtraFiles, templates...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := inNewNamespace(guest.NSName(onMachine(dir), ""), cmd.Start); err != nil {
 		reports.Close()

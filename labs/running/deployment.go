@@ -25,6 +25,7 @@ type Options struct {
 	Name      string       // instead of the file's
 	Placement string       // instead of the file's
 	Work      labfile.Work // whose version of the lab
+	Boot      guest.Boot   // how QEMU guests come up; empty is guest.BootAuto
 }
 
 // deployment is what the lab process is told. Everything that needs the host's own network or disk (packages, the
@@ -37,6 +38,10 @@ type deployment struct {
 	Guests    string       `json:"guests"`
 	Image     *guest.Image `json:"image"`
 	Accel     guest.Accel  `json:"accel"`
+	Boot      guest.Boot   `json:"boot"`
+
+	Shapes    []guest.Shape `json:"shapes,omitempty"` // of the templates, in the order in which the lab process inherits them
+	templates templates
 }
 
 // lab loads what the deployment is of, with the user's options in it.
@@ -79,7 +84,7 @@ func DeployedAs(name string) (ref string, o Options, err error) {
 	if err != nil {
 		return "", o, fmt.Errorf("read the deployment of %s: %w", name, err)
 	}
-	return d.Ref, Options{Guests: d.Guests, Name: d.Name, Placement: d.Placement, Work: d.Work}, nil
+	return d.Ref, Options{Guests: d.Guests, Name: d.Name, Placement: d.Placement, Work: d.Work, Boot: d.Boot}, nil
 }
 
 // The files of a lab's state folder, beside the control socket and the lock.

@@ -61,6 +61,9 @@ func serveLab(ctx context.Context, dir string, reports *reporter, reported func(
 		return err
 	}
 	defer held.Close()
+	if err := d.inherit(); err != nil {
+		return err
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	hostNS := os.NewFile(fdHostNS, "host namespace")

@@ -190,7 +190,7 @@ func (w *world) spec(r *resident) (s guest.Spec, err error) {
 	s = guest.Spec{
 		Lab: onMachine(w.dir), Name: r.Name, Kind: guest.Kind(r.Kind), Dir: filepath.Join(w.dir, guestsDir, r.Name),
 		Image: w.deploy.Image, Services: r.Services, Hosts: w.hosts(), Appliance: r.appliance,
-		MemoryMiB: r.Memory, CPUs: r.CPUs, Accel: w.deploy.Accel, Tell: w.sw.Tell,
+		MemoryMiB: r.Memory, CPUs: r.CPUs, Accel: w.deploy.Accel, Boot: w.deploy.Boot, Tell: w.sw.Tell,
 	}
 	if r.appliance {
 		s.Neighbours = w.neighbours()
@@ -210,6 +210,9 @@ func (w *world) spec(r *resident) (s guest.Spec, err error) {
 		if err := vnic.SetMTU(deviceName(c), n.MTU); err != nil {
 			return s, err
 		}
+	}
+	if shape, ok := s.Shape(); ok {
+		s.Template = w.deploy.templates[shape]
 	}
 	return s, nil
 }

@@ -20,6 +20,8 @@ type Config struct {
 	Appliance  bool                  `json:"appliance,omitempty"`  // forwards between its NICs, and takes nft and flows
 	Neighbours []appliance.Neighbour `json:"neighbours,omitempty"` // of the appliance
 	Now        time.Time             `json:"now,omitzero"`         // the guest's clock is set to it, where it has one of its own
+	MachineID  string                `json:"machine_id,omitempty"` // for /etc/machine-id, machine-id(5)
+	Seed       []byte                `json:"seed,omitempty"`       // for the guest's random numbers, where its kernel is its own
 }
 
 // check is an error for what no guest can be brought to. It is asked first, so that nothing is half done.

@@ -29,10 +29,12 @@ func (g *guest) configure(cfg Config) error {
 		what string
 		do   func() error
 	}{
+		{"seed the random numbers", func() error { return g.reseed(cfg.Seed) }},
 		{"set the clock", func() error { return g.setClock(cfg.Now) }},
 		{"set the host name", func() error { return g.setNames(cfg) }},
 		{"load modules", func() error { return g.loadModules(cfg) }},
 		{"set sysctls", func() error { return setSysctls(cfg.Sysctls) }},
+		{"wait for the NICs", func() error { return g.awaitNICs(cfg.NICs) }},
 		{"set up the NICs", func() error { return setNICs(cfg.NICs) }},
 		{"set up the legs", func() error { return g.setLegs(cfg) }},
 		{"forward", func() error { return g.forward(cfg.Appliance) }},
@@ -90,6 +92,7 @@ func (g *guest) setNames(cfg Config) error {
 		}
 	}
 	return errors.Join(
+		os.WriteFile("/etc/machine-id", []byte(cfg.MachineID+"\n"), 0o444),
 		os.WriteFile("/etc/hostname", []byte(cfg.Hostname+"\n"), 0o644),
 		os.WriteFile("/etc/hosts", []byte(hosts.String()), 0o644))
 }

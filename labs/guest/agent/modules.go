@@ -14,7 +14,7 @@ import (
 // Kernel modules by name, without what they depend on: those that every guest loads at its start, those that the
 // appliance loads, and those that modprobe may be asked for later. An image holds them all.
 var (
-	bootModules      = []string{"virtio_pci", "virtio_console", "virtio_net"}
+	bootModules      = []string{"virtio_pci", "virtio_console", "virtio_net", "virtio_balloon"}
 	applianceModules = []string{
 		"nf_tables", "nf_conntrack", "nf_conntrack_netlink", "nft_ct", "nft_limit", "nft_log", "nf_log_syslog", "nft_reject_inet",
 		"geneve", "bridge", "nf_conntrack_bridge", "nft_reject_bridge", // the tunnel's far end

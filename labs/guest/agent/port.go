@@ -2,9 +2,9 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,34 +13,46 @@ import (
 // that comes back says hello. It stays open for as long as the guest lives, because the kernel lets only one have it.
 type port struct {
 	fd    int
-	sleep func(time.Duration)
+	edges int // an epoll(7) that tells of changes only
 }
-
-// A guest without a host looks for one often at first, and then once a second: each look costs an emulated machine a
-// part of its processor, and a lab whose process has died may stay so for long. A host says hello until it is heard.
-const hostFirst, hostAtMost = 20 * time.Millisecond, time.Second
 
 func openPort(path string) (*port, error) {
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	return &port{fd, time.Sleep}, nil
+	edges, err := watchEdges(fd)
+	if err != nil {
+		return nil, fmt.Errorf("watch %s: %w", path, err)
+	}
+	return &port{fd, edges}, nil
 }
 
-// waitHost waits until a host has the other end open. A port without one reports POLLHUP at once, so there is nothing
-// to sleep on but time.
+// watchEdges makes an epoll that wakes whenever something changes at a port.
+func watchEdges(fd int) (int, error) {
+	edges, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return -1, err
+	}
+	e := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLET}
+	return edges, unix.EpollCtl(edges, unix.EPOLL_CTL_ADD, fd, &e)
+}
+
+// waitHost waits until a host has the other end open. A port without one reports POLLHUP at once, so poll(2) would not
+// wait: it looks again whenever the port has changed. A guest whose lab has died costs nothing so.
 func (p *port) waitHost() error {
-	for wait := hostFirst; ; wait = min(2*wait, hostAtMost) {
+	for {
 		fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN | unix.POLLOUT}}
-		_, err := unix.Poll(fds, -1)
+		_, err := unix.Poll(fds, 0)
 		switch {
 		case err != nil && !errors.Is(err, unix.EINTR):
 			return err
 		case err == nil && fds[0].Revents&unix.POLLHUP == 0:
 			return nil
 		}
-		p.sleep(wait)
+		if _, err := unix.EpollWait(p.edges, make([]unix.EpollEvent, 1), -1); err != nil && !errors.Is(err, unix.EINTR) {
+			return err
+		}
 	}
 }
 

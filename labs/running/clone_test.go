@@ -1,0 +1,59 @@
+package running_test
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"sluice/vnic/roottest"
+)
+
+// looks are what a student may look at in a guest, and finds the same whether it was cloned or booted. What differs is
+// in the table of docs/labs.md.
+var looks = []string{
+	"uname -srm", "hostname", "cat /proc/cmdline", "cut -d' ' -f1 /proc/modules | sort", "ip -o -br addr", "ip route; ip -6 route", "ip -o link",
+	"ls /dev /etc /root /tmp /var /run", "cut -d' ' -f1-3 /proc/mounts", "env | sort", "ulimit -a", "ss -Hlntu | tr -s ' ' | sort",
+	"cat /proc/[0-9]*/comm | grep -v -e kworker -e sh -e cat -e grep -e sort | sort -u", "grep MemTotal /proc/meminfo", "grep processor /proc/cpuinfo",
+	"sysctl -a 2>/dev/null | grep -v -e random -e ns_last_pid -e nr -e state -e count -e reserve -e cookie -e use-mem -e stable_secret | sort",
+	"cat /sys/class/net/*/device/device", "cat /etc/hosts", "nft list ruleset | grep -v -e packets -e '^#' -e comment",
+}
+
+// next is between two answers.
+const next = "== next"
+
+// TestLabCloneLikeBoot looks at the guests of two labs, one cloned and one booted.
+func TestLabCloneLikeBoot(t *testing.T) {
+	roottest.Need(t, "makes TAPs and namespaces")
+	seen := map[string]map[string]string{}
+	for _, boot := range []string{"clone", "cold"} {
+		lab := fmt.Sprintf("sl-%s-%d", boot, os.Getpid())
+		t.Cleanup(func() { sluice(t, "", "lab", "destroy", lab) })
+		must(t, "lab", "deploy", "fast-vs-slow", "--guests", "qemu", "--boot", boot, "--name", lab)
+		seen[boot] = map[string]string{}
+		for _, guest := range []string{"client", "server", "fw"} {
+			said := inGuest(t, lab, guest, "", "sh", "-c", "{ "+strings.Join(looks, "; echo "+next+"; ")+"; } 2>&1").stdout
+			answers := strings.Split(said, next+"\n")
+			if len(answers) != len(looks) {
+				t.Fatalf("%s answers %d of %d looks:\n%s", guest, len(answers), len(looks), said)
+			}
+			for i, look := range looks {
+				seen[boot][guest+": "+look] = answers[i]
+			}
+		}
+	}
+	for what, clone := range seen["clone"] {
+		if more, less := besides(clone, seen["cold"][what]), besides(seen["cold"][what], clone); more != "" || less != "" {
+			t.Errorf("%s\nonly of a clone:\n%s\nonly after a boot:\n%s", what, more, less)
+		} else if clone != seen["cold"][what] {
+			t.Errorf("%s\nof a clone:\n%s\nafter a boot:\n%s", what, clone, seen["cold"][what])
+		}
+	}
+}
+
+// besides are the lines of a text that another has not.
+func besides(text, other string) string {
+	there := strings.Split(other, "\n")
+	return strings.Join(slices.DeleteFunc(strings.Split(text, "\n"), func(l string) bool { return slices.Contains(there, l) }), "\n")
+}
