@@ -62,6 +62,10 @@ func (f *ftp) data(t *testing.T, lab string, port int, passes bool) {
 	t.Helper()
 	at := fmt.Sprint(port)
 	client := startGuest(t, lab, "client", "nc", "-l", "-p", at)
+	// The first try counts: what the helper expects is one connection, which a refused one has been.
+	if r := inGuest(t, lab, "client", "", "sh", "-c", "until ss -Hltn sport = :"+at+" | grep -q .; do usleep 50000; done"); r.code != 0 {
+		t.Fatalf("wait until the client listens: %d %s", r.code, r.stderr)
+	}
 	if !passes {
 		if r := inGuest(t, lab, "server", "data\n", "nc", "-w3", "10.10.1.10", at); r.code == 0 {
 			t.Error("the server has connected to the client")
