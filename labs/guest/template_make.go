@@ -79,9 +79,6 @@ func bootTemplate(ctx context.Context, spec Spec, name string) (_ *os.File, err 
 func (v *virtual) freeze(ctx context.Context, a *agent.Client, state *os.File) error {
 	ctx, cancel := patience(ctx, bootTimeout, v.firstPID)
 	defer cancel()
-	if code, err := a.Exec(ctx, agent.Command{Args: []string{"sh", "-c", "true"}}); err != nil || code != 0 {
-		return fmt.Errorf("a first command: code %d, %w", code, err)
-	}
 	if v.spec.Appliance {
 		if err := a.Configure(ctx, agent.Config{Hostname: "template", Appliance: true}); err != nil {
 			return err
@@ -89,6 +86,9 @@ func (v *virtual) freeze(ctx context.Context, a *agent.Client, state *os.File) e
 		if _, err := a.Stats(ctx); err != nil {
 			return err
 		}
+	}
+	if code, err := a.Exec(ctx, agent.Command{Args: []string{"sh", "-c", "true"}}); err != nil || code != 0 {
+		return fmt.Errorf("a first command: code %d, %w", code, err)
 	}
 	if err := a.Close(); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 
 	"sluice/firewall/fault"
 	"sluice/labs/guest"
@@ -50,18 +51,23 @@ func (d *deployment) ensureTemplates(ctx context.Context, l *labfile.Lab, progre
 	if d.Boot == guest.BootCold {
 		return nil
 	}
+	made, failed := make([]*guest.Template, len(all)), make([]error, len(all))
+	var making sync.WaitGroup
+	for i, shape := range all {
+		making.Go(func() { made[i], failed[i] = guest.EnsureTemplate(ctx, d.Image, shape, progress) })
+	}
+	making.Wait()
 	d.templates = templates{}
-	for _, shape := range all {
-		t, err := guest.EnsureTemplate(ctx, d.Image, shape, progress)
-		if err != nil && (ctx.Err() != nil || d.Boot == guest.BootClone) {
+	for i, shape := range all {
+		switch err := failed[i]; {
+		case err == nil:
+			d.templates[shape] = made[i]
+			d.Shapes = append(d.Shapes, shape)
+		case ctx.Err() != nil, d.Boot == guest.BootClone:
 			return fault.Errorf(ClassOf(err), "--boot %s: %w", d.Boot, err)
-		}
-		if err != nil {
+		default:
 			progress("guests boot, as they cannot be cloned: " + err.Error())
-			continue
 		}
-		d.templates[shape] = t
-		d.Shapes = append(d.Shapes, shape)
 	}
 	return nil
 }

@@ -80,7 +80,11 @@ func ModuleName(file string) string {
 	return strings.ReplaceAll(name, "-", "_")
 }
 
+// loadModule loads a module, unless it is there already: the kernel would read all of it before it says so.
 func loadModule(path string) error {
+	if _, err := os.Stat(filepath.Join("/sys/module", ModuleName(path), "initstate")); err == nil {
+		return nil
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return err

@@ -2,12 +2,11 @@ package memory
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
+	"hash/crc32"
 	"io"
 	"os"
 
@@ -58,7 +57,8 @@ func Load(path, name, sum string) (*os.File, error) {
 	return f, nil
 }
 
-// copySparse copies a file's data to an empty one and leaves zeros out. The sum is of what is copied, and where it is.
+// copySparse copies a file's data to an empty one and leaves zeros out. The sum is of what is copied, and where it is:
+// CRC-32C, which processors have an instruction for, as it is to find a broken disk and not a forger.
 func copySparse(from, to *os.File) (sum string, err error) {
 	info, err := from.Stat()
 	if err != nil {
@@ -68,7 +68,7 @@ func copySparse(from, to *os.File) (sum string, err error) {
 	if err := to.Truncate(size); err != nil {
 		return "", err
 	}
-	h, buf := sha256.New(), make([]byte, chunk)
+	h, buf := crc32.New(crc32.MakeTable(crc32.Castagnoli)), make([]byte, chunk)
 	_ = binary.Write(h, binary.BigEndian, size) // a hash takes everything
 	for at := int64(0); at < size; at += chunk {
 		data, err := unix.Seek(int(from.Fd()), at, unix.SEEK_DATA)
@@ -83,7 +83,7 @@ func copySparse(from, to *os.File) (sum string, err error) {
 			return "", err
 		}
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return fmt.Sprintf("crc32c:%x", h.Sum(nil)), nil
 }
 
 var zeros [chunk]byte
