@@ -62,7 +62,7 @@ func (s *Switch) Place(ctx context.Context, to firewall.Placement, o PlaceOption
 	s.placing.Store(true)
 	defer s.placing.Store(false)
 	c := s.newChange(to, cmp.Or(o.Handover, s.handover, Carry))
-	c.fail = o.Fail
+	c.fail, c.first = o.Fail, o.First
 	if c.handover == Keep && c.from == c.to {
 		c.handover = Carry // all is where it should be
 	}
@@ -107,6 +107,7 @@ type change struct {
 	from, to firewall.Placement // from is what frames see
 	handover Handover
 	fail     Fail
+	first    bool     // the lab comes up
 	was      *keeping // the way of flows that an earlier change has kept
 	keeping  *keeping // and that of those that are kept under the new plan
 	kept     int      // flows on it
@@ -153,7 +154,9 @@ func (c *change) run(ctx context.Context) (Receipt, error) {
 	if c.from == firewall.Push && c.to != firewall.Push {
 		c.s.endAdministration(context.WithoutCancel(ctx))
 	}
-	c.drain(ctx)
+	if !c.first { // no guest has sent anything yet
+		c.drain(ctx)
+	}
 	c.forgetLeft(ctx)
 	var err error
 	if c.recorded, err = c.s.engine.Records(context.WithoutCancel(ctx)); err != nil {

@@ -58,8 +58,12 @@ func EnsureImage(ctx context.Context, opts ImageOptions) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := tree.key(kernel)
+	known := loadSums(opts.Cache)
+	key, err := tree.key(kernel, known)
 	if err != nil {
+		return nil, err
+	}
+	if err := known.save(); err != nil {
 		return nil, err
 	}
 	dir := filepath.Join(opts.Cache, "images", key)

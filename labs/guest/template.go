@@ -70,7 +70,7 @@ func (shape Shape) key(img *Image) (string, error) {
 	}
 	h := sha256.New()
 	fmt.Fprintln(h, "sluice template 1", img.Key, img.Release, shape, program, info.Size(), info.ModTime().UnixNano(), release)
-	fmt.Fprintln(h, machineType, translatedMiB, kernelArgs)
+	fmt.Fprintln(h, machineType, emulatedCPU, translatedMiB, kernelArgs)
 	return hex.EncodeToString(h.Sum(nil))[:24], nil
 }
 

@@ -101,17 +101,19 @@ func (f *treeFile) read() ([]byte, error) {
 }
 
 // key hashes every input: the paths, kinds and contents, and which kernel they are for.
-func (t *tree) key(k *kernel) (string, error) {
+func (t *tree) key(k *kernel, known *sums) (string, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, "sluice image 1", k.release)
+	fmt.Fprintln(h, "sluice image 2", k.release)
 	for _, name := range t.sorted() {
 		f := t.files[name]
-		content, err := f.read()
+		sum, err := sumOf(f.content), error(nil)
+		if f.from != "" {
+			sum, err = known.of(f.from)
+		}
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(h, "%q %v %q %d %d %d\n", name, f.mode, f.link, f.major, f.minor, len(content))
-		h.Write(content)
+		fmt.Fprintf(h, "%q %v %q %d %d %s\n", name, f.mode, f.link, f.major, f.minor, sum)
 	}
 	return hex.EncodeToString(h.Sum(nil))[:24], nil
 }

@@ -59,11 +59,17 @@ func (r *resident) setStalled(stalled bool) {
 	r.stalled = stalled
 }
 
-// joined notes a port that the switch has been given, and left says which these were.
+// joined notes a port that the switch has been given, hasJoined says whether there is one, and left takes them away.
 func (r *resident) joined(id frame.PortID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ports = append(r.ports, id)
+}
+
+func (r *resident) hasJoined() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.ports) > 0
 }
 
 func (r *resident) left() []frame.PortID {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -165,7 +166,11 @@ func (w *world) bootGuest(ctx context.Context, r *resident, progress func(string
 
 // shut makes an appliance that is new let nothing pass until the switch has given it the policy: it may get frames
 // before. Where the switch enforces the policy, it never gives it: what is steered to the inspector comes all the same.
+// An appliance that has the policy before any guest is joined needs none of it.
 func (w *world) shut(ctx context.Context, m guest.Machine) error {
+	if given := w.lab.Placement == firewall.Slow || w.lab.Placement == firewall.Tunnel; given && !w.guestsJoined() {
+		return nil
+	}
 	p, err := firewall.Load("shut", []byte("default: drop\n"), w.lab.Inventory())
 	if err != nil {
 		return err
@@ -175,6 +180,11 @@ func (w *world) shut(ctx context.Context, m guest.Machine) error {
 		return err
 	}
 	return slowSide{machine: m}.SetPolicy(ctx, nft, 0)
+}
+
+// guestsJoined says whether any guest can send.
+func (w *world) guestsJoined() bool {
+	return slices.ContainsFunc(w.guests, func(r *resident) bool { return !r.appliance && r.hasJoined() })
 }
 
 // spec describes a guest for its maker. TAPs are made here, in place of what an earlier machine left: QEMU inherits the

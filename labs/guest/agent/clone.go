@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"runtime"
@@ -74,6 +75,9 @@ func (g *guest) awaitNICs(nics []NIC) error {
 // missingNIC names one that is not there yet.
 func missingNIC(nics []NIC) (string, error) {
 	links, err := netlink.LinkList()
+	for errors.Is(err, netlink.ErrDumpInterrupted) { // one came meanwhile
+		links, err = netlink.LinkList()
+	}
 	if err != nil {
 		return "", err
 	}
