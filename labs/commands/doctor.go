@@ -120,8 +120,8 @@ func root() finding {
 	return f
 }
 
-// wantedDisk is room for the guest image and what it is made from, in bytes.
-const wantedDisk = 600 << 20
+// wantedDisk is room for the guest image with its templates and what it is made from, in bytes.
+const wantedDisk = 1 << 30
 
 func disk() finding {
 	f := finding{What: "disk", Needed: true}

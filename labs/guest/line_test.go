@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/yamux"
+
+	"sluice/labs/guest/agent"
 )
 
 // TestRedial says how long a line is left alone.
@@ -111,4 +113,21 @@ func playAgent(line net.Conn, hostile bool) {
 			s.Close()
 		}()
 	}
+}
+
+// TestBootedAfterTheEnd has a machine end between its agent's answer and the note of it: it stays ended.
+func TestBootedAfterTheEnd(t *testing.T) {
+	host, line := net.Pipe()
+	go playAgent(line, false)
+	a, err := agent.Dial(t.Context(), host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProcess(Spec{Name: "g"})
+	p.ended(nil)
+	p.booted(a)
+	if p.State() != StateStopped {
+		t.Errorf("it is %s", p.State())
+	}
+	<-a.Done()
 }

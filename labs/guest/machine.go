@@ -139,11 +139,15 @@ func (p *process) running(cmd *exec.Cmd) error {
 	return nil
 }
 
-// booted notes the agent.
+// booted notes the agent, unless the machine has ended meanwhile.
 func (p *process) booted(a *agent.Client) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.agent, p.state = a, StateBooted
+	if p.agent = a; p.state == StateStopped {
+		a.Close()
+		return
+	}
+	p.state = StateBooted
 }
 
 // replaceAgent notes a new line to the agent, unless the machine has ended.
