@@ -49,7 +49,7 @@ type Spec struct {
 	MemoryMiB  int                   // QEMU; 0 means DefaultMemoryMiB
 	CPUs       int                   // QEMU; 0 means 1
 	Accel      Accel                 // QEMU; from ProbeAccel
-	Template   *Template             // QEMU: of the spec's Shape, to be cloned from; nil: boot
+	Template   *Template             // QEMU: of the spec's Flavor, to be cloned from; nil: boot
 	Boot       Boot                  // QEMU
 
 	// Tell is told of the line to the agent: it broke (EventSilent), it is there again (EventAnswers); that a command

@@ -36,8 +36,8 @@ const (
 	templateFile   = "template.json"
 )
 
-// Shape is what a template is for.
-type Shape struct {
+// Flavor is what a template is for.
+type Flavor struct {
 	MemoryMiB int   `json:"memory_mib"`
 	CPUs      int   `json:"cpus"`
 	Ports     int   `json:"ports"` // for vNICs
@@ -45,14 +45,14 @@ type Shape struct {
 	Appliance bool  `json:"appliance,omitempty"` // its kernel has loaded what a firewall VM needs
 }
 
-// Shape is the shape of the template from which a guest can be cloned. It is not ok for a guest that cannot be.
-func (s *Spec) Shape() (shape Shape, ok bool) {
-	shape = Shape{MemoryMiB: s.memory(), CPUs: s.cpus(), Ports: s.ports(), Accel: s.Accel, Appliance: s.Appliance}
-	return shape, s.Kind == QEMU && shape.Ports > 0
+// Flavor is the flavor of the template from which a guest can be cloned. It is not ok for a guest that cannot be.
+func (s *Spec) Flavor() (flavor Flavor, ok bool) {
+	flavor = Flavor{MemoryMiB: s.memory(), CPUs: s.cpus(), Ports: s.ports(), Accel: s.Accel, Appliance: s.Appliance}
+	return flavor, s.Kind == QEMU && flavor.Ports > 0
 }
 
 // key names a template by everything that it depends on.
-func (shape Shape) key(img *Image) (string, error) {
+func (flavor Flavor) key(img *Image) (string, error) {
 	program, err := exec.LookPath(qemuProgram)
 	if err != nil {
 		return "", fmt.Errorf("%w: apt-get install %s", ErrMissing, qemuPackage)
@@ -64,12 +64,12 @@ func (shape Shape) key(img *Image) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	release, err := hostRelease(shape.Accel)
+	release, err := hostRelease(flavor.Accel)
 	if err != nil {
 		return "", err
 	}
 	h := sha256.New()
-	fmt.Fprintln(h, "sluice template 1", img.Key, img.Release, shape, program, info.Size(), info.ModTime().UnixNano(), release)
+	fmt.Fprintln(h, "sluice template 1", img.Key, img.Release, flavor, program, info.Size(), info.ModTime().UnixNano(), release)
 	fmt.Fprintln(h, machineType, emulatedCPU, translatedMiB, kernelArgs)
 	return hex.EncodeToString(h.Sum(nil))[:24], nil
 }
@@ -84,11 +84,11 @@ func hostRelease(a Accel) (string, error) {
 	return string(b), err
 }
 
-// EnsureTemplate returns the template of a shape: the one that a process of ours holds, else the one in the cache, else
-// it makes one, which takes as long as a boot. Two processes may call at once: one makes, the other waits. say is told
-// what takes long, and of a template in the cache that cannot be used. Whoever has it closes it.
-func EnsureTemplate(ctx context.Context, img *Image, shape Shape, say func(string)) (*Template, error) {
-	key, err := shape.key(img)
+// EnsureTemplate returns the template of a flavor: the one that a process of ours holds, else the one in the cache,
+// else it makes one, which takes as long as a boot. Two processes may call at once: one makes, the other waits. say is
+// told what takes long, and of a template in the cache that cannot be used. Whoever has it closes it.
+func EnsureTemplate(ctx context.Context, img *Image, flavor Flavor, say func(string)) (*Template, error) {
+	key, err := flavor.key(img)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func EnsureTemplate(ctx context.Context, img *Image, shape Shape, say func(strin
 		return nil, err
 	}
 	defer unlock()
-	t := &Template{ram: int64(shape.MemoryMiB) << 20}
+	t := &Template{ram: int64(flavor.MemoryMiB) << 20}
 	name := templateName(key)
 	if t.file = memory.Find(name); t.file != nil {
 		return t, nil
@@ -118,7 +118,7 @@ func EnsureTemplate(ctx context.Context, img *Image, shape Shape, say func(strin
 		}
 	}
 	say("making a template that guests are cloned from, once")
-	if t.file, err = makeTemplate(ctx, img, shape, key); err != nil {
+	if t.file, err = makeTemplate(ctx, img, flavor, key); err != nil {
 		return nil, fmt.Errorf("make a template: %w", err)
 	}
 	if err := saveTemplate(t, at); err != nil {
@@ -187,10 +187,10 @@ func (t *Template) Close() {
 	}
 }
 
-// TemplateFrom is the template of a shape in a file that this process has inherited.
-func TemplateFrom(f *os.File, shape Shape) (*Template, error) {
+// TemplateFrom is the template of a flavor in a file that this process has inherited.
+func TemplateFrom(f *os.File, flavor Flavor) (*Template, error) {
 	if err := memory.Check(f); err != nil {
 		return nil, err
 	}
-	return &Template{file: f, ram: int64(shape.MemoryMiB) << 20}, nil
+	return &Template{file: f, ram: int64(flavor.MemoryMiB) << 20}, nil
 }

@@ -12,14 +12,14 @@ import (
 	"sluice/labs/guest/memory"
 )
 
-// makeTemplate boots a guest of a shape without vNICs, stops it, and takes what it is. The lock of its key is held:
+// makeTemplate boots a guest of a flavor without vNICs, stops it, and takes what it is. The lock of its key is held:
 // what lies in its folder is of a process that has died.
-func makeTemplate(ctx context.Context, img *Image, shape Shape, key string) (*os.File, error) {
+func makeTemplate(ctx context.Context, img *Image, flavor Flavor, key string) (*os.File, error) {
 	dir := filepath.Join(turnsDir, "template-"+key) // short: sockets are in it
 	defer os.RemoveAll(dir)
 	spec := Spec{
 		Lab: "template", Name: key, Kind: QEMU, Dir: dir, Image: img,
-		MemoryMiB: shape.MemoryMiB, CPUs: shape.CPUs, Accel: shape.Accel, NICs: make([]NIC, shape.Ports), Appliance: shape.Appliance,
+		MemoryMiB: flavor.MemoryMiB, CPUs: flavor.CPUs, Accel: flavor.Accel, NICs: make([]NIC, flavor.Ports), Appliance: flavor.Appliance,
 	}
 	for attempt := 1; ; attempt++ {
 		if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {

@@ -17,7 +17,7 @@ import (
 	"sluice/labs/guest/memory"
 )
 
-var guestShape = Shape{MemoryMiB: DefaultMemoryMiB, CPUs: 1, Ports: portStep, Accel: TCG}
+var guestFlavor = Flavor{MemoryMiB: DefaultMemoryMiB, CPUs: 1, Ports: portStep, Accel: TCG}
 
 // sayings is what EnsureTemplate said.
 type sayings struct {
@@ -35,7 +35,7 @@ func (s *sayings) say(what string) {
 func ensure(t *testing.T, img *Image) (*Template, string) {
 	t.Helper()
 	var s sayings
-	template, err := EnsureTemplate(t.Context(), img, guestShape, s.say)
+	template, err := EnsureTemplate(t.Context(), img, guestFlavor, s.say)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func ensure(t *testing.T, img *Image) (*Template, string) {
 func TestLabTemplate(t *testing.T) {
 	img := testImage(t)
 	t.Cleanup(img.LetGo)
-	key, err := guestShape.key(img)
+	key, err := guestFlavor.key(img)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func testTemplateOnce(t *testing.T, img *Image) {
 	got := make([]*Template, 3)
 	for i := range got {
 		all.Go(func() {
-			template, err := EnsureTemplate(t.Context(), img, guestShape, s.say)
+			template, err := EnsureTemplate(t.Context(), img, guestFlavor, s.say)
 			if err != nil {
 				t.Error(err)
 				return
@@ -203,13 +203,13 @@ func testForeign(t *testing.T, img *Image) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	if _, err := TemplateFrom(file, guestShape); err == nil {
+	if _, err := TemplateFrom(file, guestFlavor); err == nil {
 		t.Error("what is not sealed passes for a template")
 	}
 	if err := memory.Seal(file); err != nil {
 		t.Fatal(err)
 	}
-	template, err := TemplateFrom(file, guestShape)
+	template, err := TemplateFrom(file, guestFlavor)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func inherited(dir string) []int {
 	if err != nil {
 		return fds // which the lab process proper will say
 	}
-	for i := range d.Shapes {
+	for i := range d.Flavors {
 		fds = append(fds, fdTemplates+i)
 	}
 	return fds

@@ -215,7 +215,7 @@ const (
 	fdLock = 3 + iota
 	fdHostNS
 	fdReports
-	fdTemplates // and those that follow, as many as the deployment has shapes
+	fdTemplates // and those that follow, as many as the deployment has flavors
 )
 
 // runWords are what a lab process is started with, and known by.

@@ -40,7 +40,7 @@ type deployment struct {
 	Accel     guest.Accel  `json:"accel"`
 	Boot      guest.Boot   `json:"boot"`
 
-	Shapes    []guest.Shape `json:"shapes,omitempty"` // of the templates, in the order in which the lab process inherits them
+	Flavors   []guest.Flavor `json:"flavors,omitempty"` // of the templates, in the order in which the lab process inherits them
 	templates templates
 }
 

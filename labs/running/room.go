@@ -20,25 +20,25 @@ const (
 )
 
 // needsMiB is about how much memory the lab's QEMU guests will take, and in words what makes it up.
-func needsMiB(l *labfile.Lab, boot guest.Boot, shapes []guest.Shape) (mib int, why string) {
+func needsMiB(l *labfile.Lab, boot guest.Boot, flavors []guest.Flavor) (mib int, why string) {
 	guests := 0
 	for _, g := range l.Machines() {
 		if g.Kind == labfile.KindQEMU {
 			guests++
 		}
 	}
-	if boot == guest.BootCold || len(shapes) == 0 {
+	if boot == guest.BootCold || len(flavors) == 0 {
 		return guests * bootMiB, fmt.Sprintf("%d QEMU guests of %d MiB", guests, bootMiB)
 	}
 	mib = guests * cloneMiB
-	for _, s := range shapes {
+	for _, s := range flavors {
 		mib += s.MemoryMiB
 	}
-	return mib, fmt.Sprintf("%d QEMU guests of %d MiB and the memory of %d templates", guests, cloneMiB, len(shapes))
+	return mib, fmt.Sprintf("%d QEMU guests of %d MiB and the memory of %d templates", guests, cloneMiB, len(flavors))
 }
 
 // checkRoom refuses a lab that this machine has no memory for.
-func checkRoom(l *labfile.Lab, boot guest.Boot, shapes []guest.Shape) error {
+func checkRoom(l *labfile.Lab, boot guest.Boot, flavors []guest.Flavor) error {
 	f, err := os.Open("/proc/meminfo")
 	if err != nil {
 		return fmt.Errorf("see how much memory is available: %w", err)
@@ -48,7 +48,7 @@ func checkRoom(l *labfile.Lab, boot guest.Boot, shapes []guest.Shape) error {
 	if err != nil {
 		return fmt.Errorf("see how much memory is available: %w", err)
 	}
-	need, why := needsMiB(l, boot, shapes)
+	need, why := needsMiB(l, boot, flavors)
 	if need <= have {
 		return nil
 	}

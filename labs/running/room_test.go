@@ -18,11 +18,12 @@ func TestRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	lab.SettleKinds(labfile.KindQEMU)
-	all := shapes(lab, guest.TCG)
+	all := flavors(lab, guest.TCG)
 	if len(all) != 2 || all[0].Appliance || !all[1].Appliance {
-		t.Fatalf("shapes: %+v; want the guests' and the appliance's", all)
+		t.Fatalf("flavors: %+v; want the guests' and the appliance's", all)
 	}
-	for boot, want := range map[guest.Boot]int{guest.BootAuto: 3*cloneMiB + 512, guest.BootClone: 3*cloneMiB + 512, guest.BootCold: 3 * bootMiB} {
+	const cloned = 3*cloneMiB + 2*guest.DefaultMemoryMiB
+	for boot, want := range map[guest.Boot]int{guest.BootAuto: cloned, guest.BootClone: cloned, guest.BootCold: 3 * bootMiB} {
 		if mib, why := needsMiB(lab, boot, all); mib != want {
 			t.Errorf("%s: %d MiB (%s), want %d", boot, mib, why, want)
 		}

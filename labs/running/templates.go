@@ -12,9 +12,9 @@ import (
 	"sluice/labs/labfile"
 )
 
-// templates are what the lab's QEMU guests are cloned from, by their shapes. The parent of a lab process makes or finds
-// them, and hands them on: the lab process keeps them for guests that are made anew.
-type templates map[guest.Shape]*guest.Template
+// templates are what the lab's QEMU guests are cloned from, by their flavors. The parent of a lab process makes or
+// finds them, and hands them on: the lab process keeps them for guests that are made anew.
+type templates map[guest.Flavor]*guest.Template
 
 func (t templates) close() {
 	for _, one := range t {
@@ -22,20 +22,23 @@ func (t templates) close() {
 	}
 }
 
-// shapes are those of the lab's QEMU guests that can be cloned, each once, in the file's order.
-func shapes(l *labfile.Lab, accel guest.Accel) []guest.Shape {
+// flavors are those of the lab's QEMU guests that can be cloned, each once, in the file's order.
+func flavors(l *labfile.Lab, accel guest.Accel) []guest.Flavor {
 	nics := map[int]int{} // by Card.Guest
 	for _, c := range l.Cards() {
 		nics[c.Guest]++
 	}
-	var out []guest.Shape
+	var out []guest.Flavor
 	for i, g := range l.Machines() {
 		if g == l.Appliance {
 			i = -1
 		}
-		s := guest.Spec{Kind: guest.Kind(g.Kind), MemoryMiB: g.Memory, CPUs: g.CPUs, Accel: accel, Appliance: g == l.Appliance, NICs: make([]guest.NIC, nics[i])}
-		if shape, ok := s.Shape(); ok && !slices.Contains(out, shape) {
-			out = append(out, shape)
+		s := guest.Spec{
+			Kind: guest.Kind(g.Kind), MemoryMiB: g.Memory, CPUs: g.CPUs, Accel: accel,
+			Appliance: g == l.Appliance, NICs: make([]guest.NIC, nics[i]),
+		}
+		if flavor, ok := s.Flavor(); ok && !slices.Contains(out, flavor) {
+			out = append(out, flavor)
 		}
 	}
 	return out
@@ -44,7 +47,7 @@ func shapes(l *labfile.Lab, accel guest.Accel) []guest.Shape {
 // ensureTemplates gives the deployment what its guests are cloned from. Where that cannot be had they boot, unless the
 // user wants no other way.
 func (d *deployment) ensureTemplates(ctx context.Context, l *labfile.Lab, progress func(string)) error {
-	all := shapes(l, d.Accel)
+	all := flavors(l, d.Accel)
 	if err := checkRoom(l, d.Boot, all); err != nil {
 		return err
 	}
@@ -53,16 +56,16 @@ func (d *deployment) ensureTemplates(ctx context.Context, l *labfile.Lab, progre
 	}
 	made, failed := make([]*guest.Template, len(all)), make([]error, len(all))
 	var making sync.WaitGroup
-	for i, shape := range all {
-		making.Go(func() { made[i], failed[i] = guest.EnsureTemplate(ctx, d.Image, shape, progress) })
+	for i, flavor := range all {
+		making.Go(func() { made[i], failed[i] = guest.EnsureTemplate(ctx, d.Image, flavor, progress) })
 	}
 	making.Wait()
 	d.templates = templates{}
-	for i, shape := range all {
+	for i, flavor := range all {
 		switch err := failed[i]; {
 		case err == nil:
-			d.templates[shape] = made[i]
-			d.Shapes = append(d.Shapes, shape)
+			d.templates[flavor] = made[i]
+			d.Flavors = append(d.Flavors, flavor)
 		case ctx.Err() != nil, d.Boot == guest.BootClone:
 			return fault.Errorf(ClassOf(err), "--boot %s: %w", d.Boot, err)
 		default:
@@ -75,8 +78,8 @@ func (d *deployment) ensureTemplates(ctx context.Context, l *labfile.Lab, progre
 // files are what the lab process inherits from fdTemplates on.
 func (d *deployment) files() []*os.File {
 	var out []*os.File
-	for _, shape := range d.Shapes {
-		out = append(out, d.templates[shape].File())
+	for _, flavor := range d.Flavors {
+		out = append(out, d.templates[flavor].File())
 	}
 	return out
 }
@@ -84,12 +87,12 @@ func (d *deployment) files() []*os.File {
 // inherit takes over the templates in the lab process.
 func (d *deployment) inherit() error {
 	d.templates = templates{}
-	for i, shape := range d.Shapes {
-		t, err := guest.TemplateFrom(os.NewFile(uintptr(fdTemplates+i), "template"), shape)
+	for i, flavor := range d.Flavors {
+		t, err := guest.TemplateFrom(os.NewFile(uintptr(fdTemplates+i), "template"), flavor)
 		if err != nil {
 			return fmt.Errorf("take over a template: %w", err)
 		}
-		d.templates[shape] = t
+		d.templates[flavor] = t
 	}
 	return nil
 }

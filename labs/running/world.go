@@ -221,8 +221,8 @@ func (w *world) spec(r *resident) (s guest.Spec, err error) {
 			return s, err
 		}
 	}
-	if shape, ok := s.Shape(); ok {
-		s.Template = w.deploy.templates[shape]
+	if flavor, ok := s.Flavor(); ok {
+		s.Template = w.deploy.templates[flavor]
 	}
 	return s, nil
 }
