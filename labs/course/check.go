@@ -78,7 +78,8 @@ func checkRunning(cmd *cobra.Command, args []string, judges Judges, student, tas
 	}
 	defer s.close()
 	if student != "" && student != s.lab.Work.Student {
-		return "", check.Report{}, fault.Errorf(fault.BadInput, "lab %s was deployed for %s, not for %s: deploy it with --student", s.lab.Name, labfile.OrNobody(s.lab.Work.Student), student)
+		return "", check.Report{}, fault.Errorf(fault.BadInput, "lab %s was deployed for %s, not for %s: deploy it with --student",
+			s.lab.Name, labfile.OrNobody(s.lab.Work.Student), student)
 	}
 	if judges[labs.BuiltinName(s.lab.Ref)] != nil {
 		return "", check.Report{}, fault.Errorf(fault.BadInput, "the tasks of lab %s are about what you write, not about what runs: sluice lab check %s --with FOLDER",

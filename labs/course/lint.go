@@ -71,12 +71,14 @@ var served = map[string][]uint16{"echo": {23, 7777}, "http": {80}, "iperf3": {52
 // of wrong-*.
 func lintLab(l *labfile.Lab, ownTasks bool) (out []check.LintFinding) {
 	if labs.BuiltinName(l.Name) != "" && labs.BuiltinName(l.Ref) == "" {
-		out = append(out, check.LintFinding{Text: fmt.Sprintf("a built-in lab is called %s, and commands would mean that one: choose another name", l.Name)})
+		out = append(out, check.LintFinding{Text: fmt.Sprintf(
+			"a built-in lab is called %s, and commands would mean that one: choose another name", l.Name)})
 	}
 	for _, t := range l.Tasks {
 		for _, c := range t.Checks {
 			if r, ok := c.Kind.(*check.Reach); ok && r.Proto == "tcp" && r.To.Guest && r.Expect == check.Open && !serves(l, r.To.Name, r.Port) {
-				out = append(out, check.LintFinding{Task: t.ID, Line: c.Line, Text: fmt.Sprintf("%s: no service of %s answers there; see services", r, r.To.Name)})
+				out = append(out, check.LintFinding{Task: t.ID, Line: c.Line, Text: fmt.Sprintf(
+					"%s: no service of %s answers there; see services", r, r.To.Name)})
 			}
 		}
 	}
@@ -157,7 +159,8 @@ func lintHandedIn(l *labfile.Lab) (out []check.LintFinding) {
 			cost += h.Cost
 		}
 		if cost > t.Points {
-			out = append(out, check.LintFinding{Text: fmt.Sprintf("the hints of task %s cost %d points together, and it gives %d", t.ID, cost, t.Points)})
+			out = append(out, check.LintFinding{Text: fmt.Sprintf(
+				"the hints of task %s cost %d points together, and it gives %d", t.ID, cost, t.Points)})
 		}
 	}
 	for _, name := range l.Theirs {

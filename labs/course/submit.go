@@ -248,7 +248,8 @@ func (u *submitting) left() (not []string) {
 		not = append(not, fmt.Sprintf("the placement in which the lab runs now, %s: the work begins in %s; a line placement: %s in %s makes it that one",
 			at.Placement, u.work.Placement, at.Placement, filepath.Join(u.folder, "lab.yaml")))
 	}
-	if p, err := u.running.client.Policy(ctx); err == nil && strings.TrimSpace(p.Source) != strings.TrimSpace(string(u.work.Policy.Source)) && len(u.lab.Theirs) > 0 {
+	p, err := u.running.client.Policy(ctx)
+	if err == nil && strings.TrimSpace(p.Source) != strings.TrimSpace(string(u.work.Policy.Source)) && len(u.lab.Theirs) > 0 {
 		not = append(not, "the policy that is in force: it is another than the one that is handed in; sluice policy show writes it")
 	}
 	return not

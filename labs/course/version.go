@@ -36,7 +36,8 @@ func (s *submission) settle() error {
 		s.note("%s does not say whose version of the lab it is: nobody's is taken. sluice lab submit %s makes it say so; it cannot be graded without", s.work.Folder, s.work.Folder)
 	case c == nil:
 	case s.graded == "" && s.work.Student != "" && s.work.Student != c.Student:
-		return fault.Errorf(fault.BadInput, "%s says that it is of %s, and --student says %s", labfile.CoverFile, labfile.OrNobody(c.Student), s.work.Student)
+		return fault.Errorf(fault.BadInput, "%s says that it is of %s, and --student says %s",
+			labfile.CoverFile, labfile.OrNobody(c.Student), s.work.Student)
 	default:
 		s.work.Student = c.Student
 		theirs, err := labfile.LoadWork(s.ref, labfile.Work{Student: c.Student})

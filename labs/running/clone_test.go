@@ -13,9 +13,11 @@ import (
 // looks are what a student may look at in a guest, and finds the same whether it was cloned or booted. What differs is
 // in the table of docs/labs.md.
 var looks = []string{
-	"uname -srm", "hostname", "cat /proc/cmdline", "cut -d' ' -f1 /proc/modules | sort", "ip -o -br addr", "ip route; ip -6 route", "ip -o link",
+	"uname -srm", "hostname", "cat /proc/cmdline", "cut -d' ' -f1 /proc/modules | sort",
+	"ip -o -br addr", "ip route; ip -6 route", "ip -o link",
 	"ls /dev /etc /root /tmp /var /run", "cut -d' ' -f1-3 /proc/mounts", "env | sort", "ulimit -a", "ss -Hlntu | tr -s ' ' | sort",
-	"cat /proc/[0-9]*/comm | grep -v -e kworker -e sh -e cat -e grep -e sort | sort -u", "grep MemTotal /proc/meminfo", "grep processor /proc/cpuinfo",
+	"cat /proc/[0-9]*/comm | grep -v -e kworker -e sh -e cat -e grep -e sort | sort -u",
+	"grep MemTotal /proc/meminfo", "grep processor /proc/cpuinfo",
 	"sysctl -a 2>/dev/null | grep -v -e random -e ns_last_pid -e nr -e state -e count -e reserve -e cookie -e use-mem -e stable_secret | sort",
 	"cat /sys/class/net/*/device/device", "cat /etc/hosts", "nft list ruleset | grep -v -e packets -e '^#' -e comment",
 }

@@ -36,7 +36,10 @@ func TestRootDoctor(t *testing.T) {
 			t.Errorf("%s: %s", f.What, f.Detail)
 		}
 	}
-	for _, what := range []string{"machine", "root", "disk", "network namespace", "TAP", "veth", "packet socket", "BPF", "kernel conntrack", "conntrack", "nft", "qemu-system-x86_64", "guest image", "KVM"} {
+	for _, what := range []string{
+		"machine", "root", "disk", "network namespace", "TAP", "veth", "packet socket", "BPF",
+		"kernel conntrack", "conntrack", "nft", "qemu-system-x86_64", "guest image", "KVM",
+	} {
 		if !said[what] {
 			t.Errorf("nothing is said of %s", what)
 		}

@@ -122,10 +122,12 @@ func testOnlyInside(t *testing.T, lab, file string) {
 	if r := inGuest(t, lab, "client", "", "policy", "show"); r.code != 1 || !strings.Contains(r.stderr, "no policy is administered here") {
 		t.Errorf("in the client: exit code %d %s", r.code, r.stderr)
 	}
-	if r := sluice(t, "", "--lab", lab, "policy", "apply", file); r.code != 1 || !strings.Contains(r.stderr, "administered inside the appliance") {
+	r := sluice(t, "", "--lab", lab, "policy", "apply", file)
+	if r.code != 1 || !strings.Contains(r.stderr, "administered inside the appliance") {
 		t.Errorf("from the host: exit code %d %s", r.code, r.stderr)
 	}
-	if r := sluice(t, "", "--lab", lab, "policy", "show"); !strings.Contains(r.stderr, "# fw:stdin, generation") || !strings.Contains(r.stderr, "# administered inside the appliance") {
+	r = sluice(t, "", "--lab", lab, "policy", "show")
+	if !strings.Contains(r.stderr, "# fw:stdin, generation") || !strings.Contains(r.stderr, "# administered inside the appliance") {
 		t.Errorf("policy show says %s", r.stderr)
 	}
 }

@@ -382,7 +382,8 @@ func fileWord(to string) string {
 		{"null", `^/dev/null$`}, {"socket", `^socket:`}, {"pipe", `^pipe:`}, {"tun", `^/dev/net/tun$`}, {"kvm", `^/dev/kvm$|^anon_inode:kvm-`},
 		{"eventpoll", `^anon_inode:\[eventpoll\]$`}, {"eventfd", `^anon_inode:\[eventfd\]$`}, {"signalfd", `^anon_inode:\[signalfd\]$`},
 		{"pidfd", `^anon_inode:\[pidfd\]$|^pidfd:`}, {"quota", `^/sys/fs/cgroup/.*cpu\.(cfs_quota_us|cfs_period_us|max)$`},
-		{"template", `^/memfd:sluice-template-[0-9a-f]+ \(deleted\)$`}, {"image", `/images/[0-9a-f]+$`}, {"initrd", `/images/[0-9a-f]+/initrd$`}, {"kernel", `/kernel/boot/vmlinuz-[^/]+$`},
+		{"template", `^/memfd:sluice-template-[0-9a-f]+ \(deleted\)$`},
+		{"image", `/images/[0-9a-f]+$`}, {"initrd", `/images/[0-9a-f]+/initrd$`}, {"kernel", `/kernel/boot/vmlinuz-[^/]+$`},
 		{"terminal", `^/dev/pt`}, {"lab.log", `/lab\.log$`}, {"events.log", `/events\.log$`}, {"boot.log", `/boot\.log$`}, {"lock", `/lock$`},
 	} {
 		if regexp.MustCompile(w.pattern).MatchString(to) {

@@ -47,7 +47,8 @@ func testGatewayAnswersND(t *testing.T, bed Bed) {
 		f, k := r.client.next("advertisement", func(k *frame.Key) bool { return k.Proto == frame.ProtoICMPv6 })
 		body := f.Eth()[k.L4:]
 		target, option := frame.Addr(body[8:24]), body[24:26] // the target's link-layer address, 8 bytes long
-		if k.ICMPType != 136 || k.TTL != 255 || target != frame.AddrFrom(lan6) || !bytes.Equal(option, []byte{2, 1}) || frame.MAC(body[26:32]) != gatewayMAC {
+		if k.ICMPType != 136 || k.TTL != 255 || target != frame.AddrFrom(lan6) || !bytes.Equal(option, []byte{2, 1}) ||
+			frame.MAC(body[26:32]) != gatewayMAC {
 			t.Errorf("%s: %x", asker, f.Eth())
 		}
 		wantDst := addr(asker)

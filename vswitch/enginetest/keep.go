@@ -42,7 +42,8 @@ func (r *rig) shakeHands(port uint16, v6 bool) {
 	r.t.Helper()
 	r.client.send(r.client.to(r.server, v6, packet{proto: frame.ProtoTCP, sport: port, dport: 80, flags: frame.TCPSyn}).build())
 	r.server.next("SYN", func(k *frame.Key) bool { return k.SrcPort == port && k.TCPFlags == frame.TCPSyn })
-	r.server.send(r.server.to(r.client, v6, packet{proto: frame.ProtoTCP, sport: 80, dport: port, flags: frame.TCPSyn | frame.TCPAck, ack: 1}).build())
+	answer := packet{proto: frame.ProtoTCP, sport: 80, dport: port, flags: frame.TCPSyn | frame.TCPAck, ack: 1}
+	r.server.send(r.server.to(r.client, v6, answer).build())
 	r.client.next("SYN ACK", isProto(frame.ProtoTCP, port))
 }
 

@@ -83,7 +83,8 @@ func (c traced) compare(t *testing.T, res vswitch.TraceResult) {
 	if res.Verdict != c.verdict || res.Rule != c.rule || res.Reason != c.reason {
 		t.Errorf("%s, %s: verdict %q, rule %q, reason %q", c.to, c.what, res.Verdict, res.Rule, res.Reason)
 	}
-	crosses := c.to == firewall.Tunnel || c.to == firewall.Slow && !strings.Contains(c.what, "other") || c.to == firewall.Inspect && c.verdict == "pass"
+	crosses := c.to == firewall.Tunnel || c.to == firewall.Slow && !strings.Contains(c.what, "other") ||
+		c.to == firewall.Inspect && c.verdict == "pass"
 	if res.Crosses != crosses {
 		t.Errorf("%s, %s: crosses the appliance is %v", c.to, c.what, res.Crosses)
 	}
