@@ -14,7 +14,7 @@ import (
 // in the table of docs/labs.md.
 var looks = []string{
 	"uname -srm", "hostname", "cat /proc/cmdline", "cut -d' ' -f1 /proc/modules | sort",
-	"ip -o -br addr", "ip route; ip -6 route", "ip -o link",
+	"ip -o -br addr", "ip route | sort; ip -6 route | sort", "ip -o link",
 	"ls /dev /etc /root /tmp /var /run", "cut -d' ' -f1-3 /proc/mounts", "env | sort", "ulimit -a", "ss -Hlntu | tr -s ' ' | sort",
 	"cat /proc/[0-9]*/comm | grep -v -e kworker -e sh -e cat -e grep -e sort | sort -u",
 	"grep MemTotal /proc/meminfo", "grep processor /proc/cpuinfo",
