@@ -50,15 +50,13 @@ func deployCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&o.Guests, "guests", labfile.KindAuto, "what guests are where the lab leaves it open: qemu, netns or auto")
-	cmd.Flags().StringVar((*string)(&o.Boot), "boot", string(guest.BootAuto),
-		"how QEMU guests come up: clone (from the memory of one that has booted), cold, or auto (cloned where that works)")
+	BootFlag(cmd, &o.Boot, "")
 	cmd.Flags().StringVar(&o.Name, "name", "", "another name than the lab's own, to run it twice")
 	cmd.Flags().StringVar(&o.Work.Student, "student", "", "whose version of the lab: its parameters are drawn by this name")
 	cmd.Flags().StringVar(&o.Placement, "placement", "", "where the policy is enforced at first, instead of what the lab says")
 	CompleteGuestsFlag(cmd)
 	cli.CompleteFlags(cmd, cobra.NoFileCompletions, "name", "student")
 	cli.CompleteFlag(cmd, "placement", labfile.PlacementWords()...)
-	cli.CompleteFlag(cmd, "boot", string(guest.BootAuto), string(guest.BootClone), string(guest.BootCold))
 	return cmd
 }
 
@@ -302,6 +300,13 @@ func CompleteBuiltins(_ *cobra.Command, args []string, begun string) (words []st
 // CompleteLabFlag completes the lab that a flag names, as CompleteBuiltins does an argument.
 func CompleteLabFlag(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
 	return CompleteBuiltins(cmd, nil, begun)
+}
+
+// BootFlag adds --boot; when says to what else it belongs.
+func BootFlag(cmd *cobra.Command, boot *guest.Boot, when string) {
+	cmd.Flags().StringVar((*string)(boot), "boot", string(guest.BootAuto),
+		when+"how QEMU guests come up: clone (from the memory of one that has booted), cold, or auto (cloned where that works)")
+	cli.CompleteFlag(cmd, "boot", string(guest.BootAuto), string(guest.BootClone), string(guest.BootCold))
 }
 
 // CompleteGuestsFlag completes --guests: what guests are.

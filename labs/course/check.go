@@ -20,7 +20,8 @@ import (
 )
 
 func checkCommand(judges Judges) *cobra.Command {
-	var task, student, with, guests string
+	s := &submission{judges: judges}
+	var student, with string
 	cmd := &cobra.Command{
 		Use:   "check [LAB]",
 		Short: "Check the tasks of a running lab, or those of a submission",
@@ -43,9 +44,10 @@ input, 3 this machine lacks something.`,
 			var report check.Report
 			var name string
 			if with != "" {
-				name, report, err = checkWork(cmd, args, judges, labfile.Work{Student: student, Folder: with}, guests, task)
+				s.work = labfile.Work{Student: student, Folder: with}
+				name, report, err = checkWork(cmd, args, s)
 			} else {
-				name, report, err = checkRunning(cmd, args, judges, student, task)
+				name, report, err = checkRunning(cmd, args, judges, student, s.task)
 			}
 			if err != nil {
 				return err
@@ -59,10 +61,11 @@ input, 3 this machine lacks something.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&task, "task", "", "one task, with those that it needs")
+	cmd.Flags().StringVar(&s.task, "task", "", "one task, with those that it needs")
 	cmd.Flags().StringVar(&student, "student", "", "whose version of the lab; of a running one, whose it must be")
 	cmd.Flags().StringVar(&with, "with", "", "a submission: a folder with the student's files")
-	cmd.Flags().StringVar(&guests, "guests", labfile.KindAuto, "with --with: what guests are, qemu, netns or auto")
+	cmd.Flags().StringVar(&s.guests, "guests", labfile.KindAuto, "with --with: what guests are, qemu, netns or auto")
+	commands.BootFlag(cmd, &s.boot, "with --with: ")
 	commands.CompleteGuestsFlag(cmd)
 	cli.CompleteFlags(cmd, completeTasks, "task")
 	cli.CompleteFlags(cmd, cobra.NoFileCompletions, "student")

@@ -16,6 +16,7 @@ import (
 	"sluice/firewall/fault"
 	"sluice/labs"
 	"sluice/labs/check"
+	"sluice/labs/guest"
 	"sluice/labs/labfile"
 	"sluice/labs/running"
 	"sluice/vswitch/control"
@@ -33,6 +34,7 @@ type submission struct {
 	ref     string
 	work    labfile.Work
 	guests  string
+	boot    guest.Boot
 	task    string
 	graded  string // as whose it was handed in; empty where a student tries their own
 	drawnBy string // whose parameters count where it does not say: drawnByFolder, drawnByNobody; empty refuses it
@@ -112,7 +114,7 @@ func (s *submission) judgeAnswers(j Judge, met *evidence) (l *labfile.Lab, repor
 func (s *submission) deploy(ctx context.Context, name string, met *evidence) error {
 	begun := time.Now()
 	var said strings.Builder
-	_, err := running.Deploy(ctx, s.ref, running.Options{Guests: s.guests, Name: name, Work: s.work}, func(what string) {
+	_, err := running.Deploy(ctx, s.ref, running.Options{Guests: s.guests, Boot: s.boot, Name: name, Work: s.work}, func(what string) {
 		s.note("  %s", what)
 		fmt.Fprintln(&said, what)
 	})
@@ -122,11 +124,11 @@ func (s *submission) deploy(ctx context.Context, name string, met *evidence) err
 }
 
 // checkWork is `lab check --with`.
-func checkWork(cmd *cobra.Command, args []string, judges Judges, work labfile.Work, guests, task string) (string, check.Report, error) {
+func checkWork(cmd *cobra.Command, args []string, s *submission) (string, check.Report, error) {
 	if len(args) == 0 {
-		return "", check.Report{}, fault.Errorf(fault.BadInput, "which lab is the work of? sluice lab check LAB --with %s", work.Folder)
+		return "", check.Report{}, fault.Errorf(fault.BadInput, "which lab is the work of? sluice lab check LAB --with %s", s.work.Folder)
 	}
-	s := &submission{ref: args[0], work: work, guests: guests, task: task, judges: judges, note: func(f string, a ...any) { note(cmd, f, a...) }}
+	s.ref, s.note = args[0], func(f string, a ...any) { note(cmd, f, a...) }
 	l, report, _, err := s.judge(cmd.Context())
 	if l == nil {
 		return "", report, err

@@ -52,6 +52,8 @@ type Spec struct {
 	Template   *Template             // QEMU: of the spec's Flavor, to be cloned from; nil: boot
 	Boot       Boot                  // QEMU
 
+	// Began is called when a QEMU guest has its turn to boot: only so many do at once. nil: nobody is told.
+	Began func()
 	// Tell is told of the line to the agent: it broke (EventSilent), it is there again (EventAnswers); that a command
 	// in the guest has shut it down (EventDown); and that it boots, as it could not be cloned (EventBoots). nil: nobody
 	// is.
@@ -91,6 +93,12 @@ const (
 	StateStopped State = "stopped" // ended, by Stop or by itself
 )
 
+// CameUp is how a QEMU guest came up.
+type CameUp struct {
+	How   Boot          // BootClone or BootCold
+	After time.Duration // from the start of QEMU until the agent answered
+}
+
 // Machine is one guest. Boot and Configure are called once each, in that order; the rest at any time.
 type Machine interface {
 	Name() string
@@ -105,6 +113,8 @@ type Machine interface {
 	// Agent is the guest's agent; nil before Boot has returned.
 	Agent() *agent.Client
 	State() State
+	// CameUp is how Boot did it; of a namespace guest, and before Boot has returned, it says nothing.
+	CameUp() CameUp
 	// PIDs are the host's processes of this guest, the main one first.
 	PIDs() []int
 	// CPUTime is what those processes, and in a namespace guest those that have ended, have used, user and system.

@@ -56,7 +56,7 @@ func TestHostileLineIsTakenUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v.booted(a)
+	v.booted(a, CameUp{})
 	go v.keepAgent()
 	for _, want := range []string{EventSilent, EventAnswers} {
 		select {
@@ -125,7 +125,7 @@ func TestBootedAfterTheEnd(t *testing.T) {
 	}
 	p := newProcess(Spec{Name: "g"})
 	p.ended(nil)
-	p.booted(a)
+	p.booted(a, CameUp{})
 	if p.State() != StateStopped {
 		t.Errorf("it is %s", p.State())
 	}

@@ -29,6 +29,7 @@ type process struct {
 	turn    *os.File // while it boots, of the few that may
 	cmd     *exec.Cmd
 	agent   *agent.Client
+	cameUp  CameUp
 	stopped bool // by Stop
 	killed  bool // by Kill
 	err     error
@@ -48,6 +49,12 @@ func (p *process) State() State {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.state
+}
+
+func (p *process) CameUp() CameUp {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cameUp
 }
 
 func (p *process) setState(s State) {
@@ -114,6 +121,9 @@ func (p *process) takeTurn(ctx context.Context) error {
 		return errStopped
 	}
 	p.turn = turn
+	if p.spec.Began != nil {
+		p.spec.Began()
+	}
 	return nil
 }
 
@@ -139,10 +149,11 @@ func (p *process) running(cmd *exec.Cmd) error {
 	return nil
 }
 
-// booted notes the agent, unless the machine has ended meanwhile.
-func (p *process) booted(a *agent.Client) {
+// booted notes the agent, and how the guest came up, unless the machine has ended meanwhile.
+func (p *process) booted(a *agent.Client, up CameUp) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.cameUp = up
 	if p.agent = a; p.state == StateStopped {
 		a.Close()
 		return

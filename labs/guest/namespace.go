@@ -143,7 +143,7 @@ func (n *namespace) bootIn(ctx context.Context, userSpace bool) error {
 		kill(cmd, n.gone)
 		return errors.Join(fmt.Errorf("%w; the agent: %v: %s", err, exit, lastLines(said.String(), 5)), removeNamespace(n.nsPath()))
 	}
-	n.booted(a)
+	n.booted(a, CameUp{})
 	go func() {
 		<-n.gone
 		n.silence()

@@ -90,8 +90,8 @@ func queued(pids []int) map[int]time.Duration {
 // if he dies.
 const turnsDir = "/run/sluice-boots"
 
-// turns is how many may boot at once. One more than there are processors, since a boot also waits for its devices.
-func turns() int { return runtime.NumCPU() + 1 }
+// turns is how many may boot at once: on more, those that are waited for would be slowed down by others.
+func turns() int { return runtime.NumCPU() }
 
 // waitForTurn returns when a guest may boot, and the file to close when it has.
 func waitForTurn(ctx context.Context, dir string, most int) (*os.File, error) {

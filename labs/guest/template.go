@@ -69,8 +69,8 @@ func (flavor Flavor) key(img *Image) (string, error) {
 		return "", err
 	}
 	h := sha256.New()
-	fmt.Fprintln(h, "sluice template 1", img.Key, img.Release, flavor, program, info.Size(), info.ModTime().UnixNano(), release)
-	fmt.Fprintln(h, machineType, emulatedCPU, translatedMiB, kernelArgs)
+	fmt.Fprintln(h, "sluice template 2", img.Key, img.Release, flavor, program, info.Size(), info.ModTime().UnixNano(), release)
+	fmt.Fprintln(h, machineType, plugsByPort, emulatedCPU, translatedMiB, kernelArgs)
 	return hex.EncodeToString(h.Sum(nil))[:24], nil
 }
 

@@ -57,6 +57,7 @@ func TestLabTemplate(t *testing.T) {
 	}
 	t.Run("once", func(t *testing.T) { testTemplateOnce(t, img) })
 	t.Run("broken", func(t *testing.T) { testTemplateBroken(t, img, at) })
+	t.Run("full disk", func(t *testing.T) { testTemplateFullDisk(t, img) })
 	template, said := ensure(t, img)
 	if said != "" {
 		t.Errorf("what is in the cache is not taken: %s", said)
@@ -98,6 +99,37 @@ func testTemplateOnce(t *testing.T, img *Image) {
 	}
 	for _, one := range got {
 		one.Close()
+	}
+}
+
+// testTemplateFullDisk: a template for which the cache has no room serves the lab that it was made for, and half a one
+// is not left.
+func testTemplateFullDisk(t *testing.T, img *Image) {
+	small := t.TempDir()
+	if err := unix.Mount("tmpfs", small, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(small, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	other := *img
+	other.Key += " on a small disk"
+	other.Initrd = filepath.Join(small, "initrd")
+	if err := os.Symlink(img.Initrd, other.Initrd); err != nil {
+		t.Fatal(err)
+	}
+	template, said := ensure(t, &other)
+	if want := "the template is not kept for the next lab: save the memory"; !strings.Contains(said, want) || !strings.Contains(said, "no space left") {
+		t.Errorf("said %q, want %q", said, want)
+	}
+	if err := memory.Check(template.file); err != nil {
+		t.Error(err)
+	}
+	left, err := filepath.Glob(filepath.Join(small, templatesDir, "*"))
+	if err != nil || len(left) != 1 || filepath.Ext(left[0]) != ".lock" {
+		t.Errorf("in the cache there is %q: %v", left, err)
 	}
 }
 

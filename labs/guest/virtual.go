@@ -86,11 +86,16 @@ func closeTAPs(nics []NIC) {
 
 // bootOnce starts QEMU once, and lives with what comes of it.
 func (v *virtual) bootOnce(ctx context.Context, most time.Duration, from origin) error {
+	begun := time.Now()
 	a, err := v.launch(ctx, most, from)
 	if err != nil {
 		return err
 	}
-	v.booted(a)
+	up := CameUp{How: BootCold, After: time.Since(begun)}
+	if from.clone() {
+		up.How = BootClone
+	}
+	v.booted(a, up)
 	go v.keepAgent()
 	return nil
 }

@@ -5,8 +5,12 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
+	"sluice/labs"
+	"sluice/labs/check"
+	"sluice/labs/labfile"
 	"sluice/vnic/roottest"
 )
 
@@ -51,6 +55,39 @@ func TestLabCloneLikeBoot(t *testing.T) {
 		} else if clone != seen["cold"][what] {
 			t.Errorf("%s\nof a clone:\n%s\nafter a boot:\n%s", what, clone, seen["cold"][what])
 		}
+	}
+}
+
+// TestLabBothWays judges the solution of each lab on guests that are cloned, and on guests that boot: the marks are the
+// same.
+func TestLabBothWays(t *testing.T) {
+	roottest.Need(t, "makes TAPs and namespaces")
+	for _, name := range labs.BuiltinNames() {
+		l, err := labfile.Load(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(l.Tasks) == 0 {
+			continue
+		}
+		t.Run(l.Name, func(t *testing.T) {
+			sideBySide(t)
+			var marks, reasons [2]string
+			var judging sync.WaitGroup
+			for i, boot := range []string{"clone", "cold"} {
+				judging.Go(func() {
+					var r check.Report
+					r, reasons[i] = checkWith(t, l, "qemu", "solution", "--boot", boot)
+					for _, x := range r.Results {
+						marks[i] += fmt.Sprintln(x.ID, x.Passed, x.Points, x.Of)
+					}
+				})
+			}
+			judging.Wait()
+			if marks[0] != marks[1] || strings.Contains(marks[0], "false") {
+				t.Errorf("cloned:\n%s\nbooted:\n%s", reasons[0], reasons[1])
+			}
+		})
 	}
 }
 

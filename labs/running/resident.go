@@ -20,6 +20,7 @@ type resident struct {
 	*labfile.Guest
 	appliance bool
 	cards     []labfile.Card
+	began     func()         // called when its machine has its turn to boot; nil for most
 	watchers  sync.WaitGroup // one for each machine that has not ended
 	ends      *os.File       // of a namespace guest's vNICs, from when they are made until the switch has them; nil else
 

@@ -29,6 +29,10 @@ func (w *world) Inspect() control.LabInfo {
 	states := w.states()
 	for i, r := range w.guests {
 		g := control.GuestInfo{Name: r.Name, Kind: r.Kind, Appliance: r.appliance, State: states[i], Addresses: []string{}, CPU: r.cpu().Seconds()}
+		if m := r.machine(); m != nil {
+			up := m.CameUp()
+			g.Boot, g.BootTime = string(up.How), up.After.Seconds()
+		}
 		for _, c := range r.cards {
 			for _, a := range c.Addrs {
 				bits := w.lab.Segments[c.Segment-1].SubnetOf(a).Bits()

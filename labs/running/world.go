@@ -90,14 +90,25 @@ func (w *world) build(ctx context.Context, progress func(string)) error {
 }
 
 // bootAll returns when every guest is ready and the policy is in force. That waits for the appliance only, not for
-// guests that boot longer.
+// guests that boot longer: so it is the first one that boots.
 func (w *world) bootAll(ctx context.Context, progress func(string)) error {
 	booting, ctx := errgroup.WithContext(ctx)
+	first, begin := context.WithCancel(ctx)
+	defer begin()
 	if w.lab.Appliance == nil {
 		booting.Go(func() error { return w.enforce(ctx) })
 	}
+	if w.lab.Appliance == nil || w.lab.Appliance.Kind != labfile.KindQEMU {
+		begin()
+	}
 	for _, r := range w.guests {
 		booting.Go(func() error {
+			if r.appliance {
+				r.began = begin
+				defer begin()
+			} else {
+				<-first.Done()
+			}
 			begun := time.Now()
 			if err := w.boot(ctx, r, progress); err != nil {
 				return err
@@ -200,7 +211,7 @@ func (w *world) spec(r *resident) (s guest.Spec, err error) {
 	s = guest.Spec{
 		Lab: onMachine(w.dir), Name: r.Name, Kind: guest.Kind(r.Kind), Dir: filepath.Join(w.dir, guestsDir, r.Name),
 		Image: w.deploy.Image, Services: r.Services, Hosts: w.hosts(), Appliance: r.appliance,
-		MemoryMiB: r.Memory, CPUs: r.CPUs, Accel: w.deploy.Accel, Boot: w.deploy.Boot, Tell: w.sw.Tell,
+		MemoryMiB: r.Memory, CPUs: r.CPUs, Accel: w.deploy.Accel, Boot: w.deploy.Boot, Began: r.began, Tell: w.sw.Tell,
 	}
 	if r.appliance {
 		s.Neighbours = w.neighbours()

@@ -37,8 +37,9 @@ func drillCommand(d control.Drill, short string) *cobra.Command {
 		Use: string(d), Short: short, Args: cobra.NoArgs,
 		RunE: withLab(func(cmd *cobra.Command, args []string, o *Output, c *control.Client) error {
 			if d == control.Restart {
-				o.Note("The appliance boots.")
+				o.Note("The appliance is made anew.")
 			}
+			begun := time.Now()
 			if err := c.Appliance(cmd.Context(), d); err != nil {
 				return err
 			}
@@ -47,9 +48,29 @@ func drillCommand(d control.Drill, short string) *cobra.Command {
 					return err
 				}
 			}
+			if d == control.Restart {
+				if err := tellBoot(cmd.Context(), o, c, time.Since(begun)); err != nil {
+					return err
+				}
+			}
 			return showAppliance(cmd, args, o, c)
 		}),
 	}
+}
+
+// tellBoot says what of a restart was boot: what the class waited for is no boot where the appliance was cloned.
+func tellBoot(ctx context.Context, o *Output, c *control.Client, took time.Duration) error {
+	st, err := statusOfAppliance(ctx, c)
+	if err != nil {
+		return err
+	}
+	switch st.Boot {
+	case "clone":
+		o.Note("It was away for %.1f s, and did not boot: it was cloned in %.1f s. To see one boot, deploy with --boot cold.", took.Seconds(), st.BootTime)
+	case "cold":
+		o.Note("It was away for %.1f s: for %.1f s of them it booted.", took.Seconds(), st.BootTime)
+	}
+	return nil
 }
 
 // noticing is how long a command waits for the switch to see that the appliance is back. It asks each 50 ms, and

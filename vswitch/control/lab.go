@@ -63,6 +63,8 @@ type GuestInfo struct {
 	State     string   `json:"state" doc:"booting, ready, silent (it runs, and its agent does not answer), stalled, failed or stopped"`
 	Addresses []string `json:"addresses" doc:"Of all its vNICs, with prefix length"`
 	CPU       float64  `json:"cpu_s" doc:"Seconds of CPU that the guest's processes on this machine have used"`
+	Boot      string   `json:"boot,omitempty" enum:"clone,cold" doc:"How a QEMU guest came up: cloned from one that had booted, or booted"`
+	BootTime  float64  `json:"boot_s,omitempty" doc:"Seconds that this took, until its agent answered"`
 }
 
 // PolicyText is a policy as the user wrote it.

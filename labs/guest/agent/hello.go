@@ -28,9 +28,9 @@ const (
 )
 
 const (
-	helloEvery = 200 * time.Millisecond // a guest that is still booting hears only a later one
-	maxStale   = 4 << 20                // bytes skipped in search of an answer: more than the queues between the halves hold
-	maxLine    = 256                    // bytes of a line that is looked at
+	helloEvery = 50 * time.Millisecond // a guest that is still booting hears only a later one
+	maxStale   = 4 << 20               // bytes skipped in search of an answer: more than the queues between the halves hold
+	maxLine    = 256                   // bytes of a line that is looked at
 )
 
 var errNoHello = errors.New("no agent answered")
