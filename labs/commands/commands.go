@@ -50,7 +50,7 @@ func deployCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&o.Guests, "guests", labfile.KindAuto, "what guests are where the lab leaves it open: qemu, netns or auto")
-	BootFlag(cmd, &o.Boot, "")
+	BootFlag(cmd, &o, "")
 	cmd.Flags().StringVar(&o.Name, "name", "", "another name than the lab's own, to run it twice")
 	cmd.Flags().StringVar(&o.Work.Student, "student", "", "whose version of the lab: its parameters are drawn by this name")
 	cmd.Flags().StringVar(&o.Placement, "placement", "", "where the policy is enforced at first, instead of what the lab says")
@@ -303,8 +303,8 @@ func CompleteLabFlag(cmd *cobra.Command, _ []string, begun string) ([]string, co
 }
 
 // BootFlag adds --boot; when says to what else it belongs.
-func BootFlag(cmd *cobra.Command, boot *guest.Boot, when string) {
-	cmd.Flags().StringVar((*string)(boot), "boot", string(guest.BootAuto),
+func BootFlag(cmd *cobra.Command, o *running.Options, when string) {
+	cmd.Flags().StringVar((*string)(&o.Boot), "boot", string(guest.BootAuto),
 		when+"how QEMU guests come up: clone (from the memory of one that has booted), cold, or auto (cloned where that works)")
 	cli.CompleteFlag(cmd, "boot", string(guest.BootAuto), string(guest.BootClone), string(guest.BootCold))
 }

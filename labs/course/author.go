@@ -208,7 +208,7 @@ func testLab(cmd *cobra.Command, l *labfile.Lab, judges Judges, guests string) (
 			at = empty
 		}
 		note(cmd, "%s", at)
-		s := &submission{ref: l.Ref, guests: guests, work: labfile.Work{Folder: at}, judges: judges, drawnBy: drawnByNobody, note: func(string, ...any) {}}
+		s := &submission{ref: l.Ref, how: running.Options{Guests: guests}, work: labfile.Work{Folder: at}, judges: judges, drawnBy: drawnByNobody, note: func(string, ...any) {}}
 		row, err := testOne(cmd.Context(), l, s, folder)
 		if err != nil {
 			return nil, err

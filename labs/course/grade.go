@@ -277,7 +277,7 @@ func (g *grading) one(ctx context.Context, h handed) (mark, error) {
 	if h.fault != nil || l == nil {
 		m, err = m.written(&evidence{}, h.fault)
 	} else {
-		s := &submission{ref: l.Ref, guests: g.guests, work: labfile.Work{Folder: h.folder}, graded: h.student, drawnBy: g.drawnBy, judges: g.judges,
+		s := &submission{ref: l.Ref, how: running.Options{Guests: g.guests}, work: labfile.Work{Folder: h.folder}, graded: h.student, drawnBy: g.drawnBy, judges: g.judges,
 			note: func(string, ...any) {}} // what is done stands in the evidence
 		m, err = s.mark(ctx, m)
 		m.Remarks = s.remarks(len(l.Params) > 0)

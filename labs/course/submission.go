@@ -16,7 +16,6 @@ import (
 	"sluice/firewall/fault"
 	"sluice/labs"
 	"sluice/labs/check"
-	"sluice/labs/guest"
 	"sluice/labs/labfile"
 	"sluice/labs/running"
 	"sluice/vswitch/control"
@@ -33,8 +32,7 @@ type Judges map[string]Judge
 type submission struct {
 	ref     string
 	work    labfile.Work
-	guests  string
-	boot    guest.Boot
+	how     running.Options // what guests are, and how they come up
 	task    string
 	graded  string // as whose it was handed in; empty where a student tries their own
 	drawnBy string // whose parameters count where it does not say: drawnByFolder, drawnByNobody; empty refuses it
@@ -114,11 +112,13 @@ func (s *submission) judgeAnswers(j Judge, met *evidence) (l *labfile.Lab, repor
 func (s *submission) deploy(ctx context.Context, name string, met *evidence) error {
 	begun := time.Now()
 	var said strings.Builder
-	_, err := running.Deploy(ctx, s.ref, running.Options{Guests: s.guests, Boot: s.boot, Name: name, Work: s.work}, func(what string) {
+	o := s.how
+	o.Name, o.Work = name, s.work
+	_, err := running.Deploy(ctx, s.ref, o, func(what string) {
 		s.note("  %s", what)
 		fmt.Fprintln(&said, what)
 	})
-	words := []string{"sluice", "lab", "deploy", s.ref, "--name", name, "--guests", s.guests, "--student", s.work.Student}
+	words := []string{"sluice", "lab", "deploy", s.ref, "--name", name, "--guests", o.Guests, "--student", s.work.Student}
 	met.did(begun, check.Output{Stderr: said.String()}, err, words...)
 	return err
 }
