@@ -20,6 +20,7 @@ import (
 	"sluice/labs/check"
 	"sluice/labs/commands"
 	"sluice/labs/labfile"
+	"sluice/labs/running"
 	"sluice/vswitch/cli"
 )
 

@@ -17,6 +17,7 @@ import (
 	"sluice/firewall/fault"
 	"sluice/labs/check"
 	"sluice/labs/labfile"
+	"sluice/labs/running"
 )
 
 // TestSubmissions: folders are students, in the order of their names, whatever these are; nothing else is.
@@ -79,7 +80,7 @@ func TestOddSubmissions(t *testing.T) {
 			if err := c.make(dir); err != nil {
 				t.Fatal(err)
 			}
-			s := &submission{ref: "fast-vs-slow", guests: "netns", work: labfile.Work{Folder: dir}, graded: "eve", note: func(string, ...any) {}}
+			s := &submission{ref: "fast-vs-slow", how: running.Options{Guests: "netns"}, work: labfile.Work{Folder: dir}, graded: "eve", note: func(string, ...any) {}}
 			m, err := s.mark(t.Context(), mark{Student: "eve", Evidence: where, Of: 10})
 			fits := slices.ContainsFunc(strings.Split(c.want, "|"), func(w string) bool { return strings.Contains(m.Error, w) })
 			if err != nil || m.Points != 0 || m.Passed || m.Of != 10 || !fits {
