@@ -133,8 +133,8 @@ func (q *qemu) arguments(s *Spec, from origin) error {
 // machineType is a PC without what a guest does not use.
 const machineType = "q35,usb=off,vmport=off,smbus=off,sata=off,hpet=off,graphics=off,i8042=off"
 
-// plugsByPort has a root port tell the guest's kernel of a card that is plugged in, as on a real machine. By default ACPI
-// tells it, and to interpret that code is a tenth of all that an emulated guest does until it is ready.
+// plugsByPort has a root port tell the guest's kernel of a card that is plugged in, as on a real machine. By default
+// ACPI does, and to interpret its code is a tenth of all that an emulated guest does until it is ready.
 const plugsByPort = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"
 
 // emulatedCPU is the plainest processor of 64 bits, with random numbers: what the richest one (max) has beside, such as
