@@ -38,30 +38,27 @@ func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
 			return p.steer(pt, v)
 		}
 	}
-	hash := id.hash()
-	s := cx.Flows.shard(hash)
 	ms := milliseconds(cx.Now)
-	s.mu.Lock()
-	e := s.find(&id, hash)
-	if e.flow != nil {
-		verdict := p.verdictOf(cx.Flows, pt, &id, hash)
+	at, e := cx.Flows.hold(&id)
+	if e != nil {
+		verdict := p.verdictOf(cx.Flows, pt, &id, at.hash)
 		if verdict == frame.VerdictQuarantine && !e.expired(ms, p.timeouts) {
-			s.mu.Unlock()
+			cx.Flows.release(at)
 			cx.tell("inspector", "the flow is in quarantine")
 			return Verdict{Reason: frame.ReasonInspected, Flags: VerdictKnown}
 		}
 		if flags, ok := p.settled(cx, pt, k, e, swapped, ms); ok {
 			v := Verdict{Action: p.passes[pt.Dir&1], Flags: flags, Rule: e.rule}
-			s.mu.Unlock()
+			cx.Flows.release(at)
 			if verdict == frame.VerdictClean {
 				v.Action = Pass
 			}
 			return v
 		}
 	}
-	v := p.judge(cx, &arrival{pt, k, s, &id, hash, swapped, mayBegin, ms}, e)
-	clean := p.verdictOf(cx.Flows, pt, &id, hash) == frame.VerdictClean // a flow that began anew is another
-	s.mu.Unlock()
+	v := p.judge(cx, &arrival{pt, k, at, &id, swapped, mayBegin, ms}, e)
+	clean := p.verdictOf(cx.Flows, pt, &id, at.hash) == frame.VerdictClean // a flow that began anew is another
+	cx.Flows.release(at)
 	if clean {
 		cx.tell("inspector", "the flow is clean: it is not steered any more")
 		return v
@@ -106,20 +103,19 @@ func (p *Program) refuse(cx *Context, pt Point, r frame.Reason, why string) Verd
 type arrival struct {
 	at       Point
 	key      *frame.Key
-	shard    *shard // whose lock is held
+	spot     // whose locks are held
 	id       *flowID
-	hash     uint64
 	swapped  bool // the frame's source is the flow's end b
 	mayBegin bool // it may begin a flow
 	ms       uint32
 }
 
 // judge says what becomes of a frame for which the flow table has e, or nothing.
-func (p *Program) judge(cx *Context, a *arrival, e tracked) Verdict {
-	if e.flow != nil && !e.expired(a.ms, p.timeouts) && !e.reopens(a.key, a.swapped != e.swapped(), a.at.Dir) {
+func (p *Program) judge(cx *Context, a *arrival, e *entry) Verdict {
+	if e != nil && !e.expired(a.ms, p.timeouts) && !e.reopens(a.key, a.swapped != e.swapped(), a.at.Dir) {
 		return p.known(cx, a, e)
 	}
-	if e.flow != nil && !cx.Dry {
+	if e != nil && !cx.Dry {
 		cx.Flows.remove(a.shard, e)
 	}
 	return p.begin(cx, a)
@@ -127,7 +123,7 @@ func (p *Program) judge(cx *Context, a *arrival, e tracked) Verdict {
 
 // settled is the short way for nearly all frames: of a flow that is answered, at a point that has accepted it, and that
 // change nothing but counters and windows. It must say what known would say.
-func (p *Program) settled(cx *Context, pt Point, k *frame.Key, e tracked, swapped bool, ms uint32) (flags VerdictFlag, ok bool) {
+func (p *Program) settled(cx *Context, pt Point, k *frame.Key, e *entry, swapped bool, ms uint32) (flags VerdictFlag, ok bool) {
 	side := uint8(pt.Dir)
 	flags = VerdictKnown
 	reply := swapped != e.swapped()
@@ -154,7 +150,7 @@ func (p *Program) settled(cx *Context, pt Point, k *frame.Key, e tracked, swappe
 }
 
 // known judges a frame of a known flow: whether it fits the flow's state, and whether this point has accepted the flow.
-func (p *Program) known(cx *Context, a *arrival, e tracked) Verdict {
+func (p *Program) known(cx *Context, a *arrival, e *entry) Verdict {
 	pt, k := a.at, a.key
 	e = cx.own(e)
 	reply := a.swapped != e.swapped()
@@ -205,9 +201,9 @@ func (p *Program) unjudged(k *frame.Key) bool {
 }
 
 // advance judges a segment, and takes it into account where it leaves its guest.
-func (p *Program) advance(cx *Context, pt Point, k *frame.Key, e tracked, reply bool) tcpVerdict {
+func (p *Program) advance(cx *Context, pt Point, k *frame.Key, e *entry, reply bool) tcpVerdict {
 	g := p.segment(cx, k, reply)
-	t := tcp{e.state, e.flags, *e.progress}
+	t := tcp{e.state, e.flags, e.progress}
 	if cx.partial {
 		t.unchecked() // how long the segment is, only its other fragments know
 	}
@@ -218,12 +214,12 @@ func (p *Program) advance(cx *Context, pt Point, k *frame.Key, e tracked, reply 
 	if verdict == tcpOutside && p.placement == Off {
 		t.unchecked() // nobody keeps it from passing, so what comes after it cannot be held against the windows
 	}
-	e.state, e.flags, *e.progress = t.state, t.flags, t.progress
+	e.state, e.flags, e.progress = t.state, t.flags, t.progress
 	return verdict
 }
 
 // misfit says what becomes of a segment that does not fit its flow.
-func (p *Program) misfit(cx *Context, a *arrival, e tracked, reply bool, verdict tcpVerdict) (v Verdict, passes bool) {
+func (p *Program) misfit(cx *Context, a *arrival, e *entry, reply bool, verdict tcpVerdict) (v Verdict, passes bool) {
 	switch verdict {
 	case tcpFits, tcpIgnored:
 		return v, true
@@ -242,7 +238,7 @@ func (p *Program) misfit(cx *Context, a *arrival, e tracked, reply bool, verdict
 
 // again asks the rules about a known flow, at a point that has not accepted it yet, or not under this program. at is as
 // the one who began the flow sees it.
-func (p *Program) again(cx *Context, at Point, k *frame.Key, s *shard, e tracked, flags VerdictFlag) Verdict {
+func (p *Program) again(cx *Context, at Point, k *frame.Key, s *shard, e *entry, flags VerdictFlag) Verdict {
 	first := e.flowID.first(e.swapped())
 	if at.Dir == ToGuest && flags&VerdictReply == 0 && k.Proto == e.proto() && e.frames[0] <= 1 && e.frames[1] == 0 {
 		first.more = classifier.MoreOf(k.SrcPort, k.TCPFlags) // this is the flow's first packet itself
@@ -326,8 +322,8 @@ func (p *Program) begin(cx *Context, a *arrival) Verdict {
 	if limited && !cx.Flows.sources.Load().begin(&k.Src, &p.policy.Limits.PerSource, cx.Now) {
 		return p.refuse(cx, pt, frame.ReasonFlows, "the source has begun as many flows as the policy's limits allow")
 	}
-	e := cx.Flows.insert(a.shard, a.id, a.hash, owner, a.ms)
-	if e.flow == nil {
+	e := cx.Flows.insert(a.spot, a.id, owner, a.ms)
+	if e == nil {
 		if limited {
 			cx.Flows.sources.Load().ended(&k.Src)
 		}

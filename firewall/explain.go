@@ -15,7 +15,7 @@ func (cx *Context) tell(what, detail string) {
 }
 
 // tellFlow records what is known of a frame's flow.
-func (p *Program) tellFlow(cx *Context, e tracked, reply bool, ms uint32) {
+func (p *Program) tellFlow(cx *Context, e *entry, reply bool, ms uint32) {
 	r := e.record(ms, p, p.policy.timeouts)
 	way := "in the direction in which it began"
 	if reply {
@@ -28,7 +28,7 @@ func (p *Program) tellFlow(cx *Context, e tracked, reply bool, ms uint32) {
 }
 
 // tellWindow records what a segment says, and what would have been within the windows.
-func tellWindow(cx *Context, k *frame.Key, e tracked, reply bool) {
+func tellWindow(cx *Context, k *frame.Key, e *entry, reply bool) {
 	from, to := &e.side[0], &e.side[1]
 	if reply {
 		from, to = to, from

@@ -136,19 +136,16 @@ type Context struct {
 
 	partial   bool // the key is of a first fragment
 	stateless bool // the frame becomes no flow
-	copied    struct {
-		flow     flow
-		progress progress
-	}
+	copied    entry
 }
 
 // own gives an entry that may be changed: where nothing may change, a copy.
-func (cx *Context) own(e tracked) tracked {
+func (cx *Context) own(e *entry) *entry {
 	if !cx.Dry {
 		return e
 	}
-	cx.copied.flow, cx.copied.progress = *e.flow, *e.progress
-	return tracked{&cx.copied.flow, &cx.copied.progress}
+	cx.copied = *e
+	return &cx.copied
 }
 
 // Step is one step of an explanation. Rec is nil while forwarding.

@@ -11,13 +11,22 @@ import (
 	"sluice/vnic/frame"
 )
 
-// flow is one entry of the flow table: 64 bytes without pointers, one line of the cache, and 60 of progress beside it.
-// Its ends are in an order that does not depend on who began, so that both directions find it.
+// entry is one entry of the flow table: 128 bytes without pointers, two lines of the cache. The first is what a flow is
+// found and judged by, the second what it has done. TestFlowLayout holds where everything is, for whoever walks the
+// table beside us.
+type entry struct {
+	flow
+	progress
+	_ uint32
+}
+
+// flow is what a flow is found and judged by. Its ends are in an order that does not depend on who began, so that both
+// directions find it.
 type flow struct {
 	flowID
 	stamp  uint32          // of the policy that accepted it at points; 0 is none
 	seen   uint32          // time of the last frame, in ms
-	next   uint32          // in the bucket's or the free list: 1 + index
+	next   uint32          // in the bucket's chain or the free list: 1 + index
 	rule   uint32          // that let it in, as Verdict.Rule; of the stamp's policy
 	points [2]frame.PortID // by direction, as the one who began sees it: the port that last accepted it there
 	owner  frame.PortID    // whose share it counts in; 0 is nobody
@@ -37,8 +46,7 @@ const (
 	flowLastSACK               // and that of selective acknowledgements
 )
 
-// progress is what a flow has done: its counters, and TCP's windows. It is kept apart, so that a flow is found in one
-// line of the cache, and because 124 bytes are no multiple of 8.
+// progress is what a flow has done: its counters, and TCP's windows.
 type progress struct {
 	frames  [2]uint32 // by original, reply, as all pairs here
 	low     [2]uint32 // of IP bytes
@@ -74,12 +82,6 @@ func (p *progress) set(frames, bytes [2]uint64) {
 		b := min(bytes[i], 1<<40-1)
 		p.low[i], p.high[i] = uint32(b), uint8(b>>32)
 	}
-}
-
-// tracked is a flow with its progress. The zero value is no flow.
-type tracked struct {
-	*flow
-	*progress
 }
 
 // flowID is what identifies a flow: its ends, the lower one first. For ICMP both ports are the identifier of an echo,
@@ -132,8 +134,15 @@ func (id flowID) swap() flowID {
 	return flowID{id.bHigh, id.bLow, id.aHigh, id.aLow, rest(id.bPort(), id.aPort(), id.proto()) | id.rest&0xffff00ff}
 }
 
-// Seeds of the hash; they differ in each process, so that no guest can aim its flows at one bucket.
-var seeds = [5]uint64{rand.Uint64(), rand.Uint64(), rand.Uint64(), rand.Uint64(), rand.Uint64()}
+// Seeds are the secret of the table's hash, so that no guest can aim its flows at one bucket.
+type Seeds [5]uint64
+
+func drawSeeds() (s Seeds) {
+	for i := range s {
+		s[i] = rand.Uint64()
+	}
+	return s
+}
 
 // fold multiplies to 128 bits and folds them, so that every bit depends on every other (as wyhash does).
 func fold(a, b uint64) uint64 {
@@ -143,10 +152,10 @@ func fold(a, b uint64) uint64 {
 
 // hash multiplies the ports with both addresses, and then the results with each other: a single multiplication would
 // spread ports that follow each other evenly or into few shards, as the seed happens to be.
-func (id *flowID) hash() uint64 {
-	a := fold(id.aLow^seeds[0], id.aHigh^id.rest^seeds[1])
-	b := fold(id.bLow^seeds[2], id.bHigh^bits.RotateLeft64(id.rest, 32)^seeds[3])
-	return fold(a^seeds[4], b)
+func (s *Seeds) hash(id *flowID) uint64 {
+	a := fold(id.aLow^s[0], id.aHigh^id.rest^s[1])
+	b := fold(id.bLow^s[2], id.bHigh^bits.RotateLeft64(id.rest, 32)^s[3])
+	return fold(a^s[4], b)
 }
 
 // firstPacket is the first packet of a flow where no key holds it.
@@ -186,7 +195,7 @@ func (f *flow) expired(ms uint32, timeouts *[states]uint32) bool {
 }
 
 // record shows a flow to the world.
-func (f tracked) record(ms uint32, p *Program, timeouts *[states]uint32) FlowRecord {
+func (f *entry) record(ms uint32, p *Program, timeouts *[states]uint32) FlowRecord {
 	first := f.flowID.first(f.swapped())
 	id := f.flowID
 	if f.swapped() {

@@ -75,7 +75,7 @@ func pieceOf(cx *Context, pt Point, k *frame.Key) (p fragmentPiece, ok bool) {
 	default:
 		return p, false
 	}
-	p.packet = id.hash() | 1
+	p.packet = cx.Flows.seeds.hash(&id) | 1
 	return p, true
 }
 

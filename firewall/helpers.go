@@ -94,7 +94,7 @@ func (p *Policy) Relates(t Tuple) (h Helper, ok bool) {
 }
 
 // mayRelate asks Relates about a flow of the table.
-func (p *Policy) mayRelate(e tracked) bool {
+func (p *Policy) mayRelate(e *entry) bool {
 	if len(p.Helpers) == 0 {
 		return false
 	}

@@ -115,12 +115,9 @@ func (p *Program) checkError(cx *Context, pt Point, k *frame.Key) Verdict {
 	if !ok {
 		return p.refuse(cx, pt, frame.ReasonState, "an ICMP error about ICMP that is no flow")
 	}
-	hash := id.hash()
-	s := cx.Flows.shard(hash)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e := s.find(&id, hash)
-	if e.flow == nil || e.expired(milliseconds(cx.Now), p.policy.timeouts) {
+	at, e := cx.Flows.hold(&id)
+	defer cx.Flows.release(at)
+	if e == nil || e.expired(milliseconds(cx.Now), p.policy.timeouts) {
 		return p.refuse(cx, pt, frame.ReasonState, "an ICMP error about a flow that is not known")
 	}
 	reply := swapped == e.swapped() // the error goes against the packet inside it
@@ -135,7 +132,7 @@ func (p *Program) checkError(cx *Context, pt Point, k *frame.Key) Verdict {
 	}
 	if p.enforce && (e.stamp != p.stamp || e.points[dir] != pt.Port) {
 		e = cx.own(e)
-		return p.again(cx, Point{pt.Port, dir}, k, s, e, v.Flags)
+		return p.again(cx, Point{pt.Port, dir}, k, at.shard, e, v.Flags)
 	}
 	return v
 }

@@ -10,23 +10,20 @@ type judged [shardCount]map[flowID]frame.Verdict
 // long as it lives, and VerdictReset ends it. It says whether there is such a flow.
 func (f *Flows) Judge(k *frame.Key, w frame.Verdict) bool {
 	id, _ := identify(k)
-	hash := id.hash()
-	s := f.shard(hash)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e := s.find(&id, hash)
-	if e.flow == nil {
+	at, e := f.hold(&id)
+	defer f.release(at)
+	if e == nil {
 		return false
 	}
 	switch w {
 	case frame.VerdictReset:
-		f.remove(s, e)
+		f.remove(at.shard, e)
 	case frame.VerdictClean, frame.VerdictQuarantine:
-		at := &f.judged[hash>>58]
-		if *at == nil {
-			*at = map[flowID]frame.Verdict{}
+		said := &f.judged[shardOf(at.hash)]
+		if *said == nil {
+			*said = map[flowID]frame.Verdict{}
 		}
-		(*at)[id] = w
+		(*said)[id] = w
 	}
 	return true
 }
@@ -34,7 +31,7 @@ func (f *Flows) Judge(k *frame.Key, w frame.Verdict) bool {
 // verdictOf is what the inspector has said of a flow at the point where its frames are steered. The caller has the
 // shard's lock.
 func (p *Program) verdictOf(f *Flows, pt Point, id *flowID, hash uint64) frame.Verdict {
-	said := f.judged[hash>>58]
+	said := f.judged[shardOf(hash)]
 	if len(said) == 0 || pt.Dir != FromGuest || p.placement != Inspect {
 		return frame.VerdictNone
 	}

@@ -15,11 +15,11 @@ type kept [shardCount]map[flowID]struct{}
 // changed since a mark. It says how many were not kept before.
 func (f *Flows) Keep(now int64, p *Program, since Mark) (n int) {
 	ms, timeouts := milliseconds(now), f.timeouts()
-	f.all(func(_ *shard, e tracked) {
+	f.all(func(_ *shard, e *entry) {
 		if !e.goesOn(ms, timeouts, since) || !p.policy.allows(e) {
 			return
 		}
-		at := &f.kept[e.hash()>>58]
+		at := &f.kept[shardOf(f.seeds.hash(&e.flowID))]
 		if *at == nil {
 			*at = map[flowID]struct{}{}
 		}
@@ -49,16 +49,14 @@ func (f *Flows) Kept(k *frame.Key, eth []byte, late bool) bool {
 	if !ok {
 		return false
 	}
-	hash := id.hash()
-	s := f.shard(hash)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, is := f.kept[hash>>58][id]
-	return is && (late || s.find(&id, hash).lives())
+	at, e := f.hold(&id)
+	defer f.release(at)
+	_, is := f.kept[shardOf(at.hash)][id]
+	return is && (late || e.lives())
 }
 
 // lives says whether there is a flow, and it is not over.
-func (e tracked) lives() bool { return e.flow != nil && e.state != tcpTimeWait && e.state != tcpClosed }
+func (e *entry) lives() bool { return e != nil && e.state != tcpTimeWait && e.state != tcpClosed }
 
 // KeptLen is how many flows are kept; one that has just ended may still count.
 func (f *Flows) KeptLen() (n int) {
@@ -88,7 +86,13 @@ func (f *Flows) keepsIn(i int, ms uint32, timeouts *[states]uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id := range f.kept[i] {
-		if e := s.find(&id, id.hash()); e.lives() && !e.expired(ms, timeouts) {
+		hash := f.seeds.hash(&id)
+		b := f.bucket(s, hash)
+		had := f.take(b)
+		e := f.find(b, &id, hash)
+		going := e.lives() && !e.expired(ms, timeouts)
+		f.give(b, had)
+		if going {
 			return true
 		}
 	}

@@ -41,7 +41,7 @@ func (p *Policy) Recount() {
 }
 
 // ended adds to its rule what a flow has carried that the policy let in.
-func (p *Policy) ended(e tracked) {
+func (p *Policy) ended(e *entry) {
 	if e.stamp == p.stamp && int(e.rule) < len(p.counters) {
 		c := &p.counters[e.rule]
 		c.frames.Add(uint64(e.frames[0]) + uint64(e.frames[1]))
@@ -104,7 +104,7 @@ func (p *Program) Rules(flows *Flows) []RuleInfo {
 	}
 	out = append(out, p.info(Rule{Name: "default", Direction: "in-out", Action: p.policy.Default}, 0))
 	if flows != nil {
-		flows.all(func(_ *shard, e tracked) {
+		flows.all(func(_ *shard, e *entry) {
 			if e.stamp == p.stamp && int(e.rule) < len(out) {
 				r := &out[(int(e.rule)+len(out)-1)%len(out)]
 				r.Frames += uint64(e.frames[0]) + uint64(e.frames[1])

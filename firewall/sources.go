@@ -9,6 +9,7 @@ import (
 // sources counts the flows of each source address, where a policy limits them. It is bounded, and made when the first
 // such policy lets a flow in. A flow is counted as long as its entry has the stamp of such a policy (limitsSources).
 type sources struct {
+	seeds Seeds
 	parts [sourceParts]sourcePart
 }
 
@@ -35,7 +36,7 @@ func limitsSources(stamp uint32) bool { return stamp&1 != 0 }
 
 func (s *sources) bucket(a *frame.Addr) (*sourcePart, *[sourceWays]source) {
 	high, low := a.Uint64s()
-	h := fold(high^seeds[0], low^seeds[1])
+	h := fold(high^s.seeds[0], low^s.seeds[1])
 	part := &s.parts[h>>58]
 	return part, &part.buckets[h%sourceBuckets]
 }
@@ -104,7 +105,7 @@ func (s *sources) ended(a *frame.Addr) {
 }
 
 // restamp gives a flow another policy's stamp, and counts it for its source where that policy limits sources.
-func (f *Flows) restamp(e tracked, stamp uint32, now int64) {
+func (f *Flows) restamp(e *entry, stamp uint32, now int64) {
 	if was := limitsSources(e.stamp); was != limitsSources(stamp) {
 		first := e.flowID.first(e.swapped())
 		if was {

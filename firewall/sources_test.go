@@ -95,7 +95,7 @@ func TestRatePerSource(t *testing.T) {
 
 // TestSourcesAreBounded: more sources than there is room for are refused, and nothing grows.
 func TestSourcesAreBounded(t *testing.T) {
-	s, l := &sources{}, &SourceLimits{Flows: 1}
+	s, l := &sources{seeds: drawSeeds()}, &SourceLimits{Flows: 1}
 	a, refused := frame.Addr{10: 0xff, 11: 0xff, 12: 10}, 0
 	for i := range 100_000 {
 		a[13], a[14], a[15] = byte(i>>16), byte(i>>8), byte(i)

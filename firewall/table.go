@@ -11,7 +11,7 @@ func (f *Flows) Len() (n int) {
 	for i := range f.shards {
 		s := &f.shards[i]
 		s.mu.Lock()
-		n += s.n
+		n += int(s.n)
 		s.mu.Unlock()
 	}
 	return n
@@ -26,26 +26,24 @@ func (f *Flows) Mark() Mark { return Mark(f.epoch.Add(1)) }
 // piece is how many entries are walked under one hold of a shard's lock: some microseconds.
 const piece = 256
 
-// walk calls fn for the flows from one entry on, at most a piece of them, under the shard's lock, and says whether
-// there are more. fn may remove the flow.
-func (s *shard) walk(from uint32, fn func(tracked)) (more bool) {
+// walk calls fn for a shard's flows from one entry on, at most a piece of them, under its lock, and says whether there
+// are more. fn may remove the flow.
+func (f *Flows) walk(s *shard, from uint32, fn func(*entry)) (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	end := min(s.used, from+piece)
 	for i := from; i < end; i++ {
-		if e := s.at(i); e.state != stateFree {
-			fn(e)
-		}
+		f.visit(&s.entries[i], fn)
 	}
 	return end < s.used
 }
 
 // all calls fn for every flow, under its shard's lock. fn may remove the flow.
-func (f *Flows) all(fn func(*shard, tracked)) {
+func (f *Flows) all(fn func(*shard, *entry)) {
 	for i := range f.shards {
 		s := &f.shards[i]
 		for from, more := uint32(0), true; more; from += piece {
-			more = s.walk(from, func(e tracked) { fn(s, e) })
+			more = f.walk(s, from, func(e *entry) { fn(s, e) })
 		}
 	}
 }
@@ -58,7 +56,7 @@ func (f *Flows) Each(now int64, p *Program, fn func(FlowRecord) bool) {
 	for i := range f.shards {
 		for from, more := uint32(0), true; more; from += piece {
 			batch = batch[:0]
-			more = f.shards[i].walk(from, func(e tracked) {
+			more = f.walk(&f.shards[i], from, func(e *entry) {
 				if !e.expired(ms, timeouts) {
 					r := e.record(ms, p, timeouts)
 					_, r.Kept = f.kept[i][e.flowID]
@@ -79,12 +77,9 @@ func (f *Flows) Knows(now int64, t Tuple) bool {
 	id, _ := identify(&frame.Key{
 		Proto: t.Proto, Src: frame.AddrFrom(t.Src.Addr()), Dst: frame.AddrFrom(t.Dst.Addr()), SrcPort: t.Src.Port(), DstPort: t.Dst.Port(),
 	})
-	h := id.hash()
-	s := f.shard(h)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e := s.find(&id, h)
-	return e.flow != nil && !e.expired(milliseconds(now), f.timeouts())
+	at, e := f.hold(&id)
+	defer f.release(at)
+	return e != nil && !e.expired(milliseconds(now), f.timeouts())
 }
 
 // Export lists the flows that are alive, not closing, allowed by p's policy, and new or materially changed since a
@@ -92,7 +87,7 @@ func (f *Flows) Knows(now int64, t Tuple) bool {
 // whether p's placement enforces.
 func (f *Flows) Export(now int64, p *Program, since Mark) (out []FlowRecord) {
 	ms, timeouts := milliseconds(now), f.timeouts()
-	f.all(func(_ *shard, e tracked) {
+	f.all(func(_ *shard, e *entry) {
 		if e.goesOn(ms, timeouts, since) && p.policy.allows(e) {
 			out = append(out, e.record(ms, p, timeouts))
 		}
@@ -101,7 +96,7 @@ func (f *Flows) Export(now int64, p *Program, since Mark) (out []FlowRecord) {
 }
 
 // goesOn says whether a flow is alive, not closing, and new or materially changed since a mark; 0 is before everything.
-func (e tracked) goesOn(ms uint32, timeouts *[states]uint32, since Mark) bool {
+func (e *entry) goesOn(ms uint32, timeouts *[states]uint32, since Mark) bool {
 	return !e.expired(ms, timeouts) && !e.state.over() && (since == 0 || int8(e.changed-uint8(since)) >= 0)
 }
 
@@ -137,18 +132,16 @@ func (f *Flows) importOne(ms uint32, r *FlowRecord, timeouts *[states]uint32) (i
 	if asks {
 		id.ask(r.Src.Port(), kind, code, swapped)
 	}
-	h := id.hash()
-	s := f.shard(h)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if old := s.find(&id, h); old.flow != nil {
-		if !old.expired(ms, timeouts) {
+	at, e := f.hold(&id)
+	defer f.release(at)
+	if e != nil {
+		if !e.expired(ms, timeouts) {
 			return false, true
 		}
-		f.remove(s, old)
+		f.remove(at.shard, e)
 	}
-	e := f.insert(s, &id, h, 0, ms)
-	if e.flow == nil {
+	e = f.insert(at, &id, 0, ms)
+	if e == nil {
 		return false, false
 	}
 	e.state = parseState(r)
@@ -175,7 +168,7 @@ func (f *Flows) importOne(ms uint32, r *FlowRecord, timeouts *[states]uint32) (i
 }
 
 // allows says whether the policy allows a flow's first packet along its whole way.
-func (p *Policy) allows(e tracked) bool {
+func (p *Policy) allows(e *entry) bool {
 	first := e.flowID.first(e.swapped())
 	for dir, a := range []netip.Addr{first.src.IP(), first.dst.IP()} {
 		if action, _ := p.decide(Point{p.PortOf(a), Dir(dir)}, first.packet()); action != RuleAllow {
@@ -188,7 +181,7 @@ func (p *Policy) allows(e tracked) bool {
 // Revalidate removes the flows that p's policy denies, without waiting for their next frame, and says how many. Where
 // the appliance decides, a helper may have known of a flow that no rule allows: it stays.
 func (f *Flows) Revalidate(p *Program) (cut int) {
-	f.all(func(s *shard, e tracked) {
+	f.all(func(s *shard, e *entry) {
 		if !p.policy.allows(e) && !(p.placement.Tracks() && p.policy.mayRelate(e)) {
 			f.remove(s, e)
 			cut++
@@ -204,7 +197,7 @@ func (f *Flows) Expire(now int64) (expired int) {
 	for range (shardCount + expireCalls - 1) / expireCalls {
 		s := &f.shards[f.sweep.Add(1)%shardCount]
 		for from, more := uint32(0), true; more; from += piece {
-			more = s.walk(from, func(e tracked) {
+			more = f.walk(s, from, func(e *entry) {
 				if e.expired(ms, timeouts) {
 					f.remove(s, e)
 					expired++
@@ -220,7 +213,7 @@ const expireCalls = 32
 
 // Clear removes every flow, and says how many.
 func (f *Flows) Clear() (n int) {
-	f.all(func(s *shard, e tracked) {
+	f.all(func(s *shard, e *entry) {
 		f.remove(s, e)
 		n++
 	})

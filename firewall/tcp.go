@@ -260,7 +260,7 @@ func (t *tcp) reset(s *tcpSegment) (next state, how rstKind) {
 // reopens says whether a segment is to be judged as if its flow were not known: a SYN after both sides' FIN, or after
 // one's own RST, begins the connection anew; and where RST was the only answer, only that RST's own way to its guest
 // still belongs to the flow.
-func (e tracked) reopens(k *frame.Key, reply bool, d Dir) bool {
+func (e *entry) reopens(k *frame.Key, reply bool, d Dir) bool {
 	if e.state != tcpTimeWait && e.state != tcpClosed {
 		return false
 	}

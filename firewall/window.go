@@ -246,7 +246,7 @@ func (p *progress) learn(s *tcpSegment, end, ack, sack, win uint32) {
 // follow takes an ACK of an established flow into account, where it is simply inside its window. It is the short way of
 // step, for nearly all segments: where it says no, it has changed nothing, and where it says yes, it has changed what
 // step would.
-func (e tracked) follow(k *frame.Key, eth []byte, dir uint8) bool {
+func (e *entry) follow(k *frame.Key, eth []byte, dir uint8) bool {
 	from, to := &e.side[dir&1], &e.side[1-dir&1]
 	options := e.options[dir&1]
 	seq, ack, end := k.Seq, k.Ack, k.Seq+k.PayloadLen

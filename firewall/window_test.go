@@ -82,7 +82,7 @@ func TestWindowsDry(t *testing.T) {
 		w.send(p)
 	}
 	snapshot := func() (f flow, p progress) {
-		w.cx.Flows.all(func(_ *shard, e tracked) { f, p = *e.flow, *e.progress })
+		w.cx.Flows.all(func(_ *shard, e *entry) { f, p = e.flow, e.progress })
 		return f, p
 	}
 	f, p := snapshot()
@@ -132,22 +132,21 @@ func TestFollowIsStep(t *testing.T) {
 		k := frame.Key{TCPFlags: frame.TCPAck, Seq: number("seq"), Ack: number("ack"), Window: uint16(number("win")), PayloadLen: rapid.Uint32Range(0, 60000).Draw(t, "len"), Payload: uint16(20 + len(options))}
 		eth := append(make([]byte, 20), options...)
 		reply := rapid.Bool().Draw(t, "reply")
-		f2, p2 := f, p
-		e := tracked{&f2, &p2}
+		e := entry{flow: f, progress: p}
 		dir := uint8(0)
 		if reply {
 			dir = 1
 		}
 		if !e.follow(&k, eth, dir) {
-			if f2 != f || p2 != p {
-				t.Fatalf("said no, and changed %+v to %+v", p, p2)
+			if e.flow != f || e.progress != p {
+				t.Fatalf("said no, and changed %+v to %+v", p, e.progress)
 			}
 			return
 		}
 		g := (&Program{policy: &Policy{}}).segment(&Context{Eth: eth}, &k, reply)
 		long := tcp{f.state, f.flags, p}
-		if v := long.step(&g); v != tcpFits || long.state != f2.state || long.flags != f2.flags || long.progress != p2 {
-			t.Fatalf("step says %v\nand makes %+v\nfollow    %+v", v, long.progress, p2)
+		if v := long.step(&g); v != tcpFits || long.state != e.state || long.flags != e.flags || long.progress != e.progress {
+			t.Fatalf("step says %v\nand makes %+v\nfollow    %+v", v, long.progress, e.progress)
 		}
 	})
 }
