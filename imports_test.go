@@ -41,9 +41,11 @@ var floors = map[string][]string{
 	// only for tests: what any engine must pass
 	"vswitch/enginetest": {"vswitch/matrix", "vswitch", "vswitch/walk", "firewall/inspect", "firewall", "vnic", "vnic/frame", "vnic/roottest"},
 	"vswitch/user":       {"vswitch", "vswitch/walk", "vswitch/measure", "firewall", "vnic", "vnic/frame"},
-	"vswitch/control":    {"firewall/fault", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},
-	"vswitch/cli":        {"firewall/fault", "vswitch/control", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},
-	"labs/boundlog":      {}, // log files of bounded size: the lab's own, and its guests' consoles
+	// the engine in Go, with programs in the kernel in front
+	"vswitch/kernel":  {"vswitch/user", "vswitch", "vswitch/walk", "vnic", "vnic/frame"},
+	"vswitch/control": {"firewall/fault", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},
+	"vswitch/cli":     {"firewall/fault", "vswitch/control", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},
+	"labs/boundlog":   {}, // log files of bounded size: the lab's own, and its guests' consoles
 	// what a process of a lab starts with and may do: the program, the lab process and guests share it
 	"labs/guest/confine": {},
 	"labs/guest/agent":   {"firewall/fault", "labs/guest/confine", "firewall/appliance/admin", "firewall/appliance", "firewall/inspect", "firewall", "vnic/frame"},
@@ -58,7 +60,7 @@ var floors = map[string][]string{
 	"labs/labfile": {"firewall/fault", "labs", "labs/check", "labs/guest", "labs/guest/agent", "vswitch/control", "vswitch", "firewall/inspect", "firewall", "firewall/document", "vnic/frame"},
 	"labs/running": {
 		"firewall/fault", "labs/labfile", "labs/boundlog", "labs/guest", "labs/guest/agent", "labs/guest/confine", "firewall/appliance/admin", "firewall/appliance",
-		"firewall/inspect", "vswitch/user", "vswitch/control", "vswitch", "firewall", "vnic", "vnic/frame",
+		"firewall/inspect", "vswitch/kernel", "vswitch/user", "vswitch/control", "vswitch", "firewall", "vnic", "vnic/frame",
 	},
 	"labs/commands": {"firewall/fault", "labs", "labs/labfile", "labs/running", "labs/boundlog", "labs/guest", "vswitch/control", "vswitch/cli", "vnic", "vnic/frame"},
 	"labs/course": {
@@ -96,7 +98,7 @@ var never = map[string][]string{
 	"vswitch/walk":        {"vswitch", "vnic"},
 	"vswitch/measure":     {"vswitch", "vswitch/walk", "vnic"},
 	"vswitch/user":        {"vswitch/kernel", "vswitch/control"},
-	"vswitch/kernel":      {"vswitch/user", "vswitch/control"}, // the engines never know each other
+	"vswitch/kernel":      {"vswitch/control"},
 	"labs/labfile":        {"labs/running"},
 }
 

@@ -81,9 +81,11 @@ need_go() {
 # go_version: of the Go that is installed, not of one that it would fetch.
 go_version() { (cd / && GOTOOLCHAIN=local go env GOVERSION 2>/dev/null) | sed -E 's/^(devel )?go//; s/[ -].*//' | grep .; }
 
-# What guests run on, and what goes into their image.
+# What guests run on, what goes into their image, and what compiles for the kernel.
 # shellcheck disable=SC2034  # for those who source this
 vm_packages=(qemu-system-x86) image_packages=(nftables iperf3 conntrack tcpdump iproute2 busybox-static wget traceroute)
+# shellcheck disable=SC2034
+bpf_packages=(clang llvm libbpf-dev)
 
 # build: the one binary. It knows its commit (sluice --version) where git tells whose clone this is.
 build() {

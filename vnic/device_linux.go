@@ -137,21 +137,22 @@ func preparePeer(name string, peer VethPeer) error {
 
 // Delete removes a device. It is no error if there is none.
 func Delete(name string) error {
-	link, err := netlink.LinkByName(name)
-	var missing netlink.LinkNotFoundError
-	if errors.As(err, &missing) {
-		return nil
-	}
-	if err == nil {
-		err = netlink.LinkDel(link)
-	}
-	if errors.Is(err, unix.ENODEV) {
-		return nil // it went meanwhile: the kernel removes what a dead guest had when it comes to it
-	}
-	if err != nil {
+	if err := deleted(netlink.LinkByName(name)); err != nil {
 		return fmt.Errorf("delete %s: %w", name, err)
 	}
 	return nil
+}
+
+// deleted removes a device that was looked for.
+func deleted(link netlink.Link, err error) error {
+	if err == nil {
+		err = netlink.LinkDel(link)
+	}
+	// ENODEV: it went meanwhile, as the kernel removes what a dead guest had when it comes to it.
+	if errors.As(err, new(netlink.LinkNotFoundError)) || errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	return err
 }
 
 // SetMTU sets a device's MTU, in bytes of IP packet.

@@ -14,26 +14,21 @@ import (
 	"sluice/vnic/frame"
 )
 
-// socketBuffer is how many bytes the kernel may hold for one packet socket, each way, beside the ring: frames longer
-// than a slot, and what is being sent. It doubles the number for its own needs (socket(7)); a GSO frame is charged with
-// some 70 kB, so this is about 100 of them. It is a bound, not a reservation: an idle port holds none of it.
-const socketBuffer = 4 << 20
-
 // packet is a NIC on the switch's end of a TAP or veth, by a packet socket with virtio_net_hdr (packet(7)).
 type packet struct {
-	name  string
-	fd    int
-	index int // of the device
-	drops atomic.Uint64
+	name   string
+	socket         // by which frames come
+	out    int     // the socket by which they go: the same, until the NIC is diverted
+	detour *detour // nil until then
+	drops  atomic.Uint64
 
 	waiter  waiter
 	closing atomic.Bool // tells the reader, once it is woken
 	stuck   atomic.Bool // the same: see watch
 
 	reading sync.Mutex // held within ReadBatch
-	rx      receiver
-	started bool // there is a reader; it has borrowed rx until its next call, and nobody else may free it
-	ended   bool // rx is freed
+	started bool       // there is a reader; it has borrowed rx until its next call, and nobody else may free it
+	ended   bool       // rx is freed
 
 	mu             sync.Mutex // writers, and closed
 	closed         bool
@@ -62,18 +57,13 @@ func (p *packet) open() error {
 	if err != nil {
 		return err
 	}
-	// Protocol 0 hears nothing: with another, frames of every device would come in before bind.
-	p.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	heard, err := openSocket(dev.Index)
 	if err != nil {
 		return err
 	}
-	if p.waiter, err = newWaiter(p.fd); err == nil {
-		err = p.configure(dev.Index)
-	}
-	if err != nil {
-		p.rx.close()
-		p.waiter.close()
-		unix.Close(p.fd)
+	p.socket, p.out = *heard, heard.fd
+	if p.waiter, err = newWaiter(p.fd); err != nil {
+		p.socket.close()
 		return err
 	}
 	p.tx.init()
@@ -82,34 +72,6 @@ func (p *packet) open() error {
 	p.looked = lookOften
 	p.watchdog = time.AfterFunc(lookOften, p.watch)
 	return nil
-}
-
-func (p *packet) configure(index int) error {
-	for _, o := range []struct {
-		what               string
-		level, name, value int
-	}{
-		{"virtio_net_hdr", unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1},
-		// The qdisc would only queue what the far end cannot take yet; a full queue is to be counted here.
-		{"qdisc bypass", unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1},
-		{"ignore outgoing", unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1},
-		{"receive buffer", unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketBuffer},
-		{"send buffer", unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, socketBuffer},
-	} {
-		if err := unix.SetsockoptInt(p.fd, o.level, o.name, o.value); err != nil {
-			return fmt.Errorf("set %s: %w", o.what, err)
-		}
-	}
-	if err := p.rx.ring.open(p.fd); err != nil {
-		return err
-	}
-	p.index = index
-	return p.bind(unix.ETH_P_ALL)
-}
-
-// bind has the socket hear frames of a protocol from the device; 0 is none.
-func (p *packet) bind(protocol uint16) error {
-	return unix.Bind(p.fd, &unix.SockaddrLinklayer{Protocol: protocol<<8 | protocol>>8, Ifindex: p.index})
 }
 
 func (p *packet) Name() string            { return p.name }
@@ -171,11 +133,11 @@ func (p *packet) receive(b *frame.Batch) error {
 	return os.ErrClosed
 }
 
-// broken says what is wrong with the socket, once: its device is down, or gone.
+// broken says what is wrong with the device, once.
 func (p *packet) broken() error {
-	errno, err := unix.GetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err == nil && errno != 0 {
-		err = unix.Errno(errno)
+	err := deviceFault(p.fd)
+	if err == nil && p.detour != nil {
+		err = deviceFault(p.detour.watch)
 	}
 	return err
 }
@@ -208,14 +170,14 @@ var errFull = errors.New("queue is full")
 // send gives loaded frames to the kernel. A frame that it refuses is skipped: the fault is that frame's alone.
 func (p *packet) send(frames []*frame.Frame) (taken int, err error) {
 	for at := 0; at < len(frames); {
-		sent, errno := mmsg(unix.SYS_SENDMMSG, p.fd, p.tx.msgs[at:len(frames)])
+		sent, errno := mmsg(unix.SYS_SENDMMSG, p.out, p.tx.msgs[at:len(frames)])
 		switch errno {
 		case 0:
 			taken += sent
 			at += sent
 		case unix.EINTR:
 		case unix.ENOBUFS, unix.EAGAIN, unix.ENOMEM:
-			if !p.split.send(p.fd, p.name, frames[at]) {
+			if !p.split.send(p.out, p.name, frames[at]) {
 				return taken, errFull
 			}
 			taken++
@@ -247,5 +209,8 @@ func (p *packet) Close() error {
 		p.ended = true
 	}
 	p.waiter.close()
+	if p.detour != nil {
+		return p.detour.end(p.out, p.fd)
+	}
 	return unix.Close(p.fd)
 }

@@ -182,9 +182,10 @@ func TestRootFullQueueIsCountedAndDoesNotBlock(t *testing.T) {
 	}
 }
 
-func TestRootDropsAreCounted(t *testing.T) {
-	roottest.Namespace(t)
-	guest, nic := tapPort(t, "sl-vnic-a")
+func TestRootDropsAreCounted(t *testing.T) { eachPort(t, testDropsAreCounted) }
+
+func testDropsAreCounted(t *testing.T, port porter) {
+	guest, nic := port(t, "sl-vnic-a")
 	wire := tcpFrame(1, 0).Wire()
 	drops := nic.(Dropper)
 	written := 0
@@ -205,9 +206,10 @@ func TestRootDropsAreCounted(t *testing.T) {
 }
 
 // A long frame that the socket's queue cannot hold leaves a slot with its beginning, which must not pass for a frame.
-func TestRootNoFrameIsCutShort(t *testing.T) {
-	roottest.Namespace(t)
-	guest, nic := tapPort(t, "sl-vnic-a")
+func TestRootNoFrameIsCutShort(t *testing.T) { eachPort(t, testNoFrameIsCutShort) }
+
+func testNoFrameIsCutShort(t *testing.T, port porter) {
+	guest, nic := port(t, "sl-vnic-a")
 	const long = 300
 	for range long {
 		_, err := guest.Write(tcpFrame(60000, 1448).Wire())
@@ -255,9 +257,10 @@ func TestRootBadFrameHurtsNobodyElse(t *testing.T) {
 }
 
 // TestRootHostileVnet sends every kind of header that a guest could make up, and only what Parse accepts is sent on.
-func TestRootHostileVnet(t *testing.T) {
-	roottest.Namespace(t)
-	guestA, a := tapPort(t, "sl-vnic-a")
+func TestRootHostileVnet(t *testing.T) { eachPort(t, testHostileVnet) }
+
+func testHostileVnet(t *testing.T, port porter) {
+	guestA, a := port(t, "sl-vnic-a")
 	guestB, b := tapPort(t, "sl-vnic-b")
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {
@@ -390,9 +393,10 @@ func TestRootRingTurns(t *testing.T) {
 }
 
 // Short and long frames take different ways through the kernel; their order must not change.
-func TestRootLongAndShortStayInOrder(t *testing.T) {
-	roottest.Namespace(t)
-	guest, nic := tapPort(t, "sl-vnic-a")
+func TestRootLongAndShortStayInOrder(t *testing.T) { eachPort(t, testLongAndShortStayInOrder) }
+
+func testLongAndShortStayInOrder(t *testing.T, port porter) {
+	guest, nic := port(t, "sl-vnic-a")
 	lengths := []int{1, 60000, 2, 3, 60000, 1460, 60000, 60000, 60000, 60000, 60000, 60000, 60000, 60000, 60000, 60000, 4}
 	for _, n := range lengths {
 		_, err := guest.Write(tcpFrame(n, 1448).Wire())

@@ -83,11 +83,19 @@ func (r *ring) allocate(fd int) error {
 
 // renew makes the ring anew on the same socket. Nothing of it may be borrowed.
 func (r *ring) renew(fd int) error {
+	if err := r.end(fd); err != nil {
+		return err
+	}
+	return r.open(fd)
+}
+
+// end takes the ring from its socket. Nothing of it may be borrowed.
+func (r *ring) end(fd int) error {
 	r.close()
 	if err := unix.SetsockoptTpacketReq(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq{}); err != nil {
 		return fmt.Errorf("end ring: %w", err)
 	}
-	return r.open(fd)
+	return nil
 }
 
 func (r *ring) close() {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sluice/vnic/frame"
+	"sluice/vnic/roottest"
 )
 
 func must(t testing.TB, err error) {
@@ -27,6 +28,21 @@ func tapPort(t testing.TB, name string) (guest *os.File, nic NIC) {
 	must(t, err)
 	t.Cleanup(func() { nic.Close() })
 	return guest, nic
+}
+
+// porter makes a port.
+type porter func(t testing.TB, name string) (guest *os.File, nic NIC)
+
+// eachPort runs a test with a NIC that hears its device, and with one to which a program punts all.
+func eachPort(t *testing.T, test func(*testing.T, porter)) {
+	t.Helper()
+	punted := func(t testing.TB, name string) (*os.File, NIC) { return divertedPort(t, name, attach) }
+	for name, port := range map[string]porter{"heard": tapPort, "punted": punted} {
+		t.Run(name, func(t *testing.T) {
+			roottest.Namespace(t)
+			test(t, port)
+		})
+	}
 }
 
 // forward moves frames one way until its NIC is closed.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -42,9 +43,9 @@ func Deafen(name string) error {
 
 // Undeafen undoes Deafen. It is no error if there is nothing to undo.
 func Undeafen(name string) error {
-	link, err := netlink.LinkByName(name)
+	dev, err := netlink.LinkByName(name)
 	if err == nil {
-		err = netlink.QdiscDel(clsact(link)) // and the filter with it
+		err = netlink.QdiscDel(clsact(dev)) // and the filter with it
 	}
 	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("undeafen %s: %w", name, err)
@@ -52,14 +53,14 @@ func Undeafen(name string) error {
 	return nil
 }
 
-func clsact(link netlink.Link) netlink.Qdisc {
-	attrs := netlink.QdiscAttrs{LinkIndex: link.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}
+func clsact(dev netlink.Link) netlink.Qdisc {
+	attrs := netlink.QdiscAttrs{LinkIndex: dev.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}
 	return &netlink.GenericQdisc{QdiscAttrs: attrs, QdiscType: "clsact"}
 }
 
 // dropAll drops every frame at a device's ingress.
 func dropAll(name string) error {
-	link, err := netlink.LinkByName(name)
+	dev, err := netlink.LinkByName(name)
 	if err != nil {
 		return err
 	}
@@ -73,17 +74,50 @@ func dropAll(name string) error {
 		return fmt.Errorf("load drop-all: %w", err)
 	}
 	defer prog.Close() // the filter holds it from here on
-	if err := netlink.QdiscReplace(clsact(link)); err != nil {
+	if err := netlink.QdiscReplace(clsact(dev)); err != nil {
 		return fmt.Errorf("add clsact: %w", err)
 	}
 	err = netlink.FilterReplace(&netlink.BpfFilter{
-		FilterAttrs: netlink.FilterAttrs{
-			LinkIndex: link.Attrs().Index, Parent: netlink.HANDLE_MIN_INGRESS, Handle: 1, Protocol: unix.ETH_P_ALL, Priority: 1,
-		},
-		Fd: prog.FD(), Name: "sluice_seal", DirectAction: true,
+		FilterAttrs: atIngress(dev.Attrs().Index, sealPriority), Fd: prog.FD(), Name: "sluice_seal", DirectAction: true,
 	})
 	if err != nil {
 		return fmt.Errorf("add drop-all: %w", err)
 	}
 	return nil
+}
+
+// The order of filters at a device's ingress.
+const (
+	portPriority = 1 + iota
+	sealPriority
+)
+
+func atIngress(index int, priority uint16) netlink.FilterAttrs {
+	return netlink.FilterAttrs{
+		LinkIndex: index, Parent: netlink.HANDLE_MIN_INGRESS, Handle: 1, Protocol: unix.ETH_P_ALL, Priority: priority,
+	}
+}
+
+// attacher puts a program before the drop-all of a device in the thread's namespace.
+type attacher func(index int, prog *ebpf.Program) (detach func() error, err error)
+
+// attach is by tcx, or by what older kernels have.
+func attach(index int, prog *ebpf.Program) (detach func() error, err error) {
+	tcx, err := link.AttachTCX(link.TCXOptions{Interface: index, Program: prog, Attach: ebpf.AttachTCXIngress})
+	switch {
+	case errors.Is(err, ebpf.ErrNotSupported): // before kernel 6.6
+		return attachFilter(index, prog)
+	case err != nil:
+		return nil, err
+	}
+	return tcx.Close, nil
+}
+
+// attachFilter is by clsact.
+func attachFilter(index int, prog *ebpf.Program) (detach func() error, err error) {
+	filter := &netlink.BpfFilter{FilterAttrs: atIngress(index, portPriority), Fd: prog.FD(), Name: "sluice_port", DirectAction: true}
+	if err := netlink.FilterReplace(filter); err != nil {
+		return nil, fmt.Errorf("add filter: %w", err)
+	}
+	return func() error { return netlink.FilterDel(filter) }, nil
 }

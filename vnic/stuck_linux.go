@@ -63,7 +63,7 @@ func (p *packet) renew() error {
 	if p.closed {
 		return os.ErrClosed
 	}
-	if err := p.bind(0); err != nil {
+	if err := bind(p.fd, p.index, 0); err != nil {
 		return err
 	}
 	for p.rx.long.used = 0; ; p.rx.long.used = 0 {
@@ -75,5 +75,5 @@ func (p *packet) renew() error {
 	if err := p.rx.ring.renew(p.fd); err != nil {
 		return err
 	}
-	return p.bind(unix.ETH_P_ALL)
+	return bind(p.fd, p.index, unix.ETH_P_ALL)
 }

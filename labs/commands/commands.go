@@ -51,12 +51,15 @@ func deployCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&o.Guests, "guests", labfile.KindAuto, "what guests are where the lab leaves it open: qemu, netns or auto")
 	BootFlag(cmd, &o, "")
+	cmd.Flags().StringVar(&o.Engine, "engine", running.EngineUser,
+		"what moves the frames: user (in Go), kernel (BPF programs in front of it), or auto (kernel where that works)")
 	cmd.Flags().StringVar(&o.Name, "name", "", "another name than the lab's own, to run it twice")
 	cmd.Flags().StringVar(&o.Work.Student, "student", "", "whose version of the lab: its parameters are drawn by this name")
 	cmd.Flags().StringVar(&o.Placement, "placement", "", "where the policy is enforced at first, instead of what the lab says")
 	CompleteGuestsFlag(cmd)
 	cli.CompleteFlags(cmd, cobra.NoFileCompletions, "name", "student")
 	cli.CompleteFlag(cmd, "placement", labfile.PlacementWords()...)
+	cli.CompleteFlag(cmd, "engine", running.EngineUser, running.EngineKernel, running.EngineAuto)
 	return cmd
 }
 

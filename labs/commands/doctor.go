@@ -154,7 +154,7 @@ func devices() []finding {
 		}
 		found = append(found, r)
 	}
-	_ = guest.OnOwnThread(func() error {
+	_ = vnic.OnOwnThread(func() error {
 		try("network namespace", "it needs root, and CONFIG_NET_NS", func() error { return unix.Unshare(unix.CLONE_NEWNET) })
 		if !found[0].OK {
 			return nil // what follows would make devices in the host's own namespace

@@ -8,6 +8,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"sluice/vnic"
 )
 
 // NamesDir is where named network namespaces lie, for ip(8) and for us.
@@ -99,7 +101,7 @@ func unmountAll(path string) error {
 // it can be taken away without harm to others; and to remove a name there takes its mounts away everywhere (since Linux
 // 3.18).
 func removeCovered(path string) error {
-	return OnOwnThread(func() error {
+	return vnic.OnOwnThread(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 			return fmt.Errorf("copy the mounts: %w", err)
 		}

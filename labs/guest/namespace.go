@@ -311,7 +311,7 @@ func (n *namespace) deafen(on bool) error {
 	if on {
 		do = vnic.Deafen
 	}
-	err := OnOwnThread(func() error {
+	err := vnic.OnOwnThread(func() error {
 		ns, err := netns.GetFromPath(n.nsPath())
 		if err == nil {
 			err = netns.Set(ns)

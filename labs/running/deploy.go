@@ -4,6 +4,7 @@
 package running
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,6 +57,10 @@ func prepare(ref string, o Options) (*deployment, *labfile.Lab, error) {
 	d := &deployment{Ref: l.Ref, Work: l.Work, Name: l.Name, Placement: l.Placement.String(), Guests: labfile.KindAuto}
 	if d.Boot, err = guest.ParseBoot(string(o.Boot)); err != nil {
 		return nil, nil, fault.Errorf(fault.BadInput, "--boot: %w", err)
+	}
+	d.Engine = cmp.Or(o.Engine, EngineUser)
+	if err := checkEngine(d.Engine); err != nil {
+		return nil, nil, err
 	}
 	if o.Name != "" {
 		d.Name = o.Name

@@ -26,6 +26,7 @@ type Options struct {
 	Placement string       // instead of the file's
 	Work      labfile.Work // whose version of the lab
 	Boot      guest.Boot   // how QEMU guests come up; empty is guest.BootAuto
+	Engine    string       // EngineUser, EngineKernel or EngineAuto; empty is EngineUser
 }
 
 // deployment is what the lab process is told. Everything that needs the host's own network or disk (packages, the
@@ -39,6 +40,7 @@ type deployment struct {
 	Image     *guest.Image `json:"image"`
 	Accel     guest.Accel  `json:"accel"`
 	Boot      guest.Boot   `json:"boot"`
+	Engine    string       `json:"engine"` // as it was asked for
 
 	Flavors   []guest.Flavor `json:"flavors,omitempty"` // of the templates, in the order in which the lab process inherits them
 	templates templates
@@ -84,7 +86,7 @@ func DeployedAs(name string) (ref string, o Options, err error) {
 	if err != nil {
 		return "", o, fmt.Errorf("read the deployment of %s: %w", name, err)
 	}
-	return d.Ref, Options{Guests: d.Guests, Name: d.Name, Placement: d.Placement, Work: d.Work, Boot: d.Boot}, nil
+	return d.Ref, Options{Guests: d.Guests, Name: d.Name, Placement: d.Placement, Work: d.Work, Boot: d.Boot, Engine: d.Engine}, nil
 }
 
 // The files of a lab's state folder, beside the control socket and the lock.

@@ -7,7 +7,6 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
-	"sluice/labs/guest"
 	"sluice/vnic"
 )
 
@@ -19,7 +18,7 @@ import (
 
 // makeEnds makes such a namespace and calls f on a thread that is in it.
 func makeEnds(f func() error) (ends *os.File, err error) {
-	err = guest.OnOwnThread(func() error {
+	err = vnic.OnOwnThread(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("make a namespace for the ends of cables: %w", err)
 		}
@@ -39,7 +38,7 @@ func makeEnds(f func() error) (ends *os.File, err error) {
 
 // openEnd takes the switch's end of a vNIC in a namespace that makeEnds has made.
 func openEnd(ends *os.File, device string) (nic vnic.NIC, err error) {
-	err = guest.OnOwnThread(func() error {
+	err = vnic.OnOwnThread(func() error {
 		if err := netns.Set(netns.NsHandle(ends.Fd())); err != nil {
 			return fmt.Errorf("enter the namespace of its end: %w", err)
 		}

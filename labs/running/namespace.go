@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"sluice/labs/guest"
+	"sluice/vnic"
 	"sluice/vswitch/control"
 )
 
@@ -48,7 +49,7 @@ func inNewNamespace(name string, f func() error) error {
 	if err := guest.ShareNames(); err != nil {
 		return err
 	}
-	return guest.OnOwnThread(func() error {
+	return vnic.OnOwnThread(func() error {
 		ns, err := netns.NewNamed(name)
 		if err != nil {
 			return fmt.Errorf("make namespace %s: %w", name, err)

@@ -17,6 +17,7 @@ import (
 	"sluice/labs/labfile"
 	"sluice/vnic"
 	"sluice/vswitch/control"
+	"sluice/vswitch/user"
 )
 
 // pretended is a guest.Machine that is not there, without an agent.
@@ -70,7 +71,7 @@ func pretend(t *testing.T) *world {
 	}
 	lab.SettleKinds(labfile.KindNetns)
 	lab.Placement = firewall.Fast
-	w, err := newWorld(lab, &deployment{}, t.TempDir(), nil, func() {})
+	w, err := newWorld(lab, &deployment{}, engine{EngineUser, user.New}, t.TempDir(), nil, func() {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sluice/vswitch/control"
+	"sluice/vswitch/kernel"
 )
 
 // Run is the process of a lab. Confined says that it has started afresh already: else that is all it does, and where it
@@ -67,7 +68,11 @@ func serveLab(ctx context.Context, dir string, reports *reporter, reported func(
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	hostNS := os.NewFile(fdHostNS, "host namespace")
-	w, err := newWorld(lab, d, dir, hostNS, stop)
+	chosen, err := chooseEngine(d.Engine, kernel.Check, reports.progress)
+	if err != nil {
+		return err
+	}
+	w, err := newWorld(lab, d, chosen, dir, hostNS, stop)
 	if err != nil {
 		return err
 	}

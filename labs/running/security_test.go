@@ -88,23 +88,28 @@ func TestSecurityPage(t *testing.T) {
 
 func TestRootSecurityTable(t *testing.T) {
 	roottest.Need(t, "makes TAPs and namespaces")
-	lab := testSecurityTable(t, "netns", map[string]int{"lab process": 1, "namespace guest": 3, "namespace appliance": 1}) // iperf3 is one of a guest's
+	lab := testSecurityTable(t, "netns", "user", map[string]int{"lab process": 1, "namespace guest": 3, "namespace appliance": 1}) // iperf3 is one of a guest's
 	testAttacks(t, lab)
+}
+
+func TestRootSecurityTableKernelEngine(t *testing.T) {
+	roottest.Need(t, "makes TAPs and namespaces")
+	testSecurityTable(t, "netns", "kernel", map[string]int{"lab process, kernel engine": 1, "namespace guest": 3, "namespace appliance": 1})
 }
 
 func TestLabSecurityTable(t *testing.T) {
 	roottest.Need(t, "makes TAPs and namespaces")
-	testSecurityTable(t, "qemu", map[string]int{"lab process": 1, "QEMU": 3})
+	testSecurityTable(t, "qemu", "user", map[string]int{"lab process": 1, "QEMU": 3})
 }
 
 // testSecurityTable deploys a lab from a shell that has all kinds of things that a lab must not take from it, and
 // compares every process of the lab with its row.
-func testSecurityTable(t *testing.T, kind string, want map[string]int) (lab string) {
+func testSecurityTable(t *testing.T, kind, engine string, want map[string]int) (lab string) {
 	rows := map[string]map[string]string{}
 	for _, row := range securityTable(t, "process") {
 		rows[row["process"]] = row
 	}
-	lab = deployFromOddShell(t, kind)
+	lab = deployFromOddShell(t, kind, engine)
 	info := inspectLab(t, lab)
 	const look = "cat /proc/1/fd/41 /proc/self/fd/41 2>/dev/null; tr '\\0' '\\n' </proc/self/environ; umask; ulimit -c; true"
 	if r := inGuest(t, lab, "client", "", "sh", "-c", look); r.code != 0 || strings.Contains(r.stdout+r.stderr, "hunter2") || strings.Contains(r.stdout, "SLUICE_") || !strings.Contains(r.stdout, "0022\n0\n") {
@@ -156,9 +161,9 @@ func testBundle(t *testing.T, lab string) {
 
 // deployFromOddShell deploys a lab with a secret file and a held lock as open descriptors, secrets in the environment,
 // signals ignored, limits lowered and an umask of nothing.
-func deployFromOddShell(t *testing.T, kind string) string {
+func deployFromOddShell(t *testing.T, kind, engine string) string {
 	t.Helper()
-	lab := fmt.Sprintf("sl-security-%s-%d", kind, os.Getpid())
+	lab := fmt.Sprintf("sl-security-%s-%s-%d", kind, engine, os.Getpid())
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
@@ -169,8 +174,8 @@ func deployFromOddShell(t *testing.T, kind string) string {
 		t.Fatal(err)
 	}
 	const script = `exec 41<>"$1" 9>"$2"; flock 9; trap "" HUP TSTP TTIN QUIT; ulimit -S -c unlimited; ulimit -S -t 1000; umask 0777
-		exec setarch "$(uname -m)" -R nice -n 3 "$3" lab deploy fast-vs-slow --guests "$4" --name "$5"`
-	cmd := exec.Command("bash", "-c", script, "bash", secret, lock, path, kind, lab)
+		exec setarch "$(uname -m)" -R nice -n 3 "$3" lab deploy fast-vs-slow --guests "$4" --name "$5" --engine "$6"`
+	cmd := exec.Command("bash", "-c", script, "bash", secret, lock, path, kind, lab, engine)
 	cmd.Env = append(environ(t), "SLUICE_SECRET=hunter2", "AWS_SECRET_ACCESS_KEY=hunter2", "LD_LIBRARY_PATH=hunter2")
 	out, err := cmd.CombinedOutput()
 	t.Cleanup(func() { must(t, "lab", "destroy", lab) })
@@ -256,6 +261,8 @@ func readProcess(t *testing.T, pid int) *process {
 // role is the process's row.
 func (p *process) role(info control.LabInfo) string {
 	switch {
+	case p.pid == info.PID && info.Engine == "kernel":
+		return "lab process, kernel engine"
 	case p.pid == info.PID:
 		return "lab process"
 	case strings.Contains(p.command, "qemu-system"):
@@ -347,7 +354,7 @@ func (p *process) compareRest(t *testing.T, role string) {
 		}
 	}
 	oom, err := os.ReadFile(at + "oom_score_adj")
-	if want := map[bool]string{true: "0\n", false: "300\n"}[role == "lab process"]; err != nil || string(oom) != want {
+	if want := map[bool]string{true: "0\n", false: "300\n"}[strings.HasPrefix(role, "lab process")]; err != nil || string(oom) != want {
 		t.Errorf("%s %d: oom_score_adj %q, %v; want %q", role, p.pid, oom, err, want)
 	}
 }
@@ -380,7 +387,7 @@ func blockedEverywhere(t *testing.T, pid int) uint64 {
 func fileWord(to string) string {
 	for _, w := range []struct{ word, pattern string }{
 		{"null", `^/dev/null$`}, {"socket", `^socket:`}, {"pipe", `^pipe:`}, {"tun", `^/dev/net/tun$`}, {"kvm", `^/dev/kvm$|^anon_inode:kvm-`},
-		{"eventpoll", `^anon_inode:\[eventpoll\]$`}, {"eventfd", `^anon_inode:\[eventfd\]$`}, {"signalfd", `^anon_inode:\[signalfd\]$`},
+		{"bpf", `^anon_inode:(bpf[-_]|btf$)`}, {"namespace", `^net:\[\d+\]$`}, {"eventpoll", `^anon_inode:\[eventpoll\]$`}, {"eventfd", `^anon_inode:\[eventfd\]$`}, {"signalfd", `^anon_inode:\[signalfd\]$`},
 		{"pidfd", `^anon_inode:\[pidfd\]$|^pidfd:`}, {"quota", `^/sys/fs/cgroup/.*cpu\.(cfs_quota_us|cfs_period_us|max)$`},
 		{"template", `^/memfd:sluice-template-[0-9a-f]+ \(deleted\)$`},
 		{"image", `/images/[0-9a-f]+$`}, {"initrd", `/images/[0-9a-f]+/initrd$`}, {"kernel", `/kernel/boot/vmlinuz-[^/]+$`},

@@ -16,14 +16,11 @@ import (
 	"sluice/vswitch/control"
 )
 
-// engineName is what moves this lab's frames.
-const engineName = "user"
-
 // Inspect describes the lab now. With the methods below it makes world a control.Lab.
 func (w *world) Inspect() control.LabInfo {
 	s := w.sw.Status()
 	info := control.LabInfo{
-		Name: w.lab.Name, PID: os.Getpid(), Engine: engineName, Placement: s.Placement.String(), Epoch: s.Epoch,
+		Name: w.lab.Name, PID: os.Getpid(), Engine: w.engine, Placement: s.Placement.String(), Epoch: s.Epoch,
 		CPU: ownCPU().Seconds(), Guests: []control.GuestInfo{},
 	}
 	states := w.states()

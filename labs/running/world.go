@@ -23,13 +23,13 @@ import (
 	"sluice/vnic"
 	"sluice/vnic/frame"
 	"sluice/vswitch"
-	"sluice/vswitch/user"
 )
 
 // world is everything a deployed lab is made of. It exists in the lab process only.
 type world struct {
 	lab    *labfile.Lab
 	deploy *deployment
+	engine string
 	dir    string
 	hostNS *os.File
 	stop   context.CancelFunc
@@ -46,15 +46,15 @@ type world struct {
 	open func(*resident, labfile.Card) (vnic.NIC, error)
 }
 
-func newWorld(lab *labfile.Lab, d *deployment, dir string, hostNS *os.File, stop context.CancelFunc) (*world, error) {
+func newWorld(lab *labfile.Lab, d *deployment, e engine, dir string, hostNS *os.File, stop context.CancelFunc) (*world, error) {
 	sw, err := vswitch.New(vswitch.Config{
-		Name: lab.Name, Engine: user.New, Segments: lab.SwitchSegments(), Log: slog.Default(), Handover: lab.Handover, Outer: lab.Outer(),
+		Name: lab.Name, Engine: e.make, Segments: lab.SwitchSegments(), Log: slog.Default(), Handover: lab.Handover, Outer: lab.Outer(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the switch: %w", err)
 	}
 	w := &world{
-		lab: lab, deploy: d, dir: dir, hostNS: hostNS, stop: stop, sw: sw, desk: newDesk(lab, sw), drilling: make(chan struct{}, 1),
+		lab: lab, deploy: d, engine: e.name, dir: dir, hostNS: hostNS, stop: stop, sw: sw, desk: newDesk(lab, sw), drilling: make(chan struct{}, 1),
 	}
 	w.life, w.end = context.WithCancel(context.Background())
 	w.boot, w.open = w.bootGuest, w.openNIC

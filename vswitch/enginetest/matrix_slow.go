@@ -47,7 +47,7 @@ func (r *matrixRig) through(frames []matrix.Frame) (came [2][][]byte) {
 		if f.Server {
 			from = r.server
 		}
-		from.send(f.Made())
+		from.try(f.Made())
 	}
 	const id = 1 // no case has it
 	for range 2 {
