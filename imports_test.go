@@ -20,10 +20,12 @@ var floors = map[string][]string{
 	"firewall/fault": {},
 	// YAML with places: all files that people write are read by it, but for labs/billing's
 	"firewall/document": {"firewall/fault"},
+	// a leaf: arrays in one run of bytes; what they mean is above it
+	"firewall/flat": {},
 	// the rule of a packet: what a rule says, names and files are above it
-	"firewall/classifier":      {"vnic/frame"},
+	"firewall/classifier":      {"firewall/flat", "vnic/frame"},
 	"firewall/classifier/draw": {"firewall/classifier", "vnic/frame"}, // only for tests: drawn matches
-	"firewall":                 {"firewall/classifier", "firewall/fault", "firewall/document", "vnic/frame"},
+	"firewall":                 {"firewall/classifier", "firewall/flat", "firewall/fault", "firewall/document", "vnic/frame"},
 	// only tests: verdicts against real nftables
 	"firewall/difftest": {"firewall", "vnic/frame"},
 	// below the appliance that runs it; labs read its files, control shows its report

@@ -14,7 +14,7 @@ import (
 // flow where they allow it.
 func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
 	if g := p.policy.guardAt(pt); g != nil {
-		if forged := g.forged(cx, k); forged != "" {
+		if forged := (guard{g, p.policy}).forged(cx, k); forged != "" {
 			cx.tell("spoofguard", forged)
 			return Verdict{Reason: frame.ReasonSpoof}
 		}

@@ -141,9 +141,7 @@ func (d *differ) spans(within classifier.AddrSet, rules []*Rule, of func(*Rule) 
 	for _, r := range rules {
 		cut(of(r))
 	}
-	for a := range d.a.owners {
-		cut(classifier.AddrSet{classifier.OneAddr(a)})
-	}
+	cut(d.a.owners.addrs())
 	slices.SortFunc(starts, frame.Addr.Compare)
 	starts = slices.Compact(starts)
 	spans := make([]addrSpan, len(starts))

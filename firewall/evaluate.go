@@ -74,46 +74,25 @@ func (p *Policy) decide(at Point, packet classifier.Packet) (RuleAction, uint32)
 	if i == classifier.NoRule {
 		return p.Default, 0
 	}
-	return p.actions[i], i + 1
+	return p.actions[i].action, i + 1
 }
 
 // excludes says whether the policy is not for a port.
 func (p *Policy) excludes(port frame.PortID) bool {
-	return int(port) < len(p.excluded) && p.excluded[port]
+	return int(port) < len(p.excluded) && p.excluded[port] != 0
 }
 
 // PortOf finds the vNIC that owns an address; 0 means that no vNIC of the inventory does.
-func (p *Policy) PortOf(a netip.Addr) frame.PortID { return p.owners[a.Unmap()] }
+func (p *Policy) PortOf(a netip.Addr) frame.PortID {
+	addr := frame.AddrFrom(a)
+	port, _ := p.owners.of(0, &addr)
+	return port
+}
 
 // finish computes what is looked up in a loaded policy.
 func (p *Policy) finish() {
 	if p.timeouts == nil {
 		p.timeouts = &defaultTimeouts
-	}
-	p.owners = map[netip.Addr]frame.PortID{}
-	segments := map[frame.SegmentID]classifier.AddrSet{}
-	for _, s := range p.inv.Segments {
-		for _, prefix := range s.Prefixes {
-			segments[s.ID] = append(segments[s.ID], classifier.PrefixSet(prefix)...).Normal()
-		}
-	}
-	for _, g := range p.inv.Guests {
-		for _, v := range g.VNICs {
-			for len(p.links) <= int(v.Port) {
-				p.links = append(p.links, nil)
-			}
-			p.links[v.Port] = segments[v.Segment]
-			for _, a := range v.Addrs {
-				p.owners[a.Unmap()] = v.Port
-			}
-		}
-	}
-	p.guards = newGuards(p.inv)
-	p.classes = newClassifier(p.Rules)
-	p.stateless = newStateless(p.Rules)
-	p.actions = make([]RuleAction, len(p.Rules))
-	for i := range p.Rules {
-		p.actions[i] = p.Rules[i].Action
 	}
 	p.content = p.hash()
 	p.stamp = stampOf(p.content)<<1 | uint32(boolByte(p.Limits.PerSource != SourceLimits{}))
@@ -121,15 +100,17 @@ func (p *Policy) finish() {
 	for i := range p.Rules {
 		p.counters[i+1].log.rate = p.Rules[i].LogRate
 	}
+	p.resolveVNICs()
+	p.pack()
 }
 
 // newClassifier finds the rule of a packet.
-func newClassifier(rules []Rule) *classifier.Classifier {
+func newClassifier(rules []Rule) *classifier.Draft {
 	matches := make([]*classifier.Match, len(rules))
 	for i := range rules {
 		matches[i] = &rules[i].match
 	}
-	return classifier.New(matches)
+	return classifier.Prepare(matches)
 }
 
 // hash identifies what the policy decides, and the names that it gives for it.
@@ -156,22 +137,40 @@ func (p *Policy) hash() uint64 {
 	return binary.BigEndian.Uint64(h.Sum(nil)) &^ 1
 }
 
-// stamps are short names of what policies decide: a flow remembers 4 bytes of its policy, and no two policies may have
-// the same.
+// stamps are the names that flows have for the policies that this process knows: 31 bits of the content's hash, so that
+// each process gives a policy the same one, and a flow table that outlives a process is right in the next.
+//
+// No two policies may have one name: flows of the one would count as let in by the other. Where two hashes lead to one
+// name, as one pair of policies in 2,147,483,648 does, the later policy takes the next that is free. Who adopts a table
+// reads the flat program that was in force (ReadFlat) before any policy is loaded: so its name is taken. Flows of
+// earlier policies have names that no program says; who adopts makes them 0, and the rules are asked about them again.
 var stamps = struct {
 	sync.Mutex
-	of map[uint64]uint32
-}{of: map[uint64]uint32{}}
+	of map[uint32]uint64
+}{of: map[uint32]uint64{}}
+
+const stampBits = 31
 
 func stampOf(content uint64) uint32 {
 	stamps.Lock()
 	defer stamps.Unlock()
-	n, ok := stamps.of[content]
-	if !ok {
-		n = uint32(len(stamps.of) + 1)
-		stamps.of[content] = n
+	for n := uint32(content >> (64 - stampBits)); ; n = (n + 1) % (1 << stampBits) {
+		if known, taken := stamps.of[n]; n != 0 && (!taken || known == content) { // 0 is no policy
+			stamps.of[n] = content
+			return n
+		}
 	}
-	return n
+}
+
+// keepStamp gives a name to the policy that another process gave it to; false says that it is another policy's here.
+func keepStamp(n uint32, content uint64) bool {
+	stamps.Lock()
+	defer stamps.Unlock()
+	if known, taken := stamps.of[n]; n == 0 || taken && known != content {
+		return false
+	}
+	stamps.of[n] = content
+	return true
 }
 
 func boolByte(b bool) byte {

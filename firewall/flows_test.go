@@ -177,9 +177,9 @@ func TestFullTableIsShared(t *testing.T) {
 func TestTableConsistent(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := mustFlows(FlowsConfig{Max: 4096, PerPort: 200, Shared: rapid.Bool().Draw(t, "shared")})
-		g, _ := Compile(&Policy{
-			Default: RuleAllow, inv: lab, classes: newClassifier(nil), counters: make([]counter, 1), timeouts: &defaultTimeouts,
-		}, Fast)
+		p := &Policy{Default: RuleAllow, inv: lab}
+		p.finish()
+		g, _ := Compile(p, Fast)
 		cx := Context{Now: 1e15, Flows: f}
 		for range rapid.IntRange(1, 300).Draw(t, "frames") {
 			k := frame.Key{Flags: frame.KeyIPv4 | frame.KeyL4, Proto: rapid.SampledFrom([]uint8{6, 17}).Draw(t, "proto")}

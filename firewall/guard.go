@@ -7,20 +7,30 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sluice/firewall/flat"
 	"sluice/vnic/frame"
 )
 
-// guard is what one vNIC may send from (SpoofGuard, as NSX calls it). It is no matter of policy: it holds in every
-// placement.
-type guard struct {
-	on      bool
-	port    frame.PortID
-	segment frame.SegmentID
+// vnicGuard is what one vNIC may send from (SpoofGuard, as NSX calls it), as it lies in a flat program. It is no matter
+// of policy: it holds in every placement.
+type vnicGuard struct {
+	own     frame.Addr // the link-local address that follows from the MAC
 	mac     frame.MAC
-	addrs   []frame.Addr // by the inventory
-	own     frame.Addr   // the link-local address that follows from the MAC
-	owners  map[place]frame.PortID
+	port    frame.PortID
+	addrs   flat.Part // of Policy.addrs: those that it has by the inventory
+	segment frame.SegmentID
+	on      uint16    // 1 where it is guarded
+	unused  [28]uint8 // up to a line of the processor's cache: each frame fetches one
 }
+
+// guard is one, with the policy that has what it refers to.
+type guard struct {
+	*vnicGuard
+	policy *Policy
+}
+
+// addresses are those that the vNIC has by the inventory.
+func (g guard) addresses() []frame.Addr { return g.policy.addrs[g.addrs.From:g.addrs.To] }
 
 // place is an address on a segment: link-local ones are only unique there.
 type place struct {
@@ -28,41 +38,9 @@ type place struct {
 	addr    frame.Addr
 }
 
-// newGuards makes the guards of an inventory, by port. They share a table of whose each address is: the gateway's are
-// port 0's.
-func newGuards(inv *Inventory) (out []guard) {
-	owners := map[place]frame.PortID{}
-	for _, s := range inv.Segments {
-		owners[place{s.ID, frame.LinkLocal(s.GatewayMAC)}] = 0
-		for _, a := range s.Gateways {
-			owners[place{s.ID, frame.AddrFrom(a)}] = 0
-		}
-	}
-	for _, g := range inv.Guests {
-		for _, v := range g.VNICs {
-			for len(out) <= int(v.Port) {
-				out = append(out, guard{})
-			}
-			own := frame.LinkLocal(v.MAC)
-			owners[place{v.Segment, own}] = v.Port
-			for _, a := range v.Addrs {
-				owners[place{v.Segment, frame.AddrFrom(a)}] = v.Port
-			}
-			if !v.Guarded || v.MAC == (frame.MAC{}) {
-				continue
-			}
-			out[v.Port] = guard{on: true, port: v.Port, segment: v.Segment, mac: v.MAC, own: own, owners: owners}
-			for _, a := range v.Addrs {
-				out[v.Port].addrs = append(out[v.Port].addrs, frame.AddrFrom(a))
-			}
-		}
-	}
-	return out
-}
-
 // guardAt is the guard of what a guest sends at a point; nil where there is none.
-func (p *Policy) guardAt(pt Point) *guard {
-	if pt.Dir == FromGuest && int(pt.Port) < len(p.guards) && p.guards[pt.Port].on {
+func (p *Policy) guardAt(pt Point) *vnicGuard {
+	if pt.Dir == FromGuest && int(pt.Port) < len(p.guards) && p.guards[pt.Port].on != 0 {
 		return &p.guards[pt.Port]
 	}
 	return nil
@@ -71,7 +49,7 @@ func (p *Policy) guardAt(pt Point) *guard {
 // forged says what is forged in a frame that a guest sends; empty where nothing is. It looks at every frame, before
 // anything learns from it: at the MAC, at the source address, and at what ARP, RARP and neighbour discovery say of
 // either.
-func (g *guard) forged(cx *Context, k *frame.Key) string {
+func (g guard) forged(cx *Context, k *frame.Key) string {
 	switch {
 	case k.SrcMAC != g.mac:
 		return "the source MAC is not the vNIC's"
@@ -97,9 +75,10 @@ const (
 )
 
 // may says whether the vNIC may send from an address: one of its own, or a link-local one.
-func (g *guard) may(cx *Context, a *frame.Addr) bool {
-	for i := range g.addrs {
-		if *a == g.addrs[i] {
+func (g guard) may(cx *Context, a *frame.Addr) bool {
+	addrs := g.addresses()
+	for i := range addrs {
+		if *a == addrs[i] {
 			return true
 		}
 	}
@@ -110,11 +89,11 @@ func isLinkLocal(a *frame.Addr) bool { return a[0] == 0xfe && a[1]&0xc0 == 0x80 
 
 // mayLinkLocal says whether a link-local address is the vNIC's: the one that follows from its MAC, or the first other
 // that it was seen with and that is nobody else's (RFC 7217 makes one that nobody can foretell).
-func (g *guard) mayLinkLocal(cx *Context, a *frame.Addr) bool {
+func (g guard) mayLinkLocal(cx *Context, a *frame.Addr) bool {
 	if *a == g.own {
 		return true
 	}
-	if owner, taken := g.owners[place{g.segment, *a}]; taken && owner != g.port {
+	if owner, taken := g.policy.places.of(g.segment, a); taken && owner != g.port {
 		return false
 	}
 	return cx.Flows.linkLocals.take(place{g.segment, *a}, g.port, cx.Now, cx.Dry)
@@ -122,8 +101,8 @@ func (g *guard) mayLinkLocal(cx *Context, a *frame.Addr) bool {
 
 // mayTry says whether the vNIC may ask whether anybody has an address (RFC 4862 5.4, RFC 5227 2.1): its own, or one
 // that is nobody's. To ask for another's keeps that one from using it.
-func (g *guard) mayTry(cx *Context, a *frame.Addr) bool {
-	if owner, taken := g.owners[place{g.segment, *a}]; taken {
+func (g guard) mayTry(cx *Context, a *frame.Addr) bool {
+	if owner, taken := g.policy.places.of(g.segment, a); taken {
 		return owner == g.port && owner != 0
 	}
 	owner, taken := cx.Flows.linkLocals.owner(place{g.segment, *a})
@@ -150,7 +129,7 @@ func mayLack(k *frame.Key) bool {
 }
 
 // arp judges what an ARP packet says of its sender (RFC 826). A probe has no sender's address (RFC 5227 2.1.1).
-func (g *guard) arp(cx *Context, k *frame.Key) string {
+func (g guard) arp(cx *Context, k *frame.Key) string {
 	at := int(k.L3)
 	switch {
 	case len(cx.Eth) < at+28:
@@ -160,7 +139,7 @@ func (g *guard) arp(cx *Context, k *frame.Key) string {
 	case k.ARPOp != 1 && k.ARPOp != 2 && k.ARPOp != 8 && k.ARPOp != 9: // and of InARP (RFC 2390)
 		return "ARP that neither asks nor answers"
 	case k.Src != unspecifiedIPv4:
-		if !slices.Contains(g.addrs, k.Src) {
+		if !slices.Contains(g.addresses(), k.Src) {
 			return "ARP names an address that is not the vNIC's"
 		}
 	case k.ARPOp != 1:
@@ -173,14 +152,14 @@ func (g *guard) arp(cx *Context, k *frame.Key) string {
 
 // rarp judges reverse ARP, which has ARP's form: a vNIC may ask for itself, as QEMU does after a migration, and answer
 // nobody.
-func (g *guard) rarp(cx *Context, k *frame.Key) string {
+func (g guard) rarp(cx *Context, k *frame.Key) string {
 	const asks = 0x0001080006040003
 	at := int(k.L3)
 	if len(cx.Eth) < at+28 || binary.BigEndian.Uint64(cx.Eth[at:]) != asks || frame.MAC(cx.Eth[at+8:at+14]) != g.mac || frame.MAC(cx.Eth[at+18:at+24]) != g.mac {
 		return "RARP about others"
 	}
 	for _, field := range [][]byte{cx.Eth[at+14 : at+18], cx.Eth[at+24 : at+28]} {
-		if a := mapped(field); a != unspecifiedIPv4 && !slices.Contains(g.addrs, a) {
+		if a := mapped(field); a != unspecifiedIPv4 && !slices.Contains(g.addresses(), a) {
 			return "RARP names an address that is not the vNIC's"
 		}
 	}
@@ -188,7 +167,7 @@ func (g *guard) rarp(cx *Context, k *frame.Key) string {
 }
 
 // discovery judges what neighbour discovery says of its sender. Guests are no routers.
-func (g *guard) discovery(cx *Context, k *frame.Key) string {
+func (g guard) discovery(cx *Context, k *frame.Key) string {
 	var options int
 	switch k.ICMPType {
 	case frame.ICMP6RouterAdvert, frame.ICMP6Redirect:

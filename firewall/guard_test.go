@@ -8,11 +8,7 @@ import (
 
 // guarded is a program, in which nothing is enforced, over the reference lab with the client's vNIC guarded.
 func guarded(t *testing.T) *Program {
-	inv := &Inventory{Segments: withGateways(), Guests: append([]InvGuest{}, lab.Guests...)}
-	v := inv.Guests[0].VNICs[0]
-	v.Guarded = true
-	inv.Guests[0].VNICs = []InvVNIC{v}
-	p, err := Load("p.yaml", []byte("default: allow"), inv)
+	p, err := Load("p.yaml", []byte("default: allow"), guardedLab())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,7 +98,7 @@ func (p *Policy) onLink(port frame.PortID, k *frame.Key) bool {
 	if d[0] == 0xff || d[0] == 0xfe && d[1]&0xc0 == 0x80 { // ff00::/8, fe80::/10
 		return true
 	}
-	return int(port) < len(p.links) && p.links[port].Contains(*d)
+	return int(port) < len(p.links) && p.ranges[p.links[port].From:p.links[port].To].Contains(*d)
 }
 
 // checkError judges an ICMP error by the packet inside it: it passes where a packet of that flow would pass that goes

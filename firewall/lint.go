@@ -92,10 +92,7 @@ func newLinter(p *Policy, steps int) *linter {
 	l := &linter{p: p, differ: &differ{a: p, b: p, left: steps}}
 	l.differ.applied()
 	l.differ.samples()
-	for a := range p.owners {
-		l.guests = append(l.guests, classifier.OneAddr(a))
-	}
-	if l.guests = l.guests.Normal(); len(l.guests) == 0 {
+	if l.guests = p.owners.addrs().Normal(); len(l.guests) == 0 {
 		l.guests = classifier.AnyAddr
 	}
 	for i := range p.Rules {

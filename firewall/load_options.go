@@ -60,15 +60,18 @@ func (l *loader) timeouts(n *document.Node) {
 	l.p.timeouts = &t
 }
 
+// maxLimit is the highest number that a limit can be.
+const maxLimit = 1 << 20
+
 // limits reads {flows: 1000, new-per-second: 100, per-source: {flows: 50}}.
 func (l *loader) limits(n *document.Node) {
 	p := &l.p.Limits
 	for _, e := range l.Entries(n, "limits") {
 		switch e.Name {
 		case "flows":
-			p.Flows, _ = l.Number(e.Value, "flows", 1, 1<<20)
+			p.Flows, _ = l.Number(e.Value, "flows", 1, maxLimit)
 		case "new-per-second":
-			p.NewPerSecond, _ = l.Number(e.Value, "new-per-second", 1, 1<<20)
+			p.NewPerSecond, _ = l.Number(e.Value, "new-per-second", 1, maxLimit)
 		case "per-source":
 			l.perSource(e.Value, &p.PerSource)
 		default:
@@ -81,9 +84,9 @@ func (l *loader) perSource(n *document.Node, p *SourceLimits) {
 	for _, e := range l.Entries(n, "per-source") {
 		switch e.Name {
 		case "flows":
-			p.Flows, _ = l.Number(e.Value, "flows", 1, 1<<20)
+			p.Flows, _ = l.Number(e.Value, "flows", 1, maxLimit)
 		case "new-per-second":
-			p.NewPerSecond, _ = l.Number(e.Value, "new-per-second", 1, 1<<20)
+			p.NewPerSecond, _ = l.Number(e.Value, "new-per-second", 1, maxLimit)
 		default:
 			l.Unknown(e, "per-source", "flows", "new-per-second")
 		}
@@ -96,9 +99,9 @@ func (l *loader) exclude(n *document.Node) {
 	l.p.Exclude, ports = l.appliedTo(n)
 	for _, p := range ports {
 		for len(l.p.excluded) <= int(p) {
-			l.p.excluded = append(l.p.excluded, false)
+			l.p.excluded = append(l.p.excluded, 0)
 		}
-		l.p.excluded[p] = true
+		l.p.excluded[p] = 1
 	}
 }
 

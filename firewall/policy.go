@@ -2,10 +2,10 @@ package firewall
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"sluice/firewall/classifier"
+	"sluice/firewall/flat"
 	"sluice/vnic/frame"
 )
 
@@ -55,18 +55,24 @@ type Policy struct {
 	inv      *Inventory
 	groups   []*noun
 	services []*noun
-	owners   map[netip.Addr]frame.PortID
-	excluded []bool  // by port
-	guards   []guard // by port
+	content  uint64    // hash of what the policy decides
+	stamp    uint32    // a short name of the content, in flows
+	counters []counter // by rule, the default first
+
+	// What a packet is decided by lies in one run of bytes (flat.go), and all of these are views of it.
+	flat     []byte
 	timeouts *[states]uint32
-	links    []classifier.AddrSet // by port: the addresses of its segment
+	actions  []ruleAction // by rule: a rule itself is too large to be fetched for each packet
+	excluded []uint8      // by port: 1 where the policy is not for it
+	guards   []vnicGuard  // by port
+	addrs    []frame.Addr // what guards have parts of
+	links    []flat.Part  // by port: the addresses of its segment, in ranges
+	ranges   classifier.AddrSet
+	owners   owners // by address, wherever it is
+	places   owners // by segment and address, with what follows from MACs, and the gateways
 	classes  *classifier.Classifier
-	actions  []RuleAction // by rule: a rule itself is too large to be fetched for each packet
 	// stateless finds the packets that stateless rules are about; nil where there are none.
 	stateless *classifier.Classifier
-	content   uint64    // hash of what the policy decides
-	stamp     uint32    // a short name of the content, in flows
-	counters  []counter // by rule, the default first
 
 	helpersLine, helpersCol int // in the file
 }

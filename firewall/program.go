@@ -137,7 +137,7 @@ func (p *Policy) ruleName(rule uint32) string {
 func (p *Program) evaluate(cx *Context, at Point, packet classifier.Packet, length uint32) Verdict {
 	action, rule := p.policy.decide(at, packet)
 	v := Verdict{Rule: rule}
-	if rule > 0 && p.policy.Rules[rule-1].Log {
+	if rule > 0 && p.policy.actions[rule-1].flags&ruleLogged != 0 {
 		v.Flags |= VerdictLog
 		if cx.Log != nil && !cx.Dry {
 			r := &p.policy.Rules[rule-1]

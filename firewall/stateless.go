@@ -11,7 +11,7 @@ import (
 // appliance has one conntrack for both.
 
 // newStateless finds the packets that stateless rules are about; nil where the policy has no such rule.
-func newStateless(rules []Rule) *classifier.Classifier {
+func newStateless(rules []Rule) *classifier.Draft {
 	var about []*classifier.Match
 	for i := range rules {
 		if rules[i].Stateless {
@@ -23,7 +23,7 @@ func newStateless(rules []Rule) *classifier.Classifier {
 	if len(about) == 0 {
 		return nil
 	}
-	return classifier.New(about)
+	return classifier.Prepare(about)
 }
 
 // isStateless says whether a stateless rule is about a packet. Neighbour discovery and group membership are not packets

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"sluice/firewall/flat"
 	"sluice/vnic/frame"
 )
 
@@ -59,10 +60,8 @@ func (e *endSets) number(s AddrSet, rule uint32) uint32 {
 	return n
 }
 
-// New builds the classifier of some rules, which have at most MaxConditions different conditions.
-func New(rules []*Match) *Classifier { return build(rules, fewCells, manyRanges) }
-
-func build(rules []*Match, few, many uint32) *Classifier {
+// build makes the arrays of a classifier.
+func build(rules []*Match, few, many uint32) Classifier {
 	b := &builder{
 		c: &Classifier{}, few: few, many: many,
 		scopes: map[string]uint32{}, rules: rules, cells: make(map[[3]uint32][]uint32, len(rules)),
@@ -73,7 +72,7 @@ func build(rules []*Match, few, many uint32) *Classifier {
 	b.buildScopes()
 	b.buildCells()
 	b.c.conditions = newConditions(b.conds)
-	return b.c
+	return *b.c
 }
 
 func (b *builder) add(m *Match, i uint32) {
@@ -158,9 +157,9 @@ func (b *builder) buildScopes() {
 		}
 	}
 	for _, list := range lists {
-		l := scopeList{start: uint32(len(b.c.scopeSets))}
+		l := flat.Part{From: uint32(len(b.c.scopeSets))}
 		b.c.scopeSets = append(b.c.scopeSets, list...)
-		l.end = uint32(len(b.c.scopeSets))
+		l.To = uint32(len(b.c.scopeSets))
 		b.c.points = append(b.c.points, uint32(len(b.c.scopes)))
 		b.c.scopes = append(b.c.scopes, l)
 	}
@@ -196,14 +195,9 @@ func (b *builder) buildCells() {
 }
 
 func (b *builder) buildTable(cells []tableCell) {
-	size := powerOfTwo(2*len(cells) + 2)
-	b.c.table = make([]tableCell, size)
+	b.c.table = flat.Table[tableCell](len(cells))
 	for _, l := range cells {
-		h := cellHash(l.scope, l.src, l.other)
-		for b.c.table[h&uint32(size-1)].src != 0 {
-			h++
-		}
-		b.c.table[h&uint32(size-1)] = l
+		flat.Insert(b.c.table, cellHash(l.scope, l.src, l.other), l)
 	}
 }
 

@@ -3,6 +3,7 @@ package classifier
 import (
 	"slices"
 
+	"sluice/firewall/flat"
 	"sluice/vnic/frame"
 )
 
@@ -17,17 +18,20 @@ import (
 // have many are in a hash table. Either way a mask of 32 bits, one for each hashed set, says beforehand where looking
 // is in vain.
 //
-// All of it is slices of numbers, and independent of where it lies in memory.
+// All of it is slices of numbers, independent of where it lies in memory: views of one run of bytes, its flat.
 type Classifier struct {
 	src, dst  side
-	scopes    []scopeList
-	points    []uint32 // by port*2 + direction: an index in scopes; the first two are for ports without a scope of their own
-	scopeSets []uint32 // what scopes refer to, the most urgent first
+	scopes    []flat.Part // by number in points: what an insertion point has of scopeSets
+	points    []uint32    // by port*2 + direction: an index in scopes; the first two are for ports without a scope of their own
+	scopeSets []uint32    // what scopes refer to, the most urgent first
 	table     []tableCell
 	ranges    []decided
 	steps     []uint32 // of cells with many ranges: their end; the last range that begins before each piece of TCP's ports, and of UDP's
-	// conditions are the scopes': a packet is only in those whose condition holds. nil where no rule has one.
-	conditions *conditions
+	// conditions are the scopes': a packet is only in those whose condition holds.
+	conditions conditions
+
+	flat []byte
+	head *head
 }
 
 // NoRule is greater than every rule's index, so that the lowest wins.
@@ -94,6 +98,7 @@ const (
 	manyRanges = 16 // from how many ranges on a cell has steps
 	stepBits   = 10 // a piece of the ports
 	stepsEach  = 1 << (16 - stepBits)
+	allSteps   = 1 + 2*(stepsEach+1) // of a cell
 	scopeBits  = 26
 )
 
@@ -104,24 +109,19 @@ type tableCell struct {
 	cell
 }
 
-// scopeList is the scopes that an insertion point is in.
-type scopeList struct{ start, end uint32 }
-
 func cellHash(scope, src, dst uint32) uint32 {
-	h := uint64(scope)*0x9e3779b97f4a7c15 ^ uint64(src)<<32 ^ uint64(dst)
-	h *= 0xd6e8feb86659fd93
-	return uint32(h >> 32)
+	return flat.Hash(uint64(scope), uint64(src)<<32|uint64(dst))
 }
 
 func maskBit(set uint32) uint32 { return 1 << (set * 0x9e3779b1 >> 27) }
 
 // HasConditions says whether a rule has a condition: else nothing but a packet's ends and its service matters.
-func (c *Classifier) HasConditions() bool { return c.conditions != nil }
+func (c *Classifier) HasConditions() bool { return len(c.conditions.starts) > 0 }
 
 // Find gives the index of the first rule that a packet matches at a port, in a direction; or NoRule.
 func (c *Classifier) Find(port frame.PortID, dir uint8, p Packet) uint32 {
 	holds := uint64(1)
-	if c.conditions != nil {
+	if len(c.conditions.starts) > 0 {
 		holds = c.conditions.holding(p.More)
 	}
 	s, d := &c.src.nodes[c.src.lookup(p.Src)], &c.dst.nodes[c.dst.lookup(p.Dst)]
@@ -213,7 +213,7 @@ func (c *Classifier) at(port frame.PortID, dir uint8) []uint32 {
 		i = int(dir)
 	}
 	l := c.scopes[c.points[i]]
-	return c.scopeSets[l.start:l.end]
+	return c.scopeSets[l.From:l.To]
 }
 
 // decide gives the first rule of a cell that has the service, or NoRule.

@@ -35,6 +35,10 @@ func TestFindEqualsLooking(t *testing.T) {
 	})
 }
 
+func prefix(a, b, c, d byte, bits int) netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{a, b, c, d}), bits).Masked()
+}
+
 func TestPrefixSet(t *testing.T) {
 	for _, c := range []struct {
 		prefix  string

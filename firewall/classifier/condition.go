@@ -63,18 +63,21 @@ func (c *Condition) Key() string {
 func MoreOf(srcPort uint16, flags uint8) uint32 { return uint32(srcPort)<<8 | uint32(flags) }
 
 // conditions say which of a classifier's conditions hold for a packet: a bit for each, by its number from 1. Bit 0 is
-// always set.
+// always set. Where no rule has a condition, there are none of these.
 type conditions struct {
 	starts  []uint32 // source ports at which other conditions hold; the first is 0
 	byPort  []uint64
-	byFlags [256]uint64
+	byFlags []uint64
 }
 
-func newConditions(list []Condition) *conditions {
+// allFlags is how many sets of TCP's flags there are.
+const allFlags = 256
+
+func newConditions(list []Condition) (c conditions) {
 	if len(list) == 0 {
-		return nil
+		return c
 	}
-	c := &conditions{starts: []uint32{0}}
+	c = conditions{starts: []uint32{0}, byFlags: make([]uint64, allFlags)}
 	for _, one := range list {
 		for _, r := range one.From {
 			c.starts = append(c.starts, r.Lo, r.Hi+1)

@@ -5,20 +5,18 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"sluice/firewall/flat"
 	"sluice/vnic/frame"
 )
 
-// hosts are two hash tables with open addressing: from an address to a node. A free slot has node 0: an address without
-// a node needs none.
+// hosts are two hash tables (package flat): from an address to a node. A free slot has node 0: an address without a
+// node needs none.
 type hosts struct {
-	v4 []uint64 // address << 32 | node; the length is a power of two
+	v4 []uint64 // address << 32 | node
 	v6 []host6
 }
 
-type host6 struct {
-	high, low uint64
-	node      uint32
-}
+type host6 struct{ high, low, node uint64 }
 
 // lookup gives the first node of an address.
 func (s *side) lookup(a *frame.Addr) uint32 {
@@ -35,12 +33,8 @@ func (s *side) lookup(a *frame.Addr) uint32 {
 	return s.trie.lookup6(high, low)
 }
 
-func hostHash(high, low uint64) uint32 {
-	return uint32((high*0x9e3779b97f4a7c15 ^ low) * 0xd6e8feb86659fd93 >> 32)
-}
-
 func (h *hosts) lookup4(a uint32) uint32 {
-	for i := hostHash(0, uint64(a)); ; i++ {
+	for i := flat.Hash(0, uint64(a)); ; i++ {
 		switch e := h.v4[i&uint32(len(h.v4)-1)]; {
 		case uint32(e) == 0:
 			return 0
@@ -51,52 +45,34 @@ func (h *hosts) lookup4(a uint32) uint32 {
 }
 
 func (h *hosts) lookup6(high, low uint64) uint32 {
-	for i := hostHash(high, low); ; i++ {
+	for i := flat.Hash(high, low); ; i++ {
 		switch e := &h.v6[i&uint32(len(h.v6)-1)]; {
 		case e.node == 0:
 			return 0
 		case e.high == high && e.low == low:
-			return e.node
+			return uint32(e.node)
 		}
 	}
 }
 
-// newHosts builds the tables, half empty at least.
+// newHosts builds the tables.
 func newHosts(b []boundary) (h hosts) {
-	n4, n6 := 2, 2
+	n4 := 0
 	for _, e := range b {
 		if e.at.IsIPv4() {
-			n4 += 2
-		} else {
-			n6 += 2
+			n4++
 		}
 	}
-	h.v4, h.v6 = make([]uint64, powerOfTwo(n4)), make([]host6, powerOfTwo(n6))
+	h.v4, h.v6 = flat.Table[uint64](n4), flat.Table[host6](len(b)-n4)
 	for _, e := range b {
 		high, low := e.at.Uint64s()
 		if e.at.IsIPv4() {
-			i := hostHash(0, uint64(uint32(low)))
-			for uint32(h.v4[i&uint32(len(h.v4)-1)]) != 0 {
-				i++
-			}
-			h.v4[i&uint32(len(h.v4)-1)] = low<<32 | uint64(e.node)
-			continue
+			flat.Insert(h.v4, flat.Hash(0, uint64(uint32(low))), low<<32|uint64(e.node))
+		} else {
+			flat.Insert(h.v6, flat.Hash(high, low), host6{high, low, uint64(e.node)})
 		}
-		i := hostHash(high, low)
-		for h.v6[i&uint32(len(h.v6)-1)].node != 0 {
-			i++
-		}
-		h.v6[i&uint32(len(h.v6)-1)] = host6{high, low, e.node}
 	}
 	return h
-}
-
-func powerOfTwo(atLeast int) int {
-	n := 1
-	for n < atLeast {
-		n *= 2
-	}
-	return n
 }
 
 // setInfo is what is known of a set but for its place.

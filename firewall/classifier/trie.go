@@ -10,17 +10,20 @@ import (
 
 // trie maps every address to a number (of a node, in a side). IPv4 is looked up by its upper half in an array, and then
 // in at most two steps of a byte; IPv6 in at most one step a byte, where bytes at which nothing divides are skipped.
-// Neighbouring bytes with the same answer share one entry. It is flat: numbers and indices, no pointers.
+// Neighbouring bytes with the same answer share one entry.
 type trie struct {
-	entries []uint32 // a number, or childBit and an index: of a branch for IPv4, of a node for IPv6
+	roots
+	entries  []uint32 // a number, or childBit and an index: of a branch for IPv4, of a node for IPv6
+	halves   []uint32 // entries by upper half
+	branches []branch
+	nodes    []trieNode
+}
 
-	first4       uint32   // the upper half of the address at which the array begins
-	halves       []uint32 // entries by upper half
-	below, above uint32   // numbers outside of the array
-	branches     []branch
-
-	root6 uint32 // an entry
-	nodes []trieNode
+// roots are where a look-up begins.
+type roots struct {
+	first4       uint32 // the upper half of the address at which halves begins
+	below, above uint32 // numbers outside of halves
+	root6        uint32 // an entry
 }
 
 const childBit = 1 << 31
@@ -45,8 +48,11 @@ type trieNode struct {
 	maskHigh, maskLow     uint64 // zero where no byte was skipped
 	prefixHigh, prefixLow uint64
 	before, behind        uint32
-	depth                 uint8 // which byte, from 0
+	depth                 uint64 // which byte, from 0
 }
+
+// addrBytes is how many bytes an address has, and how many steps its look-up at most.
+const addrBytes = 16
 
 // boundary is where addresses with another number begin.
 type boundary struct {
@@ -149,7 +155,7 @@ func (t *trie) build6(b []boundary, depth int, number uint32) uint32 {
 	for depth < 15 && b[0].at[depth] == b[len(b)-1].at[depth] && !isZero(b[0].at[depth+1:]) {
 		depth++
 	}
-	n := trieNode{depth: uint8(depth), before: number, behind: b[len(b)-1].node}
+	n := trieNode{depth: uint64(depth), before: number, behind: b[len(b)-1].node}
 	if depth > start {
 		mask := prefixMask(depth)
 		n.maskHigh, n.maskLow = mask.Uint64s()

@@ -20,6 +20,13 @@ func (a *Addr) Uint64s() (high, low uint64) {
 	return binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(a[8:])
 }
 
+// AddrOf is the address that is two numbers.
+func AddrOf(high, low uint64) (a Addr) {
+	binary.BigEndian.PutUint64(a[:8], high)
+	binary.BigEndian.PutUint64(a[8:], low)
+	return a
+}
+
 // Compare orders addresses: all of IPv4 stand together.
 func (a Addr) Compare(b Addr) int { return bytes.Compare(a[:], b[:]) }
 
