@@ -49,6 +49,7 @@ func (p *Program) Check(cx *Context, pt Point, k *frame.Key) Verdict {
 		}
 		if flags, ok := p.settled(cx, pt, k, e, swapped, ms); ok {
 			v := Verdict{Action: p.passes[pt.Dir&1], Flags: flags, Rule: e.rule}
+			cx.Settled = Place{e, at.hash}
 			cx.Flows.release(at)
 			if verdict == frame.VerdictClean {
 				v.Action = Pass

@@ -133,6 +133,9 @@ type Context struct {
 	Eth []byte
 	Rec func(Step)
 	Log *Log // takes what rules with log: true decide; may be nil
+	// Settled is set where a check did nothing but to take a frame of a known flow into account: its flow's entry. The
+	// caller empties it before.
+	Settled Place
 
 	partial   bool // the key is of a first fragment
 	stateless bool // the frame becomes no flow

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync/atomic"
+	"syscall"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
@@ -29,8 +31,34 @@ type Diverter interface {
 	// Divert has a program of type SchedCLS decide what becomes of frames that the far end sends. ReadBatch gives those
 	// that the program punts, with bpf_redirect_peer(skb->ifindex + PuntOffset, 0). What it neither punts nor redirects
 	// it must drop. It is called once, before the first ReadBatch. Close undoes it, and is all that may follow an
-	// error.
-	Divert(*Yard, *ebpf.Program) error
+	// error. punts may be nil.
+	Divert(y *Yard, p *ebpf.Program, punts *Punts) error
+	// Device is where the NIC's frames come in.
+	Device() (Device, error)
+}
+
+// Device is a device of some network namespace.
+type Device struct {
+	Index     int
+	Namespace uint64 // its inode, which names it for as long as it is there (namespaces(7))
+}
+
+// Punts are counted so that a program knows whether it may overtake frames that it has punted. Came is counted by the
+// program, before each; Settled is what it was when the reader last had none left.
+type Punts struct{ Came, Settled *atomic.Uint32 }
+
+// came is to be asked before the reader looks for frames; settle told that it found none.
+func (p *Punts) came() uint32 {
+	if p == nil {
+		return 0
+	}
+	return p.Came.Load()
+}
+
+func (p *Punts) settle(came uint32) {
+	if p != nil {
+		p.Settled.Store(came)
+	}
 }
 
 // Yard is a network namespace without a name, for the ends of veths that diverted NICs hear.
@@ -64,12 +92,13 @@ func (y *Yard) within(f func() error) error {
 // detour is what Divert has made of a NIC.
 type detour struct {
 	punt   int          // index of the veth's end beside the device
+	punts  *Punts       // nil where nobody asks
 	watch  int          // a socket that hears nothing of the device, and tells when it is gone
 	detach func() error // takes the program away
 }
 
 // Divert puts a program before the socket.
-func (p *packet) Divert(y *Yard, prog *ebpf.Program) error {
+func (p *packet) Divert(y *Yard, prog *ebpf.Program, punts *Punts) error {
 	p.reading.Lock()
 	defer p.reading.Unlock()
 	p.mu.Lock()
@@ -80,10 +109,40 @@ func (p *packet) Divert(y *Yard, prog *ebpf.Program) error {
 	case p.started || p.detour != nil:
 		return fmt.Errorf("divert %s: it is read already", p.name)
 	}
-	if err := p.divert(y, prog, attach); err != nil {
+	err := p.divert(y, prog, attach)
+	p.detour.punts = punts
+	if err != nil {
 		return fmt.Errorf("divert %s: %w", p.name, err)
 	}
 	return nil
+}
+
+// Device is where the NIC's frames come in.
+func (p *packet) Device() (d Device, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return d, os.ErrClosed
+	}
+	if d.Index = p.index; p.detour != nil {
+		d.Index = p.detour.punt - PuntOffset
+	}
+	err = inNamespaceOf(p.out, func() error {
+		info, err := os.Stat("/proc/thread-self/ns/net")
+		if err == nil {
+			d.Namespace = info.Sys().(*syscall.Stat_t).Ino
+		}
+		return err
+	})
+	return d, err
+}
+
+// punts counts what is punted to the NIC; nil where nothing is, or nobody asks.
+func (p *packet) punts() *Punts {
+	if p.detour == nil {
+		return nil
+	}
+	return p.detour.punts
 }
 
 // divert moves hearing to the far end of a new veth, then lets the program decide. Most of it is waiting for the

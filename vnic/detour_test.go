@@ -189,11 +189,11 @@ func TestRootDivertedDeviceGone(t *testing.T) {
 func TestRootDivertRefused(t *testing.T) {
 	roottest.Namespace(t)
 	_, nic := divertedPort(t, "sl-vnic-a", attach)
-	if err := nic.(Diverter).Divert(nil, nil); err == nil {
+	if err := nic.(Diverter).Divert(nil, nil, nil); err == nil {
 		t.Error("a NIC was diverted twice")
 	}
 	must(t, nic.Close())
-	if err := nic.(Diverter).Divert(nil, nil); !errors.Is(err, os.ErrClosed) {
+	if err := nic.(Diverter).Divert(nil, nil, nil); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("a closed NIC is diverted: %v", err)
 	}
 }

@@ -117,10 +117,12 @@ func (p *packet) receive(b *frame.Batch) error {
 				return err
 			}
 		}
+		came := p.punts().came()
 		p.drops.Add(uint64(p.rx.take(p.fd, b)))
 		if b.N > 0 {
 			return nil
 		}
+		p.punts().settle(came)
 		b.Waited = true
 		broken, err := p.waiter.wait()
 		if err == nil && broken {

@@ -18,6 +18,8 @@ type Config struct {
 	// one. Failed is told that a port's NIC cannot be read any more. Any goroutine may call both.
 	Probed func(payload []byte, now int64) bool
 	Failed func(frame.PortID, error)
+	// Shortcuts is the engine's own, not the switch's; nil where it takes none.
+	Shortcuts Shortcuts
 }
 
 // Core is what the goroutines of an engine share, and what outlives every plan: the flows, the FDB, the gateway's
@@ -40,6 +42,9 @@ func NewCore(c Config) (*Core, error) {
 		return nil, err
 	}
 	core := &Core{Config: c, fdb: newFDB(), neighbours: newNeighbours(), flows: flows}
+	if c.Shortcuts != nil {
+		core.fdb.changed, core.neighbours.changed = c.Shortcuts.Changed, func() { c.Shortcuts.Changed(0) }
+	}
 	core.counters.Store(&[]*counters{{}})
 	return core, nil
 }
@@ -152,6 +157,11 @@ func (c *Core) Forget(id frame.PortID) {
 // been silent.
 func (c *Core) MACs(p *Plan, fn func(frame.SegmentID, frame.MAC, frame.PortID, time.Duration)) {
 	c.fdb.each(p.Segments, c.Now(), fn)
+}
+
+// Touch notes that a port has sent with its own MAC at a time that may have passed.
+func (c *Core) Touch(seg frame.SegmentID, m frame.MAC, port frame.PortID, seen int64) {
+	c.fdb.touch(MACKey(seg, m), port, seen)
 }
 
 // Neighbours calls fn with what ARP and ND have said of who has an address.

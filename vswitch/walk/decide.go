@@ -20,7 +20,11 @@ import (
 // The outputs, which may include the switch's own answers, are valid until the next Decide; their frames until the
 // batch's End. The frame is changed in place where it is routed. A frame without an output is in the books as dropped.
 func (w *Walker) Decide(f *frame.Frame) []Output {
+	w.showing = showing{}
 	w.decide(f)
+	if w.showing.found {
+		w.show(w.reply)
+	}
 	if w.freed != nil {
 		w.release()
 	}
@@ -154,7 +158,14 @@ func (w *Walker) check(f *frame.Frame, k *frame.Key, p *Port, d firewall.Dir) fi
 	if w.record != nil {
 		w.cx.Rec = func(s firewall.Step) { w.record(TraceStep{Step: s, Point: p.Name + "/" + d.String()}) }
 	}
+	if w.core.Shortcuts != nil {
+		w.cx.Settled = firewall.Place{}
+	}
 	v := w.plan.Program.Check(&w.cx, pt, k)
+	if w.core.Shortcuts != nil {
+		w.settled(d)
+		w.reply = v.Flags&firewall.VerdictReply != 0
+	}
 	w.sayVerdict(p, d, v)
 	w.watched(f, k, p, d, v)
 	return v
@@ -183,6 +194,7 @@ func (w *Walker) forward(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
 	case p.Service:
 		return frame.ReasonSamePort
 	case seg.GatewayPort != 0:
+		w.showing.found, w.showing.way.Dst = true, k.DstMAC
 		w.say("forward", func() string { return "the appliance serves the gateway: to " + w.plan.Ports[seg.GatewayPort].Name })
 		w.deliver(f, k, seg.GatewayPort)
 		return frame.ReasonNone
@@ -203,6 +215,7 @@ func (w *Walker) unicast(f *frame.Frame, k *frame.Key, p *Port) frame.Reason {
 		return w.because("forward", frame.ReasonSamePort)
 	}
 	w.say("forward", func() string { return macString(k.DstMAC) + " is behind " + w.nameOf(out) })
+	w.showing.found, w.showing.way.Dst = true, k.DstMAC
 	w.deliver(f, k, out)
 	return frame.ReasonNone
 }

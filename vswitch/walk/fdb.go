@@ -26,6 +26,8 @@ type fdb struct {
 	seed    uint64
 	buckets [fdbBuckets]atomic.Pointer[fdbEntry]
 
+	changed func(frame.PortID) // is told where a MAC is no more, and where it has moved to; port 0: anywhere
+
 	mu    sync.Mutex
 	count map[frame.PortID]int
 	swept map[frame.PortID]int64 // when a full port's old entries were looked for
@@ -39,7 +41,7 @@ type fdbEntry struct {
 }
 
 func newFDB() *fdb {
-	return &fdb{seed: rand.Uint64() | 1, count: map[frame.PortID]int{}, swept: map[frame.PortID]int64{}}
+	return &fdb{seed: rand.Uint64() | 1, count: map[frame.PortID]int{}, swept: map[frame.PortID]int64{}, changed: func(frame.PortID) {}}
 }
 
 // macAge is how long a silent MAC of the segment is remembered.
@@ -79,11 +81,21 @@ func (t *fdb) find(key uint64) *fdbEntry {
 
 // lookup finds the port of a MAC; 0 is unknown.
 func (t *fdb) lookup(seg *Segment, m frame.MAC, now int64) frame.PortID {
+	port, _ := t.lookupUntil(seg, m, now)
+	return port
+}
+
+// lookupUntil says, too, until when that is known if the MAC stays silent.
+func (t *fdb) lookupUntil(seg *Segment, m frame.MAC, now int64) (port frame.PortID, until int64) {
 	e := t.find(MACKey(seg.ID, m))
-	if e == nil || now-e.seen.Load() > seg.macAge() {
-		return 0
+	if e == nil {
+		return 0, 0
 	}
-	return frame.PortID(e.port.Load())
+	until = e.seen.Load() + seg.macAge()
+	if now > until {
+		return 0, 0
+	}
+	return frame.PortID(e.port.Load()), until
 }
 
 // learn notes that a MAC lives behind a port. It says false where the port already has as many as it may.
@@ -99,6 +111,13 @@ func (t *fdb) learn(seg *Segment, m frame.MAC, port frame.PortID, limit int, now
 	return true
 }
 
+// touch notes that a MAC was seen behind a port not so long ago.
+func (t *fdb) touch(key uint64, port frame.PortID, seen int64) {
+	if e := t.find(key); e != nil && frame.PortID(e.port.Load()) == port && e.seen.Load() < seen {
+		e.seen.Store(seen)
+	}
+}
+
 func (t *fdb) learnNew(key uint64, port frame.PortID, limit int, now, age int64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -109,6 +128,7 @@ func (t *fdb) learnNew(key uint64, port frame.PortID, limit int, now, age int64)
 		t.forget(frame.PortID(e.port.Load()))
 		e.port.Store(uint32(port))
 		e.seen.Store(now)
+		t.changed(port)
 	} else {
 		e := &fdbEntry{key: key}
 		e.port.Store(uint32(port))
@@ -166,6 +186,7 @@ func (t *fdb) removeWhere(gone func(*fdbEntry) bool) {
 
 // forget counts one entry less for a port.
 func (t *fdb) forget(port frame.PortID) {
+	defer t.changed(port)
 	if t.count[port]--; t.count[port] <= 0 {
 		delete(t.count, port)
 	}

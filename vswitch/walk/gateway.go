@@ -36,6 +36,8 @@ func (w *Walker) routeIP(f *frame.Frame, k *frame.Key, p *Port, seg *Segment) fr
 	if h.Port == p.ID {
 		return w.because("forward", frame.ReasonSamePort)
 	}
+	s := &w.showing
+	s.found, s.way.Routed, s.way.Dst, s.way.To, s.way.MTU = true, true, k.DstMAC, h.MAC, out.MTU
 	frame.DecTTL(f, k)
 	frame.PutEth(f.Eth(), h.MAC, out.GatewayMAC, k.EtherType)
 	w.say("forward", func() string {

@@ -37,6 +37,7 @@ type neighbours struct {
 	known   atomic.Pointer[map[neighbourKey]*neighbour] // copied where a key comes or goes, which is seldom and bounded
 	claimed atomic.Bool                                 // an address of the plan's was among them at some time
 	asking  atomic.Bool                                 // asked is not empty
+	changed func()                                      // is told when an address of the plan's has been claimed
 
 	mu    sync.Mutex
 	asked map[neighbourKey]*question
@@ -80,7 +81,7 @@ type waiting struct {
 }
 
 func newNeighbours() *neighbours {
-	n := &neighbours{asked: map[neighbourKey]*question{}, share: map[frame.PortID]*askShare{}}
+	n := &neighbours{asked: map[neighbourKey]*question{}, share: map[frame.PortID]*askShare{}, changed: func() {}}
 	n.known.Store(&map[neighbourKey]*neighbour{})
 	return n
 }
@@ -147,8 +148,8 @@ func (n *neighbours) put(c claim, old *neighbour, now int64) bool {
 		}
 		return false
 	}
-	if c.planned {
-		n.claimed.Store(true)
+	if c.planned && !n.claimed.Swap(true) {
+		n.changed()
 	}
 	if old != nil {
 		old.seen.Store(now)

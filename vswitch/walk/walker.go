@@ -45,6 +45,9 @@ type Walker struct {
 	said    int // answers used in this batch
 	icmp    bucket
 
+	showing showing // of the present frame
+	reply   bool    // its flow was begun by the other side, as its last check point knows
+
 	ticket frame.Ticket    // of the present frame
 	pieces frame.Segmenter // for what cannot be steered whole
 	spares []*frame.Frame  // those pieces, until the batch's End
