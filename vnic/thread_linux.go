@@ -8,12 +8,18 @@ import (
 )
 
 // OnOwnThread calls f on a thread that ends with it, so that whatever namespace f enters, no other goroutine gets
-// there.
+// there. It is never the process's first thread: that one cannot end, and what others see of the process in /proc is
+// where that one is.
 func OnOwnThread(f func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		done <- f()
+		if unix.Gettid() != unix.Getpid() {
+			done <- f()
+			return
+		}
+		done <- OnOwnThread(f) // as long as this thread waits here, nobody else can have it
+		runtime.UnlockOSThread()
 	}()
 	return <-done
 }
