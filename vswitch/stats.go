@@ -25,6 +25,8 @@ type PortStats struct {
 	OutFrames  uint64 `json:"out_frames"` // to the guest
 	OutBytes   uint64 `json:"out_bytes"`
 	Copies     uint64 `json:"copies"` // frames made of this port's frames beyond the first: floods
+	// KernelFrames are those of InFrames that a program in the kernel has sent on by itself (engine kernel).
+	KernelFrames uint64 `json:"kernel_frames"`
 	// Batches are how often the port's goroutine has taken what was there, and Wakes how often it had to be woken for
 	// it: before the other batches more frames were waiting already.
 	Batches  uint64            `json:"batches"`
@@ -164,7 +166,7 @@ func (s *Switch) portStats(id frame.PortID, n walk.Counters) PortStats {
 	ps := PortStats{
 		Name: p.Name, ID: id, Segment: s.segments[p.Segment].Name, Up: !n.Down, Generation: s.realized[id],
 		InFrames: n.In, InBytes: n.InBytes, OutFrames: n.Out, OutBytes: n.OutBytes,
-		Copies: n.Copies, Batches: n.Batches, Wakes: n.Wakes, Dropped: n.Reasons(), NICDrops: n.NICDrops,
+		Copies: n.Copies, KernelFrames: n.Kernel, Batches: n.Batches, Wakes: n.Wakes, Dropped: n.Reasons(), NICDrops: n.NICDrops,
 	}
 	switch {
 	case id == 0:

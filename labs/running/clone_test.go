@@ -26,6 +26,9 @@ var looks = []string{
 	"cat /sys/class/net/*/device/device", "cat /etc/hosts", "nft list ruleset | grep -v -e packets -e '^#' -e comment",
 }
 
+// linksUp waits until the guest's kernel calls its vNICs up: it may tell once a second only (net/core/link_watch.c).
+const linksUp = "for nic in /sys/class/net/[es]*; do until grep -q up $nic/operstate; do sleep 0.05; done; done"
+
 // next is between two answers.
 const next = "== next"
 
@@ -39,6 +42,7 @@ func TestLabCloneLikeBoot(t *testing.T) {
 		must(t, "lab", "deploy", "fast-vs-slow", "--guests", "qemu", "--boot", boot, "--name", lab)
 		seen[boot] = map[string]string{}
 		for _, guest := range []string{"client", "server", "fw"} {
+			inGuest(t, lab, guest, "", "sh", "-c", linksUp)
 			said := inGuest(t, lab, guest, "", "sh", "-c", "{ "+strings.Join(looks, "; echo "+next+"; ")+"; } 2>&1").stdout
 			answers := strings.Split(said, next+"\n")
 			if len(answers) != len(looks) {

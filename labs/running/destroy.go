@@ -27,10 +27,7 @@ func Destroy(name string) error {
 	if !Present(name) {
 		return fault.Errorf(fault.BadInput, "no lab %s is deployed here; see: sluice lab ls", name)
 	}
-	if err := endRunner(name, dir); err != nil {
-		return err
-	}
-	lock, err := waitForLock(dir)
+	lock, err := endForLock(name, dir)
 	switch {
 	case errors.Is(err, errLocked):
 		return fault.Errorf(fault.Failed, "lab %s lives, and its processes cannot be ended from here: either a deploy of it is not done (interrupt that), "+
@@ -54,13 +51,17 @@ func endRunner(name, dir string) error {
 // lockPatience is how long a deploy may take to notice that its lab process was ended, and to let go.
 const lockPatience = 10 * time.Second
 
-// waitForLock takes the lock of a lab that has ended or is about to.
-func waitForLock(dir string) (*os.File, error) {
+// endForLock ends the lab process, and takes the lab's lock. It looks for the process again and again: one that starts
+// itself afresh has no name for a moment.
+func endForLock(name, dir string) (*os.File, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), lockPatience)
 	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
+		if err := endRunner(name, dir); err != nil {
+			return nil, err
+		}
 		lock, err := lockLab(dir, os.O_RDWR)
 		if !errors.Is(err, errLocked) {
 			return lock, err

@@ -35,7 +35,7 @@ func TestRootDrills(t *testing.T) {
 		spaces[ns] = true
 	}
 	cmd, progress := telling(t, "--lab", lab, "appliance", "restart") // in the middle of another
-	waitFor(t, progress, "boots")
+	waitFor(t, progress, "made anew")
 	must(t, "lab", "destroy", lab)
 	drain(progress)
 	_ = cmd.Wait() // it may have been in time

@@ -56,6 +56,7 @@ func (p *pretended) Err() error {
 
 func (p *pretended) Done() <-chan struct{}           { return p.done }
 func (p *pretended) Agent() *agent.Client            { return nil }
+func (p *pretended) CameUp() guest.CameUp            { return guest.CameUp{} }
 func (p *pretended) CPUTime() (time.Duration, error) { return time.Second, nil }
 func (p *pretended) Pause(context.Context) error     { return nil }
 func (p *pretended) Resume(context.Context) error    { return nil }

@@ -275,7 +275,7 @@ func (e *Engine) Watch(w *walk.Watch) {
 func (e *Engine) Counters(id frame.PortID) (n walk.Counters, ok bool) {
 	fast := e.tables.count(id)
 	if n, ok = e.Engine.Counters(id); ok {
-		n.In, n.InBytes = n.In+fast.In, n.InBytes+fast.InBytes
+		n.In, n.InBytes, n.Kernel = n.In+fast.In, n.InBytes+fast.InBytes, fast.In
 		n.Out, n.OutBytes = n.Out+fast.Out, n.OutBytes+fast.OutBytes
 		n.Slow, n.SlowBytes = n.Slow+fast.Slow, n.SlowBytes+fast.SlowBytes
 	}

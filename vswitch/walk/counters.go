@@ -27,6 +27,7 @@ type Counters struct {
 	Batches, Wakes  uint64 // how often what was there was taken, and how often the engine had to be woken for it
 	Slow, SlowBytes uint64 // of those in, what was sent to the appliance
 	Unasked         uint64 // of those in, what passed it by, because it had failed
+	Kernel          uint64 // of those in, what a program in the kernel has sent on by itself
 	NICDrops        uint64 // what the NIC has lost itself: not in the books
 	Down            bool   // the NIC has failed
 }
@@ -58,6 +59,7 @@ func (n *Counters) Add(o Counters) {
 	n.Slow += o.Slow
 	n.SlowBytes += o.SlowBytes
 	n.Unasked += o.Unasked
+	n.Kernel += o.Kernel
 	n.NICDrops += o.NICDrops
 	for r, d := range o.Dropped {
 		n.Dropped[r] += d
@@ -76,6 +78,7 @@ func (n Counters) Since(old Counters) Counters {
 	n.Slow -= old.Slow
 	n.SlowBytes -= old.SlowBytes
 	n.Unasked -= old.Unasked
+	n.Kernel -= old.Kernel
 	n.NICDrops -= min(n.NICDrops, old.NICDrops)
 	for r := range n.Dropped {
 		n.Dropped[r] -= old.Dropped[r]
