@@ -44,7 +44,7 @@ var floors = map[string][]string{
 	"vswitch/enginetest": {"vswitch/matrix", "vswitch", "vswitch/walk", "firewall/inspect", "firewall", "vnic", "vnic/frame", "vnic/roottest"},
 	"vswitch/user":       {"vswitch", "vswitch/walk", "vswitch/measure", "firewall", "vnic", "vnic/frame"},
 	// the engine in Go, with programs in the kernel in front
-	"vswitch/kernel":  {"vswitch/user", "vswitch", "vswitch/walk", "vnic", "vnic/frame"},
+	"vswitch/kernel":  {"firewall", "vswitch/measure", "vswitch/user", "vswitch", "vswitch/walk", "vnic", "vnic/frame"},
 	"vswitch/control": {"firewall/fault", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},
 	"vswitch/cli":     {"firewall/fault", "vswitch/control", "vswitch", "firewall/inspect", "firewall", "vnic/frame"},
 	"labs/boundlog":   {}, // log files of bounded size: the lab's own, and its guests' consoles
@@ -54,7 +54,7 @@ var floors = map[string][]string{
 	"labs/guest/memory":  {},
 	"labs/guest":         {"firewall/fault", "labs/boundlog", "labs/guest/memory", "labs/guest/agent", "labs/guest/confine", "firewall/appliance/admin", "firewall/appliance", "firewall", "vnic", "vnic/frame"},
 	"labs/bench": {
-		"firewall/fault", "vswitch/user", "vswitch/cli", "vswitch/control", "vswitch", "firewall", "vnic", "vnic/frame",
+		"firewall/fault", "vswitch/kernel", "vswitch/user", "vswitch/cli", "vswitch/control", "vswitch", "firewall", "vnic", "vnic/frame",
 	},
 	"labs/probe":   {"vnic/frame"}, // in a guest: what a check tries
 	"labs/check":   {"labs/probe", "vswitch", "firewall", "vnic/frame"},

@@ -122,8 +122,8 @@ func (p *Program) judge(cx *Context, a *arrival, e *entry) Verdict {
 	return p.begin(cx, a)
 }
 
-// settled is the short way for nearly all frames: of a flow that is answered, at a point that has accepted it, and that
-// change nothing but counters and windows. It must say what known would say.
+// settled is the short way for nearly all frames: of a flow that is answered, or is one side's only, at a point that
+// has accepted it, and that change nothing but counters and windows. It must say what known would say.
 func (p *Program) settled(cx *Context, pt Point, k *frame.Key, e *entry, swapped bool, ms uint32) (flags VerdictFlag, ok bool) {
 	side := uint8(pt.Dir)
 	flags = VerdictKnown
@@ -137,7 +137,7 @@ func (p *Program) settled(cx *Context, pt Point, k *frame.Key, e *entry, swapped
 	}
 	const handshake = frame.TCPSyn | frame.TCPFin | frame.TCPRst | frame.TCPAck
 	switch {
-	case e.state == datagramMultiple:
+	case e.state == datagramMultiple, e.state == datagramSingle && !reply:
 	case e.state != tcpEstablished || k.TCPFlags&handshake != frame.TCPAck || cx.partial || reply && e.flags&flowReplied == 0:
 		return 0, false
 	case pt.Dir == FromGuest && !e.follow(k, cx.Eth, side&1), pt.Dir == ToGuest && len(p.policy.excluded) > 0:

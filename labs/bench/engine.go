@@ -19,17 +19,22 @@ import (
 	"sluice/vnic"
 	"sluice/vnic/frame"
 	"sluice/vswitch"
+	"sluice/vswitch/kernel"
 	"sluice/vswitch/user"
 )
 
-// engineSubject is the switch itself: the user engine in a process of its own, as a lab has it.
+// engines by their names.
+var engines = map[string]vswitch.NewEngine{"user": user.New, "kernel": kernel.New}
+
+// engineSubject is the switch itself in a process of its own, as a lab has it: its name begins with the engine's.
 func engineSubject(name, what string, placement firewall.Placement, rules int) subject {
 	return subject{name: name, what: what, gso: true, start: func(ctx context.Context, b *bed) error {
 		self, err := os.Executable()
 		if err != nil {
 			return err
 		}
-		cmd := exec.Command(self, "bench", "engine", "--placement", placement.String(), "--rules", strconv.Itoa(rules))
+		kind, _, _ := strings.Cut(name, "-")
+		cmd := exec.Command(self, "bench", "engine", "--engine", kind, "--placement", placement.String(), "--rules", strconv.Itoa(rules))
 		if b.profile != "" {
 			cmd.Args = append(cmd.Args, "--profile", fmt.Sprintf("%s.%s.%s", b.profile, name, b.wiring))
 		}
@@ -56,7 +61,7 @@ func engineSubject(name, what string, placement firewall.Placement, rules int) s
 const engineReady = "ready\n"
 
 func engineCommand() *cobra.Command {
-	var placement, profile string
+	var kind, placement, profile string
 	var rules int
 	cmd := &cobra.Command{
 		Use: "engine", Hidden: true, Args: cobra.NoArgs, Short: "Run the switch of a measurement",
@@ -76,9 +81,10 @@ func engineCommand() *cobra.Command {
 				}
 				defer pprof.StopCPUProfile()
 			}
-			return serveEngine(cmd.Context(), pl, rules)
+			return serveEngine(cmd.Context(), engines[kind], pl, rules)
 		},
 	}
+	cmd.Flags().StringVar(&kind, "engine", "", "")
 	cmd.Flags().StringVar(&placement, "placement", "", "")
 	cmd.Flags().StringVar(&profile, "profile", "", "")
 	cmd.Flags().IntVar(&rules, "rules", 0, "")
@@ -86,8 +92,8 @@ func engineCommand() *cobra.Command {
 }
 
 // serveEngine runs a switch with two guests on one segment until its standard input ends or it is told to stop.
-func serveEngine(ctx context.Context, placement firewall.Placement, rules int) error {
-	sw, err := vswitch.New(vswitch.Config{Name: "bench", Engine: user.New, Segments: []vswitch.Segment{lan}})
+func serveEngine(ctx context.Context, engine vswitch.NewEngine, placement firewall.Placement, rules int) error {
+	sw, err := vswitch.New(vswitch.Config{Name: "bench", Engine: engine, Segments: []vswitch.Segment{lan}})
 	if err != nil {
 		return err
 	}

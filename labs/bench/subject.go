@@ -24,6 +24,8 @@ func subjects() []subject {
 		engineSubject("user-off", "the user engine, placement off: no policy, flows tracked", firewall.Off, 0),
 		engineSubject("user-fast", "the user engine, placement fast: the reference policy, stateful, both insertion points", firewall.Fast, 0),
 		engineSubject("user-fast-1000", "the same with 1,000 rules", firewall.Fast, manyRules),
+		engineSubject("kernel-fast", "the kernel engine, placement fast: the reference policy", firewall.Fast, 0),
+		engineSubject("kernel-fast-1000", "the same with 1,000 rules", firewall.Fast, manyRules),
 		{name: "redirect", what: "bare BPF redirect between the two devices (tcx): no switch at all, the limit", gso: true, start: startRedirect},
 		{name: "bridge", what: "Linux bridge, no firewall", gso: true, start: startBridge},
 		{name: "bridge-nft", what: "Linux bridge, the reference policy in nft, stateful (br_netfilter)", gso: true,

@@ -165,8 +165,8 @@ func (w *twin) pass(from int, f *frame.Frame) string {
 	return b.String()
 }
 
-// hdrLenAt is where a virtio_net_hdr says how much of a frame is headers. It is a hint: the kernel writes how much of it
-// lies in one piece, and that is more where the frame was written by a packet socket.
+// hdrLenAt is where a virtio_net_hdr says how much of a frame is headers. It is a hint: the kernel writes how much of
+// it lies in one piece, and that is more where the frame was written by a packet socket.
 const hdrLenAt = 2
 
 // readNow reads what is there.

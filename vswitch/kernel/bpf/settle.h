@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* What firewall's settled and follow do: a frame of a flow that is answered, at points that have accepted it, which
- * changes nothing but counters and windows. What is not so simple is left to Go, and nothing is changed then. */
+/* What firewall's settled and follow do: a frame of a flow that is answered, or is one side's only, at points that have
+ * accepted it, which changes nothing but counters and windows. What is not so simple is left to Go, and nothing is changed then. */
 #pragma once
 #include "flow.h"
 
-enum state { TCP_STATE_ESTABLISHED = 4, DATAGRAM_MULTIPLE = 12 };
+enum state { TCP_STATE_ESTABLISHED = 4, DATAGRAM_SINGLE = 11, DATAGRAM_MULTIPLE = 12 };
 enum flow_flag { FLOW_SWAPPED = 1, FLOW_REPLIED = 2, FLOW_ASSURED = 4 };
 enum window_flag { WINDOW_SCALE = 15, WINDOW_SACK = 1 << 5, WINDOW_ACKED = 1 << 7 };
 enum last_flag { LAST_KIND = 7, LAST_REPLY = 8, SEGMENT_ACK = 2 };
@@ -78,7 +78,7 @@ INLINE int settle(struct entry *e, const struct key *k, const struct way *w, con
 			return 0;
 		if (w->flags & WAY_CHECK_IN && !follow(e, k, reply))
 			return 0;
-	} else if (state != DATAGRAM_MULTIPLE) {
+	} else if (state != DATAGRAM_MULTIPLE && (state != DATAGRAM_SINGLE || reply)) {
 		return 0;
 	}
 	if (w->flags & WAY_CHECK_IN)
