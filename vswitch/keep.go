@@ -126,16 +126,17 @@ func (s *Switch) takeDown(k *keeping, why string) {
 	}
 }
 
-// forgetKept makes flows that are kept go the way of all others, from the next plan on. The caller has the token.
+// forgetKept makes flows that are kept go the way of all others: when the status says that none is kept, they do. The
+// caller has the token.
 func (s *Switch) forgetKept(why string) {
-	s.mu.Lock()
 	k := s.kept
-	s.kept = nil
-	s.mu.Unlock()
 	if k == nil {
 		return
 	}
 	s.engine.Flows().Release()
+	s.mu.Lock()
+	s.kept = nil
+	s.mu.Unlock()
 	s.endSession(k.session)
 	s.events.tell("kept", fmt.Sprintf("on the way of %s no more: %s", k.placement, why))
 }
